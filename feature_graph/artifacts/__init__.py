@@ -1,0 +1,31 @@
+"""What passes between the stages and how it lies on disk. Stages meet here and nowhere else."""
+
+from feature_graph.artifacts.activations import ActivationStore, ActivationWriter
+from feature_graph.artifacts.atlas import CoactivationAtlas
+from feature_graph.artifacts.candidates import Candidate, CandidateSet, FeatureRef, StageCount
+from feature_graph.artifacts.errors import ArtifactError
+from feature_graph.artifacts.interactions import Interaction, InteractionSet
+from feature_graph.artifacts.rundir import RunPaths
+from feature_graph.artifacts.sites import Site, feature_id, parse_feature_id
+from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, split_documents
+
+__all__ = [
+    "CONFIRM",
+    "SELECT",
+    "TEST",
+    "ActivationStore",
+    "ActivationWriter",
+    "ArtifactError",
+    "Candidate",
+    "CandidateSet",
+    "CoactivationAtlas",
+    "FeatureRef",
+    "Interaction",
+    "InteractionSet",
+    "RunPaths",
+    "Site",
+    "StageCount",
+    "feature_id",
+    "parse_feature_id",
+    "split_documents",
+]

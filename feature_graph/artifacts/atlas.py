@@ -1,0 +1,120 @@
+"""The co-activation atlas: for every ordered layer pair inside the window, how often two features are active together.
+
+Stored are counts; probabilities are derived on access. Counts come from the select documents only, so that what chooses a pair is not
+what tests it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import h5py
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from feature_graph.artifacts.hdf5 import mark, open_artifact, read_csr, write_csr
+from feature_graph.utils import whole_file
+
+KIND, VERSION = "atlas", 1
+LayerPair = tuple[int, int]
+
+
+class Derived(Mapping[LayerPair, sp.csr_matrix]):
+    """(source layer, target layer) → sparse matrix [source features, target features], computed from counts on access."""
+
+    def __init__(self, pairs: list[LayerPair], compute: Callable[[LayerPair], sp.csr_matrix]) -> None:
+        self._pairs = pairs
+        self._compute = compute
+
+    def __getitem__(self, pair: LayerPair) -> sp.csr_matrix:
+        if pair not in self._pairs:
+            raise KeyError(f"layer pair {pair} is not in the atlas; it has {self._pairs}")
+        return self._compute(pair)
+
+    def __iter__(self) -> Iterator[LayerPair]:
+        return iter(self._pairs)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+
+@dataclass(frozen=True)
+class CoactivationAtlas:
+    """Joint and single counts of active features.
+
+    Attributes:
+        counts: (source layer, target layer) → CSR int32 [d_source, d_target]: tokens at which both are active.
+        later_counts: The same for "source active here, target active at one or more of the next ``horizon`` positions".
+        active: Layer → int64 [d_sae]: tokens at which the feature is active.
+        n_tokens: Tokens counted (select documents).
+        horizon: Later positions looked at.
+    """
+
+    counts: dict[LayerPair, sp.csr_matrix]
+    later_counts: dict[LayerPair, sp.csr_matrix]
+    active: dict[int, NDArray[np.int64]]
+    n_tokens: int
+    horizon: int
+    layer_pairs: list[LayerPair] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layer_pairs", sorted(self.counts))
+
+    @property
+    def pmi(self) -> Mapping[LayerPair, sp.csr_matrix]:
+        """Pointwise mutual information log P(i,j) / (P(i) P(j)) in nats, where the joint count is positive."""
+        return Derived(self.layer_pairs, self._pmi)
+
+    @property
+    def conditional(self) -> Mapping[LayerPair, sp.csr_matrix]:
+        """P(target active | source active) at the same position."""
+        return Derived(self.layer_pairs, lambda pair: self._scaled(pair, target=False))
+
+    @property
+    def ratio(self) -> Mapping[LayerPair, sp.csr_matrix]:
+        """P(target active | source active) / P(target active)."""
+        return Derived(self.layer_pairs, lambda pair: self._scaled(pair, target=True))
+
+    def _scaled(self, pair: LayerPair, *, target: bool) -> sp.csr_matrix:
+        counts = self.counts[pair].tocoo()
+        values = counts.data / self.active[pair[0]][counts.row]
+        if target:
+            values = values * self.n_tokens / self.active[pair[1]][counts.col]
+        return sp.csr_matrix((values, (counts.row, counts.col)), shape=counts.shape)
+
+    def _pmi(self, pair: LayerPair) -> sp.csr_matrix:
+        ratio = self._scaled(pair, target=True)
+        ratio.data = np.log(ratio.data)
+        return ratio
+
+    def save(self, path: str | Path) -> None:
+        """Write the atlas as HDF5."""
+        with whole_file(path) as part, h5py.File(part, "w") as file:
+            mark(file, KIND, VERSION)
+            file.attrs["n_tokens"], file.attrs["horizon"] = self.n_tokens, self.horizon
+            for layer, active in self.active.items():
+                file.create_dataset(f"active/{layer}", data=active)
+            for name, matrices in (("counts", self.counts), ("later_counts", self.later_counts)):
+                for (source, target), matrix in matrices.items():
+                    write_csr(file.create_group(f"{name}/{source}-{target}"), matrix)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read an atlas.
+
+        Raises:
+            ArtifactError: If the file is missing, damaged, or of another kind or version.
+        """
+        with open_artifact(path, KIND, VERSION) as file:
+            active = {int(layer): file["active"][layer][:] for layer in file["active"]}
+            matrices = {name: {_pair(key): read_csr(file[name][key]) for key in file.get(name, {})} for name in ("counts", "later_counts")}
+            return cls(matrices["counts"], matrices["later_counts"], active, int(file.attrs["n_tokens"]), int(file.attrs["horizon"]))
+
+
+def _pair(key: str) -> LayerPair:
+    source, target = key.split("-")
+    return int(source), int(target)

@@ -1,0 +1,130 @@
+"""Pairs chosen to be measured: a sequence of :class:`Candidate`, kept as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self, overload
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from feature_graph.artifacts.activations import ActivationStore
+from feature_graph.artifacts.sites import feature_id
+from feature_graph.utils import whole_file
+from ingest.formats import CANDIDATES, read_meta, read_table, write_table
+
+
+@dataclass(frozen=True)
+class FeatureRef:
+    """One feature: its layer and its index in the dictionary."""
+
+    layer: int
+    index: int
+
+    @property
+    def id(self) -> str:
+        """``L<layer>_F<index>``."""
+        return feature_id(self.layer, self.index)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One (source, target) pair; the fields are those of ``ingest.formats.CANDIDATES``."""
+
+    src: FeatureRef
+    tgt: FeatureRef
+    pmi: float
+    coactivation_prob: float
+    joint_count: int
+    decoder_alignment: float
+    arm: str
+
+    @property
+    def src_id(self) -> str:
+        """Short id of the source."""
+        return self.src.id
+
+    @property
+    def tgt_id(self) -> str:
+        """Short id of the target."""
+        return self.tgt.id
+
+
+@dataclass(frozen=True)
+class StageCount:
+    """How many pairs a stage got and kept."""
+
+    stage: str
+    before: int
+    after: int
+
+
+@dataclass(frozen=True)
+class CandidateSet(Sequence[Candidate]):
+    """Candidates sorted by PMI, descending.
+
+    Attributes:
+        frame: One row a pair, columns of ``ingest.formats.CANDIDATES``.
+        store: Activations of the run; measuring draws its samples from it. None after :meth:`load` without one.
+        stages: What each pruning stage kept.
+        importance: Layer → float64 [d_sae], frequency × causal effect; NaN where not measured.
+        facts: Other findings of the selection, such as how well the gradient estimate agrees with ablation.
+    """
+
+    frame: pd.DataFrame
+    store: ActivationStore | None = None
+    stages: tuple[StageCount, ...] = ()
+    importance: dict[int, NDArray[np.float64]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @overload
+    def __getitem__(self, index: int) -> Candidate: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Candidate]: ...
+    def __getitem__(self, index: int | slice) -> Candidate | list[Candidate]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"candidate {index} of {len(self)}")
+        row = self.frame.iloc[index]
+        return Candidate(
+            FeatureRef(int(row["src_layer"]), int(row["src_index"])),
+            FeatureRef(int(row["tgt_layer"]), int(row["tgt_index"])),
+            float(row["pmi"]),
+            float(row["coactivation_prob"]),
+            int(row["joint_count"]),
+            float(row["decoder_alignment"]),
+            str(row["arm"]),
+        )
+
+    def save(self, path: str | Path) -> None:
+        """Write ``candidates.parquet``; importance and stage counts go into its metadata."""
+        ranked = {str(n): {str(i): float(v[i]) for i in np.flatnonzero(np.isfinite(v))} for n, v in self.importance.items()}
+        widths = {str(n): len(v) for n, v in self.importance.items()}
+        meta = {"stages": [asdict(s) for s in self.stages], "importance": ranked, "widths": widths, "facts": self.facts}
+        with whole_file(path) as part:
+            write_table(part, CANDIDATES, pa.Table.from_pandas(self.frame, preserve_index=False), meta)
+
+    @classmethod
+    def load(cls, path: str | Path, store: ActivationStore | None = None) -> Self:
+        """Read ``candidates.parquet``.
+
+        Raises:
+            ingest.formats.FormatError: If the file is missing or not in its format.
+        """
+        meta = read_meta(path, CANDIDATES)
+        frame = read_table(path, CANDIDATES).to_pandas()
+        importance = {}
+        for layer, values in meta.get("importance", {}).items():
+            array = np.full(meta["widths"][layer], np.nan)
+            array[[int(i) for i in values]] = list(values.values())
+            importance[int(layer)] = array
+        stages = tuple(StageCount(**s) for s in meta.get("stages", []))
+        return cls(frame, store, stages, importance, meta.get("facts", {}))

@@ -1,0 +1,74 @@
+"""Where features live: one hook of one layer with its dictionary, and how a feature is named."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+_ID = re.compile(r"L(\d+)_F(\d+)")
+
+
+@dataclass(frozen=True)
+class Site:
+    """One analysed residual stream with its SAE.
+
+    Attributes:
+        layer: Key of the user's ``saes`` dict and configuration.
+        hook: Hook that is really read, such as ``blocks.6.hook_resid_pre``.
+        point: Transformer blocks run before this residual exists (``resid_pre`` of block b: b; ``resid_post``: b + 1).
+        model: Name of the model.
+        model_hash: First 8 hex digits of the hash over the model's weights.
+        release: SAE release, or a name for dictionaries made elsewhere.
+        sae_id: Id of the SAE that was really loaded.
+        d_in: Width of the residual stream.
+        d_sae: Features in the dictionary.
+        architecture: SAELens' name: standard, jumprelu, topk, batchtopk …
+        neuronpedia_id: Such as ``gpt2-small/6-res-jb``; empty if there is none.
+    """
+
+    layer: int
+    hook: str
+    point: int
+    model: str
+    model_hash: str
+    release: str
+    sae_id: str
+    d_in: int
+    d_sae: int
+    architecture: str = "standard"
+    neuronpedia_id: str = ""
+
+    def uid(self, index: int) -> str:
+        """What the feature is, the same in every run (ARCHITECTURE.md, "Identity of a feature")."""
+        return f"{self.model}@{self.model_hash}/{self.release}/{self.sae_id}/{index}"
+
+    def neuronpedia_url(self, index: int) -> str:
+        """Page of the feature on Neuronpedia, or an empty string."""
+        return f"https://www.neuronpedia.org/{self.neuronpedia_id}/{index}" if self.neuronpedia_id else ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """The inverse of :meth:`to_dict`."""
+        return cls(**values)
+
+
+def feature_id(layer: int, index: int) -> str:
+    """Short id ``L<layer>_F<index>``, unique within a run."""
+    return f"L{layer}_F{index}"
+
+
+def parse_feature_id(text: str) -> tuple[int, int]:
+    """Layer and index of a short id.
+
+    Raises:
+        ValueError: If the text is no id.
+    """
+    match = _ID.fullmatch(text)
+    if match is None:
+        raise ValueError(f"feature id: got {text!r}, expected L<layer>_F<index>, such as L5_F1024")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,216 @@
+"""The configuration of a run: each field, its default, and under it a sentence on what it means."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from feature_graph.utils import sha256_json, whole_file
+
+BUNDLED_MODEL = "bundled:smollm2-135m-instruct"
+BUNDLED_SAES = "bundled:smollm2-135m-instruct-res"
+BUNDLED_LAYERS = (3, 7, 11, 15, 19, 23, 27)
+
+#: Fields that change how fast or where a run works, never what it finds.
+OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})
+
+CorrectionMethod = Literal[
+    "bonferroni", "sidak", "holm-sidak", "holm", "simes-hochberg", "hommel", "fdr_bh", "fdr_by", "fdr_tsbh", "fdr_tsbky"
+]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message names the field, what was got and what is allowed."""
+
+
+class Config(BaseModel):
+    """Everything a run depends on. Unknown keys are refused.
+
+    Raises:
+        ConfigError: From :meth:`load`, if the file cannot be read as a configuration.
+        pydantic.ValidationError: From the constructor (a ``ValueError``), naming each field that is wrong.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, protected_namespaces=(), validate_default=True)
+
+    # --- model and dictionaries ---
+    model_name: str = BUNDLED_MODEL
+    """A TransformerLens model name, a local folder in transformers' format, or the bundled model."""
+    sae_release: str = BUNDLED_SAES
+    """A SAELens release, a local folder in SAELens' format, or the bundled dictionaries."""
+    sae_id_template: str = "blocks.{layer}.hook_resid_post"
+    """SAE id within the release; ``{layer}`` is replaced. An id that names the same tensor is used where only that exists."""
+    layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS), min_length=2)
+    """Layers to analyse, one SAE each; sorted. Negative numbers and doubles are refused."""
+    device: str = "cpu"
+    """Torch device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU if there is one."""
+    sae_quality: Literal["stop", "warn", "off"] = "stop"
+    """What to do when an SAE explains less than half of the variance on the run's text: stop, warn, or do not measure."""
+
+    # --- text ---
+    dataset: str = "builtin:sotu"
+    """``builtin:sotu``, a path to .txt / .jsonl / .parquet, or a dataset id of the hub."""
+    dataset_text_field: str = "text"
+    """Column that holds the text, for .jsonl, .parquet and hub datasets."""
+    dataset_split: str = "train"
+    """Split, for hub datasets."""
+    n_tokens: int = Field(40_000, ge=16)
+    """Tokens to collect, rounded up to whole contexts."""
+    context_length: int = Field(128, ge=4)
+    """Tokens a context; a context never crosses two texts."""
+    batch_size: int = Field(8, ge=1)
+    """Contexts a forward pass. Changes speed and memory only."""
+    prepend_bos: bool | None = None
+    """Begin each context with BOS. ``None``: as the SAEs were trained; false when ``tokens=`` is given."""
+    activity_threshold: float | None = Field(None, ge=0)
+    """A feature is *active* above this many activation units. ``None``: 1e-6 × mean residual norm × ‖w_enc‖; 0 for JumpReLU."""
+
+    # --- choosing candidates ---
+    top_k_features: int = Field(100, ge=1)
+    """Features kept a layer, by frequency × causal effect on the output."""
+    layer_window: int = Field(2, ge=1)
+    """How many analysed sites further a target may lie (1 = the next analysed site). Counts sites, not blocks."""
+    importance_tokens: int = Field(8_192, ge=1)
+    """At most this many tokens of the select documents are used to measure importance."""
+    min_coactivation: int = Field(10, ge=0)
+    """Pairs whose joint count, at the same or up to ``position_horizon`` later positions, is lower are removed."""
+    min_decoder_alignment: float = Field(0.005, ge=0, le=1)
+    """Adjacent pairs whose mean absolute alignment is lower are removed."""
+    alignment: Literal["block", "cosine", "off"] = "block"
+    """How adjacent pairs are aligned: through the Jacobian of the blocks between, by plain cosine, or not at all."""
+    rescue_fraction: float = Field(0.05, ge=0, le=1)
+    """Share of removed pairs' places given back to the largest Jacobians and to random pairs."""
+
+    # --- measuring ---
+    interaction_method: Literal["clamping", "jacobian", "both"] = "clamping"
+    """Finite differences under a clamp, the gated derivative at the clean point, or both."""
+    n_intervention_samples: int = Field(30, ge=2)
+    """Test samples a source, over distinct documents first."""
+    clamp_high_quantile: float = Field(0.9, gt=0, le=1)
+    """The high level: this quantile of the source's active values on the select documents."""
+    clamp_low: float = Field(0.0, ge=0)
+    """The low level, in activation units."""
+    position_horizon: int = Field(4, ge=0)
+    """Later positions whose change is summed into ``later_strength``."""
+    min_documents: int = Field(6, ge=2)
+    """A source active in fewer test documents is left out, and counted."""
+    min_effect: float = Field(0.01, ge=0)
+    """Smallest strength (target units per source unit) that counts as an effect."""
+    n_placebo: int = Field(32, ge=0)
+    """Random isotropic directions a source site, run through the same engine."""
+    placebo_quantile: float = Field(0.99, gt=0, lt=1)
+    """Quantile of the placebos' |strength| that an edge must exceed."""
+
+    # --- testing ---
+    significance_level: float = Field(0.05, gt=0, lt=1)
+    """Level of the adjusted p-value, between 0 and 1, both excluded."""
+    correction_method: CorrectionMethod = "fdr_bh"
+    """Correction for many tests, by statsmodels' name."""
+
+    output_dir: str = "outputs/run"
+    """Run directory."""
+    seed: int = Field(42, ge=0)
+    """Seed of every random choice."""
+
+    @field_validator("layers")
+    @classmethod
+    def _sorted_layers(cls, layers: list[int]) -> list[int]:
+        if any(layer < 0 for layer in layers):
+            raise ValueError(f"got {layers}; layers are block numbers from 0")
+        if len(set(layers)) != len(layers):
+            raise ValueError(f"got {layers}; each layer may be named once")
+        return sorted(layers)
+
+    @field_validator("sae_id_template")
+    @classmethod
+    def _has_layer(cls, template: str) -> str:
+        if "{layer}" not in template:
+            raise ValueError(f"got {template!r}; the template must contain {{layer}}, such as 'blocks.{{layer}}.hook_resid_post'")
+        return template
+
+    @field_validator("output_dir", mode="before")
+    @classmethod
+    def _path_to_text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, Path) else value
+
+    @model_validator(mode="after")
+    def _clashes(self) -> Self:
+        if self.position_horizon >= self.context_length:
+            raise ValueError(f"position_horizon: got {self.position_horizon}, must be below context_length = {self.context_length}")
+        return self
+
+    @property
+    def layer_pairs(self) -> list[tuple[int, int]]:
+        """Ordered (source, target) layers inside the window, nearest first within a source."""
+        n = len(self.layers)
+        return [(self.layers[i], self.layers[j]) for i in range(n) for j in range(i + 1, min(i + self.layer_window, n - 1) + 1)]
+
+    def span(self, source: int, target: int) -> int:
+        """Analysed sites crossed from the source layer to the target layer (1 = the next one)."""
+        return self.layers.index(target) - self.layers.index(source)
+
+    def check_layers(self, n_layers: int) -> None:
+        """Refuse layers that the model does not have.
+
+        Raises:
+            ConfigError: Naming the layers out of range.
+        """
+        wrong = [layer for layer in self.layers if layer >= n_layers]
+        if wrong:
+            raise ConfigError(f"layers: got {wrong}; {self.model_name} has layers 0 to {n_layers - 1}")
+
+    def digest(self, fields: frozenset[str] | set[str] | None = None) -> str:
+        """Hex sha256 over the fields that decide a result (all of them, or those given)."""
+        values = self.model_dump(mode="json", exclude=set(OUTSIDE_HASH))
+        return sha256_json({k: v for k, v in values.items() if fields is None or k in fields})
+
+    def save(self, path: str | Path) -> None:
+        """Write the configuration; the ending (.json, .yaml, .yml) chooses the format. Folders are made."""
+        path = Path(path)
+        values = self.model_dump(mode="json")
+        if path.suffix not in {".json", ".yaml", ".yml"}:
+            raise ConfigError(f"path: got {path.name!r}; a configuration ends in .json, .yaml or .yml")
+        text = json.dumps(values, indent=2) + "\n" if path.suffix == ".json" else yaml.safe_dump(values, sort_keys=False)
+        with whole_file(path) as part:
+            part.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a configuration from JSON or YAML.
+
+        Raises:
+            ConfigError: If the file is missing, is not JSON or YAML, or a field is unknown or wrong.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ConfigError(f"no configuration at {path}; the shipped ones are listed by `feature-graph run --list`")
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is neither JSON nor YAML: {error}") from error
+        if not isinstance(values, dict):
+            raise ConfigError(f"{path}: got {type(values).__name__}; a configuration is a mapping of field to value")
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError(f"{path}:\n{explain(error)}") from error
+
+
+def explain(error: ValidationError) -> str:
+    """One line a wrong field: its name, what is allowed, what was got; near names for unknown keys."""
+    from difflib import get_close_matches
+
+    lines = []
+    for item in error.errors():
+        name = ".".join(str(part) for part in item["loc"]) or "configuration"
+        if item["type"] == "extra_forbidden":
+            near = get_close_matches(name, Config.model_fields, n=1)
+            lines.append(f"  {name}: unknown field" + (f"; did you mean {near[0]}?" if near else ""))
+        else:
+            got = f" (got {item['input']!r})" if name != "configuration" else ""
+            lines.append(f"  {name}: {item['msg'].removeprefix('Value error, ')}{got}")
+    return "\n".join(lines)

@@ -1,0 +1,134 @@
+"""Small helpers that every floor may use: logging, seeds, progress with an estimate, files that are whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import tempfile
+from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+T = TypeVar("T")
+
+CACHE_ENV = "FEATURE_GRAPH_CACHE"
+
+
+def setup_logging(level: str | int = "INFO") -> None:
+    """Send the log of this library to standard error, readable by people.
+
+    Args:
+        level: A name (``"DEBUG"``, ``"INFO"``, …) or number of the logging module.
+
+    Raises:
+        ValueError: If the name is no level.
+    """
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    logger = logging.getLogger("feature_graph")
+    logger.setLevel(level.upper() if isinstance(level, str) else level)
+    for old in [h for h in logger.handlers if isinstance(h, RichHandler)]:
+        logger.removeHandler(old)
+    logger.addHandler(RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False))
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python, NumPy and torch (CPU and every GPU)."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def derived_seed(seed: int, *names: object) -> int:
+    """A seed of 63 bits for one purpose, so that adding a purpose never shifts the draws of another."""
+    text = json.dumps([seed, *[str(n) for n in names]])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def progress_bar() -> Progress:
+    """The one progress bar of the project: standard error, with share, count, elapsed and remaining time."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=False,
+    )
+
+
+def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
+    """Yield from ``items`` while a progress bar with an estimate runs on standard error.
+
+    Args:
+        items: What to go through.
+        description: What is being done, in three or four words.
+        total: How many there are, if ``items`` has no length.
+    """
+    count = total if total is not None else (len(items) if isinstance(items, Sized) else None)
+    with progress_bar() as bar:
+        task = bar.add_task(description, total=count)
+        for item in items:
+            yield item
+            bar.advance(task)
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; rename it over ``path`` when the block ends well, remove it otherwise.
+
+    A killed process therefore never leaves a half file that looks whole.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        mask = os.umask(0)
+        os.umask(mask)
+        part.chmod(0o666 & ~mask)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write ``value`` as indented JSON; NaN and infinity are refused, since they are not JSON."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sha256_file(path: str | Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with Path(path).open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Hex sha256 of a JSON value, keys sorted."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def cache_dir() -> Path:
+    """Where downloaded parts (jars, the bundled model) lie: ``$FEATURE_GRAPH_CACHE``, else the user's cache directory."""
+    import platformdirs
+
+    return Path(os.environ.get(CACHE_ENV) or platformdirs.user_cache_dir("feature-graph"))

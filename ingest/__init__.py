@@ -1,0 +1,1 @@
+"""Write a finished run into Neo4j: file formats, graph schema, loading, cleaning up."""

@@ -1,0 +1,231 @@
+"""The file formats of a run: every Parquet file's columns, types, versions and meaning.
+
+This is the contract between the program that computes a run and the one that loads it. Another program's results can be ingested if
+they are written in this form. docs/artifacts.md is made from this module.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ColumnType = Literal["string", "int32", "int64", "float64", "bool"]
+_ARROW = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+
+
+class FormatError(ValueError):
+    """A file that is not in its format; the message names the file, what was got and what is expected."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, its type, what it means, and whether it may be null."""
+
+    name: str
+    type: ColumnType
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class FileFormat:
+    """One kind of Parquet file. ``kind`` and ``version`` are written into the file's own metadata."""
+
+    kind: str
+    version: int
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema, with kind and version as metadata."""
+        fields = [pa.field(c.name, _ARROW[c.type], nullable=c.nullable) for c in self.columns]
+        return pa.schema(fields, metadata={"kind": self.kind, "version": str(self.version)})
+
+    @property
+    def names(self) -> list[str]:
+        """Column names in order."""
+        return [c.name for c in self.columns]
+
+
+FEATURES = FileFormat(
+    "features",
+    1,
+    "features.parquet",
+    "One row a feature of the run: every source and every target that was measured, sorted by fid.",
+    (
+        Column("fid", "int64", "dense number of the feature within the run, from 0"),
+        Column("id", "string", 'short id "L<layer>_F<index>", unique within the run'),
+        Column("uid", "string", '"<model>@<weights hash>/<release>/<SAE id really loaded>/<index>", the same in every run'),
+        Column("layer", "int32", "layer as the configuration names it"),
+        Column("index", "int32", "index in the dictionary"),
+        Column("hook", "string", "hook that was really read"),
+        Column("label", "string", "top activating tokens in context; empty if unknown"),
+        Column("density", "float64", "share of counted tokens at which the feature is active"),
+        Column("mean_act", "float64", "mean activation where active, 0 if never"),
+        Column("max_act", "float64", "largest activation"),
+        Column("decoder_norm", "float64", "norm of the decoder row as shipped; activations are in units of a row of norm 1"),
+        Column("dead", "bool", "never active on the run's text"),
+        Column("dense", "bool", "active at more than a fifth of the tokens"),
+        Column("importance", "float64", "frequency × causal effect on the output; null if not measured", True),
+        Column("neuronpedia_url", "string", "page of the feature; empty if there is none"),
+    ),
+)
+
+CANDIDATES = FileFormat(
+    "candidates",
+    1,
+    "candidates.parquet",
+    "One row a pair that is to be measured, sorted by PMI, descending.",
+    (
+        Column("src_layer", "int32", "layer of the source"),
+        Column("src_index", "int32", "index of the source"),
+        Column("tgt_layer", "int32", "layer of the target"),
+        Column("tgt_index", "int32", "index of the target"),
+        Column("pmi", "float64", "pointwise mutual information in nats on the select documents, 0 where never seen together"),
+        Column("coactivation_prob", "float64", "P(target active | source active) at the same position"),
+        Column("joint_count", "int64", "tokens with both active, at the same or up to position_horizon later positions"),
+        Column(
+            "decoder_alignment",
+            "float64",
+            "signed mean alignment of the decoder direction with the target's encoder (through the blocks between)",
+        ),
+        Column("arm", "string", "how the pair got in: kept, rescue_jacobian or rescue_random"),
+    ),
+)
+
+_STRENGTH = "target units per source unit"
+INTERACTIONS = FileFormat(
+    "interactions",
+    1,
+    "interactions.parquet",
+    "One row a measured (source, target, method), sorted by source fid, target fid and method.",
+    (
+        Column("src_fid", "int64", "fid of the source in features.parquet"),
+        Column("tgt_fid", "int64", "fid of the target in features.parquet"),
+        Column("src_id", "string", "short id of the source"),
+        Column("tgt_id", "string", "short id of the target"),
+        Column("src_layer", "int32", "layer of the source"),
+        Column("tgt_layer", "int32", "layer of the target"),
+        Column("method", "string", "clamping or jacobian"),
+        Column("interaction_type", "string", "excitatory, inhibitory or pass_through"),
+        Column("span", "int32", "analysed sites crossed; 1 = the next one"),
+        Column("mean_strength", "float64", f"total effect at the same position, {_STRENGTH}"),
+        Column("abs_strength", "float64", "magnitude of mean_strength"),
+        Column("direct_strength", "float64", f"effect with the analysed sites between put back to their clean features, {_STRENGTH}"),
+        Column(
+            "later_strength",
+            "float64",
+            f"change summed over the next position_horizon positions, {_STRENGTH}; null without later positions",
+            True,
+        ),
+        Column("copy_strength", "float64", f"part that the identity path alone gives, {_STRENGTH}"),
+        Column("computed_strength", "float64", "mean_strength − copy_strength"),
+        Column("preactivation_strength", "float64", f"total effect before the target's non-linearity, {_STRENGTH}"),
+        Column("p_on_change", "float64", "P(target active | high) − P(target active | low)"),
+        Column("standardised_effect", "float64", "mean change of the target in its standard deviations over counted tokens", True),
+        Column("strength_jacobian", "float64", f"mean gated derivative at the clean point, {_STRENGTH}; null unless method is both", True),
+        Column("direct_jacobian", "float64", f"its direct twin, {_STRENGTH}; null unless method is both", True),
+        Column("se", "float64", "standard error of mean_strength over documents"),
+        Column("ci_low", "float64", "lower end of the 95 % interval of mean_strength over documents"),
+        Column("ci_high", "float64", "upper end"),
+        Column("p_value", "float64", "raw p of the total effect; 1 below the floor"),
+        Column("q_value", "float64", "p_value adjusted over the family of all tests of the run"),
+        Column("p_direct", "float64", "raw p of the direct effect; 1 below the floor"),
+        Column("q_direct", "float64", "p_direct adjusted in its own family"),
+        Column("p_later", "float64", "raw p of the later effect; 1 below the floor or without later positions"),
+        Column("q_later", "float64", "p_later adjusted in its own family"),
+        Column("significant", "bool", "q_value, q_direct or q_later is below the level"),
+        Column("significant_by", "string", "which of total, direct, later passed, joined by +; empty if none"),
+        Column("floor", "float64", "smallest |total strength| that counts: max of min_effect and the placebo quantile"),
+        Column("floor_direct", "float64", "the same for the direct effect"),
+        Column("floor_later", "float64", "the same for the later effect"),
+        Column(
+            "placebo_quantile", "float64", "share of placebo directions whose |strength| is below this edge's; null without placebos", True
+        ),
+        Column("n_samples", "int32", "test samples (document, position) used"),
+        Column("n_documents", "int32", "distinct test documents"),
+        Column("n_later", "int32", "samples that have a later position"),
+        Column("confirm_strength", "float64", f"total effect on the confirmation documents, {_STRENGTH}; null if too few", True),
+        Column("n_confirm", "int32", "confirmation documents"),
+        Column("replicated", "bool", "same sign and above half the floor on the confirmation documents; null if not measured", True),
+        Column("clamp_low", "float64", "low level of the source, activation units"),
+        Column("clamp_high", "float64", "high level of the source, activation units"),
+        Column(
+            "achieved",
+            "float64",
+            "(re-encoded high − re-encoded low) / (clamp_high − clamp_low), mean over samples; 1 = the clamp was reached",
+        ),
+        Column("spill", "float64", "norm of the change of the other features of the source's site, per source unit (analytic, d · W_enc)"),
+        Column("pmi", "float64", "of the candidate pair", True),
+        Column("coactivation_prob", "float64", "of the candidate pair", True),
+        Column("decoder_alignment", "float64", "of the candidate pair", True),
+        Column("arm", "string", "of the candidate pair"),
+    ),
+)
+
+FORMATS = {f.kind: f for f in (FEATURES, CANDIDATES, INTERACTIONS)}
+
+
+def write_table(path: str | Path, fmt: FileFormat, table: pa.Table, meta: dict[str, Any] | None = None) -> None:
+    """Write ``table`` (its columns in any order) in the given format, with ``meta`` as JSON in the file's metadata.
+
+    Raises:
+        FormatError: If a column is missing, of another type, or null where it may not be.
+    """
+    lacking = sorted(set(fmt.names) - set(table.column_names))
+    surplus = sorted(set(table.column_names) - set(fmt.names))
+    if lacking or surplus:
+        raise FormatError(f"{path}: columns of {fmt.kind} version {fmt.version}: missing {lacking}, unknown {surplus}")
+    try:
+        cast = table.select(fmt.names).cast(fmt.schema)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, ValueError) as error:
+        raise FormatError(f"{path}: {fmt.kind} version {fmt.version}: {error}") from error
+    for column in fmt.columns:
+        nulls = cast.column(column.name).null_count
+        if nulls and not column.nullable:
+            raise FormatError(f"{path}: column {column.name} has {nulls} nulls; none are allowed")
+    metadata = dict(fmt.schema.metadata or {}) | {b"meta": json.dumps(meta or {}, allow_nan=False).encode()}
+    pq.write_table(cast.replace_schema_metadata(metadata), path, compression="zstd")
+
+
+def read_meta(path: str | Path, fmt: FileFormat) -> dict[str, Any]:
+    """Check kind, version and columns of a file and give back its ``meta``.
+
+    Raises:
+        FormatError: If the file is missing, no Parquet, of another kind or version, or has other columns.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FormatError(f"{path}: no such file; expected {fmt.kind} version {fmt.version} ({fmt.name})")
+    try:
+        schema = pq.read_schema(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FormatError(f"{path}: not a readable Parquet file: {error}") from error
+    metadata = schema.metadata or {}
+    kind, version = metadata.get(b"kind", b"").decode(), metadata.get(b"version", b"").decode()
+    if (kind, version) != (fmt.kind, str(fmt.version)):
+        raise FormatError(f"{path}: got kind {kind or 'none'} version {version or 'none'}; expected {fmt.kind} version {fmt.version}")
+    wrong = [c.name for c in fmt.columns if c.name not in schema.names or schema.field(c.name).type != _ARROW[c.type]]
+    if wrong:
+        raise FormatError(f"{path}: columns missing or of another type: {wrong}; see docs/artifacts.md")
+    return dict(json.loads(metadata.get(b"meta", b"{}")))
+
+
+def read_table(path: str | Path, fmt: FileFormat) -> pa.Table:
+    """Read a file after checking that it is in its format.
+
+    Raises:
+        FormatError: As :func:`read_meta`, or if the data behind the header cannot be read.
+    """
+    read_meta(path, fmt)
+    try:
+        return pq.read_table(path, columns=fmt.names)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise FormatError(f"{path}: damaged: {error}") from error
