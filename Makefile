@@ -1,0 +1,58 @@
+# The front door. `make help` lists what is behind it.
+SHELL := bash
+.DEFAULT_GOAL := help
+RUN := .venv/bin
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help setup demo test check lint types contract unit bench docs browser stop clean wheel lock
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## make .venv with every pinned dependency (done by the others when needed)
+	@bash scripts/bootstrap.sh
+
+demo: setup  ## bundled model -> causal feature graph -> Neo4j -> queries and report
+	@$(RUN)/feature-graph demo
+
+test: setup  ## the whole suite: lint, types, import contract, unit, causal, real Neo4j, end to end
+	@$(MAKE) --no-print-directory lint types contract
+	@$(RUN)/pytest
+
+check: setup lint types contract unit  ## the quick part, under three minutes
+
+lint: setup  ## format and lint
+	@$(RUN)/ruff format --check .
+	@$(RUN)/ruff check .
+
+types: setup  ## type checker
+	@$(RUN)/mypy
+
+contract: setup  ## imports only go down
+	@$(RUN)/lint-imports
+
+unit: setup  ## unit tests only
+	@$(RUN)/pytest tests/unit -q
+
+docs: setup  ## build the documentation into site/
+	@$(RUN)/mkdocs build --strict --quiet
+	@echo "documentation: site/index.html"
+
+browser: setup  ## start the demo's database if need be and open Neo4j Browser
+	@$(RUN)/feature-graph db start && $(RUN)/feature-graph db browser
+
+stop: setup  ## stop the demo's database (its data stay)
+	@$(RUN)/feature-graph db stop
+
+wheel: setup  ## build dist/*.whl
+	@$(RUN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null
+	@ls -l dist/*.whl
+
+bench: setup  ## benchmarks; they print ratios, and take long
+	@for b in benchmarks/*.py; do echo "== $$b"; $(RUN)/python $$b; done
+
+lock: setup  ## recompile the pinned requirements (maintainers)
+	@bash scripts/lock.sh
+
+clean:  ## remove environments and build products; never a database or a run
+	rm -rf .venv .tools site dist build .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
