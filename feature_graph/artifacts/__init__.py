@@ -4,6 +4,7 @@ from feature_graph.artifacts.activations import ActivationStore, ActivationWrite
 from feature_graph.artifacts.atlas import CoactivationAtlas
 from feature_graph.artifacts.candidates import Candidate, CandidateSet, FeatureRef, StageCount
 from feature_graph.artifacts.errors import ArtifactError
+from feature_graph.artifacts.features import FeatureNumbers, number_features, number_pairs
 from feature_graph.artifacts.interactions import Interaction, InteractionSet
 from feature_graph.artifacts.rundir import RunPaths
 from feature_graph.artifacts.sites import Site, feature_id, parse_feature_id
@@ -19,6 +20,7 @@ __all__ = [
     "Candidate",
     "CandidateSet",
     "CoactivationAtlas",
+    "FeatureNumbers",
     "FeatureRef",
     "Interaction",
     "InteractionSet",
@@ -26,6 +28,8 @@ __all__ = [
     "Site",
     "StageCount",
     "feature_id",
+    "number_features",
+    "number_pairs",
     "parse_feature_id",
     "split_documents",
 ]
