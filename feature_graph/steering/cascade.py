@@ -9,8 +9,9 @@ Steering adds ``steer_delta`` activation units to one feature at one position. T
 3. the change of a feature is the sum over its levels, its hop the first level that reaches it.
 
 Only DIRECT strengths are multiplied: a total effect already contains every path through the features between, and products of totals
-would count those paths again. Edges run forward in depth, so there are no cycles. The forecast is a sum of products of mean slopes, each
-measured where its own source is active, at the same position, and it knows neither clipping at zero nor saturation.
+would count those paths again. Followed are the structural edges: span 1, or a direct effect that is itself significant; edges that act
+only on later positions are left out. Edges run forward in depth, so there are no cycles. The forecast is a sum of products of mean
+slopes, each measured where its own source is active, at the same position, and it knows neither clipping at zero nor saturation.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from feature_graph.steering.text import cascade_text
 
 logger = logging.getLogger(__name__)
 
+Strengths = dict[str, dict[str, float]]
+
 
 class SteeringError(ValueError):
     """A cascade that cannot be computed; the message says what was got and what is expected."""
@@ -40,12 +43,12 @@ class CascadePath:
     """One path and what it alone contributes to its last feature, in activation units."""
 
     nodes: tuple[str, ...]
-    contribution: float
+    effect: float
 
     @property
     def size(self) -> float:
-        """Magnitude of the contribution."""
-        return abs(self.contribution)
+        """Magnitude of the effect."""
+        return abs(self.effect)
 
 
 @dataclass(frozen=True)
@@ -115,14 +118,10 @@ def predict_cascade(
         logger.warning("the graph is empty, so nothing follows from steering %s", source)
         return Cascade(source, float(steer_delta), n_hops)
     direct = _direct_strengths(G)
-    effects, hops, pruned = _levels(G, source, float(steer_delta), n_hops, min_effect, direct)
+    effects, hops, pruned = _levels(source, float(steer_delta), n_hops, min_effect, direct)
     labels = {node: str(G.nodes[node].get("label") or "") for node in (source, *effects)}
-    measured = {
-        target: float(data["strength"]) * steer_delta
-        for _, target, data in G.out_edges(source, data=True)
-        if data.get("span", 1) > 1 and data.get("strength") is not None
-    }
-    paths = _top_paths(G, source, float(steer_delta), n_hops, top_paths, direct)
+    measured = _measured_totals(G, source, float(steer_delta))
+    paths = _top_paths(source, float(steer_delta), n_hops, top_paths, direct)
     return Cascade(source, float(steer_delta), n_hops, effects, hops, paths, measured, labels, pruned)
 
 
@@ -149,24 +148,36 @@ def _near(G: nx.DiGraph, source: str, n: int = 3) -> list[str]:
     return sorted(same, key=lambda name: abs(parse_feature_id(name)[1] - index))[:n] or get_close_matches(source, names, n=n, cutoff=0.0)
 
 
-def _direct_strengths(G: nx.DiGraph) -> dict[tuple[str, str], float]:
-    """Direct strength of every edge; an edge of a graph made elsewhere that has none counts with its total, and the log says so."""
-    strengths: dict[tuple[str, str], float] = {}
+def _direct_strengths(G: nx.DiGraph) -> Strengths:
+    """Source → target → direct strength, of the structural edges.
+
+    An edge of a graph made elsewhere that carries no direct strength counts with its total, and the log says so.
+    """
+    strengths: Strengths = defaultdict(dict)
     without = 0
     for u, v, data in G.edges(data=True):
+        if not data.get("structural", True) or data.get("kind") == "later":
+            continue
         value = data.get("direct")
         if value is None or math.isnan(value):
             value, without = data.get("strength"), without + 1
         if value is None or math.isnan(value):
             raise SteeringError(f"edge {u} → {v} has neither a direct nor a total strength (attributes `direct`, `strength`)")
-        strengths[u, v] = float(value)
+        strengths[u][v] = float(value)
     if without:
-        logger.warning("%d of %d edges carry no direct strength; their total is used, which may count paths twice", without, len(strengths))
+        logger.warning("%d of %d edges carry no direct strength; their total is used, which may count paths twice", without, G.size())
     return strengths
 
 
+def _measured_totals(G: nx.DiGraph, source: str, steer_delta: float) -> dict[str, float]:
+    """Measured total effect × delta on the targets that lie more than one analysed site away."""
+    edges = [(v, data) for _, v, data in G.out_edges(source, data=True) if data.get("span", 1) > 1 and data.get("kind") != "later"]
+    totals = {v: data.get("total", data.get("strength", math.nan)) for v, data in edges}
+    return {v: float(total) * steer_delta for v, total in totals.items() if not math.isnan(total)}
+
+
 def _levels(
-    G: nx.DiGraph, source: str, steer_delta: float, n_hops: int, min_effect: float, direct: dict[tuple[str, str], float]
+    source: str, steer_delta: float, n_hops: int, min_effect: float, direct: Strengths
 ) -> tuple[dict[str, float], dict[str, int], int]:
     """Sum of all path products up to ``n_hops`` edges, level by level; features by falling magnitude, their first hop, changes pruned."""
     total: dict[str, float] = defaultdict(float)
@@ -175,8 +186,8 @@ def _levels(
     for hop in range(1, n_hops + 1):
         received: dict[str, float] = defaultdict(float)
         for u, change in frontier.items():
-            for v in G.successors(u):
-                received[v] += change * direct[u, v]
+            for v, strength in direct.get(u, {}).items():
+                received[v] += change * strength
         frontier = {v: change for v, change in received.items() if change != 0 and abs(change) >= min_effect}
         pruned += len(received) - len(frontier)
         for v, change in frontier.items():
@@ -187,17 +198,15 @@ def _levels(
     return {v: kept[v] for v in order}, {v: first[v] for v in order}, pruned
 
 
-def _top_paths(
-    G: nx.DiGraph, source: str, steer_delta: float, n_hops: int, k: int, direct: dict[tuple[str, str], float]
-) -> tuple[CascadePath, ...]:
+def _top_paths(source: str, steer_delta: float, n_hops: int, k: int, direct: Strengths) -> tuple[CascadePath, ...]:
     """The k paths of largest contribution, exactly: the k best into a node extend some of the k best into its predecessors."""
     best: list[CascadePath] = []
     level = {source: [CascadePath((source,), steer_delta)]}
     for _ in range(n_hops):
         reached: dict[str, list[CascadePath]] = defaultdict(list)
         for u, paths in level.items():
-            for v in G.successors(u):
-                reached[v].extend(CascadePath((*p.nodes, v), p.contribution * direct[u, v]) for p in paths)
+            for v, strength in direct.get(u, {}).items():
+                reached[v].extend(CascadePath((*p.nodes, v), p.effect * strength) for p in paths)
         level = {v: heapq.nlargest(k, paths, key=attrgetter("size")) for v, paths in reached.items()}
-        best = heapq.nlargest(k, [*best, *(p for paths in level.values() for p in paths if p.contribution)], key=attrgetter("size"))
+        best = heapq.nlargest(k, [*best, *(p for paths in level.values() for p in paths if p.effect)], key=attrgetter("size"))
     return tuple(best)

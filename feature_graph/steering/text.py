@@ -22,7 +22,7 @@ def cascade_text(cascade: Cascade, top: int) -> str:
         lines.append(f"  strongest {word}:" + ("" if moved else " none"))
         lines += [f"    {cascade.effects[n]:+9.4f}  {_named(cascade, n)}, hop {cascade.hops[n]}" for n in moved]
     lines.append("  strongest paths:")
-    lines += [f"    {p.contribution:+9.4f}  {' → '.join(p.nodes)}" for p in cascade.paths[:top]]
+    lines += [f"    {p.effect:+9.4f}  {' → '.join(p.nodes)}" for p in cascade.paths[:top]]
     return "\n".join([*lines, *_notes(cascade)])
 
 

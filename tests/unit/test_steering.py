@@ -67,7 +67,7 @@ def test_the_gap_to_a_measured_total_is_kept() -> None:
 
 def test_paths_come_by_their_own_contribution() -> None:
     paths = predict_cascade(DIAMOND, "L0_F1", steer_delta=2.0, n_hops=3, top_paths=3).paths
-    assert [(p.nodes, p.contribution) for p in paths] == [
+    assert [(p.nodes, p.effect) for p in paths] == [
         (("L0_F1", "L1_F2"), -4.0),
         (("L0_F1", "L1_F1", "L2_F1"), 3.0),
         (("L0_F1", "L1_F1", "L2_F1", "L3_F1"), -3.0),
@@ -80,6 +80,16 @@ def test_small_changes_are_not_followed_but_counted() -> None:
     assert cascade.effects == {"L1_F2": 1.0}
     assert cascade.pruned == 1
     assert predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=2, min_effect=0).effects["L2_F1"] == pytest.approx(100.0)
+
+
+def test_only_structural_edges_at_the_same_position_are_followed() -> None:
+    G = graph(("L0_F1", "L1_F1", 1.0), ("L0_F1", "L2_F1", 0.3), ("L0_F1", "L3_F1", 0.4), ("L0_F1", "L1_F2", 0.5))
+    G.edges["L0_F1", "L2_F1"].update(structural=False, span=2, total=0.75)
+    G.edges["L0_F1", "L3_F1"].update(structural=True, span=3, total=0.45)
+    G.edges["L0_F1", "L1_F2"].update(structural=True, kind="later")
+    cascade = predict_cascade(G, "L0_F1", steer_delta=2.0)
+    assert cascade.effects == {"L1_F1": 2.0, "L3_F1": 0.8}
+    assert cascade.measured == {"L2_F1": 1.5, "L3_F1": 0.9}
 
 
 def test_paths_that_cancel_leave_no_effect() -> None:
