@@ -52,6 +52,7 @@ class CoactivationAtlas:
         active: Layer → int64 [d_sae]: tokens at which the feature is active.
         n_tokens: Tokens counted (select documents).
         horizon: Later positions looked at.
+        min_count: Pairs whose two counts are both lower are not stored; 1 = every pair seen together at all.
     """
 
     counts: dict[LayerPair, sp.csr_matrix]
@@ -59,6 +60,7 @@ class CoactivationAtlas:
     active: dict[int, NDArray[np.int64]]
     n_tokens: int
     horizon: int
+    min_count: int = 1
     layer_pairs: list[LayerPair] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -95,7 +97,7 @@ class CoactivationAtlas:
         """Write the atlas as HDF5."""
         with whole_file(path) as part, h5py.File(part, "w") as file:
             mark(file, KIND, VERSION)
-            file.attrs["n_tokens"], file.attrs["horizon"] = self.n_tokens, self.horizon
+            file.attrs["n_tokens"], file.attrs["horizon"], file.attrs["min_count"] = self.n_tokens, self.horizon, self.min_count
             for layer, active in self.active.items():
                 file.create_dataset(f"active/{layer}", data=active)
             for name, matrices in (("counts", self.counts), ("later_counts", self.later_counts)):
@@ -112,7 +114,8 @@ class CoactivationAtlas:
         with open_artifact(path, KIND, VERSION) as file:
             active = {int(layer): file["active"][layer][:] for layer in file["active"]}
             matrices = {name: {_pair(key): read_csr(file[name][key]) for key in file.get(name, {})} for name in ("counts", "later_counts")}
-            return cls(matrices["counts"], matrices["later_counts"], active, int(file.attrs["n_tokens"]), int(file.attrs["horizon"]))
+            scalars = (int(file.attrs[name]) for name in ("n_tokens", "horizon", "min_count"))
+            return cls(matrices["counts"], matrices["later_counts"], active, *scalars)
 
 
 def _pair(key: str) -> LayerPair:
