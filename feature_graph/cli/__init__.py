@@ -1,0 +1,44 @@
+"""The command line, ``feature-graph``: one command a stage, and run, status, db, ingest, query, report, doctor, demo.
+
+Nothing heavy is imported until a command runs, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from feature_graph.cli import db, demo, doctor, stages
+from feature_graph.cli.common import Commands
+
+app = typer.Typer(
+    name="feature-graph",
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+    help="Find which sparse-autoencoder features of a language model causally drive which others, and keep the answer in Neo4j.",
+)
+
+
+@app.callback()
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Log warnings and errors only."),
+    verbose: bool = typer.Option(False, "--verbose", "-v", help="Log details too."),
+) -> None:
+    from feature_graph.utils import setup_logging
+
+    setup_logging("WARNING" if quiet else "DEBUG" if debug or verbose else "INFO")
+
+
+stages.register(app)
+app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
+app.command(rich_help_panel="Set-up")(doctor.doctor)
+app.command(rich_help_panel="Set-up")(demo.demo)
+app.command(rich_help_panel="Set-up")(doctor.version)
+
+
+def main() -> None:
+    """Entry point of the command ``feature-graph``."""
+    app()

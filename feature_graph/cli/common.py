@@ -1,0 +1,178 @@
+"""What every command shares: consoles, tables, configurations by name, and errors in one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from feature_graph.config import Config
+
+out = Console()
+err = Console(stderr=True)
+
+USAGE, FAILURE, INTERRUPTED = 2, 1, 130
+
+#: Errors that are the user's news, not ours: shown as one message. (module, class, exit code); subclasses count.
+_KNOWN = (
+    ("feature_graph.config", "ConfigError", USAGE),
+    ("feature_graph.artifacts.errors", "ArtifactError", FAILURE),
+    ("feature_graph.loading.errors", "LoadingError", FAILURE),
+    ("feature_graph.server.errors", "ServerError", FAILURE),
+    ("feature_graph.pipeline.runner", "StaleInput", FAILURE),
+    ("feature_graph.pipeline.manifest", "ManifestError", FAILURE),
+    ("feature_graph.pipeline.lock", "RunLocked", FAILURE),
+    ("ingest.formats", "FormatError", FAILURE),
+)
+
+
+def known_errors() -> dict[type[BaseException], int]:
+    """Error class → exit code, of those modules that are loaded; what is not loaded cannot have been raised."""
+    found: dict[type[BaseException], int] = {OSError: FAILURE}
+    for module, name, code in _KNOWN:
+        if module in sys.modules:
+            found[getattr(sys.modules[module], name)] = code
+    return found
+
+
+class Commands(TyperGroup):
+    """A group of commands whose known errors end in one clear message and an exit code; ``--debug`` shows the traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except tuple(known_errors()) as error:
+            if ctx.find_root().params.get("debug"):
+                raise
+            code = next(code for kind, code in known_errors().items() if isinstance(error, kind))
+            fail(_sentence(error), code)
+        except KeyboardInterrupt:
+            fail("stopped", INTERRUPTED)
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return str(error) or type(error).__name__
+
+
+def fail(message: str, code: int = FAILURE) -> NoReturn:
+    """Say what is wrong on standard error and end the command.
+
+    Raises:
+        typer.Exit: Always.
+    """
+    err.print(f"[bold red]error:[/] {escaped(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def escaped(text: str) -> str:
+    """Text in which square brackets stay what they are."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
+    """A table for people.
+
+    Args:
+        title: Its caption.
+        columns: Headings.
+        rows: Values; floats are shortened, None is empty.
+        right: Headings of columns that are set flush right.
+    """
+    made = Table(title=title, title_justify="left", header_style="bold")
+    flush = set(right)
+    for column in columns:
+        made.add_column(column, justify="right" if column in flush else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*[escaped(cell(value)) for value in row])
+    return made
+
+
+def cell(value: object) -> str:
+    """One value for a table."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value)
+
+
+def config_folder() -> Path:
+    """Where the shipped configurations lie: package data, or examples/configs of a checkout."""
+    from importlib.resources import files
+
+    package = Path(str(files("feature_graph")))
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "examples" / "configs"
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Name → file of the shipped configurations."""
+    return {path.stem: path for path in sorted(config_folder().glob("*.yaml"))}
+
+
+def load_config(source: str, overrides: Sequence[str] = (), output_dir: Path | None = None) -> Config:
+    """A configuration from a file, a run directory, or the name of a shipped one, with ``field=value`` overrides.
+
+    Raises:
+        ConfigError: If there is none of that name, or a field or value is wrong.
+    """
+    from feature_graph.config import Config
+
+    cfg = _load(source)
+    values = dict(_override(text) for text in overrides)
+    if output_dir is not None:
+        values["output_dir"] = str(output_dir)
+    return _checked(cfg.model_dump() | values) if values else Config(**cfg.model_dump())
+
+
+def _load(source: str) -> Config:
+    from feature_graph.config import Config, ConfigError
+
+    path, shipped = Path(source), shipped_configs()
+    if path.is_dir() and (path / "config.json").is_file():
+        return _checked(Config.load(path / "config.json").model_dump() | {"output_dir": str(path)})
+    if source in shipped and not path.is_file():
+        return Config.load(shipped[source])
+    if path.is_file() or path.suffix in {".json", ".yaml", ".yml"}:
+        return Config.load(path)
+    raise ConfigError(f"got {source!r}; expected a .yaml or .json file, a run directory, or one of: {', '.join(shipped) or 'none shipped'}")
+
+
+def _override(text: str) -> tuple[str, object]:
+    import yaml
+
+    from feature_graph.config import ConfigError
+
+    name, mark, value = text.partition("=")
+    if not mark or not name.strip():
+        raise ConfigError(f"--set: got {text!r}; expected field=value, such as n_tokens=4000 or layers=[3,7,11]")
+    try:
+        return name.strip(), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {name}: {value!r} is not a value: {error}") from error
+
+
+def _checked(values: dict[str, Any]) -> Config:
+    from pydantic import ValidationError
+
+    from feature_graph.config import Config, ConfigError, explain
+
+    try:
+        return Config(**values)
+    except ValidationError as error:
+        raise ConfigError(f"configuration:\n{explain(error)}") from error

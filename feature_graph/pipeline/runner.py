@@ -1,0 +1,222 @@
+"""Doing the stages: what is up to date is left alone, what was cut off goes on, what changed is done again.
+
+1. The run directory is locked and the configuration saved.
+2. Stage by stage, ``plan.why_stale`` compares the files and the configuration with the manifest.
+3. A stale stage is recorded as running under its key (configuration part and inputs). Part files of an earlier attempt with the same key
+   are kept, so that the stage goes on where it was cut off; those with another key are removed.
+4. When it ends well its artifacts are hashed into the manifest; only then are the part files removed.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+from feature_graph.artifacts import RunPaths
+from feature_graph.config import Config
+from feature_graph.pipeline.fingerprint import FileMark
+from feature_graph.pipeline.lock import locked
+from feature_graph.pipeline.manifest import Manifest, StageRecord, now
+from feature_graph.pipeline.plan import Situation, situation, why_stale
+from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName, stage_named
+from feature_graph.pipeline.work import WORK, Done, Workshop
+from feature_graph.utils import set_seed, sha256_json, write_json
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("feature-graph", "torch", "transformer-lens", "sae-lens", "transformers", "numpy", "scipy", "statsmodels", "h5py", "pyarrow")
+
+
+class StaleInput(ValueError):
+    """A stage was asked for alone, but an earlier one is not up to date."""
+
+
+@dataclass(frozen=True)
+class StageOutcome:
+    """What became of one stage in this call.
+
+    Attributes:
+        stage: Its name.
+        action: ``done`` now, or ``kept`` because it was up to date.
+        reason: Why it was done; empty if kept.
+        seconds: Duration (of the attempt that made the artifacts, if kept).
+        rows: Rows of its main artifact.
+        counts: Further figures.
+    """
+
+    stage: StageName
+    action: Literal["done", "kept"]
+    reason: str
+    seconds: float
+    rows: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What :func:`run` did.
+
+    Attributes:
+        run_dir: The run directory.
+        outcomes: One a stage, in order; stages that were not asked for are missing.
+    """
+
+    run_dir: Path
+    outcomes: tuple[StageOutcome, ...]
+
+    @property
+    def done(self) -> list[StageName]:
+        """Stages that were done in this call."""
+        return [outcome.stage for outcome in self.outcomes if outcome.action == "done"]
+
+
+def run(cfg: Config, only: StageName | None = None, from_: StageName | None = None) -> RunResult:
+    """Bring the run directory ``cfg.output_dir`` up to date.
+
+    Args:
+        cfg: The configuration. Another one than last time is fine: what depends on the change is done again.
+        only: Do this stage and no other.
+        from_: Do this stage and all after it again, even if up to date.
+
+    Raises:
+        ValueError: If a stage is unknown, or both arguments are given.
+        StaleInput: If a stage before ``only`` or ``from_`` is not up to date.
+        RunLocked: If another process writes into the run directory.
+        ManifestError: If the manifest is damaged.
+    """
+    if only is not None and from_ is not None:
+        raise ValueError("only, from_: got both; give one of them")
+    wanted = _wanted(only, from_)
+    paths = RunPaths.of(cfg.output_dir)
+    with locked(paths.lock):
+        manifest = Manifest.load(paths.manifest)
+        _check_earlier(wanted[0], cfg, paths, manifest)
+        _save_config(cfg, paths)
+        if from_ is not None:
+            _forget(wanted, paths, manifest)
+        shop = Workshop(cfg, paths)
+        outcomes = [_bring_up_to_date(stage, shop, manifest) for stage in wanted]
+    return RunResult(paths.root, tuple(outcomes))
+
+
+def _wanted(only: str | None, from_: str | None) -> list[Stage]:
+    if only is not None:
+        return [stage_named(only)]
+    return list(STAGES[STAGES.index(stage_named(from_ or STAGE_NAMES[0])) :])
+
+
+def _check_earlier(first: Stage, cfg: Config, paths: RunPaths, manifest: Manifest) -> None:
+    for stage in STAGES[: STAGES.index(first)]:
+        reason = why_stale(stage, cfg, paths.root, manifest)
+        if reason and set(stage.outputs) & _needs(first):
+            raise StaleInput(f"{first.name} needs {stage.name}, which is not up to date in {paths.root} ({reason}); run {stage.name} first")
+
+
+def _needs(stage: Stage) -> set[str]:
+    """Files the stage reads, directly or through the stages that make them."""
+    files = set(stage.inputs)
+    for earlier in reversed(STAGES[: STAGES.index(stage)]):
+        if files & set(earlier.outputs):
+            files |= set(earlier.inputs)
+    return files
+
+
+def _save_config(cfg: Config, paths: RunPaths) -> None:
+    if paths.config.is_file():
+        old = Config.load(paths.config).model_dump()
+        changed = [name for name, value in cfg.model_dump().items() if old[name] != value]
+        if changed:
+            log.info("configuration changed since the last run here: %s", ", ".join(changed))
+    cfg.save(paths.config)
+
+
+def _forget(stages: list[Stage], paths: RunPaths, manifest: Manifest) -> None:
+    for stage in stages:
+        manifest.stages.pop(stage.name, None)
+        shutil.rmtree(paths.parts(stage.name), ignore_errors=True)
+    manifest.save(paths.manifest)
+
+
+def _bring_up_to_date(stage: Stage, shop: Workshop, manifest: Manifest) -> StageOutcome:
+    reason = why_stale(stage, shop.cfg, shop.paths.root, manifest)
+    if not reason:
+        record = manifest.stages[stage.name]
+        log.info("%s: up to date", stage.name)
+        return StageOutcome(stage.name, "kept", "", record.seconds, record.rows, record.counts)
+    log.info("%s: begun (%s): %s", stage.name, reason, stage.meaning)
+    record = _do(stage, shop, manifest)
+    made = ", ".join(str(shop.paths.root / name) for name in stage.outputs)
+    log.info("%s: finished in %.1f s, %s rows: %s", stage.name, record.seconds, f"{record.rows:,}", made)
+    return StageOutcome(stage.name, "done", reason, record.seconds, record.rows, record.counts)
+
+
+def _do(stage: Stage, shop: Workshop, manifest: Manifest) -> StageRecord:
+    paths = shop.paths
+    here = situation(stage, shop.cfg, paths.root, manifest)
+    _prepare_parts(paths.parts(stage.name), _key(here))
+    record = StageRecord("running", here.config_hash, dict(here.config), here.inputs, now())
+    _note(manifest, stage, record, shop, here)
+    begun = time.monotonic()
+    with _failure_noted(manifest, stage, record, shop):
+        set_seed(shop.cfg.seed)
+        done = WORK[stage.name](shop)
+        marks = {name: FileMark.of(paths.root / name) for name in stage.outputs}
+    seconds = round(time.monotonic() - begun, 3)
+    record = replace(record, state="done", finished=now(), seconds=seconds, rows=done.rows, counts=dict(done.counts), artifacts=marks)
+    _note(manifest, stage, record, shop, here, done)
+    shutil.rmtree(paths.parts(stage.name), ignore_errors=True)
+    return record
+
+
+def _key(here: Situation) -> str:
+    return sha256_json({"config": here.config_hash, "inputs": here.inputs})
+
+
+def _prepare_parts(folder: Path, key: str) -> None:
+    """Leave only part files that were made under the same key; the key lies beside them."""
+    mark = folder / "key.json"
+    if folder.exists() and not (mark.is_file() and key in mark.read_text(encoding="utf-8")):
+        log.info("%s: part files of another configuration are removed", folder)
+        shutil.rmtree(folder)
+    if not mark.is_file():
+        write_json(mark, {"key": key})
+
+
+@contextmanager
+def _failure_noted(manifest: Manifest, stage: Stage, record: StageRecord, shop: Workshop) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        state: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        manifest.stages[stage.name] = replace(record, state=state, finished=now(), error=f"{type(error).__name__}: {error}")
+        manifest.save(shop.paths.manifest)
+        raise
+
+
+def _note(manifest: Manifest, stage: Stage, record: StageRecord, shop: Workshop, here: Situation, done: Done | None = None) -> None:
+    manifest.stages[stage.name] = record
+    manifest.seed, manifest.config_hash = shop.cfg.seed, shop.cfg.digest()
+    manifest.versions = package_versions()
+    manifest.sources |= here.sources
+    if done is not None:
+        for name, value in done.facts.items():
+            setattr(manifest, name, value)
+    manifest.save(shop.paths.manifest)
+
+
+def package_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Installed versions, without importing anything; packages that are not installed are missing."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,125 @@
+"""What each stage reads, writes and depends on. Declarations only; the work is in ``work``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from feature_graph.config import Config
+from feature_graph.utils import sha256_json
+
+StageName = Literal["collect", "atlas", "candidates", "measure", "graph", "behaviors", "report"]
+STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
+
+_DICTIONARIES = frozenset({"model_name", "sae_release", "sae_id_template", "layers"})
+_TEXT = frozenset({"dataset", "dataset_text_field", "dataset_split", "n_tokens", "context_length", "prepend_bos"})
+_LEVELS = frozenset({"clamp_high_quantile", "clamp_low", "n_intervention_samples", "min_documents"})
+_TESTING = frozenset({"significance_level", "correction_method"})
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a run.
+
+    Attributes:
+        name: How people call it.
+        meaning: What it does, in a few words.
+        fields: Configuration fields whose change makes the stage's artifacts another thing.
+        inputs: Files of the run directory it reads.
+        outputs: Files of the run directory it writes.
+        sources: Configuration fields that may name local files whose content it reads.
+        version: Raised when the stage computes something else from the same inputs.
+    """
+
+    name: StageName
+    meaning: str
+    fields: frozenset[str]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    sources: tuple[str, ...] = ()
+    version: int = 1
+
+    def config_part(self, cfg: Config) -> dict[str, object]:
+        """The values of the fields this stage depends on."""
+        values = cfg.model_dump(mode="json")
+        return {name: values[name] for name in sorted(self.fields)}
+
+    def config_hash(self, cfg: Config) -> str:
+        """Hex sha256 over the stage's version and its part of the configuration."""
+        return sha256_json({"version": self.version, "config": self.config_part(cfg)})
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage(
+        "collect",
+        "feature activations on the text",
+        _DICTIONARIES | _TEXT | {"activity_threshold", "seed", "sae_quality"},
+        (),
+        ("activations.h5",),
+        ("model_name", "sae_release", "dataset"),
+    ),
+    Stage(
+        "atlas",
+        "which features are active together",
+        frozenset({"layers", "layer_window", "position_horizon", "seed"}),
+        ("activations.h5",),
+        ("atlas.h5",),
+    ),
+    Stage(
+        "candidates",
+        "which pairs are worth measuring",
+        _DICTIONARIES
+        | _LEVELS
+        | {"top_k_features", "layer_window", "importance_tokens", "min_coactivation", "min_decoder_alignment", "alignment"}
+        | {"rescue_fraction", "position_horizon", "activity_threshold", "seed"},
+        ("activations.h5", "atlas.h5"),
+        ("candidates.parquet",),
+        ("model_name", "sae_release"),
+    ),
+    Stage(
+        "measure",
+        "causal effects by intervention",
+        _DICTIONARIES
+        | _LEVELS
+        | _TESTING
+        | {"interaction_method", "position_horizon", "min_effect", "n_placebo", "placebo_quantile", "layer_window"}
+        | {"activity_threshold", "seed"},
+        ("activations.h5", "candidates.parquet"),
+        ("features.parquet", "interactions.parquet"),
+        ("model_name", "sae_release"),
+    ),
+    Stage(
+        "graph",
+        "the significant edges as a graph",
+        _TESTING | {"model_name", "layers", "seed"},
+        ("features.parquet", "interactions.parquet"),
+        ("graph.graphml", "graph.json"),
+    ),
+    Stage(
+        "behaviors",
+        "which features known behaviours rest on",
+        _DICTIONARIES | {"seed", "activity_threshold"},
+        ("features.parquet", "graph.json"),
+        ("behaviors.json",),
+        ("model_name", "sae_release"),
+    ),
+    Stage(
+        "report",
+        "report.html and its pictures",
+        _TESTING | {"layers", "seed"},
+        ("features.parquet", "candidates.parquet", "interactions.parquet", "graph.json", "behaviors.json"),
+        ("report.html",),
+    ),
+)
+
+
+def stage_named(name: str) -> Stage:
+    """The stage of that name.
+
+    Raises:
+        ValueError: If there is none; the message lists them.
+    """
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise ValueError(f"stage: got {name!r}; the stages are {', '.join(STAGE_NAMES)}")
