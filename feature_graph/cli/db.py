@@ -1,0 +1,182 @@
+"""``feature-graph db``: start, stop and look at the embedded Neo4j of a database home."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from feature_graph.server import Home, RunningServer
+
+db_app = typer.Typer(no_args_is_help=True, help="The embedded Neo4j: start, stop, look inside. No Java or Docker needed.")
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home", help="Database home. Default: $FEATURE_GRAPH_HOME, else the nearest .feature-graph, else the user's data directory."
+    ),
+]
+
+
+def _said_home(given: Path | None) -> Home:
+    """The home that is meant, said on standard error."""
+    from feature_graph.server import find_home
+
+    home = find_home(given)
+    typer.echo(f"Database home: {home.root} ({home.origin})", err=True)
+    return home
+
+
+@db_app.command()
+def start(
+    home: HomeOption = None,
+    heap: Annotated[str | None, typer.Option(help="Java heap, e.g. 2g. Remembered. Default 1g.")] = None,
+    page_cache: Annotated[str | None, typer.Option(help="Memory for the store, e.g. 512m. Remembered. Default 256m.")] = None,
+    bolt_port: Annotated[
+        int | None, typer.Option(min=1024, max=65535, help="Port for drivers. Default 7687, or the next free one.")
+    ] = None,
+    http_port: Annotated[
+        int | None, typer.Option(min=1024, max=65535, help="Port for Neo4j Browser. Default 7474, or the next free one.")
+    ] = None,
+) -> None:
+    """Start the server and wait until it answers. The first start fetches Neo4j (about 150 MB) and makes a password."""
+    from feature_graph import server
+
+    where = _said_home(home)
+    running = server.start(where, heap=heap, page_cache=page_cache, bolt_port=bolt_port, http_port=http_port)
+    typer.echo("Neo4j was already running." if running.already_running else "Neo4j is running.")
+    _show(running)
+
+
+def _show(running: RunningServer) -> None:
+    home = f"--home {running.home.root}" if running.home.origin == "given" else ""
+    for name, value in (
+        ("Browser", running.browser_url),
+        ("Bolt", running.bolt_uri),
+        ("Log in", f"user {running.username}; password in {running.password_file} (feature-graph db password {home})".replace(" )", ")")),
+        ("Process", str(running.pid)),
+        ("Stop", f"feature-graph db stop {home}".rstrip()),
+    ):
+        typer.echo(f"  {name:<8} {value}")
+
+
+@db_app.command()
+def stop(home: HomeOption = None) -> None:
+    """Stop the server; takes up to 15 seconds, and 30 at most before it is killed."""
+    from feature_graph import server
+
+    was_running = server.stop(_said_home(home))
+    typer.echo("Neo4j is stopped." if was_running else "Neo4j was not running.")
+
+
+@db_app.command()
+def status(home: HomeOption = None) -> None:
+    """Say whether the server runs, where, and how large it is. Exit status 0 if it answers, 3 if not."""
+    from feature_graph import server
+
+    found = server.status(_said_home(home))
+    typer.echo(
+        {
+            "absent": "There is no database here yet. Make one: feature-graph db start",
+            "stopped": "Neo4j is stopped.",
+            "starting": "Neo4j is starting, or does not answer.",
+            "running": "Neo4j is running.",
+        }[found.state]
+    )
+    if found.server is not None:
+        _show(found.server)
+        typer.echo(f"  {'Memory':<8} {found.memory_bytes / 2**20:.0f} MB")
+    if found.state != "absent":
+        typer.echo(f"  {'Disk':<8} {found.store_bytes / 2**20:.1f} MB")
+    if found.state != "running":
+        raise typer.Exit(3)
+
+
+@db_app.command()
+def logs(
+    home: HomeOption = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 50,
+    which: Annotated[str, typer.Option(help="neo4j (what happened), debug (all details) or console (what the process printed).")] = "neo4j",
+) -> None:
+    """Show the end of a log."""
+    from feature_graph import server
+
+    where = _said_home(home)
+    if which not in ("neo4j", "debug", "console"):
+        raise typer.BadParameter(f"{which!r} is no log; expected neo4j, debug or console", param_hint="--which")
+    path = where.logs / f"{which}.log"
+    if not path.exists():
+        raise server.HomeError(f"There is no log {path}: no server was started on this home.")
+    typer.echo(f"Log: {path}", err=True)
+    typer.echo(server.tail(path, lines))
+
+
+@db_app.command()
+def password(
+    home: HomeOption = None, show: Annotated[bool, typer.Option("--show", help="Print it even if the output is no terminal.")] = False
+) -> None:
+    """Print the password of user neo4j, on a terminal only."""
+    from feature_graph import server
+
+    where = _said_home(home)
+    secret = server.read_password(where)
+    if not (show or sys.stdout.isatty()):
+        raise server.ServerError(
+            f"The output is no terminal, so the password is not printed. It is in {where.password_file}; --show prints it anyway."
+        )
+    typer.echo(secret)
+
+
+@db_app.command()
+def browser(
+    home: HomeOption = None, open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the web browser.")] = True
+) -> None:
+    """Print the address of Neo4j Browser, say how to log in, and open it."""
+    from feature_graph import server
+
+    where = _said_home(home)
+    found = server.status(where)
+    if found.server is None or found.state != "running":
+        raise server.NotRunning("Neo4j is not running. Start it: feature-graph db start")
+    typer.echo(found.server.browser_url)
+    typer.echo(f"Log in as user {found.server.username} with the password that `feature-graph db password` prints.", err=True)
+    if open_:
+        typer.launch(found.server.browser_url)
+
+
+@db_app.command()
+def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+    """Stop the server and erase the database, its password and its logs. Runs and other files stay."""
+    from feature_graph import server
+
+    where = _said_home(home)
+    found = server.status(where)
+    if found.state == "absent" and not where.marker.exists():
+        typer.echo("There is no database here.")
+        return
+    if not yes:
+        typer.confirm(f"Erase the database in {where.root} ({found.store_bytes / 2**20:.1f} MB)? It cannot be undone", abort=True)
+    server.reset(where)
+    typer.echo("The database is erased.")
+
+
+@db_app.command()
+def shell(
+    home: HomeOption = None,
+    command: Annotated[str | None, typer.Option("--command", "-c", help="Run this statement and leave.")] = None,
+) -> None:
+    """A Cypher prompt; several lines, ended by a semicolon. With NEO4J_URI set and no --home: on your own server."""
+    from feature_graph import server
+    from feature_graph.cli.cypher_shell import print_answer, prompt
+
+    if home is not None or server.connection_from_environment() is None:
+        home = _said_home(home).root
+    connection = server.connection(home)
+    if command is None:
+        prompt(connection)
+        return
+    with server.driver(connection) as opened:
+        print_answer(server.run_cypher(opened, command))

@@ -1,0 +1,53 @@
+"""The embedded Neo4j: no Java, no Maven, no Docker needed on the user's machine.
+
+    from feature_graph import server
+
+    running = server.start(home)          # RunningServer(bolt_uri, http_url, browser_url, username, password_file, pid)
+    connection = server.connection(home)  # Connection(uri, username, password, origin), .auth = (username, password)
+    server.status(home)                   # Status(state "absent" | "stopped" | "starting" | "running", server, store_bytes, memory_bytes)
+    server.stop(home)                     # True if it was running
+    server.reset(home)                    # stop, and erase the database
+    server.admin(home, "database", "dump", …)   # neo4j-admin on a stopped home
+
+``home`` is a folder, or None for the one that is meant here (``server.find_home()``). ``connection()`` without a home obeys
+``NEO4J_URI/NEO4J_USERNAME/NEO4J_PASSWORD`` first. Every error is a ``ServerError`` that says what to do.
+"""
+
+from feature_graph.server.bolt import Answer, Connection, connection_from_environment, driver, run_cypher, value_text
+from feature_graph.server.errors import HomeError, JarsUnavailable, NotRunning, ServerError, StartFailed
+from feature_graph.server.homes import Home, find_home
+from feature_graph.server.jars import ensure_jars, jar_folder
+from feature_graph.server.java import java_executable, java_version
+from feature_graph.server.lifecycle import RunningServer, Status, admin, connection, failure_text, reset, start, status, stop, tail
+from feature_graph.server.password import read_password
+
+__all__ = [
+    "Answer",
+    "Connection",
+    "Home",
+    "HomeError",
+    "JarsUnavailable",
+    "NotRunning",
+    "RunningServer",
+    "ServerError",
+    "StartFailed",
+    "Status",
+    "admin",
+    "connection",
+    "connection_from_environment",
+    "driver",
+    "ensure_jars",
+    "failure_text",
+    "find_home",
+    "jar_folder",
+    "java_executable",
+    "java_version",
+    "read_password",
+    "reset",
+    "run_cypher",
+    "start",
+    "status",
+    "stop",
+    "tail",
+    "value_text",
+]
