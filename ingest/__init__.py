@@ -1,1 +1,21 @@
 """Write a finished run into Neo4j: file formats, graph schema, loading, cleaning up."""
+
+from ingest.drop import DropReport, drop_run
+from ingest.errors import IngestError, IngestMismatch, InvalidRun, LeaseHeld, LeaseLost, SchemaMismatch
+from ingest.load import IngestReport, edge_digest, ingest_run
+from ingest.rundir import run_id
+
+__all__ = [
+    "DropReport",
+    "IngestError",
+    "IngestMismatch",
+    "IngestReport",
+    "InvalidRun",
+    "LeaseHeld",
+    "LeaseLost",
+    "SchemaMismatch",
+    "drop_run",
+    "edge_digest",
+    "ingest_run",
+    "run_id",
+]

@@ -1,0 +1,65 @@
+"""``python -m ingest RUN_DIR``: load a run with nothing but this package and a database address."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import logging
+import os
+import sys
+from pathlib import Path
+
+from ingest.drop import drop_run
+from ingest.errors import IngestError
+from ingest.load import Progress, ingest_run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; gives the exit code."""
+    given = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO if given.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if given.uri is None:
+        print("error: no database: give --uri or set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD", file=sys.stderr)
+        return 2
+    import neo4j
+    from neo4j.exceptions import DriverError, Neo4jError
+
+    password = os.environ.get("NEO4J_PASSWORD") or getpass.getpass(f"password of {given.user} at {given.uri}: ")
+    try:
+        with neo4j.GraphDatabase.driver(given.uri, auth=(given.user, password)) as driver:
+            driver.verify_connectivity()
+            if given.drop:
+                dropped = drop_run(driver, given.run)
+                print(f"run {dropped.run} dropped: {dropped.deleted}")
+            else:
+                print(_ingest(driver, Path(given.run)))
+    except (IngestError, DriverError, Neo4jError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m ingest", description="Write a finished run into Neo4j.")
+    parser.add_argument("run", help="run directory; with --drop, the id of a run")
+    parser.add_argument("--uri", default=os.environ.get("NEO4J_URI"), help="address of the database (default: NEO4J_URI)")
+    parser.add_argument("--user", default=os.environ.get("NEO4J_USERNAME", "neo4j"), help="user (default: NEO4J_USERNAME, else neo4j)")
+    parser.add_argument("--drop", action="store_true", help="take a run out of the database instead")
+    parser.add_argument("--verbose", action="store_true", help="log what is done")
+    return parser
+
+
+def _ingest(driver: object, run_dir: Path) -> str:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=Console(stderr=True)) as bar:
+        tasks = {what: bar.add_task(f"writing {what}", total=None) for what in ("features", "edges")}
+        progress: Progress = lambda what, done, total: bar.update(tasks[what], completed=done, total=total)  # noqa: E731
+        return ingest_run(driver, run_dir, progress).summary()  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

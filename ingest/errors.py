@@ -1,0 +1,35 @@
+"""What can go wrong while a run is loaded; every message says what was got, what was expected and what to do."""
+
+from __future__ import annotations
+
+
+class IngestError(RuntimeError):
+    """A run cannot be loaded."""
+
+
+class InvalidRun(IngestError, ValueError):
+    """The files of a run are not fit to be loaded. Raised before the first write.
+
+    Attributes:
+        problems: One line a problem: file, row, reason.
+    """
+
+    def __init__(self, root: str, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__(f"{root} was not ingested, nothing was written:\n" + "\n".join(f"  {p}" for p in problems))
+
+
+class LeaseHeld(IngestError):
+    """Another process is loading the same run."""
+
+
+class LeaseLost(IngestError):
+    """This process stood still so long that another one took the run over."""
+
+
+class IngestMismatch(IngestError):
+    """What is in the database is not what the files hold."""
+
+
+class SchemaMismatch(IngestError):
+    """The database's schema is newer than this program, or its history was altered."""

@@ -1,0 +1,20 @@
+// Schema version 1: unique keys and indexes.
+CREATE CONSTRAINT feature_uid IF NOT EXISTS FOR (x:Feature) REQUIRE x.uid IS UNIQUE;
+CREATE CONSTRAINT observation_key IF NOT EXISTS FOR (x:Observation) REQUIRE x.key IS UNIQUE;
+CREATE CONSTRAINT site_uid IF NOT EXISTS FOR (x:Site) REQUIRE x.uid IS UNIQUE;
+CREATE CONSTRAINT model_uid IF NOT EXISTS FOR (x:Model) REQUIRE x.uid IS UNIQUE;
+CREATE CONSTRAINT sae_uid IF NOT EXISTS FOR (x:SAE) REQUIRE x.uid IS UNIQUE;
+CREATE CONSTRAINT dataset_uid IF NOT EXISTS FOR (x:Dataset) REQUIRE x.uid IS UNIQUE;
+CREATE CONSTRAINT run_id IF NOT EXISTS FOR (x:Run) REQUIRE x.id IS UNIQUE;
+CREATE CONSTRAINT behavior_uid IF NOT EXISTS FOR (x:Behavior) REQUIRE x.uid IS UNIQUE;
+CREATE CONSTRAINT analysis_uid IF NOT EXISTS FOR (x:Analysis) REQUIRE x.uid IS UNIQUE;
+CREATE CONSTRAINT community_uid IF NOT EXISTS FOR (x:Community) REQUIRE x.uid IS UNIQUE;
+CREATE CONSTRAINT ingestbatch_key IF NOT EXISTS FOR (x:IngestBatch) REQUIRE x.key IS UNIQUE;
+CREATE CONSTRAINT schemaversion_n IF NOT EXISTS FOR (x:SchemaVersion) REQUIRE x.n IS UNIQUE;
+CREATE CONSTRAINT run_n IF NOT EXISTS FOR (x:Run) REQUIRE x.n IS UNIQUE;
+CREATE INDEX observation_run_layer IF NOT EXISTS FOR (x:Observation) ON (x.run, x.layer);
+CREATE INDEX observation_run_id IF NOT EXISTS FOR (x:Observation) ON (x.run, x.id);
+CREATE INDEX affects_run_method IF NOT EXISTS FOR ()-[x:AFFECTS]-() ON (x.run, x.method);
+CREATE INDEX ingest_batch_run IF NOT EXISTS FOR (x:IngestBatch) ON (x.run);
+CREATE INDEX behavior_run_name IF NOT EXISTS FOR (x:Behavior) ON (x.run, x.name);
+CREATE FULLTEXT INDEX feature_labels IF NOT EXISTS FOR (x:Feature) ON EACH [x.label];

@@ -1,0 +1,81 @@
+"""Numbered changes of the database's schema: Cypher files, applied in order, recorded in the graph with their checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+
+from ingest.connection import Database
+from ingest.errors import SchemaMismatch
+
+logger = logging.getLogger(__name__)
+
+_NAME = re.compile(r"(\d{4})_\w+\.cypher")
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file: its number, its name, its text."""
+
+    n: int
+    name: str
+    text: str
+
+    @property
+    def checksum(self) -> str:
+        """Hex sha256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def statements(self) -> list[str]:
+        """The statements, without comments and semicolons."""
+        lines = [line for line in self.text.splitlines() if line.strip() and not line.startswith("//")]
+        return [s.strip() for s in "\n".join(lines).split(";\n") if s.strip(" ;\n")]
+
+
+def migrations() -> list[Migration]:
+    """All migrations that this program knows, in order."""
+    entries = sorted((e for e in files(__name__).iterdir() if _NAME.fullmatch(e.name)), key=lambda e: e.name)
+    return [Migration(int(e.name[:4]), e.name, e.read_text(encoding="utf-8")) for e in entries]
+
+
+def migrate(database: Database) -> list[int]:
+    """Bring the schema up to date and give the numbers of the migrations that were applied now.
+
+    Raises:
+        SchemaMismatch: If the database has migrations that this program does not know, or one of its own was altered.
+    """
+    known = migrations()
+    recorded = {row["n"]: row["checksum"] for row in database.read("MATCH (v:SchemaVersion) RETURN v.n AS n, v.checksum AS checksum")}
+    _check_history({m.n: m for m in known}, recorded)
+    pending = [m for m in known if m.n not in recorded]
+    for migration in pending:
+        logger.info("schema: applying %s", migration.name)
+        for statement in migration.statements:
+            database.execute(statement.rstrip(";"))
+        database.execute("CALL db.awaitIndexes(300)")
+        _record(database, migration)
+    return [m.n for m in pending]
+
+
+def _check_history(known: dict[int, Migration], recorded: dict[int, str]) -> None:
+    newer = sorted(set(recorded) - set(known))
+    if newer:
+        raise SchemaMismatch(
+            f"the database has schema version {newer[-1]}, this program knows {max(known)}: "
+            "install the newer feature-graph, or use another home"
+        )
+    altered = [n for n, checksum in recorded.items() if known[n].checksum != checksum]
+    if altered:
+        raise SchemaMismatch(
+            f"migration {known[altered[0]].name} was applied with another text (checksum {recorded[altered[0]][:12]}, "
+            f"here {known[altered[0]].checksum[:12]}): this database was made by an altered program; ingest into a new home"
+        )
+
+
+def _record(database: Database, migration: Migration) -> None:
+    query = "MERGE (v:SchemaVersion {n: $n}) ON CREATE SET v.applied = timestamp(), v.checksum = $checksum"
+    database.write(lambda tx: tx.run(query, n=migration.n, checksum=migration.checksum))

@@ -1,0 +1,104 @@
+"""What a run is about: model, dictionaries, sites, text. Shared between runs, so always merged, never deleted with a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from ingest import runs
+from ingest.connection import Database, Transaction
+from ingest.rundir import RunDirectory
+from ingest.validate import split_uid
+
+
+@dataclass(frozen=True)
+class Place:
+    """One site of a run, from its features' uids and, where the run carries them, the site's facts."""
+
+    layer: int
+    hook: str
+    model: str
+    sae: str
+    release: str
+    sae_id: str
+    facts: dict[str, Any]
+
+    def feature(self, row: dict[Any, Any]) -> dict[str, Any]:
+        """Properties of a Feature, from its row of features.parquet."""
+        return {
+            "uid": row["uid"],
+            "model": self.model,
+            "release": self.release,
+            "sae_id": self.sae_id,
+            "layer": self.layer,
+            "hook": self.hook,
+            "index": int(row["index"]),
+            "decoder_norm": float(row["decoder_norm"]),
+            "neuronpedia_url": row["neuronpedia_url"] or None,
+        }
+
+
+def place_of(run: RunDirectory, features: pd.DataFrame) -> Place:
+    """The site of features that share a layer."""
+    first = features.iloc[0]
+    model, dictionary, _ = split_uid(first["uid"])
+    layer = int(first["layer"])
+    facts = next((s for s in run.sites if s.get("layer") == layer), {})
+    release = str(facts.get("release") or run.config.get("sae_release") or "")
+    if not dictionary.startswith(f"{release}/"):
+        release = dictionary.partition("/")[0]
+    return Place(layer, str(first["hook"]), model, f"{model}/{dictionary}", release, dictionary.removeprefix(f"{release}/"), facts)
+
+
+def places(run: RunDirectory, features: pd.DataFrame) -> list[Place]:
+    """The sites of a run, by layer."""
+    return [place_of(run, frame) for _, frame in features.groupby("layer")]
+
+
+def write(database: Database, lease: runs.Claim, run: RunDirectory, features: pd.DataFrame) -> None:
+    """Merge model, dictionaries, sites and text, and the run's relations to them."""
+    database.write(lambda tx: _write(tx, lease, run, places(run, features)))
+
+
+def _write(tx: Transaction, lease: runs.Claim, run: RunDirectory, sites: list[Place]) -> None:
+    runs.hold(tx, lease)
+    tx.run(
+        "MATCH (r:Run {id: $id}) UNWIND $sites AS site "
+        "MERGE (m:Model {uid: site.model}) ON CREATE SET m.name = site.model_name, m.sha256 = site.model_sha256 "
+        "MERGE (d:SAE {uid: site.sae}) SET d.release = site.release, d.sae_id = site.sae_id, "
+        "d.d_sae = coalesce(site.d_sae, d.d_sae), d.architecture = coalesce(site.architecture, d.architecture), "
+        "d.sha256 = coalesce(site.sha256, d.sha256) "
+        "MERGE (p:Site {uid: site.uid}) ON CREATE SET p.layer = site.layer, p.hook = site.hook "
+        "SET p.point = coalesce(site.point, p.point), p.d_in = coalesce(site.d_in, p.d_in) "
+        "MERGE (r)-[:OF_MODEL]->(m) MERGE (r)-[:USES_SAE]->(d) MERGE (r)-[:COVERS]->(p)",
+        id=lease.id,
+        sites=[_row(site) for site in sites],
+    )
+    dataset = run.config.get("dataset")
+    if dataset:
+        tx.run(
+            "MATCH (r:Run {id: $id}) MERGE (d:Dataset {uid: $uid}) SET d.name = $name, d.n_tokens = $n_tokens MERGE (r)-[:ON]->(d)",
+            id=lease.id,
+            uid=f"{dataset}/{run.config.get('dataset_split', 'train')}",
+            name=str(dataset),
+            n_tokens=run.config.get("n_tokens"),
+        )
+
+
+def _row(site: Place) -> dict[str, Any]:
+    name, _, sha256 = site.model.rpartition("@")
+    optional = {key: site.facts.get(key) for key in ("d_sae", "architecture", "sha256", "point", "d_in")}
+    return {
+        "model": site.model,
+        "model_name": name,
+        "model_sha256": sha256,
+        "sae": site.sae,
+        "release": site.release,
+        "sae_id": site.sae_id,
+        "uid": f"{site.sae}@{site.hook}",
+        "layer": site.layer,
+        "hook": site.hook,
+        **optional,
+    }

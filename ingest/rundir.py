@@ -1,0 +1,188 @@
+"""A run directory as ingest sees it: its files, their hashes, and which run they are."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ingest.errors import InvalidRun
+from ingest.formats import FEATURES, INTERACTIONS, FormatError, read_meta
+
+CONFIG, MANIFEST, BEHAVIORS = "config.json", "manifest.json", "behaviors.json"
+
+#: Configuration fields that decide where and how fast a run works, never what it finds.
+OUTSIDE_IDENTITY = frozenset({"device", "batch_size", "output_dir"})
+#: Rows of the significant edges, in file order, that make one block of the ledger.
+BLOCK_ROWS = 2_000
+
+_READ_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """What is known of a run before a table is read.
+
+    Attributes:
+        root: The directory.
+        config: The configuration.
+        manifest: What the program that computed it wrote down; empty if it wrote nothing.
+        facts: ``meta`` of interactions.parquet.
+        sites: Facts of each site, if features.parquet or the manifest carry them (``artifacts.Site`` as a dict).
+        features_sha256: Hash of features.parquet.
+        interactions_sha256: Hash of interactions.parquet.
+    """
+
+    root: Path
+    config: dict[str, Any]
+    manifest: dict[str, Any]
+    facts: dict[str, Any]
+    sites: list[dict[str, Any]]
+    features_sha256: str
+    interactions_sha256: str
+    dictionaries: list[str] = field(default_factory=list)
+
+    @property
+    def features(self) -> Path:
+        """features.parquet."""
+        return self.root / FEATURES.name
+
+    @property
+    def interactions(self) -> Path:
+        """interactions.parquet."""
+        return self.root / INTERACTIONS.name
+
+    @property
+    def behaviors(self) -> Path:
+        """behaviors.json."""
+        return self.root / BEHAVIORS
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the run."""
+        seed = self.config.get("seed", self.manifest.get("seed"))
+        return None if seed is None else int(seed)
+
+    @property
+    def id(self) -> str:
+        """First 16 hex digits of the hash over what makes the run what it is."""
+        config = {k: v for k, v in self.config.items() if k not in OUTSIDE_IDENTITY}
+        hashes = sorted(str(s.get("sha256", "")) for s in self.sites)
+        parts = [config, self.dictionaries, hashes, self.seed, self.features_sha256, self.interactions_sha256]
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def open_run(root: str | Path) -> RunDirectory:
+    """Read what identifies a run.
+
+    Raises:
+        InvalidRun: If a file is missing, not in its format, or not the one that the manifest recorded.
+    """
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        raise InvalidRun(str(root), ["no such directory; expected one that `feature-graph run` wrote"])
+    problems: list[str] = []
+    config = _json(root / CONFIG, problems, required=True)
+    manifest = _json(root / MANIFEST, problems, required=False)
+    metas = {}
+    for fmt in (FEATURES, INTERACTIONS):
+        try:
+            metas[fmt.kind] = read_meta(root / fmt.name, fmt)
+        except (FormatError, json.JSONDecodeError) as error:
+            problems.append(str(error))
+    if problems:
+        raise InvalidRun(str(root), problems)
+    hashes = {fmt.kind: sha256_file(root / fmt.name) for fmt in (FEATURES, INTERACTIONS)}
+    problems = _edited(manifest, hashes)
+    if problems:
+        raise InvalidRun(str(root), problems)
+    sites = metas["features"].get("sites") or metas["interactions"].get("sites") or list(_mapping(manifest.get("saes")).values())
+    dictionaries = sorted(_dictionaries(root / FEATURES.name))
+    return RunDirectory(
+        root, config, manifest, metas["interactions"], list(sites), hashes["features"], hashes["interactions"], dictionaries
+    )
+
+
+def run_id(root: str | Path) -> str:
+    """Id that the run in this directory has in the graph.
+
+    Raises:
+        InvalidRun: As :func:`open_run`.
+    """
+    return open_run(root).id
+
+
+def significant_rows(path: Path, columns: list[str]) -> Iterator[pa.Table]:
+    """The significant rows of interactions.parquet in file order, in tables of :data:`BLOCK_ROWS` rows (the last may be shorter)."""
+    waiting: list[pa.Table] = []
+    size = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(_READ_ROWS, columns=[*columns, "significant"]):
+            table = pa.Table.from_batches([batch])
+            kept = table.filter(pc.field("significant")).select(columns)
+            waiting.append(kept)
+            size += len(kept)
+            while size >= BLOCK_ROWS:
+                joined = pa.concat_tables(waiting)
+                yield joined.slice(0, BLOCK_ROWS)
+                waiting, size = [joined.slice(BLOCK_ROWS)], size - BLOCK_ROWS
+    if size:
+        yield pa.concat_tables(waiting)
+
+
+def sha256_file(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(path: Path, problems: list[str], required: bool) -> dict[str, Any]:
+    if not path.is_file():
+        if required:
+            problems.append(f"{path.name}: no such file; a run directory has one (docs/artifacts.md)")
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{path.name}: not JSON: {error}")
+        return {}
+    if not isinstance(value, dict):
+        problems.append(f"{path.name}: got {type(value).__name__}; expected a JSON object")
+        return {}
+    return value
+
+
+def _edited(manifest: dict[str, Any], hashes: dict[str, str]) -> list[str]:
+    recorded = dict(_recorded(manifest))
+    return [
+        f"{kind}.parquet: sha256 {sha256[:12]}…, manifest.json recorded {recorded[f'{kind}.parquet'][:12]}…: changed after the run; "
+        "run it again, or remove manifest.json to ingest the files as they are"
+        for kind, sha256 in hashes.items()
+        if recorded.get(f"{kind}.parquet", sha256) != sha256
+    ]
+
+
+def _recorded(manifest: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """File name and sha256 of every artifact that the manifest's stages list."""
+    for stage in _mapping(manifest.get("stages")).values():
+        for name, mark in _mapping(_mapping(stage).get("artifacts")).items():
+            sha256 = _mapping(mark).get("sha256")
+            if isinstance(sha256, str):
+                yield name, sha256
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _dictionaries(path: Path) -> set[str]:
+    uids = pq.read_table(path, columns=["uid"])["uid"].to_pylist()
+    return {uid.rpartition("/")[0] for uid in uids if uid}

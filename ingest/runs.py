@@ -1,0 +1,134 @@
+"""The Run node: claiming it, keeping its lease, setting its status. One process writes a run at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ingest.connection import Database, Row, Transaction
+from ingest.errors import IngestError, LeaseHeld, LeaseLost
+
+logger = logging.getLogger(__name__)
+
+#: Seconds without a sign of life after which a lease may be taken over.
+LEASE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What claiming a run gave.
+
+    Attributes:
+        n: Number of the run.
+        owner: This process, as written on the Run node.
+        before: Status the run had before: ``new``, ``loading``, ``failed``, ``dropped`` or ``ready`` (then nothing was claimed).
+    """
+
+    id: str
+    n: int
+    owner: str
+    before: str
+
+
+def claim(database: Database, run_id: str, properties: Row) -> Claim:
+    """Create the Run node or take it over, with status ``loading``; a ready run is left as it is.
+
+    Raises:
+        LeaseHeld: If another process is loading it and gave a sign of life in the last :data:`LEASE_SECONDS` seconds.
+    """
+    owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+    return database.write(lambda tx: _claim(tx, run_id, owner, properties))
+
+
+def _claim(tx: Transaction, run_id: str, owner: str, properties: Row) -> Claim:
+    # Writing here first takes the lock that makes two claims wait for each other.
+    tx.run("MATCH (v:SchemaVersion {n: 1}) SET v.runs = coalesce(v.runs, 0)")
+    found = tx.run(
+        "MATCH (r:Run {id: $id}) RETURN r.n AS n, r.status AS status, r.lease_owner AS owner, r.lease_since AS since, "
+        "timestamp() - r.lease_at AS silent",
+        id=run_id,
+    )
+    before = found[0]["status"] if found else "new"
+    if before == "ready":
+        return Claim(run_id, found[0]["n"], owner, before)
+    if before == "loading":
+        _refuse_if_held(run_id, found[0])
+    number = found[0]["n"] if found else tx.run("MATCH (v:SchemaVersion {n: 1}) SET v.runs = v.runs + 1 RETURN v.runs AS n")[0]["n"]
+    tx.run(
+        "MERGE (r:Run {id: $id}) ON CREATE SET r.n = $n, r.created = timestamp() "
+        "SET r += $properties, r.status = 'loading', r.lease_owner = $owner, r.lease_since = timestamp(), r.lease_at = timestamp() "
+        "REMOVE r.error, r.finished, r.digest",
+        id=run_id,
+        n=number,
+        owner=owner,
+        properties=properties,
+    )
+    return Claim(run_id, number, owner, before)
+
+
+def _refuse_if_held(run_id: str, row: Row) -> None:
+    silent = (row["silent"] or 0) / 1000
+    if row["owner"] is None:
+        return
+    since = datetime.fromtimestamp(row["since"] / 1000, UTC).isoformat(timespec="seconds")
+    if silent < LEASE_SECONDS:
+        raise LeaseHeld(
+            f"run {run_id} is being loaded by {row['owner']} since {since} (last sign of life {silent:.0f} s ago); wait for it, "
+            f"or end that process and try again {LEASE_SECONDS} s after its last sign"
+        )
+    logger.warning("run %s: taking over from %s, silent for %.0f s", run_id, row["owner"], silent)
+
+
+def hold(tx: Transaction, lease: Claim) -> None:
+    """Renew the lease inside a transaction that writes; every write of a run goes through this.
+
+    Raises:
+        LeaseLost: If the run was taken over.
+    """
+    query = "MATCH (r:Run {id: $id}) WHERE r.lease_owner = $owner AND r.status = 'loading' SET r.lease_at = timestamp() RETURN r.n AS n"
+    if not tx.run(query, id=lease.id, owner=lease.owner):
+        raise LeaseLost(f"run {lease.id}: another process took it over; nothing was lost, see which one loads it and let it finish")
+
+
+def set_failed(database: Database, lease: Claim, reason: str) -> None:
+    """Give the lease back with the reason; what was loaded stays, and the next try goes on from there."""
+    database.write(
+        lambda tx: tx.run(
+            "MATCH (r:Run {id: $id}) WHERE r.lease_owner = $owner SET r.status = 'failed', r.error = $reason "
+            "REMOVE r.lease_owner, r.lease_since, r.lease_at",
+            id=lease.id,
+            owner=lease.owner,
+            reason=reason[:500],
+        )
+    )
+
+
+def set_ready(tx: Transaction, lease: Claim, nodes: int, edges: int, digest: str) -> None:
+    """Make the run visible to queries."""
+    tx.run(
+        "MATCH (r:Run {id: $id}) SET r.status = 'ready', r.nodes = $nodes, r.edges = $edges, r.digest = $digest, r.finished = timestamp() "
+        "REMOVE r.lease_owner, r.lease_since, r.lease_at",
+        id=lease.id,
+        nodes=nodes,
+        edges=edges,
+        digest=digest,
+    )
+
+
+def find_run(database: Database, run: str) -> dict[str, Any]:
+    """Properties of a run, by its id or the beginning of it.
+
+    Raises:
+        IngestError: If there is none, or more than one.
+    """
+    rows = database.read("MATCH (r:Run) WHERE r.id STARTS WITH $run RETURN properties(r) AS run ORDER BY r.n", run=run)
+    if len(rows) != 1 or not run:
+        known = [row["id"] for row in database.read("MATCH (r:Run) RETURN r.id AS id ORDER BY r.n")]
+        what = "no run" if not rows else f"{len(rows)} runs"
+        raise IngestError(f"run: got {run!r}, {what} begin like this; there are {known}")
+    return dict(rows[0]["run"])

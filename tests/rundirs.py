@@ -1,0 +1,43 @@
+"""Run directories for tests, written in the formats of ``ingest.formats`` from made-up interactions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from feature_graph.artifacts import InteractionSet
+from ingest.formats import FEATURES, INTERACTIONS, write_table
+from tests.strategies import random_features, random_interactions
+
+
+def dense(interactions: InteractionSet, seed: int = 0) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Features and interactions with fids renumbered 0, 1, 2 … so that every feature occurs."""
+    features = random_features(interactions, seed).sort_values("fid", ignore_index=True)
+    new = pd.Series(range(len(features)), index=features["fid"])
+    frame = interactions.frame.copy()
+    for end in ("src_fid", "tgt_fid"):
+        frame[end] = new.loc[frame[end]].to_numpy()
+    features["fid"] = np.arange(len(features))
+    return features, frame.sort_values(["src_fid", "tgt_fid", "method"], ignore_index=True)
+
+
+def write_files(root: Path, features: pd.DataFrame, interactions: pd.DataFrame, meta: dict[str, Any] | None = None, seed: int = 0) -> Path:
+    """Write config.json, features.parquet and interactions.parquet."""
+    root.mkdir(parents=True, exist_ok=True)
+    config = {"model_name": "toy", "sae_release": "toy-res", "dataset": "builtin:sotu", "seed": seed, "significance_level": 0.05}
+    (root / "config.json").write_text(json.dumps(config))
+    write_table(root / FEATURES.name, FEATURES, pa.Table.from_pandas(features, preserve_index=False))
+    write_table(root / INTERACTIONS.name, INTERACTIONS, pa.Table.from_pandas(interactions, preserve_index=False), meta)
+    return root
+
+
+def random_run(root: Path, n_layers: int = 4, n_features: int = 12, n_edges: int = 120, seed: int = 0, window: int = 2) -> Path:
+    """A run directory with random interactions."""
+    made = random_interactions(n_layers, n_features, n_edges, seed, window)
+    features, frame = dense(made, seed)
+    return write_files(root, features, frame, made.meta, seed)
