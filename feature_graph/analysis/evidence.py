@@ -1,0 +1,119 @@
+"""What the evidence is worth: do the edges come back on documents that nothing was chosen or tested on, and do both methods agree?
+
+Pure functions on the table of an InteractionSet (columns of ``ingest.formats.INTERACTIONS``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import nan
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class Replication:
+    """Significant edges looked at again on the confirmation documents.
+
+    Attributes:
+        significant: Significant edges.
+        measured: Those with enough confirmation documents; the other figures are over these.
+        replicated: Those with the same sign and above half their floor.
+        rate: replicated / measured; NaN if none was measured.
+        rate_low: Lower end of the 95 % Wilson interval of the rate.
+        rate_high: Upper end.
+        same_sign: Share with the same sign.
+        shrinkage: Slope of confirmation strength on test strength through the origin: 1 = as strong as first measured.
+        median_ratio: Median of confirmation strength / test strength.
+    """
+
+    significant: int
+    measured: int
+    replicated: int
+    rate: float
+    rate_low: float
+    rate_high: float
+    same_sign: float
+    shrinkage: float
+    median_ratio: float
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Clamping beside the derivative, over the significant edges that have both.
+
+    Attributes:
+        pairs: Edges compared.
+        pearson: Correlation of the strengths; NaN below 3 pairs or without variance.
+        spearman: Correlation of their ranks.
+        same_sign: Share with the same sign.
+        slope: Of clamping on derivative, through the origin.
+        parted: The edges that differ most: src_id, tgt_id, mean_strength, strength_jacobian.
+    """
+
+    pairs: int
+    pearson: float
+    spearman: float
+    same_sign: float
+    slope: float
+    parted: pd.DataFrame
+
+
+def replication(frame: pd.DataFrame) -> Replication:
+    """Replication and shrinkage of the significant edges of ``frame``.
+
+    Edges that only their later effect let in are left out: what is measured again is the total effect.
+    """
+    significant = frame[frame["significant"].astype(bool) & (frame["significant_by"] != "later")]
+    seen = significant[significant["confirm_strength"].notna() & significant["replicated"].notna()]
+    test, confirm = seen["mean_strength"].to_numpy(float), seen["confirm_strength"].to_numpy(float)
+    n, k = len(seen), int(seen["replicated"].astype(bool).sum())
+    if not n:
+        return Replication(len(significant), 0, 0, nan, nan, nan, nan, nan, nan)
+    interval = stats.binomtest(k, n).proportion_ci(method="wilson")
+    ratio = confirm[test != 0] / test[test != 0]
+    return Replication(
+        significant=len(significant),
+        measured=n,
+        replicated=k,
+        rate=k / n,
+        rate_low=float(interval.low),
+        rate_high=float(interval.high),
+        same_sign=_same_sign(test, confirm),
+        shrinkage=_slope(test, confirm),
+        median_ratio=float(np.median(ratio)) if len(ratio) else nan,
+    )
+
+
+def jacobian_agreement(frame: pd.DataFrame, worst: int = 10) -> Agreement | None:
+    """Compare ``mean_strength`` with ``strength_jacobian`` over significant edges; None if the derivative was not run.
+
+    Args:
+        frame: Table of an InteractionSet.
+        worst: How many of the edges that differ most to give back.
+    """
+    both = frame[(frame["method"] == "clamping") & frame["strength_jacobian"].notna() & frame["significant"].astype(bool)]
+    if both.empty:
+        return None
+    clamped, derived = both["mean_strength"].to_numpy(float), both["strength_jacobian"].to_numpy(float)
+    order = np.argsort(-np.abs(clamped - derived), kind="stable")[:worst]
+    enough = len(both) > 2 and np.ptp(clamped) > 0 and np.ptp(derived) > 0
+    return Agreement(
+        pairs=len(both),
+        pearson=float(stats.pearsonr(clamped, derived).statistic) if enough else nan,
+        spearman=float(stats.spearmanr(clamped, derived).statistic) if enough else nan,
+        same_sign=_same_sign(clamped, derived),
+        slope=_slope(derived, clamped),
+        parted=both.iloc[order][["src_id", "tgt_id", "mean_strength", "strength_jacobian"]].reset_index(drop=True),
+    )
+
+
+def _same_sign(a: np.ndarray, b: np.ndarray) -> float:
+    return float((np.sign(a) == np.sign(b)).mean())
+
+
+def _slope(x: np.ndarray, y: np.ndarray) -> float:
+    """Least squares through the origin; NaN if x is all zero."""
+    return float(x @ y / (x @ x)) if (x @ x) > 0 else nan
