@@ -20,8 +20,6 @@ import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 
-from feature_graph.graph import signs
-
 MEANINGS = {
     "chain": "A → B → C: a feature drives another through a third",
     "fan_in": "two features drive the same one",
@@ -62,12 +60,13 @@ def count_motifs(graph: nx.DiGraph) -> dict[str, int]:
 
 
 def _matrices(graph: nx.DiGraph) -> tuple[sp.csr_array, sp.csr_array]:
-    """Adjacency with ones and with signs (0 counts as +1), int64 [n, n]."""
+    """Adjacency with ones and with signs, int64 [n, n]."""
     number = {node: i for i, node in enumerate(graph)}
     n, m = len(number), graph.number_of_edges()
     rows = np.fromiter((number[u] for u, _ in graph.edges), dtype=np.int64, count=m)
     columns = np.fromiter((number[v] for _, v in graph.edges), dtype=np.int64, count=m)
-    sign = np.where(signs(graph) < 0, -1, 1).astype(np.int64)
+    strengths = (d.get("strength", d.get("weight", 1.0)) for _, _, d in graph.edges(data=True))
+    sign = np.fromiter((-1 if s < 0 else 1 for s in strengths), dtype=np.int64, count=m)
     return sp.csr_array((np.ones(m, np.int64), (rows, columns)), shape=(n, n)), sp.csr_array((sign, (rows, columns)), shape=(n, n))
 
 

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 import networkx as nx
 
-from feature_graph.graph.views import edge_strength
+from feature_graph.graph import edge_strength
 
 CommunityMethod = Literal["louvain", "label_propagation", "greedy_modularity", "components"]
 

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import dijkstra
 
-from feature_graph.graph.views import edge_strength
+from feature_graph.graph import edge_strength
 
 Scores = NDArray[np.float64]
 _SOURCES = 256

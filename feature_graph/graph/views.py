@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
-from numpy.typing import NDArray
 
 Effect = Literal["total", "direct", "later", "computed"]
 
@@ -15,10 +14,16 @@ Effect = Literal["total", "direct", "later", "computed"]
 def structural(graph: nx.DiGraph) -> nx.DiGraph:
     """A copy with all nodes and only the structural edges: span 1, or a direct effect that is itself significant.
 
-    A total effect over a longer span is partly the sum of the edges between; hubs, communities, motifs and cascades on all totals would
-    count the same influence twice.
+    ``strength``, ``weight`` and ``sign`` stand for the direct effect (equal to the total one at span 1), except on an edge that only its
+    later effect let in. A total effect over a longer span is partly the product of the edges between; hubs, communities, motifs and
+    cascades on all totals would count the same influence twice.
     """
-    return _copy_edges(graph, [(u, v, d) for u, v, d in graph.edges(data=True) if d.get("structural", d.get("span", 1) == 1)])
+    edges = []
+    for u, v, d in graph.edges(data=True):
+        if d.get("structural", d.get("span", 1) == 1):
+            direct = float(d.get("direct", np.nan))
+            edges.append((u, v, d if d.get("by") == "later" or direct != direct else _stating(d, direct, "direct")))
+    return _copy_edges(graph, edges)
 
 
 def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
@@ -37,15 +42,14 @@ def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
         value = float(d.get(effect, np.nan))
         floor = d.get("floor", 0.0)
         if np.isfinite(value) and abs(value) >= (floor if floor == floor else 0.0) and value:
-            edges.append((u, v, d | {"strength": value, "weight": abs(value), "sign": int(np.sign(value)), "kind": effect}))
+            edges.append((u, v, _stating(d, value, effect)))
     return _copy_edges(graph, edges)
 
 
 def scale(graph: nx.DiGraph) -> float:
     """Largest |direct| over the edges, so that the cost −ln(|direct| / scale) of a path is never negative; 1.0 without edges."""
-    direct = [abs(d["direct"]) for _, _, d in graph.edges(data=True) if d.get("direct", np.nan) == d.get("direct")]
-    largest = max(direct, default=0.0)
-    return float(largest) if largest > 0 else 1.0
+    direct = (abs(float(d.get("direct", np.nan))) for _, _, d in graph.edges(data=True))
+    return max((x for x in direct if x == x), default=0.0) or 1.0
 
 
 def edge_strength(data: Mapping[str, Any]) -> float:
@@ -53,9 +57,8 @@ def edge_strength(data: Mapping[str, Any]) -> float:
     return float(data.get("strength", data.get("weight", 1.0)))
 
 
-def signs(graph: nx.DiGraph) -> NDArray[np.int8]:
-    """Sign of every edge, int8 [n_edges], in the order of ``graph.edges``; an edge without a strength counts as positive."""
-    return np.sign([edge_strength(d) for _, _, d in graph.edges(data=True)]).astype(np.int8)
+def _stating(data: Mapping[str, Any], value: float, effect: str) -> dict[str, Any]:
+    return dict(data) | {"strength": value, "weight": abs(value), "sign": int(np.sign(value)), "kind": effect}
 
 
 def _copy_edges(graph: nx.DiGraph, edges: list[tuple[Any, Any, dict[str, Any]]]) -> nx.DiGraph:

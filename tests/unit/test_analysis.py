@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from math import isnan
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def test_hub_scores_equal_networkx(metric: str, graph: nx.DiGraph) -> None:
     expected = _expected(graph, metric) if len(graph) else {}
     assert {h["id"]: h[f"{metric}_score"] for h in hubs} == pytest.approx(expected, abs=1e-8)
     scores = [h[f"{metric}_score"] for h in hubs]
-    assert all(a >= b - 1e-11 for a, b in zip(scores, scores[1:], strict=False))
+    assert all(a >= b - 1e-11 for a, b in pairwise(scores))
 
 
 @settings(max_examples=25, deadline=None)
@@ -164,7 +165,7 @@ def test_planted_communities_are_recovered(method: str) -> None:
             for v in group:
                 if u[1] < v[1]:
                     graph.add_edge(u, v, strength=float(rng.choice([-1, 1]) * rng.uniform(0.5, 1)))
-    for a, b in zip(planted, planted[1:], strict=False):
+    for a, b in pairwise(planted):
         graph.add_edge(min(a), max(b), strength=-0.3)
     groups = detect_communities(graph, method)  # type: ignore[arg-type]
     assert {frozenset(g) for g in groups} == {frozenset(g) for g in planted}

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from feature_graph.artifacts import InteractionSet
 from feature_graph.config import Config
-from feature_graph.graph import GraphFileError, build_interaction_graph, load_graph, restated, save_graph, scale, signs, structural
+from feature_graph.graph import GraphFileError, build_interaction_graph, edge_strength, load_graph, restated, save_graph, scale, structural
 from tests.strategies import interaction_graphs, interaction_sets, random_features, random_interactions
 
 
@@ -127,6 +127,9 @@ def test_structural_keeps_all_nodes_and_leaves_the_graph_alone() -> None:
     assert set(view) == set(graph)
     assert {d["structural"] for _, _, d in view.edges(data=True)} == {True}
     assert 0 < view.number_of_edges() < before == graph.number_of_edges()
+    for u, v, d in view.edges(data=True):
+        assert d["strength"] == (graph.edges[u, v]["later"] if d["by"] == "later" else graph.edges[u, v]["direct"])
+        assert d["weight"] == abs(d["strength"])
 
 
 def test_restated_on_computed_strength() -> None:
@@ -144,7 +147,7 @@ def test_scale_makes_every_cost_non_negative() -> None:
     graph = build_interaction_graph(random_interactions(n_edges=100, seed=9))
     largest = scale(graph)
     assert all(abs(d["direct"]) <= largest for _, _, d in graph.edges(data=True))
-    assert list(signs(nx.DiGraph([("a", "b")]))) == [1]
+    assert (edge_strength({}), edge_strength({"weight": 2}), edge_strength({"weight": 2, "strength": -3})) == (1.0, 2.0, -3.0)
 
 
 # --- files ---
