@@ -1,0 +1,258 @@
+"""The engine's own encoder and decoder of a dictionary: one affine map, one element-wise step, one affine map back.
+
+Every quirk of an SAE that is constant is folded into the weights once, so that the engine can evaluate any subset of
+features with one matrix product and knows each feature's direction:
+
+- ``apply_b_dec_to_input``: x - b_dec before encoding becomes part of the encoder's bias;
+- decoder rows of any norm (and ``rescale_acts_by_decoder_norm``): rows are scaled to norm 1, and encoder row, bias and
+  threshold by the old norm, so that an activation is the length that the feature writes into the residual stream, and
+  strengths of different dictionaries compare;
+- ``normalize_activations``: what SAELens has folded is folded; what depends on the token's own norm is refused by name.
+
+:func:`check_codec` holds the result against ``sae.encode`` and ``sae.decode``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feature_graph.artifacts import Site
+from feature_graph.config import Config
+from feature_graph.loading.errors import LoadingError
+from feature_graph.loading.kinds import non_linearity
+from feature_graph.loading.sites import describe_sites
+from feature_graph.loading.tokens import residual_norms
+
+Features = Tensor | np.ndarray[Any, Any] | Sequence[int] | None
+_DEAD_ROW = 1e-8
+_ROUNDING = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class SiteCodec:
+    """Encoder and decoder of one site, float32, on the model's device.
+
+    *Folded units*: activations times the decoder row's norm, so that ``w_dec`` has rows of norm 1.
+
+    Attributes:
+        site: Where it sits.
+        kind: Non-linearity: ``relu``, ``jumprelu`` or ``topk``.
+        w_enc: [d_in, d_sae], residual units to folded units.
+        b_enc: [d_sae], folded units.
+        w_dec: [d_sae, d_in], rows of norm 1 (0 for a feature that writes nothing), residual units.
+        b_dec: [d_in], residual units.
+        threshold: [d_sae], folded units, for JumpReLU; else None.
+        k: Features that survive the competition of a TopK dictionary, mean a token; else None.
+        decoder_norm: [d_sae], norm of the decoder row as the SAE was shipped (1 for a feature that writes nothing).
+        shipped_scale: [d_sae], activation as ``sae.encode`` gives it × this = folded units.
+        activity_threshold: [d_sae], folded units: a feature is *active* above it.
+    """
+
+    site: Site
+    kind: str
+    w_enc: Tensor
+    b_enc: Tensor
+    w_dec: Tensor
+    b_dec: Tensor
+    threshold: Tensor | None
+    k: float | None
+    decoder_norm: Tensor
+    shipped_scale: Tensor
+    activity_threshold: Tensor
+
+    @property
+    def d_sae(self) -> int:
+        """Features in the dictionary."""
+        return int(self.w_dec.shape[0])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.w_dec.device
+
+    @classmethod
+    @torch.no_grad()
+    def from_sae(
+        cls,
+        sae: Any,
+        site: Site,
+        residual_norm: float = 0.0,
+        activity_threshold: float | None = None,
+        device: torch.device | str | None = None,
+    ) -> Self:
+        """Fold an SAELens SAE.
+
+        Args:
+            sae: The SAE; it is not changed.
+            site: Where it sits.
+            residual_norm: Mean norm of the residual stream there, for the default activity threshold.
+            activity_threshold: The user's own threshold in folded units, the same for every feature.
+            device: Where the weights shall lie; default: where the SAE lies.
+
+        Raises:
+            UnsupportedSAEError: If it is of a kind that cannot be folded exactly.
+        """
+        kind = non_linearity(sae, site.layer)
+        to = {"device": device or sae.W_dec.device, "dtype": torch.float32}
+        w_dec, w_enc, b_dec = sae.W_dec.detach().to(**to), sae.W_enc.detach().to(**to), sae.b_dec.detach().to(**to)
+        norm = w_dec.norm(dim=1)
+        written = norm > _DEAD_ROW
+        scale = torch.where(written, norm, torch.ones_like(norm))
+        rescaled = kind == "topk" and sae.cfg.rescale_acts_by_decoder_norm
+        b_enc = sae.b_enc.detach().to(**to)
+        if sae.cfg.apply_b_dec_to_input:
+            b_enc = b_enc - b_dec @ w_enc
+        folded = (w_enc * scale).T.contiguous().T  # rows of one feature lie together: subsets are cheap to take
+        jump = (sae.threshold.detach().to(**to) * scale) if kind == "jumprelu" else None
+        return cls(
+            site=site,
+            kind=kind,
+            w_enc=folded,
+            b_enc=b_enc * scale,
+            w_dec=torch.where(written[:, None], w_dec / scale[:, None], torch.zeros_like(w_dec)),
+            b_dec=b_dec,
+            threshold=jump,
+            k=float(sae.cfg.k) if kind == "topk" else None,
+            decoder_norm=scale,
+            shipped_scale=torch.ones_like(scale) if rescaled else scale,
+            activity_threshold=_activity_threshold(kind, folded, residual_norm, activity_threshold),
+        )
+
+    def preactivation(self, x: Tensor, features: Features = None) -> Tensor:
+        """Folded units before the non-linearity.
+
+        Args:
+            x: Residual stream [..., d_in].
+            features: Indices; default: all.
+
+        Returns:
+            [..., d_sae] or [..., len(features)].
+        """
+        if features is None:
+            return x @ self.w_enc + self.b_enc
+        index = self._index(features)
+        return torch.nn.functional.linear(x, self.w_enc.T[index], self.b_enc[index])
+
+    def activate(self, pre: Tensor, features: Features = None) -> Tensor:
+        """The element-wise step: ReLU or JumpReLU. TopK dictionaries: ReLU, that is before the competition."""
+        if self.threshold is None:
+            return pre.relu()
+        return torch.where(self.gate(pre, features), pre, torch.zeros_like(pre))
+
+    def gate(self, pre: Tensor, features: Features = None) -> Tensor:
+        """Bool: where the derivative of :meth:`activate` is 1; elsewhere it is 0."""
+        if self.threshold is None:
+            return pre > 0
+        limit = self.threshold if features is None else self.threshold[self._index(features)]
+        return (pre > limit) & (pre > 0)
+
+    def encode(self, x: Tensor, features: Features = None) -> Tensor:
+        """Activations in folded units; TopK dictionaries: before the competition."""
+        return self.activate(self.preactivation(x, features), features)
+
+    def record(self, x: Tensor) -> Tensor:
+        """Activations as the SAE itself gives them, in folded units: TopK dictionaries after the competition. [..., d_sae]."""
+        return self.compete(self.encode(x))
+
+    def compete(self, acts: Tensor) -> Tensor:
+        """Keep the k largest of each token for a TopK dictionary; the identity for every other kind. [..., d_sae]."""
+        if self.k is None:
+            return acts
+        index = (acts / self.shipped_scale).topk(int(self.k), dim=-1, sorted=False).indices
+        return torch.zeros_like(acts).scatter(-1, index, acts.gather(-1, index))
+
+    def decode(self, acts: Tensor) -> Tensor:
+        """Reconstruction in residual units, [..., d_in], of activations in folded units [..., d_sae]."""
+        return acts @ self.w_dec + self.b_dec
+
+    def is_active(self, acts: Tensor, features: Features = None) -> Tensor:
+        """Bool: which activations (folded units) count as activity."""
+        limit = self.activity_threshold if features is None else self.activity_threshold[self._index(features)]
+        return acts > limit
+
+    def _index(self, features: Features) -> Tensor:
+        return torch.as_tensor(features, dtype=torch.long, device=self.device)
+
+
+def _activity_threshold(kind: str, w_enc: Tensor, residual_norm: float, given: float | None) -> Tensor:
+    if given is not None:
+        return torch.full_like(w_enc[0], given)
+    if kind == "jumprelu":
+        return torch.zeros_like(w_enc[0])
+    return _ROUNDING * residual_norm * w_enc.norm(dim=0)
+
+
+@torch.no_grad()
+def build_codecs(model: Any, saes: Mapping[int, Any], cfg: Config | None = None) -> dict[int, SiteCodec]:
+    """Fold every dictionary and check it against the SAE's own encoder on 64 residual vectors.
+
+    The scale of the residual stream (activity thresholds) and the check use 8 × 64 tokens drawn from the vocabulary
+    with a fixed seed: no text or tokenizer is needed, and every stage gets the same thresholds.
+
+    Returns:
+        {layer: SiteCodec}, layers ascending.
+
+    Raises:
+        LoadingError: If a folded encoder disagrees with the SAE's own.
+        UnsupportedSAEError: If a dictionary is of a kind that is not analysed.
+    """
+    sites = describe_sites(model, saes, cfg)
+    found = residual_norms(model, [site.hook for site in sites.values()])
+    given = cfg.activity_threshold if cfg is not None else None
+    codecs = {}
+    for layer, site in sites.items():
+        residual = found[site.hook]
+        codec = SiteCodec.from_sae(saes[layer], site, residual.mean_norm, given, device=residual.sample.device)
+        check_codec(codec, saes[layer], residual.sample)
+        codecs[layer] = codec
+    return codecs
+
+
+@torch.no_grad()
+def check_codec(codec: SiteCodec, sae: Any, x: Tensor, tolerance: float = 1e-4) -> None:
+    """Hold the folded encoder and decoder against ``sae.encode`` and ``sae.decode``.
+
+    Activations may differ by ``tolerance`` × the scale of the pre-activation; features that sit on their threshold
+    within that margin are passed over.
+
+    Args:
+        codec: The folded form.
+        sae: The SAE it was made from.
+        x: Residual vectors [n, d_in]; 64 are enough.
+
+    Raises:
+        LoadingError: Saying by how much they disagree.
+    """
+    x = x.to(codec.device, torch.float32)
+    theirs = sae.encode(x.to(sae.W_dec.device, sae.W_dec.dtype)).to(codec.device, torch.float32)
+    pre = codec.preactivation(x)
+    ours = codec.compete(codec.activate(pre))
+    in_units = theirs * codec.shipped_scale
+    margin = tolerance * (x.norm(dim=1, keepdim=True) * codec.w_enc.norm(dim=0) + 1e-6)
+    wrong = (ours - in_units).abs() > margin
+    wrong &= (pre - _switching_point(codec, pre)).abs() > margin
+    if wrong.any():
+        worst = (ours - in_units).abs()[wrong].max().item()
+        raise LoadingError(
+            f"layer {codec.site.layer}: the folded encoder differs from the SAE's own on {int(wrong.sum())} of {wrong.numel()} "
+            f"activations, by up to {worst:.3g}; its configuration ({sae.cfg.architecture()}, {sae.cfg.normalize_activations}) "
+            "does something at run time that this library does not know"
+        )
+    back = sae.decode(theirs.to(sae.W_dec.dtype)).to(codec.device, torch.float32)
+    gap = (codec.decode(in_units) - back).norm(dim=1) / back.norm(dim=1).clamp_min(1e-6)
+    if gap.max() > 10 * tolerance:
+        raise LoadingError(f"layer {codec.site.layer}: the folded decoder differs from the SAE's own by {gap.max().item():.3g} of its norm")
+
+
+def _switching_point(codec: SiteCodec, pre: Tensor) -> Tensor:
+    """Pre-activation at which each feature switches on: 0, its threshold, or the k-th largest of the token."""
+    if codec.k is not None:
+        last = (pre.relu() / codec.shipped_scale).topk(int(codec.k), dim=-1).values[..., -1:]
+        return last * codec.shipped_scale
+    return torch.zeros_like(pre[:1]) if codec.threshold is None else codec.threshold.clamp_min(0)

@@ -1,0 +1,81 @@
+"""Which dictionaries are analysed: residual-stream SAEs whose encoder is one affine map and one element-wise step."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from feature_graph.loading.errors import UnsupportedSAEError
+
+#: SAELens' architecture names -> the non-linearity after the affine map.
+SUPPORTED = {"standard": "relu", "jumprelu": "jumprelu", "topk": "topk"}
+_BATCH = (
+    "in training its features compete across the batch; save it with save_inference_model(), which gives the JumpReLU form, and load that"
+)
+_WHY_NOT = {
+    "batchtopk": _BATCH,
+    "matryoshka_batchtopk": _BATCH,
+    "gated": "its encoder has two paths",
+    "abstopk": "its features may be negative",
+    "temporal": "a feature depends on several positions",
+    "matching_pursuit": "its encoder is an iteration",
+    "transcoder": "it reads one place and writes another",
+    "skip_transcoder": "it reads one place and writes another",
+    "jumprelu_transcoder": "it reads one place and writes another",
+    "jumprelu_skip_transcoder": "it reads one place and writes another",
+}
+_RESIDUAL = re.compile(r"blocks\.(\d+)\.hook_resid_(pre|post)")
+
+
+@dataclass(frozen=True)
+class ResidualHook:
+    """A residual-stream hook.
+
+    Attributes:
+        name: Such as ``blocks.6.hook_resid_pre``.
+        point: Blocks run before this residual exists.
+    """
+
+    name: str
+    point: int
+
+
+def parse_hook(name: str, layer: int) -> ResidualHook:
+    """Read a hook's name.
+
+    Raises:
+        UnsupportedSAEError: If it is not the residual stream before or after a block.
+    """
+    match = _RESIDUAL.fullmatch(name)
+    if match is None:
+        raise UnsupportedSAEError(
+            f"layer {layer}: the SAE reads {name!r}; only SAEs on the residual stream before or after a block "
+            "(blocks.N.hook_resid_pre, blocks.N.hook_resid_post) are supported, not those on attention, MLP or hook_z"
+        )
+    return ResidualHook(name, int(match[1]) + (match[2] == "post"))
+
+
+def non_linearity(sae: Any, layer: int) -> str:
+    """``relu``, ``jumprelu`` or ``topk``.
+
+    Raises:
+        UnsupportedSAEError: Naming the kind and why it is not analysed.
+    """
+    name = sae.cfg.architecture()
+    if name not in SUPPORTED:
+        why = _WHY_NOT.get(name, "its encoder is not known to this library")
+        raise UnsupportedSAEError(f"layer {layer}: got a {name!r} SAE; {why}. Supported: {', '.join(SUPPORTED)} (BatchTopK as JumpReLU)")
+    if getattr(sae.cfg, "reshape_activations", "none") != "none":
+        raise UnsupportedSAEError(
+            f"layer {layer}: the SAE reshapes its input ({sae.cfg.reshape_activations}), as hook_z SAEs do; not supported"
+        )
+    scaling = sae.cfg.normalize_activations
+    if scaling in ("layer_norm", "constant_norm_rescale"):
+        raise UnsupportedSAEError(
+            f"layer {layer}: normalize_activations={scaling!r} divides by each token's own norm, so a feature has no one "
+            "direction in the residual stream; not supported"
+        )
+    if scaling == "covariance_whitening":
+        raise UnsupportedSAEError(f"layer {layer}: whitening is not folded into the weights; fold it with SAELens before saving")
+    return SUPPORTED[name]
