@@ -29,7 +29,10 @@ _KNOWN = (
     ("feature_graph.pipeline.runner", "StaleInput", FAILURE),
     ("feature_graph.pipeline.manifest", "ManifestError", FAILURE),
     ("feature_graph.pipeline.lock", "RunLocked", FAILURE),
+    ("feature_graph.graph.files", "GraphFileError", FAILURE),
+    ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
     ("ingest.formats", "FormatError", FAILURE),
+    ("ingest.errors", "IngestError", FAILURE),
 )
 
 

@@ -26,7 +26,7 @@ from feature_graph.pipeline.lock import locked
 from feature_graph.pipeline.manifest import Manifest, StageRecord, now
 from feature_graph.pipeline.plan import Situation, situation, why_stale
 from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName, stage_named
-from feature_graph.pipeline.work import WORK, Done, Workshop
+from feature_graph.pipeline.work import WORK, Done, Work, Workshop
 from feature_graph.utils import set_seed, sha256_json, write_json
 
 log = logging.getLogger(__name__)
@@ -91,18 +91,24 @@ def run(cfg: Config, only: StageName | None = None, from_: StageName | None = No
         RunLocked: If another process writes into the run directory.
         ManifestError: If the manifest is damaged.
     """
+    return run_with(WORK, cfg, only, from_)
+
+
+def run_with(work: Work, cfg: Config, only: StageName | None = None, from_: StageName | None = None) -> RunResult:
+    """:func:`run` with other work in the stages: what each stage does is given by ``work``."""
     if only is not None and from_ is not None:
         raise ValueError("only, from_: got both; give one of them")
     wanted = _wanted(only, from_)
     paths = RunPaths.of(cfg.output_dir)
     with locked(paths.lock):
+        _sweep(paths)
         manifest = Manifest.load(paths.manifest)
         _check_earlier(wanted[0], cfg, paths, manifest)
         _save_config(cfg, paths)
         if from_ is not None:
             _forget(wanted, paths, manifest)
         shop = Workshop(cfg, paths)
-        outcomes = [_bring_up_to_date(stage, shop, manifest) for stage in wanted]
+        outcomes = [_bring_up_to_date(stage, work, shop, manifest) for stage in wanted]
     return RunResult(paths.root, tuple(outcomes))
 
 
@@ -110,6 +116,12 @@ def _wanted(only: str | None, from_: str | None) -> list[Stage]:
     if only is not None:
         return [stage_named(only)]
     return list(STAGES[STAGES.index(stage_named(from_ or STAGE_NAMES[0])) :])
+
+
+def _sweep(paths: RunPaths) -> None:
+    """Remove the half files (``utils.whole_file``) that a killed process left; nobody else writes here while we hold the lock."""
+    for half in [*paths.root.glob(".*.part"), *paths.root.glob("*.parts/.*.part")]:
+        half.unlink()
 
 
 def _check_earlier(first: Stage, cfg: Config, paths: RunPaths, manifest: Manifest) -> None:
@@ -144,20 +156,20 @@ def _forget(stages: list[Stage], paths: RunPaths, manifest: Manifest) -> None:
     manifest.save(paths.manifest)
 
 
-def _bring_up_to_date(stage: Stage, shop: Workshop, manifest: Manifest) -> StageOutcome:
+def _bring_up_to_date(stage: Stage, work: Work, shop: Workshop, manifest: Manifest) -> StageOutcome:
     reason = why_stale(stage, shop.cfg, shop.paths.root, manifest)
     if not reason:
         record = manifest.stages[stage.name]
         log.info("%s: up to date", stage.name)
         return StageOutcome(stage.name, "kept", "", record.seconds, record.rows, record.counts)
     log.info("%s: begun (%s): %s", stage.name, reason, stage.meaning)
-    record = _do(stage, shop, manifest)
+    record = _do(stage, work, shop, manifest)
     made = ", ".join(str(shop.paths.root / name) for name in stage.outputs)
     log.info("%s: finished in %.1f s, %s rows: %s", stage.name, record.seconds, f"{record.rows:,}", made)
     return StageOutcome(stage.name, "done", reason, record.seconds, record.rows, record.counts)
 
 
-def _do(stage: Stage, shop: Workshop, manifest: Manifest) -> StageRecord:
+def _do(stage: Stage, work: Work, shop: Workshop, manifest: Manifest) -> StageRecord:
     paths = shop.paths
     here = situation(stage, shop.cfg, paths.root, manifest)
     _prepare_parts(paths.parts(stage.name), _key(here))
@@ -166,7 +178,7 @@ def _do(stage: Stage, shop: Workshop, manifest: Manifest) -> StageRecord:
     begun = time.monotonic()
     with _failure_noted(manifest, stage, record, shop):
         set_seed(shop.cfg.seed)
-        done = WORK[stage.name](shop)
+        done = work[stage.name](shop)
         marks = {name: FileMark.of(paths.root / name) for name in stage.outputs}
     seconds = round(time.monotonic() - begun, 3)
     record = replace(record, state="done", finished=now(), seconds=seconds, rows=done.rows, counts=dict(done.counts), artifacts=marks)
