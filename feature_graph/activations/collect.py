@@ -1,0 +1,171 @@
+"""Recording which feature is how active at which token of the run's text.
+
+1. Contexts come from the corpus, or from the caller's ``tokens``; what does not fit the model is refused before work starts.
+2. Blocks of documents pass the model up to the last analysed site; every site's dictionary encodes what is read there.
+3. *Active* values (above the activity threshold) of counted tokens are streamed to one HDF5 file, one CSR matrix a layer. Not more than
+   one block of one layer is dense at a time.
+4. With a folder for parts, each block is kept as soon as it is done; a run that was killed goes on behind the last one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from feature_graph.activations.forward import Quality, measure_quality, read_residuals, record_features
+from feature_graph.activations.inputs import Contexts, contexts_of
+from feature_graph.activations.parts import Block, Parts
+from feature_graph.artifacts import ActivationStore, ActivationWriter
+from feature_graph.config import Config
+from feature_graph.loading.encoders import SiteCodec, build_codecs
+from feature_graph.loading.sites import weights_hash
+from feature_graph.utils import progress, sha256_json, whole_file
+
+log = logging.getLogger(__name__)
+
+#: Tokens a block; not a setting, since part files of a run must be cut alike.
+_BLOCK_TOKENS = 4096
+#: Documents on which L0 and explained variance are measured.
+_JUDGED_DOCUMENTS = 8
+
+
+def collect_activations(
+    model: Any,
+    saes: Mapping[int, Any],
+    cfg: Config,
+    tokens: Any = None,
+    *,
+    path: str | Path | None = None,
+    parts_dir: str | Path | None = None,
+) -> ActivationStore:
+    """Record the activations of every feature of every SAE.
+
+    Args:
+        model: HookedTransformer, with or without a tokenizer (without one, give ``tokens``).
+        saes: Layer → SAELens SAE on the residual stream.
+        cfg: The run's configuration.
+        tokens: int64 [n_docs, context] (torch or NumPy), each row a document; read as they are, no BOS is added. None draws
+            ``cfg.n_tokens`` tokens from ``cfg.dataset``.
+        path: Where the store shall lie. None: a temporary file that goes when the store is no longer used; ``store.save`` copies it.
+        parts_dir: Folder for part files, with which a killed run goes on where it was; emptied at the end.
+
+    Returns:
+        The store; activations are in folded units (decoder rows of norm 1).
+
+    Raises:
+        CollectError: If tokens do not fit the model, no token counts, a hook does not fire, or the model gives NaN.
+        feature_graph.loading.errors.LoadingError: If an SAE does not fit the model, or is of a kind that is not analysed.
+    """
+    codecs = build_codecs(model, saes, cfg)
+    contexts = contexts_of(model, saes, cfg, tokens, [codec.site.hook for codec in codecs.values()])
+    parts = Parts(Path(parts_dir), _key(saes, codecs, contexts)) if parts_dir is not None else None
+    folder = Path(tempfile.mkdtemp(prefix="feature-graph-")) if path is None else None
+    target = Path(path) if path is not None else Path(folder or "", "activations.h5")
+    try:
+        with whole_file(target) as part:
+            _write(part, model, codecs, contexts, cfg, parts)
+        store = ActivationStore(target)
+    except BaseException:
+        if folder is not None:
+            shutil.rmtree(folder)
+        raise
+    if folder is not None:
+        weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
+    if parts is not None:
+        parts.remove()
+    _report(store)
+    return store
+
+
+def _write(path: Path, model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config, parts: Parts | None) -> None:
+    sites = {layer: codec.site for layer, codec in codecs.items()}
+    blocks = _blocks(model, codecs, contexts, cfg.batch_size, parts)
+    first = next(blocks)
+    meta = {
+        "seed": cfg.seed,
+        "dataset": contexts.source,
+        "kinds": {str(layer): codec.kind for layer, codec in codecs.items()},
+        "sae_quality": {str(layer): asdict(quality) for layer, quality in first.quality.items()},
+    }
+    with ActivationWriter(path, sites, contexts.tokens, contexts.valid, meta) as writer:
+        for block in chain([first], blocks):
+            for layer, features in block.features.items():
+                writer.append(layer, features)
+        writer.finish(
+            {layer: codec.activity_threshold.cpu().numpy() for layer, codec in codecs.items()},
+            {layer: codec.decoder_norm.cpu().numpy() for layer, codec in codecs.items()},
+        )
+
+
+def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, batch_size: int, parts: Parts | None) -> Iterator[Block]:
+    """Blocks in order, each read from its part file or collected (and then kept)."""
+    n_docs, context = contexts.tokens.shape
+    step = max(1, _BLOCK_TOKENS // context)
+    widths = {layer: codec.d_sae for layer, codec in codecs.items()}
+    for number, start in enumerate(progress(range(0, n_docs, step), "Collecting activations")):
+        block = parts.load(number, widths) if parts is not None else None
+        if block is None:
+            rows = slice(start, start + step)
+            block = _collect(model, codecs, contexts.tokens[rows], contexts.valid[rows], batch_size, quality=number == 0)
+            if parts is not None:
+                parts.save(number, block)
+        yield block
+
+
+def _collect(
+    model: Any, codecs: Mapping[int, SiteCodec], tokens: NDArray[np.int64], valid: NDArray[np.bool_], batch_size: int, *, quality: bool
+) -> Block:
+    sites = {layer: codec.site for layer, codec in codecs.items()}
+    found: dict[int, list[sp.csr_matrix]] = {layer: [] for layer in codecs}
+    for start in range(0, len(tokens), batch_size):
+        rows = slice(start, start + batch_size)
+        residuals = read_residuals(model, sites, tokens[rows])
+        for layer, codec in codecs.items():
+            found[layer].append(record_features(codec, residuals[layer], valid[rows]))
+    judged = _quality(model, codecs, tokens, valid) if quality else {}
+    return Block({layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}, judged)
+
+
+def _quality(model: Any, codecs: Mapping[int, SiteCodec], tokens: NDArray[np.int64], valid: NDArray[np.bool_]) -> dict[int, Quality]:
+    """On the first few documents with a counted token, whatever the batch size."""
+    rows = np.flatnonzero(valid.any(axis=1))[:_JUDGED_DOCUMENTS]
+    if len(rows) == 0:
+        return {}
+    residuals = read_residuals(model, {layer: codec.site for layer, codec in codecs.items()}, tokens[rows])
+    return {layer: measure_quality(codec, residuals[layer], valid[rows]) for layer, codec in codecs.items()}
+
+
+def _key(saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts) -> str:
+    """Digest of everything that decides a block."""
+    arrays = [contexts.tokens, contexts.valid, *(codec.activity_threshold.cpu().numpy() for codec in codecs.values())]
+    return sha256_json(
+        {
+            "sites": [codec.site.to_dict() for codec in codecs.values()],
+            "saes": [weights_hash(saes[layer]) for layer in codecs],
+            "arrays": [[str(a.dtype), list(a.shape), hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()] for a in arrays],
+            "block_tokens": _BLOCK_TOKENS,
+        }
+    )
+
+
+def _report(store: ActivationStore) -> None:
+    log.info("collected %d tokens of %d documents at %d layers: %s", store.n_tokens, len(store.tokens), len(store.layers), store.path)
+    for layer in store.layers:
+        frequency, quality = store.feature_frequencies[layer], store.meta["sae_quality"].get(str(layer), {})
+        log.info(
+            "  layer %d (%s): %d features, %.1f active a token, %.1f %% never active, explained variance %.3f",
+            layer, store.sites[layer].hook, len(frequency), frequency.sum(), 100 * (frequency == 0).mean(),
+            quality.get("explained_variance", float("nan")),
+        )  # fmt: skip

@@ -1,0 +1,80 @@
+"""One pass of the model up to the last analysed site, and the features of what was read there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from feature_graph.activations.errors import CollectError
+from feature_graph.artifacts import Site
+from feature_graph.loading.encoders import SiteCodec
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well a dictionary describes the residual stream on the tokens seen.
+
+    Attributes:
+        l0: Mean number of active features a counted token.
+        explained_variance: 1 − squared error of the reconstruction / variance.
+        n_tokens: Counted tokens.
+    """
+
+    l0: float
+    explained_variance: float
+    n_tokens: int
+
+
+def read_residuals(model: Any, sites: Mapping[int, Site], tokens: NDArray[np.int64]) -> dict[int, Tensor]:
+    """Residual stream at every site, float32 [n, context, d_in]; blocks behind the last site are not run.
+
+    Raises:
+        CollectError: If a hook did not fire, or a value is NaN or infinite.
+    """
+    hooks = list(dict.fromkeys(site.hook for site in sites.values()))
+    seen: dict[str, Tensor] = {}
+
+    def record(x: Tensor, hook: Any) -> None:
+        seen[hook.name] = x.detach().float()
+
+    last = max(int(hook.split(".")[1]) for hook in hooks)
+    with torch.no_grad():
+        ids = torch.as_tensor(tokens, device=model.cfg.device)
+        model.run_with_hooks(ids, stop_at_layer=last + 1, fwd_hooks=[(hook, record) for hook in hooks])
+    lost = [hook for hook in hooks if hook not in seen]
+    if lost:
+        raise CollectError(f"hooks {lost} did not fire in a forward pass up to block {last}; nothing was collected")
+    broken = [hook for hook, x in seen.items() if not torch.isfinite(x).all()]
+    if broken:
+        raise CollectError(f"the residual stream at {broken[0]} is NaN or infinite; load the model in float32 and check its weights")
+    return {layer: seen[site.hook] for layer, site in sites.items()}
+
+
+@torch.no_grad()
+def record_features(codec: SiteCodec, residual: Tensor, valid: NDArray[np.bool_]) -> sp.csr_matrix:
+    """Active features of counted tokens, CSR float32 [n * context, d_sae], folded units; rows that are not counted are empty."""
+    acts = codec.record(residual.flatten(0, 1))
+    active = codec.is_active(acts) & torch.as_tensor(valid.ravel(), device=acts.device)[:, None]
+    rows, features = active.nonzero(as_tuple=True)
+    counts = torch.bincount(rows, minlength=len(acts)).cpu().numpy()
+    indptr = np.concatenate([[0], np.cumsum(counts)])
+    values, columns = acts[rows, features].cpu().numpy(), features.to(torch.int32).cpu().numpy()
+    return sp.csr_matrix((values, columns, indptr), shape=(len(acts), codec.d_sae))
+
+
+@torch.no_grad()
+def measure_quality(codec: SiteCodec, residual: Tensor, valid: NDArray[np.bool_]) -> Quality:
+    """L0 and explained variance over the counted tokens of a few documents [n, context, d_in]."""
+    x = residual.flatten(0, 1)[torch.as_tensor(valid.ravel(), device=residual.device)]
+    acts = codec.record(x)
+    error = x - codec.decode(acts)
+    spread = float((x - x.mean(dim=0)).square().sum())
+    explained = 1.0 - float(error.square().sum()) / spread if spread > 0 else 0.0
+    return Quality(float(codec.is_active(acts).sum()) / max(len(x), 1), explained, len(x))

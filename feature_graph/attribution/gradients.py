@@ -1,0 +1,97 @@
+"""Forward and backward through the model's hooks: residual streams, the next-token loss, and its gradient at every site at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from feature_graph.artifacts import Site
+
+
+@dataclass(frozen=True)
+class SiteGradients:
+    """One backward pass.
+
+    Attributes:
+        loss: Per document, sum over positions of the next-token loss in nats, [n], float64.
+        residuals: Layer → residual stream at the site, float32 [n, context, d_in].
+        gradients: Layer → ∂ loss.sum() / ∂ residual, float32 [n, context, d_in].
+    """
+
+    loss: Tensor
+    residuals: dict[int, Tensor]
+    gradients: dict[int, Tensor]
+
+
+def site_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
+    """Gradient of the next-token loss with respect to the residual stream at every site, by one forward and one backward pass.
+
+    The stream is cut off from what lies before the first site, so nothing is computed backwards there; parameters are frozen meanwhile.
+
+    Args:
+        model: HookedTransformer.
+        sites: Layer → Site.
+        tokens: int64 [n, context].
+        counted: bool [n, context]; the loss of predicting these tokens counts.
+
+    Raises:
+        RuntimeError: If a hook did not fire.
+    """
+    names = _hooks_in_order(sites.values())
+    seen: dict[str, Tensor] = {}
+
+    def record(x: Tensor, hook: Any) -> Tensor:
+        if not seen:
+            x = x.detach().requires_grad_()
+        seen[hook.name] = x
+        return x
+
+    with _frozen(model), torch.enable_grad():
+        logits = model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[(name, record) for name in names])
+        lost = [name for name in names if name not in seen]
+        if lost:
+            raise RuntimeError(f"hooks {lost} did not fire; the model has {type(model).__name__} blocks 0 to {model.cfg.n_layers - 1}")
+        loss = next_token_loss(logits, tokens, counted)
+        gradients = dict(zip(names, torch.autograd.grad(loss.sum(), [seen[name] for name in names]), strict=True))
+    return SiteGradients(
+        loss.detach(),
+        {layer: seen[site.hook].detach().float() for layer, site in sites.items()},
+        {layer: gradients[site.hook].float() for layer, site in sites.items()},
+    )
+
+
+def next_token_loss(logits: Tensor, tokens: Tensor, counted: Tensor) -> Tensor:
+    """Per document, sum over positions of −log p(next token), where the next token is counted; float64 [n], nats."""
+    losses = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
+    return (losses.view(len(tokens), -1).double() * counted[:, 1:]).sum(dim=1)
+
+
+def loss_from(model: Any, residual: Tensor, point: int, tokens: Tensor, counted: Tensor) -> Tensor:
+    """Next-token loss of the model run on from a residual stream [n, context, d_model] after ``point`` blocks; float64 [n]."""
+    with torch.no_grad():
+        logits = model(residual.to(model.cfg.dtype), start_at_layer=point, return_type="logits")
+        return next_token_loss(logits, tokens, counted)
+
+
+def _hooks_in_order(sites: Sequence[Site] | Any) -> list[str]:
+    """Distinct hooks in the order in which they fire."""
+    return list(dict.fromkeys(site.hook for site in sorted(sites, key=lambda site: (site.point, "pre" in site.hook))))
+
+
+@contextmanager
+def _frozen(model: Any) -> Iterator[None]:
+    """Parameters without gradient inside, as they were after."""
+    learning = [p for p in model.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
