@@ -58,7 +58,7 @@ def _ingest(driver: object, run_dir: Path) -> str:
     with Bar(*columns, console=Console(stderr=True)) as bar:
         tasks = {what: bar.add_task(f"writing {what}", total=None) for what in ("features", "edges")}
         progress: Progress = lambda what, done, total: bar.update(tasks[what], completed=done, total=total)  # noqa: E731
-        return ingest_run(driver, run_dir, progress).summary()  # type: ignore[arg-type]
+        return ingest_run(driver, run_dir, progress).summary()
 
 
 if __name__ == "__main__":

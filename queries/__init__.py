@@ -1,0 +1,30 @@
+"""Questions to the graph: one ``.cypher`` file each, with checked parameters.
+
+from queries import names, run, text
+
+names()                                        # what can be asked
+text("hubs")                                   # the Cypher, as it is run
+run(driver, "hubs", measure="pagerank").records
+"""
+
+from queries.connection import Answer
+from queries.errors import GdsMissing, ParameterError, QueryError, QueryTimeout, TemplateError
+from queries.library import names, template, templates, text
+from queries.runner import run
+from queries.template import Parameter, Template
+
+__all__ = [
+    "Answer",
+    "GdsMissing",
+    "Parameter",
+    "ParameterError",
+    "QueryError",
+    "QueryTimeout",
+    "Template",
+    "TemplateError",
+    "names",
+    "run",
+    "template",
+    "templates",
+    "text",
+]

@@ -1,0 +1,11 @@
+// Cascade: to look at
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(start:Feature)
+MATCH path = (start)-[steps:AFFECTS*1..3]->(:Feature)
+WHERE size(steps) <= $max_hops
+  AND all(e IN steps WHERE e.run = run.n AND e.method = $method AND (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later')
+WITH path, abs(reduce(effect = $delta, e IN steps | effect * e.direct)) AS effect
+WHERE effect >= $min_effect
+RETURN path
+ORDER BY effect DESC
+LIMIT 300

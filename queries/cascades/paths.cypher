@@ -1,0 +1,44 @@
+// Paths between two features
+//
+// family: cascades
+// question: By which ways does this feature act on that one?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   source: {type: feature, about: "short id of the feature that acts"}
+//   target: {type: feature, about: "short id of the feature that is acted on"}
+//   k: {type: int, min: 1, max: 100, default: 5, about: "paths at most"}
+//   graph: {type: projection}
+// returns:
+//   path: short ids along the way
+//   hops: edges
+//   effect: product of the direct effects, sign and all
+//   cost: sum of −ln(|direct| / scale of the run); the cheapest path is the first
+// requires: [gds]
+// example: {source: L2_F28, target: L11_F1}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (:Observation {run: run.n, id: $source})-[:OF]->(a:Feature)
+MATCH (:Observation {run: run.n, id: $target})-[:OF]->(b:Feature)
+CALL (run, a, b) {
+  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND e.direct <> 0
+  RETURN s, t, -log(abs(e.direct) / run.scale) AS cost
+  UNION ALL
+  UNWIND [a, b] AS s
+  RETURN s, null AS t, 0.0 AS cost
+}
+WITH run, a, b, gds.graph.project($graph, s, t, {relationshipProperties: {cost: cost}}) AS g
+CALL gds.shortestPath.yens.stream(g.graphName, {sourceNode: a, targetNode: b, k: $k, relationshipWeightProperty: 'cost', concurrency: 1})
+YIELD index, nodeIds, totalCost
+WITH run, g.graphName AS graph, collect({index: index, nodes: [id IN nodeIds | gds.util.asNode(id)], cost: totalCost}) AS found
+CALL gds.graph.drop(graph) YIELD graphName
+UNWIND found AS way
+UNWIND range(0, size(way.nodes) - 2) AS i
+WITH run, way, i, way.nodes[i] AS s, way.nodes[i + 1] AS t
+MATCH (s)-[e:AFFECTS {run: run.n, method: $method}]->(t)
+MATCH (s)<-[:OF]-(x:Observation {run: run.n})
+WITH way, i, e.direct AS direct, x.id AS id
+ORDER BY way.index, i
+WITH way, collect(direct) AS effects, collect(id) AS ids
+RETURN ids + [$target] AS path, size(effects) AS hops, reduce(effect = 1.0, x IN effects | effect * x) AS effect, way.cost AS cost
+ORDER BY cost, path

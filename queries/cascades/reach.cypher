@@ -1,0 +1,64 @@
+// Reach
+//
+// family: cascades
+// question: How much of the graph can this feature act on, or can act on it?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   feature: {type: feature}
+//   direction: {type: choice, of: [downstream, upstream], default: downstream, about: "downstream: what it acts on; upstream: what acts on it"}
+//   max_hops: {type: int, min: 1, max: 4, default: 4, about: "steps at most"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
+// returns:
+//   hops: fewest steps
+//   count: features first met at that step
+//   layers: their layers
+//   share: of all features of the run, met up to here
+//   features: the first 20 of them
+// example: {feature: L2_F28}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(start:Feature)
+WITH run, [start] AS level0, [start] AS seen0
+CALL (run, level0, seen0) {
+  UNWIND CASE WHEN $max_hops >= 1 THEN level0 ELSE [] END AS f
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+    AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen0
+  RETURN collect(DISTINCT x) AS level1
+}
+WITH *, seen0 + level1 AS seen1
+CALL (run, level1, seen1) {
+  UNWIND CASE WHEN $max_hops >= 2 THEN level1 ELSE [] END AS f
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+    AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen1
+  RETURN collect(DISTINCT x) AS level2
+}
+WITH *, seen1 + level2 AS seen2
+CALL (run, level2, seen2) {
+  UNWIND CASE WHEN $max_hops >= 3 THEN level2 ELSE [] END AS f
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+    AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen2
+  RETURN collect(DISTINCT x) AS level3
+}
+WITH *, seen2 + level3 AS seen3
+CALL (run, level3, seen3) {
+  UNWIND CASE WHEN $max_hops >= 4 THEN level3 ELSE [] END AS f
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+    AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen3
+  RETURN collect(DISTINCT x) AS level4
+}
+WITH *, seen3 + level4 AS seen4
+WITH run, [level1, level2, level3, level4] AS levels
+UNWIND [1, 2, 3, 4] AS hops
+UNWIND levels[hops - 1] AS f
+MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+WITH run, levels, hops, o
+ORDER BY o.fid
+WITH run, levels, hops, collect(o) AS found
+RETURN hops, size(found) AS count, reduce(layers = [], o IN found | CASE WHEN o.layer IN layers THEN layers ELSE layers + o.layer END) AS layers,
+       toFloat(reduce(met = 0, i IN range(0, hops - 1) | met + size(levels[i]))) / run.nodes AS share, [o IN found[0..20] | o.id] AS features
+ORDER BY hops

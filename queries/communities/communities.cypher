@@ -1,0 +1,80 @@
+// Communities
+//
+// family: communities
+// question: Into which groups do the features fall?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; edges are taken without direction, by magnitude"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
+//   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
+//   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "features in a community at least"}
+//   members: {type: int, min: 1, max: 10000, default: 8, about: "members shown"}
+//   graph: {type: projection}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+// returns:
+//   community: number, 1 = largest
+//   size: features in it
+//   modularity: its part of the modularity of the whole partition; their sum is the quality
+//   layers: layers that it spans
+//   members: short ids of its first members, by layer
+//   labels: their labels
+// requires: [gds]
+// example: {members: 4}
+MATCH (run:Run {id: $run, status: 'ready'})
+CALL (run) {
+  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+  RETURN s, t, abs(signed) AS weight
+  UNION ALL
+  MATCH (o:Observation {run: run.n})-[:OF]->(s:Feature)
+  RETURN s, null AS t, 0.0 AS weight
+}
+WITH run, gds.graph.project($graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS g
+CALL (g) {
+  WITH g WHERE $algorithm = 'leiden'
+  CALL gds.leiden.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', randomSeed: $seed, concurrency: 1})
+  YIELD nodePropertiesWritten
+  RETURN nodePropertiesWritten AS written
+  UNION ALL
+  WITH g WHERE $algorithm = 'louvain'
+  CALL gds.louvain.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+  YIELD nodePropertiesWritten
+  RETURN nodePropertiesWritten AS written
+  UNION ALL
+  WITH g WHERE $algorithm = 'label_propagation'
+  CALL gds.labelPropagation.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+  YIELD nodePropertiesWritten
+  RETURN nodePropertiesWritten AS written
+  UNION ALL
+  WITH g WHERE $algorithm = 'wcc'
+  CALL gds.wcc.mutate(g.graphName, {mutateProperty: 'community', concurrency: 1})
+  YIELD nodePropertiesWritten
+  RETURN nodePropertiesWritten AS written
+}
+CALL gds.modularity.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+YIELD communityId, modularity
+WITH run, g, collect({community: communityId, modularity: modularity}) AS parts
+CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
+WITH run, g.graphName AS graph, parts, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
+CALL gds.graph.drop(graph) YIELD graphName
+UNWIND assigned AS row
+WITH run, parts, row.feature AS f, row.community AS found
+MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+WITH parts, found, o
+ORDER BY o.layer, o.fid
+WITH parts, found, collect(o) AS seen
+WHERE size(seen) >= $min_size
+WITH seen, [p IN parts WHERE p.community = found | p.modularity][0] AS modularity
+ORDER BY size(seen) DESC, seen[0].fid
+WITH collect({seen: seen, modularity: modularity}) AS ranked
+UNWIND range(0, size(ranked) - 1) AS rank
+WITH rank + 1 AS community, ranked[rank].seen AS seen, ranked[rank].modularity AS modularity
+RETURN community, size(seen) AS size, modularity,
+       reduce(layers = [], o IN seen | CASE WHEN o.layer IN layers THEN layers ELSE layers + o.layer END) AS layers,
+       [o IN seen[0..$members] | o.id] AS members, [o IN seen[0..$members] | o.label] AS labels
+ORDER BY community
+LIMIT $limit

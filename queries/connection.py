@@ -1,0 +1,92 @@
+"""Reading through either driver: the official ``neo4j.Driver`` or ``py2neo.Graph``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import neo4j
+    import py2neo
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a question gave.
+
+    Attributes:
+        columns: Names, in order.
+        rows: Values, in the order of the columns; plain Python values only.
+    """
+
+    columns: list[str]
+    rows: list[list[Any]]
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """Each row as a mapping of column to value."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+#: Runs one statement in read access mode: (text, parameters, seconds) → answer.
+Read = Callable[[str, dict[str, Any], float], Answer]
+
+
+def reader(connection: neo4j.Driver | py2neo.Graph, database: str | None = None) -> Read:
+    """A function that reads through the connection given.
+
+    py2neo 2021.2 cannot bound a transaction's time: there only the server's own ``db.transaction.timeout`` does.
+
+    Raises:
+        TypeError: If it is neither a neo4j.Driver nor a py2neo.Graph.
+    """
+    import neo4j
+
+    if isinstance(connection, neo4j.Driver):
+        return _through_driver(connection, database)
+    if type(connection).__module__.split(".")[0] == "py2neo":
+        return _through_py2neo(connection)
+    raise TypeError(f"connection: got {type(connection).__name__}; expected a neo4j.Driver or a py2neo.Graph")
+
+
+def _through_driver(driver: neo4j.Driver, database: str | None) -> Read:
+    import neo4j
+
+    def read(text: str, parameters: dict[str, Any], seconds: float) -> Answer:
+        @neo4j.unit_of_work(timeout=seconds)
+        def work(tx: neo4j.ManagedTransaction) -> Answer:
+            result = tx.run(text, parameters)
+            return Answer(list(result.keys()), [[plain(v) for v in record.values()] for record in result])
+
+        with driver.session(database=database, default_access_mode=neo4j.READ_ACCESS, notifications_min_severity="OFF") as session:
+            return session.execute_read(work)
+
+    return read
+
+
+def _through_py2neo(graph: py2neo.Graph) -> Read:
+    def read(text: str, parameters: dict[str, Any], _: float) -> Answer:
+        cursor = graph.auto(readonly=True).run(text, parameters)
+        return Answer(list(cursor.keys()), [[plain(v) for v in record.values()] for record in cursor])
+
+    return read
+
+
+def plain(value: Any) -> Any:
+    """Nodes, relationships and paths as mappings and lists; everything else as it is."""
+    if isinstance(value, list | tuple) and not hasattr(value, "relationships"):
+        return [plain(item) for item in value]
+    if hasattr(value, "relationships") and hasattr(value, "nodes") and not hasattr(value, "labels"):
+        return {"nodes": [plain(n) for n in value.nodes], "relationships": [plain(r) for r in value.relationships]}
+    if hasattr(value, "labels"):
+        return {"labels": sorted(value.labels), "properties": dict(value)}
+    if hasattr(value, "start_node"):
+        ends = [node.get("uid") for node in (value.start_node, value.end_node)]
+        return {"type": type(value).__name__, "source": ends[0], "target": ends[1], "properties": dict(value)}
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,23 @@
+"""What can go wrong with a question; every message says what was got, what is allowed and what to do."""
+
+from __future__ import annotations
+
+
+class QueryError(ValueError):
+    """A question that cannot be asked like this."""
+
+
+class TemplateError(QueryError):
+    """A template file that breaks the rules of its format."""
+
+
+class ParameterError(QueryError):
+    """A parameter that is unknown, missing, of another type, or out of its bounds."""
+
+
+class QueryTimeout(QueryError):
+    """The database gave no answer in the time allowed."""
+
+
+class GdsMissing(QueryError):
+    """The question needs the Graph Data Science library, which the server does not have."""

@@ -1,0 +1,38 @@
+// Neighbours of a feature
+//
+// family: features
+// question: What drives this feature, and what does it drive?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   feature: {type: feature}
+//   direction: {type: choice, of: [both, in, out], default: both, about: "in: what drives it, out: what it drives"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+// returns:
+//   direction: in or out
+//   id: the other feature
+//   layer: its layer
+//   strength: effect that the edge stands for, target units per source unit
+//   direct: direct effect
+//   later: effect on later positions
+//   span: analysed sites crossed
+//   q: adjusted p of the total effect
+//   by: effects that passed the test
+//   label: its top activating tokens in context
+// example: {feature: L5_F280}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(f:Feature)
+CALL (run, f) {
+  WITH run, f WHERE $direction <> 'in'
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
+  RETURN 'out' AS direction, e, x
+  UNION ALL
+  WITH run, f WHERE $direction <> 'out'
+  MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  RETURN 'in' AS direction, e, x
+}
+MATCH (x)<-[:OF]-(o:Observation {run: run.n})
+RETURN direction, o.id AS id, o.layer AS layer, e.strength AS strength, e.direct AS direct, e.later AS later, e.span AS span, e.q AS q,
+       e.by AS by, o.label AS label
+ORDER BY abs(e.strength) DESC, id
+LIMIT $limit

@@ -1,0 +1,16 @@
+// Neighbours of a feature: to look at
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(f:Feature)
+CALL (run, f) {
+  WITH run, f WHERE $direction <> 'in'
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
+  RETURN e, x
+  UNION ALL
+  WITH run, f WHERE $direction <> 'out'
+  MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  RETURN e, x
+}
+MATCH path = (f)-[e]-(x)
+RETURN path
+ORDER BY abs(e.strength) DESC
+LIMIT 300

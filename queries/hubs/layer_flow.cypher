@@ -1,0 +1,28 @@
+// Flow between layers
+//
+// family: hubs
+// question: From which layer to which do effects run, and with which sign?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+// returns:
+//   source_layer: layer
+//   target_layer: layer
+//   count: edges
+//   excitatory: edges that raise the target
+//   inhibitory: edges that lower it
+//   mean_strength: mean magnitude
+//   largest: largest magnitude
+//   sources: distinct sources
+//   targets: distinct targets
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+MATCH (s)<-[:OF]-(a:Observation {run: run.n})
+MATCH (t)<-[:OF]-(b:Observation {run: run.n})
+WITH a, b, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
+RETURN a.layer AS source_layer, b.layer AS target_layer, count(*) AS count,
+       sum(CASE WHEN effect > 0 THEN 1 ELSE 0 END) AS excitatory, sum(CASE WHEN effect < 0 THEN 1 ELSE 0 END) AS inhibitory,
+       avg(abs(effect)) AS mean_strength, max(abs(effect)) AS largest, count(DISTINCT a.id) AS sources, count(DISTINCT b.id) AS targets
+ORDER BY source_layer, target_layer

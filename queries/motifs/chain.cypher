@@ -1,0 +1,35 @@
+// Chains
+//
+// family: motifs
+// question: Which features act on another through a third only, without a direct effect of their own?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+// returns:
+//   source: short id
+//   middle: short id
+//   target: short id
+//   first: direct effect of the source on the middle
+//   second: direct effect of the middle on the target
+//   product: effect through the middle
+//   total: measured total effect of the source on the target; empty if no such edge
+// example: {limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
+WHERE (ab.span = 1 OR ab.by CONTAINS 'direct') AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
+MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+WHERE (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
+  AND NOT EXISTS { (a)-[x:AFFECTS]->(c) WHERE x.run = run.n AND x.method = $method AND x.by CONTAINS 'direct' }
+OPTIONAL MATCH (a)-[whole:AFFECTS {run: run.n, method: $method}]->(c)
+MATCH (a)<-[:OF]-(oa:Observation {run: run.n})
+MATCH (b)<-[:OF]-(ob:Observation {run: run.n})
+MATCH (c)<-[:OF]-(oc:Observation {run: run.n})
+WITH oa, ob, oc, ab, bc, whole
+WHERE $feature IS NULL OR $feature IN [oa.id, ob.id, oc.id]
+RETURN oa.id AS source, ob.id AS middle, oc.id AS target, ab.direct AS first, bc.direct AS second, ab.direct * bc.direct AS product,
+       coalesce(whole.total, whole.strength) AS total
+ORDER BY abs(product) DESC, source, middle, target
+LIMIT $limit

@@ -1,0 +1,36 @@
+// Converging effects
+//
+// family: motifs
+// question: Where do several features act on one target, and do they agree or compete?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   sources: {type: int, min: 2, max: 1000, default: 3, about: "sources at least"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+// returns:
+//   target: short id
+//   layer: its layer
+//   excitatory: sources that raise it
+//   inhibitory: sources that lower it
+//   balance: sum of the effects, sign and all
+//   competition: 0 if all agree, 1 if raising and lowering cancel
+//   sources: the sources, strongest first
+//   label: top activating tokens of the target
+// example: {sources: 4, limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WITH run, s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
+WHERE abs(effect) >= $min_strength AND effect <> 0
+MATCH (s)<-[:OF]-(a:Observation {run: run.n})
+WITH run, t, a.id AS source, effect
+ORDER BY abs(effect) DESC, source
+WITH run, t, collect(source) AS sources, sum(effect) AS balance, sum(abs(effect)) AS whole,
+     sum(CASE WHEN effect > 0 THEN 1 ELSE 0 END) AS excitatory, sum(CASE WHEN effect < 0 THEN 1 ELSE 0 END) AS inhibitory
+WHERE size(sources) >= $sources
+MATCH (t)<-[:OF]-(o:Observation {run: run.n})
+RETURN o.id AS target, o.layer AS layer, excitatory, inhibitory, balance, 1 - abs(balance) / whole AS competition, sources, o.label AS label
+ORDER BY excitatory + inhibitory DESC, target
+LIMIT $limit

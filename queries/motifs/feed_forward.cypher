@@ -1,0 +1,39 @@
+// Feed-forward loops
+//
+// family: motifs
+// question: Where does a feature act on another both directly and through a third, and do the two ways agree?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both ways push the same way; incoherent: they work against each other"}
+//   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+// returns:
+//   source: short id
+//   middle: short id
+//   target: short id
+//   kind: coherent or incoherent
+//   source_middle: strength of that edge
+//   middle_target: strength of that edge
+//   source_target: strength of that edge
+//   weakest: magnitude of the weakest of the three
+// example: {kind: incoherent, limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
+WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(ab.strength) >= $min_strength
+MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+WHERE ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(bc.strength) >= $min_strength
+MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c)
+WHERE ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(ac.strength) >= $min_strength
+MATCH (a)<-[:OF]-(oa:Observation {run: run.n})
+MATCH (b)<-[:OF]-(ob:Observation {run: run.n})
+MATCH (c)<-[:OF]-(oc:Observation {run: run.n})
+WITH oa, ob, oc, ab.strength AS ab, bc.strength AS bc, ac.strength AS ac,
+     CASE WHEN sign(ab.strength) * sign(bc.strength) = sign(ac.strength) THEN 'coherent' ELSE 'incoherent' END AS kind
+WHERE ($kind = 'any' OR kind = $kind) AND ($feature IS NULL OR $feature IN [oa.id, ob.id, oc.id])
+RETURN oa.id AS source, ob.id AS middle, oc.id AS target, kind, ab AS source_middle, bc AS middle_target, ac AS source_target,
+       reduce(least = abs(ab), x IN [abs(bc), abs(ac)] | CASE WHEN x < least THEN x ELSE least END) AS weakest
+ORDER BY weakest DESC, source, middle, target
+LIMIT $limit

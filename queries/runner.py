@@ -1,0 +1,175 @@
+"""Ask: check the parameters, find the run, read with a time limit, leave no projection behind."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+import uuid
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from queries.connection import Answer, Read, reader
+from queries.errors import GdsMissing, ParameterError, QueryError, QueryTimeout
+from queries.library import template, text
+from queries.template import Parameter, Template
+
+if TYPE_CHECKING:
+    import neo4j
+    import py2neo
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT = 60.0
+_LOOKUP_SECONDS = 30.0
+
+
+def run(
+    connection: neo4j.Driver | py2neo.Graph,
+    name: str,
+    /,
+    *,
+    timeout: float = TIMEOUT,
+    visual: bool = False,
+    database: str | None = None,
+    **parameters: Any,
+) -> Answer:
+    """Ask one question, in read access mode.
+
+    Args:
+        connection: An open driver or a py2neo graph.
+        name: Name of the template (see :func:`queries.names`).
+        timeout: Seconds after which the database gives up.
+        visual: Ask for the form that returns paths.
+        database: Name of the database, if not the user's default.
+        **parameters: Values for the template's parameters; those not given take their defaults, ``run`` the newest ready run.
+
+    Raises:
+        QueryError: If there is no such template or no ready run.
+        ParameterError: If a parameter is unknown, missing, of another type, out of bounds, or names what the run does not have.
+        QueryTimeout: If it took too long.
+        GdsMissing: If the Graph Data Science library is needed and not there.
+    """
+    found = template(name)
+    query = text(name, visual)
+    values = check_parameters(found, parameters)
+    read = reader(connection, database)
+    _resolve(read, found, values)
+    begun = time.monotonic()
+    try:
+        answer = _ask(read, found, query, {k: v for k, v in values.items() if f"${k}" in query}, timeout)
+    finally:
+        _forget(read, found, values)
+    logger.info("%s: %d rows in %.2f s", name, len(answer), time.monotonic() - begun)
+    return answer
+
+
+def check_parameters(found: Template, parameters: dict[str, Any]) -> dict[str, Any]:
+    """All parameters of a template with their values; what only the database can tell is not yet checked.
+
+    Raises:
+        ParameterError: As :func:`run`.
+    """
+    for name in parameters:
+        found.parameter(name)
+    values = {}
+    for parameter in found.parameters:
+        value = parameters.get(parameter.name)
+        if value is None and parameter.required:
+            raise ParameterError(f"{found.name} needs {parameter.name}: {parameter.about}")
+        values[parameter.name] = None if value is None and parameter.default is None else parameter.check(value)
+    return values
+
+
+def _resolve(read: Read, found: Template, values: dict[str, Any]) -> None:
+    """Fill in the run and the projection's name; check what the run must have."""
+    facts: dict[str, Any] = {}
+    for parameter in sorted(found.parameters, key=lambda p: p.type != "run"):
+        name, value = parameter.name, values[parameter.name]
+        if parameter.type in {"run", "other_run"}:
+            row = _find_run(read, name, value)
+            values[name] = row["id"]
+            facts = facts or row
+        elif parameter.type == "projection":
+            values[name] = value or f"{found.name}-{uuid.uuid4().hex}"
+        elif value is not None and facts:
+            _check_in_run(read, parameter, value, facts)
+
+
+def _find_run(read: Read, name: str, wanted: str | None) -> dict[str, Any]:
+    query = (
+        "MATCH (r:Run) WHERE r.id STARTS WITH $run RETURN r.id AS id, r.n AS n, r.status AS status, r.methods AS methods ORDER BY r.n DESC"
+    )
+    rows = read(query, {"run": wanted or ""}, _LOOKUP_SECONDS).records
+    ready = [row for row in rows if row["status"] == "ready"]
+    if wanted is None:
+        if not ready:
+            raise QueryError("there is no ready run in this database; load one with `feature-graph ingest RUN_DIR`")
+        logger.info("run: %s, the newest that is ready", ready[0]["id"])
+        return ready[0]
+    if len(ready) == 1:
+        return ready[0]
+    if len(ready) > 1:
+        raise ParameterError(f"{name}: {wanted!r} begins {len(ready)} runs: {', '.join(row['id'] for row in ready)}")
+    if rows:
+        raise ParameterError(f"{name}: run {rows[0]['id']} is {rows[0]['status']}, not ready; ingest its directory again to finish it")
+    known = [row["id"] for row in read(query, {"run": ""}, _LOOKUP_SECONDS).records if row["status"] == "ready"]
+    raise ParameterError(f"{name}: got {wanted!r}; the ready runs are {', '.join(known) or 'none'}")
+
+
+def _check_in_run(read: Read, parameter: Parameter, value: Any, run: dict[str, Any]) -> None:
+    if parameter.type == "method" and value not in run["methods"]:
+        raise ParameterError(f"{parameter.name}: got {value!r}; run {run['id']} has edges by {', '.join(run['methods']) or 'no method'}")
+    if parameter.type == "feature":
+        seek = "MATCH (o:Observation {run: $n, id: $id}) RETURN o.id AS id"
+        if not read(seek, {"n": run["n"], "id": value}, _LOOKUP_SECONDS).rows:
+            raise ParameterError(_no_feature(read, parameter.name, value, run))
+    if parameter.type == "behavior":
+        rows = read("MATCH (b:Behavior {run: $n}) RETURN b.name AS name ORDER BY name", {"n": run["n"]}, _LOOKUP_SECONDS).records
+        known = [row["name"] for row in rows]
+        if value not in known:
+            raise ParameterError(f"{parameter.name}: got {value!r}; run {run['id']} has {', '.join(known) or 'no behaviours'}")
+
+
+def _no_feature(read: Read, name: str, value: str, run: dict[str, Any]) -> str:
+    layer = value.partition("_")[0].removeprefix("L")
+    query = "MATCH (o:Observation {run: $n, layer: $layer}) RETURN o.id AS id"
+    rows = read(query, {"n": run["n"], "layer": int(layer)}, _LOOKUP_SECONDS).records if layer.isdecimal() else []
+    near = get_close_matches(value, [row["id"] for row in rows], n=3, cutoff=0.4)
+    if near:
+        return f"{name}: got {value!r}; run {run['id']} does not have it; near: {', '.join(near)}"
+    return f"{name}: got {value!r}; run {run['id']} does not have it; find features with `feature-graph query search --param text=…`"
+
+
+def _ask(read: Read, found: Template, query: str, values: dict[str, Any], timeout: float) -> Answer:
+    try:
+        return read(query, values, timeout)
+    except Exception as error:
+        code = str(getattr(error, "code", ""))
+        if "TransactionTimedOut" in code or "TransactionTimedOut" in str(error):
+            raise QueryTimeout(
+                f"{found.name}: no answer in {timeout:g} s; ask for less (limits, thresholds, fewer hops) or raise the timeout"
+            ) from error
+        if found.needs_gds and ("ProcedureNotFound" in code or "Unknown function 'gds." in str(error)):
+            raise GdsMissing(
+                f"{found.name} needs the Graph Data Science library, which this server lacks; the embedded server has it"
+            ) from error
+        raise
+
+
+def _database_errors() -> tuple[type[Exception], ...]:
+    from neo4j.exceptions import DriverError, Neo4jError
+
+    foreign = sys.modules.get("py2neo.errors")
+    return (Neo4jError, DriverError) if foreign is None else (Neo4jError, DriverError, foreign.Neo4jError)
+
+
+def _forget(read: Read, found: Template, values: dict[str, Any]) -> None:
+    """Drop a projection that a failed statement left behind."""
+    for parameter in found.parameters:
+        if parameter.type == "projection":
+            query = "CALL gds.graph.list($graph) YIELD graphName CALL gds.graph.drop(graphName) YIELD graphName AS gone RETURN gone"
+            try:
+                read(query, {"graph": values[parameter.name]}, _LOOKUP_SECONDS)
+            except _database_errors() as error:
+                logger.warning("projection %s could not be dropped: %s", values[parameter.name], error)

@@ -1,0 +1,37 @@
+// Compare two runs
+//
+// family: runs
+// question: What did another run of these features find that this one did not, and what did it lose?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   other: {type: other_run, about: "id of the other run, or the beginning of it"}
+//   change: {type: choice, of: [any, gained, lost, flipped, kept], default: any, about: "gained: in the other only; lost: in this only; flipped: the sign differs"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+// returns:
+//   source: uid of the source
+//   target: uid of the target
+//   change: gained, lost, flipped or kept
+//   strength: in this run
+//   other_strength: in the other run
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (second:Run {id: $other, status: 'ready'})
+CALL (run, second) {
+  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $method}]->(t)
+  RETURN s, t, e.strength AS strength, x.strength AS other_strength
+  UNION ALL
+  MATCH (s:Feature)-[x:AFFECTS {run: second.n, method: $method}]->(t:Feature)
+  WHERE NOT EXISTS { (s)-[e:AFFECTS]->(t) WHERE e.run = run.n AND e.method = $method }
+  RETURN s, t, null AS strength, x.strength AS other_strength
+}
+WITH s, t, strength, other_strength, CASE
+  WHEN strength IS NULL THEN 'gained'
+  WHEN other_strength IS NULL THEN 'lost'
+  WHEN sign(strength) <> sign(other_strength) THEN 'flipped'
+  ELSE 'kept'
+END AS change
+WHERE $change = 'any' OR change = $change
+RETURN s.uid AS source, t.uid AS target, change, strength, other_strength
+ORDER BY abs(coalesce(strength, 0.0) - coalesce(other_strength, 0.0)) DESC, source, target
+LIMIT $limit

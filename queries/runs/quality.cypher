@@ -1,0 +1,24 @@
+// Quality of a run
+//
+// family: runs
+// question: How much of this run would hold up?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+// returns:
+//   span: analysed sites crossed
+//   count: edges
+//   excitatory: share that raise the target
+//   mostly_copy: share of which the identity path alone gives half or more
+//   only_later: share that act on later positions only
+//   replicated: share found again on the confirmation documents, of those measured there
+//   median_strength: median magnitude
+//   median_q: median adjusted p of the total effect
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
+RETURN e.span AS span, count(*) AS count, avg(CASE WHEN e.strength > 0 THEN 1.0 ELSE 0.0 END) AS excitatory,
+       avg(CASE WHEN abs(e.copy) >= 0.5 * abs(coalesce(e.total, e.strength)) THEN 1.0 ELSE 0.0 END) AS mostly_copy,
+       avg(CASE WHEN e.by = 'later' THEN 1.0 ELSE 0.0 END) AS only_later,
+       avg(CASE WHEN e.replicated IS NULL THEN null WHEN e.replicated THEN 1.0 ELSE 0.0 END) AS replicated,
+       percentileCont(abs(e.strength), 0.5) AS median_strength, percentileCont(e.q, 0.5) AS median_q
+ORDER BY span
