@@ -29,9 +29,14 @@ _KNOWN = (
     ("feature_graph.pipeline.runner", "StaleInput", FAILURE),
     ("feature_graph.pipeline.manifest", "ManifestError", FAILURE),
     ("feature_graph.pipeline.lock", "RunLocked", FAILURE),
+    ("feature_graph.activations.errors", "CollectError", FAILURE),
+    ("feature_graph.candidates.errors", "CandidateError", FAILURE),
+    ("feature_graph.interventions.errors", "InterventionError", FAILURE),
     ("feature_graph.graph.files", "GraphFileError", FAILURE),
     ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
+    ("feature_graph.steering.cascade", "SteeringError", FAILURE),
     ("ingest.formats", "FormatError", FAILURE),
+    ("queries.errors", "QueryError", FAILURE),
     ("ingest.errors", "IngestError", FAILURE),
 )
 

