@@ -1,11 +1,13 @@
 """Write a finished run into Neo4j: file formats, graph schema, loading, cleaning up."""
 
+from ingest.connection import DriverDatabase, Py2neoDatabase
 from ingest.drop import DropReport, drop_run
 from ingest.errors import IngestError, IngestMismatch, InvalidRun, LeaseHeld, LeaseLost, SchemaMismatch
 from ingest.load import IngestReport, edge_digest, ingest_run
 from ingest.rundir import run_id
 
 __all__ = [
+    "DriverDatabase",
     "DropReport",
     "IngestError",
     "IngestMismatch",
@@ -13,6 +15,7 @@ __all__ = [
     "InvalidRun",
     "LeaseHeld",
     "LeaseLost",
+    "Py2neoDatabase",
     "SchemaMismatch",
     "drop_run",
     "edge_digest",

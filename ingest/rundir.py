@@ -104,11 +104,9 @@ def open_run(root: str | Path) -> RunDirectory:
     problems = _edited(manifest, hashes)
     if problems:
         raise InvalidRun(str(root), problems)
-    sites = metas["features"].get("sites") or metas["interactions"].get("sites") or list(_mapping(manifest.get("saes")).values())
+    sites = _sites(metas["features"].get("sites"), manifest)
     dictionaries = sorted(_dictionaries(root / FEATURES.name))
-    return RunDirectory(
-        root, config, manifest, metas["interactions"], list(sites), hashes["features"], hashes["interactions"], dictionaries
-    )
+    return RunDirectory(root, config, manifest, metas["interactions"], sites, hashes["features"], hashes["interactions"], dictionaries)
 
 
 def run_id(root: str | Path) -> str:
@@ -158,6 +156,15 @@ def _json(path: Path, problems: list[str], required: bool) -> dict[str, Any]:
         problems.append(f"{path.name}: got {type(value).__name__}; expected a JSON object")
         return {}
     return value
+
+
+def _sites(listed: Any, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """Facts of each site from the features' metadata, with what the manifest adds (the hash of the weights)."""
+    known = {site.get("layer"): dict(site) for site in listed or [] if isinstance(site, dict)}
+    for site in _mapping(manifest.get("saes")).values():
+        layer = _mapping(site).get("layer")
+        known[layer] = _mapping(site) | known.get(layer, {})
+    return [known[layer] for layer in sorted(known, key=str)]
 
 
 def _edited(manifest: dict[str, Any], hashes: dict[str, str]) -> list[str]:

@@ -10,7 +10,7 @@ run(driver, "hubs", measure="pagerank").records
 from queries.connection import Answer
 from queries.errors import GdsMissing, ParameterError, QueryError, QueryTimeout, TemplateError
 from queries.library import names, template, templates, text
-from queries.runner import run
+from queries.runner import find_run, run
 from queries.template import Parameter, Template
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "QueryTimeout",
     "Template",
     "TemplateError",
+    "find_run",
     "names",
     "run",
     "template",

@@ -64,6 +64,16 @@ def run(
     return answer
 
 
+def find_run(connection: neo4j.Driver | py2neo.Graph, run: str | None = None, *, database: str | None = None) -> str:
+    """Id of a ready run, from its id or the beginning of it; the newest ready run if not given.
+
+    Raises:
+        ParameterError: If no ready run, or more than one, begins like this.
+        QueryError: If there is no ready run at all.
+    """
+    return str(_find_run(reader(connection, database), "run", run)["id"])
+
+
 def check_parameters(found: Template, parameters: dict[str, Any]) -> dict[str, Any]:
     """All parameters of a template with their values; what only the database can tell is not yet checked.
 

@@ -1,0 +1,217 @@
+"""``ingest`` and ``query``: a run into Neo4j, questions to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_graph.cli import common
+
+if TYPE_CHECKING:
+    from feature_graph.store import Store
+    from ingest import IngestReport
+    from queries import Answer, Template
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="Database home; see `feature-graph db --help`.")]
+UriOption = Annotated[str | None, typer.Option("--uri", help="Address of a server of your own, such as bolt://127.0.0.1:7687.")]
+UserOption = Annotated[str | None, typer.Option("--user", help="User there; the password comes from NEO4J_PASSWORD or is asked for.")]
+InsecureOption = Annotated[bool, typer.Option("--insecure", help="Allow an unencrypted connection to another machine.")]
+
+
+class Format(StrEnum):
+    """How an answer is written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+def ingest(
+    run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Write a run into Neo4j: checked first, exactly once, resumable. Twice changes nothing."""
+    with open_store(home, uri, user, insecure) as store:
+        report = ingest_with_bars(store, run_dir)
+    common.out.print(report.summary(), highlight=False)
+
+
+def query(
+    name: Annotated[str | None, typer.Argument(help="Name of a question; --list shows them.")] = None,
+    param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the question.")] = None,
+    format_: Annotated[Format, typer.Option("--format", "-f", help="How the answer is written.")] = Format.TABLE,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of the screen.")] = None,
+    list_: Annotated[bool, typer.Option("--list", help="List the questions.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the Cypher instead of asking.")] = False,
+    visual: Annotated[bool, typer.Option("--visual", help="The form that returns paths, for Neo4j Browser.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which the database gives up.")] = 60.0,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Ask the graph a question."""
+    if list_:
+        _print_list(format_, output)
+        return
+    if name is None:
+        common.fail("give the name of a question, such as hubs; `feature-graph query --list` shows them", common.USAGE)
+    import queries
+
+    if show:
+        typer.echo(queries.text(name, visual), nl=False)
+        return
+    found = queries.template(name)
+    values = parse_parameters(found, param or [])
+    with open_store(home, uri, user, insecure) as store:
+        answer = store.ask(name, timeout=timeout, visual=visual, **values)
+    print_answer(answer, format_, found.title, output)
+
+
+@contextmanager
+def open_store(home: Path | None = None, uri: str | None = None, user: str | None = None, insecure: bool = False) -> Iterator[Store]:
+    """The database meant here: the address given, else ``NEO4J_URI``, else the embedded server of the home.
+
+    Raises:
+        ServerError: If the embedded server is meant and does not run.
+        StoreError: If the database does not let us in.
+    """
+    import os
+
+    from feature_graph import server, store
+
+    if uri is not None:
+        store.check_address(uri, insecure)
+        name = user or os.environ.get("NEO4J_USERNAME") or "neo4j"
+        password = os.environ.get("NEO4J_PASSWORD") or typer.prompt(f"password of {name} at {uri}", hide_input=True, err=True)
+        opened = store.connect(uri, name, password, insecure=insecure)
+    else:
+        where = server.connection(home)
+        opened = store.connect(where.uri, where.username, where.password, insecure=insecure)
+    with opened:
+        yield opened
+
+
+def ingest_with_bars(store: Store, run_dir: Path) -> IngestReport:
+    """Write a run into Neo4j under a progress bar with an estimate."""
+    from feature_graph.utils import progress_bar
+
+    with progress_bar() as bar:
+        tasks = {what: bar.add_task(f"writing {what}", total=None, visible=False) for what in ("features", "edges")}
+
+        def advance(what: str, done: int, total: int) -> None:
+            bar.update(tasks[what], completed=done, total=total, visible=True)
+
+        return store.ingest(run_dir, advance)
+
+
+def parse_parameters(found: Template, texts: Sequence[str]) -> dict[str, Any]:
+    """Values of ``KEY=VALUE`` texts, by the types that the template declares.
+
+    Raises:
+        ParameterError: If a text has no ``=``, or a parameter is unknown, given twice, or of another type.
+    """
+    from queries import ParameterError
+
+    values: dict[str, Any] = {}
+    for text in texts:
+        key, mark, value = text.partition("=")
+        if not mark or key in values:
+            raise ParameterError(f"--param: got {text!r}; expected KEY=VALUE, each key once, such as limit=5")
+        values[key] = found.parameter(key).parse(value)
+    return values
+
+
+def print_answer(answer: Answer, format_: Format | str = Format.TABLE, title: str = "", output: Path | None = None) -> None:
+    """Write an answer to the screen, or to a file.
+
+    Args:
+        answer: What the database gave.
+        format_: ``table``, ``json`` (a list of objects), ``csv`` or ``parquet``.
+        title: Caption of the table.
+        output: File; required for parquet.
+    """
+    kind = Format(format_)
+    if kind is Format.PARQUET:
+        _write_parquet(answer, output)
+    elif kind is Format.TABLE and output is None:
+        _print_table(answer, title)
+    else:
+        text = _json(answer) if kind is Format.JSON else _csv(answer) if kind is Format.CSV else _plain_table(answer, title)
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            from feature_graph.utils import whole_file
+
+            with whole_file(output) as part:
+                part.write_text(text, encoding="utf-8")
+    if output is not None:
+        common.err.print(f"{len(answer)} rows in {output}", highlight=False)
+
+
+def _print_table(answer: Answer, title: str) -> None:
+    if not answer.rows:
+        common.out.print(f"{title}: no rows", highlight=False)
+        return
+    common.out.print(_table(answer, title))
+
+
+def _plain_table(answer: Answer, title: str) -> str:
+    from rich.console import Console
+
+    console = Console(width=200, no_color=True)
+    with console.capture() as captured:
+        console.print(_table(answer, title))
+    return captured.get()
+
+
+def _table(answer: Answer, title: str) -> Any:
+    rows = [[", ".join(map(common.cell, v)) if isinstance(v, list) else v for v in row] for row in answer.rows]
+    numbers = [c for i, c in enumerate(answer.columns) if all(isinstance(row[i], int | float | None) for row in answer.rows)]
+    return common.table(title, answer.columns, rows, right=numbers)
+
+
+def _json(answer: Answer) -> str:
+    return json.dumps(answer.records, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n"
+
+
+def _csv(answer: Answer) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(answer.columns)
+    writer.writerows(
+        [json.dumps(v, ensure_ascii=False, default=str) if isinstance(v, list | dict) else v for v in row] for row in answer.rows
+    )
+    return text.getvalue()
+
+
+def _write_parquet(answer: Answer, output: Path | None) -> None:
+    if output is None:
+        common.fail("parquet is for files: say which with --output FILE", common.USAGE)
+    import pandas as pd
+
+    from feature_graph.utils import whole_file
+
+    with whole_file(output) as part:
+        pd.DataFrame(answer.rows, columns=answer.columns).to_parquet(part, index=False)
+
+
+def _print_list(format_: Format, output: Path | None) -> None:
+    import queries
+
+    columns = ["name", "family", "question", "parameters"]
+    rows = [[t.name, t.family, t.question, [p.name for p in t.parameters if p.type != "projection"]] for t in queries.templates().values()]
+    print_answer(queries.Answer(columns, rows), format_, "questions to the graph", output)

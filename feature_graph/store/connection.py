@@ -1,0 +1,96 @@
+"""Open the database: address from the arguments, else from ``NEO4J_URI``; never a password in the clear over a network."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from urllib.parse import urlsplit
+
+import neo4j
+from neo4j.exceptions import AuthError, DriverError, Neo4jError
+
+from feature_graph.store.database import Store
+from feature_graph.store.errors import LoginRefused, NotEncrypted, NotReachable, StoreError
+
+_ENCRYPTED = {"bolt+s", "bolt+ssc", "neo4j+s", "neo4j+ssc"}
+_PLAIN = {"bolt", "neo4j"}
+_CONNECT_SECONDS = 10.0
+
+
+def connect(
+    uri: str | None = None,
+    user: str | None = None,
+    password: str | None = None,
+    *,
+    database: str | None = None,
+    insecure: bool = False,
+) -> Store:
+    """Open a database and check that it lets us in. Close it, or use it in a ``with`` block.
+
+    Args:
+        uri: Such as ``bolt://127.0.0.1:7687``; ``NEO4J_URI`` if not given.
+        user: ``NEO4J_USERNAME``, else ``neo4j``, if not given.
+        password: ``NEO4J_PASSWORD`` if not given.
+        database: Name of the database, if not the user's default.
+        insecure: Allow an unencrypted connection to another machine.
+
+    Raises:
+        NotReachable: If nothing answers there, or no address is given.
+        LoginRefused: If user or password are wrong.
+        NotEncrypted: If the address is another machine's and its scheme is not encrypted.
+    """
+    uri = uri or os.environ.get("NEO4J_URI")
+    user = user or os.environ.get("NEO4J_USERNAME") or "neo4j"
+    password = password or os.environ.get("NEO4J_PASSWORD")
+    if not uri:
+        raise NotReachable("no database address: start the embedded server with `feature-graph db start`, or set NEO4J_URI")
+    if password is None:
+        raise LoginRefused(f"no password for {user} at {uri}: set NEO4J_PASSWORD, or give it as an argument")
+    check_address(uri, insecure)
+    # Without notifications: the server would warn of every optional property that no node happens to have yet.
+    driver = neo4j.GraphDatabase.driver(uri, auth=(user, password), connection_timeout=_CONNECT_SECONDS, notifications_min_severity="OFF")
+    try:
+        driver.execute_query("RETURN 1", database_=database)
+    except (DriverError, Neo4jError, OSError) as error:
+        driver.close()
+        raise _explained(error, uri, user) from error
+    return Store(driver, database)
+
+
+def check_address(uri: str, insecure: bool = False) -> None:
+    """Refuse an address that is none, or that would send the password in the clear to another machine.
+
+    Raises:
+        StoreError: If the scheme is not one of Neo4j's.
+        NotEncrypted: If the host is not this machine and the scheme is not encrypted.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme not in _ENCRYPTED | _PLAIN or not parts.hostname:
+        raise StoreError(
+            f"address: got {uri!r}; expected one of {', '.join(sorted(_PLAIN | _ENCRYPTED))} and a host: bolt://127.0.0.1:7687"
+        )
+    if parts.scheme in _PLAIN and not insecure and not _is_loopback(parts.hostname):
+        raise NotEncrypted(
+            f"{uri} is another machine and {parts.scheme}:// is not encrypted, so the password could be read on the way: "
+            f"use {parts.scheme}+s:// (or {parts.scheme}+ssc:// for a self-signed certificate), or insist with insecure / --insecure"
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _explained(error: Exception, uri: str, user: str) -> StoreError:
+    if isinstance(error, AuthError):
+        return LoginRefused(
+            f"{uri} refused user {user!r}: {error.message}. The embedded server's password: `feature-graph db password --show`; "
+            "another server's: set NEO4J_PASSWORD"
+        )
+    if isinstance(error, Neo4jError):
+        return StoreError(f"{uri}: {error.message}")
+    return NotReachable(f"no Neo4j answers at {uri}: {error}. Start the embedded one with `feature-graph db start`, or correct NEO4J_URI")

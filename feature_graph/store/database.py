@@ -1,0 +1,128 @@
+"""An open database that answers in pandas frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Self
+
+import neo4j
+import pandas as pd
+
+import queries
+from ingest import DriverDatabase, DropReport, IngestReport, drop_run, ingest_run
+from ingest.schema import NODES, RELATIONSHIPS
+
+_EDGES = """
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+MATCH (s)<-[:OF]-(a:Observation {run: run.n})
+MATCH (t)<-[:OF]-(b:Observation {run: run.n})
+RETURN a.id AS source, b.id AS target, properties(e) AS properties
+ORDER BY a.fid, b.fid
+"""
+_FEATURES = """
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (o:Observation {run: run.n})-[:OF]->(f:Feature)
+RETURN properties(o) AS observation, f.uid AS uid, f.hook AS hook, f.index AS index, f.neuronpedia_url AS neuronpedia_url
+ORDER BY o.fid
+"""
+_EDGE_COLUMNS = [p.name for r in RELATIONSHIPS if r.type == "AFFECTS" for p in r.properties]
+_FEATURE_COLUMNS = [p.name for n in NODES if n.label == "Observation" for p in n.properties if p.name != "key"]
+
+
+class Store:
+    """An open database. Made by :func:`feature_graph.store.connect`; use it in a ``with`` block.
+
+    Attributes:
+        driver: The official driver, for what this class does not do.
+        database: Name of the database; None is the user's default.
+    """
+
+    def __init__(self, driver: neo4j.Driver, database: str | None = None) -> None:
+        self.driver = driver
+        self.database = database
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.driver.close()
+
+    def ask(self, name: str, /, *, timeout: float = 60.0, visual: bool = False, **parameters: Any) -> queries.Answer:
+        """Ask a template; see :func:`queries.run` for parameters and errors."""
+        return queries.run(self.driver, name, timeout=timeout, visual=visual, database=self.database, **parameters)
+
+    def query(self, name: str, /, *, timeout: float = 60.0, **parameters: Any) -> pd.DataFrame:
+        """Ask a template and get a frame, columns as the template declares them.
+
+        >>> store.query("hubs", measure="pagerank", limit=3)      # doctest: +SKIP
+                 id  layer     score  incoming  outgoing  label
+        0  L11_F390     11  0.851436         8         0   not
+        """
+        answer = self.ask(name, timeout=timeout, **parameters)
+        return pd.DataFrame(answer.rows, columns=answer.columns)
+
+    def cypher(self, text: str, /, **parameters: Any) -> pd.DataFrame:
+        """Run one statement of your own, in read access mode, and get a frame."""
+        with self.driver.session(database=self.database, default_access_mode=neo4j.READ_ACCESS) as session:
+            return session.execute_read(lambda tx: _frame(tx.run(text, parameters)))
+
+    def write(self, text: str, /, **parameters: Any) -> pd.DataFrame:
+        """Run one statement that writes, in a transaction of its own, and get a frame."""
+        with self.driver.session(database=self.database) as session:
+            return session.execute_write(lambda tx: _frame(tx.run(text, parameters)))
+
+    def find_run(self, run: str | None = None) -> str:
+        """Id of a ready run, from its id or the beginning of it; the newest ready run if not given.
+
+        Raises:
+            queries.QueryError: If there is none.
+        """
+        return queries.find_run(self.driver, run, database=self.database)
+
+    def fetch_edges(self, run: str | None = None, method: str = "clamping", edges: str = "all") -> pd.DataFrame:
+        """All edges of a run.
+
+        Args:
+            run: Id of the run, or the beginning of it; the newest ready one if not given.
+            method: ``clamping`` or ``jacobian``.
+            edges: ``all``, or ``structural`` for span 1 and direct effects that are themselves significant.
+
+        Returns:
+            Columns ``source``, ``target`` (short ids) and the properties of AFFECTS in docs/schema.md; sorted by fid.
+        """
+        frame = self.cypher(_EDGES, run=self.find_run(run), method=method, edges=edges)
+        return _spread(frame, "properties", _EDGE_COLUMNS)
+
+    def fetch_features(self, run: str | None = None) -> pd.DataFrame:
+        """All features of a run.
+
+        Returns:
+            ``uid``, ``hook``, ``index``, ``neuronpedia_url`` and the properties of Observation in docs/schema.md; sorted by fid.
+        """
+        return _spread(self.cypher(_FEATURES, run=self.find_run(run)), "observation", _FEATURE_COLUMNS)
+
+    def ingest(self, run_dir: str | Path, progress: Callable[[str, int, int], None] | None = None) -> IngestReport:
+        """Write a run directory into the database; see :func:`ingest.ingest_run`."""
+        return ingest_run(DriverDatabase(self.driver, self.database), run_dir, progress)
+
+    def drop(self, run: str) -> DropReport:
+        """Take a run out of the database; see :func:`ingest.drop_run`."""
+        return drop_run(DriverDatabase(self.driver, self.database), run)
+
+
+def _frame(result: neo4j.Result) -> pd.DataFrame:
+    columns = list(result.keys())
+    return pd.DataFrame([list(record.values()) for record in result], columns=columns)
+
+
+def _spread(frame: pd.DataFrame, column: str, inner: list[str]) -> pd.DataFrame:
+    """Turn a column of mappings into columns; those that no row has are empty."""
+    spread = pd.DataFrame(frame[column].tolist(), index=frame.index, columns=inner)
+    return pd.concat([frame.drop(columns=column), spread], axis=1)

@@ -1,0 +1,23 @@
+"""What can go wrong with the database; every message says what to do."""
+
+from __future__ import annotations
+
+
+class StoreError(RuntimeError):
+    """The database cannot do what was asked."""
+
+
+class NotReachable(StoreError):
+    """Nothing answers at the address."""
+
+
+class LoginRefused(StoreError):
+    """The database refused the user or the password."""
+
+
+class NotEncrypted(StoreError):
+    """A password would cross a network in the clear."""
+
+
+class GdsUnavailable(StoreError):
+    """The server does not have the Graph Data Science library."""
