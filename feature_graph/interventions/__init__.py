@@ -1,0 +1,63 @@
+"""Doing something to a model and looking what follows: the one place that runs parts of a transformer.
+
+For the engine: :class:`ModelSlices` (block ranges with cached keys and values), :class:`CleanSweep` (the clean run, walked up
+once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, all targets), :func:`plain_effects` (the same by plain
+hooks, for checking).
+
+For choosing candidates: :func:`source_jacobian_alignment`, :func:`cosine_alignment`.
+
+For others, so that nobody writes hooks twice:
+
+- gradients at the sites: ``residual_gradients(slices, tokens, points, next_token_loss(tokens))``
+- real ablation: ``ablate(slices, codecs, tokens, {layer: features}, positions)`` gives logits
+- pushing a feature at one position: ``steer(slices, codecs, tokens, layer, feature, delta, positions, read={layer: features})``
+- editing a residual stream yourself: ``slices.residuals(tokens, points)``, then ``slices.logits_from(point, x, positions)``
+
+A *point* is the number of blocks run before a residual stream exists: ``hook_resid_pre`` of block b is point b. Prompts of
+different length are padded on the right, where a causal mask makes padding harmless, and read at their own last position.
+"""
+
+from feature_graph.interventions.attention import KeysValues
+from feature_graph.interventions.clamp import (
+    Clamps,
+    Effects,
+    Reading,
+    achieved_levels,
+    clamp_effects,
+    put_back,
+    random_directions,
+    spill,
+)
+from feature_graph.interventions.edits import ResidualGradients, Steered, ablate, next_token_loss, residual_gradients, steer
+from feature_graph.interventions.errors import InterventionError
+from feature_graph.interventions.jacobian import Alignment, Samples, cosine_alignment, jacobian_effects, source_jacobian_alignment
+from feature_graph.interventions.plain import plain_effects
+from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
+
+__all__ = [
+    "Alignment",
+    "Clamps",
+    "CleanRun",
+    "CleanSweep",
+    "Effects",
+    "InterventionError",
+    "KeysValues",
+    "ModelSlices",
+    "Reading",
+    "ResidualGradients",
+    "Samples",
+    "Steered",
+    "ablate",
+    "achieved_levels",
+    "clamp_effects",
+    "cosine_alignment",
+    "jacobian_effects",
+    "next_token_loss",
+    "plain_effects",
+    "put_back",
+    "random_directions",
+    "residual_gradients",
+    "source_jacobian_alignment",
+    "spill",
+    "steer",
+]

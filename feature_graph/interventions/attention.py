@@ -1,0 +1,111 @@
+"""Two ways for queries to meet keys: whole contexts, and a few new positions behind a cached prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from feature_graph.interventions.blocks import SliceBlock
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """Keys and values of one block in the clean run.
+
+    Attributes:
+        k: [n_docs, n_kv_heads, context, d_head], rotated where the model rotates.
+        v: [n_docs, n_kv_heads, context, d_head].
+    """
+
+    k: Tensor
+    v: Tensor
+
+
+def attend_contexts(block: SliceBlock, x: Tensor) -> tuple[Tensor, KeysValues]:
+    """Causal attention over whole contexts.
+
+    Args:
+        block: The block.
+        x: Normalised input [n_docs, context, d_model].
+
+    Returns:
+        What the heads gather [n_docs, context, n_heads * d_head], and the keys and values.
+    """
+    n, length = x.shape[:2]
+    positions = torch.arange(length, device=x.device)
+    heads = block.project(x, positions)
+    k, v = heads.k.transpose(1, 2).contiguous(), heads.v.transpose(1, 2).contiguous()
+    group = block.n_heads // block.n_kv
+    q = heads.q.transpose(1, 2).reshape(n, block.n_kv, group * length, block.d_head)
+    gap = positions[:, None] - positions[None, :]
+    seen = (gap >= 0) if block.window is None else (gap >= 0) & (gap < block.window)
+    scores = block.scores(q, k).unflatten(2, (group, length)).masked_fill(~seen, -torch.inf)
+    gathered = scores.softmax(-1).flatten(2, 3) @ v
+    gathered = gathered.unflatten(2, (group, length)).flatten(1, 2).transpose(1, 2)
+    return gathered.flatten(2), KeysValues(k, v)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Where new positions lie behind cached ones.
+
+    Attributes:
+        documents: int64 [samples], rows of the clean run.
+        positions: int64 [samples, new], consecutive positions; those at or after the context's end are repeats of the last
+            one, whose results nobody reads.
+        seen: bool [samples, 1, 1, new, 1, cached], cached positions before the first new one (and inside the window).
+        own: bool [new, new], new positions that a new position sees.
+    """
+
+    documents: Tensor
+    positions: Tensor
+    seen: Tensor
+    own: Tensor
+
+    @classmethod
+    def of(cls, documents: Tensor, starts: Tensor, new: int, context: int, window: int | None) -> Prefix:
+        """Lay ``new`` consecutive positions from ``starts`` [samples] behind the cache."""
+        steps = torch.arange(new, device=starts.device)
+        positions = starts[:, None] + steps
+        cached = torch.arange(int(starts.max()) if len(starts) else 0, device=starts.device)
+        seen = (cached < starts[:, None])[:, None, :].expand(-1, new, -1)
+        own = steps[:, None] >= steps
+        if window is not None:
+            seen = seen & (positions[..., None] - cached < window)
+            own = own & (steps[:, None] - steps < window)
+        return cls(documents, positions.clamp(max=context - 1), seen[:, None, None, :, None, :], own)
+
+
+def attend_prefix(block: SliceBlock, x: Tensor, cache: KeysValues, prefix: Prefix) -> Tensor:
+    """Attention of new positions to the cached prefix of their document and to each other.
+
+    The variants of a sample (high, low, …) share its prefix, so that one product serves them all.
+
+    Args:
+        block: The block.
+        x: Normalised input [samples, variants, new, d_model].
+        cache: Keys and values of the clean run.
+        prefix: Where the new positions lie.
+
+    Returns:
+        What the heads gather [samples, variants, new, n_heads * d_head].
+    """
+    variants, new = x.shape[1:3]
+    group, n_kv = block.n_heads // block.n_kv, block.n_kv
+    heads = block.project(x, prefix.positions[:, None, :])
+    # [samples, kv, variants, new, group, d_head]: queries that share a key head lie together
+    q = heads.q.unflatten(3, (n_kv, group)).permute(0, 3, 1, 2, 4, 5).contiguous()
+    k, v = (t.permute(0, 3, 1, 2, 4) for t in (heads.k, heads.v))  # [samples, kv, variants, new, d_head]
+    own = block.scores(q.flatten(3, 4), k).unflatten(3, (new, group)).masked_fill(~prefix.own[:, None, :], -torch.inf)
+    length = prefix.seen.shape[-1]
+    if length == 0:
+        gathered = (own.softmax(-1).flatten(3, 4) @ v).unflatten(3, (new, group))
+        return gathered.permute(0, 2, 3, 1, 4, 5).flatten(3)
+    past_k, past_v = (t[:, :, :length].index_select(0, prefix.documents) for t in (cache.k, cache.v))
+    past = block.scores(q.flatten(2, 4), past_k).unflatten(2, (variants, new, group)).masked_fill(~prefix.seen, -torch.inf)
+    weights = torch.cat([past, own], dim=-1).softmax(-1)
+    gathered = (weights[..., :length].flatten(2, 4) @ past_v).unflatten(2, (variants, new, group))
+    gathered = gathered + (weights[..., length:].flatten(3, 4) @ v).unflatten(3, (new, group))
+    return gathered.permute(0, 2, 3, 1, 4, 5).flatten(3)

@@ -1,0 +1,175 @@
+"""Edits of whole runs that other parts build on: gradients at the sites, ablation, steering at one position."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from feature_graph.interventions.clamp import Clamps, window_of
+from feature_graph.interventions.errors import InterventionError
+from feature_graph.interventions.slices import ModelSlices
+from feature_graph.loading.encoders import SiteCodec
+
+
+@dataclass(frozen=True)
+class ResidualGradients:
+    """Gradient of an objective with respect to the residual stream.
+
+    Attributes:
+        values: The objective, [n].
+        residuals: Point → [n, context, d_model].
+        gradients: Point → [n, context, d_model].
+    """
+
+    values: Tensor
+    residuals: dict[int, Tensor]
+    gradients: dict[int, Tensor]
+
+
+def residual_gradients(
+    model: Any, tokens: Any, points: Iterable[int], objective: Callable[[Tensor], Tensor], positions: Tensor | None = None
+) -> ResidualGradients:
+    """Gradient of ``objective(logits).sum()`` with respect to the residual stream at each point; the weights stay fixed.
+
+    Args:
+        model: A HookedTransformer, or its :class:`ModelSlices`.
+        tokens: int64 [n, context].
+        points: Points to differentiate at.
+        objective: From logits, [n, d_vocab] at ``positions`` or [n, context, d_vocab] without, to one value a row [n].
+        positions: int64 [n], the position whose logits are taken in each row.
+    """
+    slices = model if isinstance(model, ModelSlices) else ModelSlices(model)
+    stops = sorted(set(points))
+    slices._check_points(stops)
+    with torch.enable_grad():
+        x, point = slices.embed(tokens), 0
+        kept: dict[int, Tensor] = {}
+        for stop in stops:
+            x, point = slices.run(x, point, stop), stop
+            if not kept:
+                x = x.detach().requires_grad_()
+            kept[stop] = x
+        logits = slices.logits_from(point, x, positions)
+        values = objective(logits)
+        if values.shape != (len(x),):
+            raise InterventionError(f"objective: gave shape {tuple(values.shape)}, expected one value a row, ({len(x)},)")
+        found = torch.autograd.grad(values.sum(), list(kept.values())) if kept else ()
+    return ResidualGradients(values.detach(), {p: r.detach() for p, r in kept.items()}, dict(zip(kept, found, strict=True)))
+
+
+def next_token_loss(tokens: Tensor, counted: Tensor | None = None) -> Callable[[Tensor], Tensor]:
+    """An objective for :func:`residual_gradients`: cross-entropy of the next token in nats, summed over each row.
+
+    Args:
+        tokens: int64 [n, context].
+        counted: bool [n, context]; a prediction counts where the predicted token does. None counts all.
+    """
+
+    def loss(logits: Tensor) -> Tensor:
+        each = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:].to(logits.device), reduction="none")
+        return each.sum(1) if counted is None else (each * counted[:, 1:].to(each)).sum(1)
+
+    return loss
+
+
+@torch.no_grad()
+def ablate(
+    slices: ModelSlices,
+    codecs: Mapping[int, SiteCodec],
+    tokens: Any,
+    features: Mapping[int, Any],
+    positions: Tensor | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Logits with some features set to 0 by a delta, −f_k d_k each; the reconstruction error stays.
+
+    Sites are edited from low to high; a feature's value at a later site is the one that the earlier edits leave.
+
+    Args:
+        slices: The model.
+        codecs: Layer → dictionary.
+        tokens: int64 [n, context].
+        features: Layer → indices to ablate.
+        positions: int64 [n], the position whose logits are wanted; all if None.
+        mask: bool [n, context], positions to edit; all if None.
+
+    Returns:
+        [n, d_vocab], or [n, context, d_vocab] without ``positions``.
+    """
+    x, point = slices.embed(tokens), 0
+    for codec, chosen in sorted(((codecs[layer], chosen) for layer, chosen in features.items()), key=lambda pair: pair[0].site.point):
+        index = torch.as_tensor(chosen, dtype=torch.long, device=slices.device)
+        x, point = slices.run(x, point, codec.site.point), codec.site.point
+        change = codec.record(x.to(codec.w_enc.dtype))[..., index] @ codec.w_dec[index]
+        if mask is not None:
+            change = change * mask.to(x.device).unsqueeze(-1)
+        x = x - change.to(x.dtype)
+    return slices.logits_from(point, x, positions)
+
+
+@dataclass(frozen=True)
+class Steered:
+    """Feature activations before and after a push.
+
+    Attributes:
+        clean: Layer → [n, 1 + horizon, T].
+        steered: Layer → the same with the push.
+    """
+
+    clean: dict[int, Tensor]
+    steered: dict[int, Tensor]
+
+
+@torch.no_grad()
+def steer(
+    slices: ModelSlices,
+    codecs: Mapping[int, SiteCodec],
+    tokens: Any,
+    layer: int,
+    feature: int,
+    delta: float | Tensor,
+    positions: Tensor,
+    read: Mapping[int, Any],
+    horizon: int = 0,
+) -> Steered:
+    """Push one feature by an additive delta at one position and read features of later sites.
+
+    Args:
+        slices: The model.
+        codecs: Layer → dictionary.
+        tokens: int64 [n, context].
+        layer: Layer of the pushed feature.
+        feature: Its index.
+        delta: Activation units, one number or one a row [n].
+        positions: int64 [n].
+        read: Layer → indices to read (None for all) at the same position and the ``horizon`` next ones.
+        horizon: Later positions to read; beyond the context's end the values mean nothing.
+
+    Raises:
+        InterventionError: If a layer to read lies before the pushed one.
+    """
+    source = codecs[layer].site.point
+    order = sorted(read, key=lambda n: codecs[n].site.point)
+    early = [n for n in order if codecs[n].site.point < source]
+    if early:
+        raise InterventionError(f"read: layers {early} lie before layer {layer}, which is pushed; an effect runs forward only")
+    points = [codecs[n].site.point for n in order]
+    clean = slices.residuals(tokens, [source, *points], range(source, max(points, default=source)))
+    n = len(clean.tokens)
+    push = torch.as_tensor(delta, dtype=slices.dtype, device=slices.device).expand(n)
+    rows = torch.arange(n, device=slices.device)
+    clamps = Clamps(rows, positions.to(slices.device), codecs[layer].w_dec[feature].to(slices.dtype).expand(n, -1), push, push)
+    x, point = window_of(clean.residuals[source], clamps, horizon + 1).unsqueeze(1).clone(), source
+    x[:, 0, 0] += clamps.shift[:, 0]
+    before, after = {}, {}
+    for name in order:
+        codec = codecs[name]
+        chosen = None if read[name] is None else torch.as_tensor(read[name], dtype=torch.long, device=slices.device)
+        x, point = slices.advance(x, point, codec.site.point, clean, rows, clamps.positions), codec.site.point
+        after[name] = codec.encode(x[:, 0].to(codec.w_enc.dtype), chosen)
+        before[name] = codec.encode(window_of(clean.residuals[point], clamps, horizon + 1).to(codec.w_enc.dtype), chosen)
+    return Steered(before, after)

@@ -1,0 +1,302 @@
+"""The fast path gives the numbers of the plain one, on every supported shape of model."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+import torch
+
+from feature_graph.interventions import (
+    Clamps,
+    CleanRun,
+    CleanSweep,
+    Effects,
+    InterventionError,
+    ModelSlices,
+    Reading,
+    Samples,
+    ablate,
+    achieved_levels,
+    clamp_effects,
+    cosine_alignment,
+    jacobian_effects,
+    next_token_loss,
+    plain_effects,
+    residual_gradients,
+    source_jacobian_alignment,
+    spill,
+    steer,
+)
+from feature_graph.interventions.plain import run_hooked
+from tests.causal.conftest import SHAPES, Tiny, make_tiny, tiny_model
+
+HORIZON = 3
+
+
+def clamps_of(tiny: Tiny, n: int = 7, scale: float = 2.0, seed: int = 3) -> Clamps:
+    """Random samples of random sources of layer 0, with some at the very end of the context."""
+    generator = torch.Generator().manual_seed(seed)
+    documents = torch.randint(0, len(tiny.tokens), (n,), generator=generator)
+    positions = torch.randint(0, tiny.tokens.shape[1], (n,), generator=generator)
+    positions[0], positions[1] = 0, tiny.tokens.shape[1] - 1
+    sources = torch.randint(0, 40, (n,), generator=generator)
+    high, low = torch.rand(2, n, generator=generator) * scale
+    return Clamps(documents, positions, tiny.codecs[0].w_dec[sources], high, -low)
+
+
+def path_of(tiny: Tiny) -> list[Reading]:
+    """All features of layer 1, every second one of layer 3."""
+    return [Reading(tiny.codecs[1], None), Reading(tiny.codecs[3], torch.arange(0, 40, 2))]
+
+
+def setting(tiny: Tiny) -> tuple[ModelSlices, CleanRun, torch.Tensor]:
+    slices = ModelSlices(tiny.model)
+    counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
+    counted[:, 0] = False
+    counted[2, 8:] = False
+    return slices, slices.residuals(tiny.tokens, [1, 2, 4], range(1, 4)), counted
+
+
+def assert_same(a: Effects, b: Effects, tolerance: float = 2e-5) -> None:
+    for item in fields(Effects):
+        one, two = getattr(a, item.name), getattr(b, item.name)
+        assert one.shape == two.shape, item.name
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=tolerance * float(two.abs().max() + 1), msg=item.name)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_slices_agree_with_the_model(shape: str) -> None:
+    tiny = make_tiny(shape)
+    slices = ModelSlices(tiny.model)
+    assert slices.check(tiny.tokens) < 1e-5
+    logits = slices.logits_from(0, slices.embed(tiny.tokens))
+    torch.testing.assert_close(logits, tiny.model(tiny.tokens), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk"])
+@pytest.mark.parametrize("shape", ["gpt2", "pythia", "llama", "gemma2", "no_norm"])
+def test_fast_path_equals_plain_path(shape: str, kind: str) -> None:
+    tiny = make_tiny(shape, kind)
+    slices, clean, counted = setting(tiny)
+    clamps = clamps_of(tiny)
+    fast = clamp_effects(slices, clean, 1, clamps, path_of(tiny), HORIZON, counted)
+    plain = plain_effects(tiny.model, tiny.tokens, tiny.codecs[0].site, clamps, path_of(tiny), HORIZON, counted)
+    for one, two in zip(fast, plain, strict=True):
+        assert_same(one, two)
+    assert fast[1].total.abs().max() > 0.1
+    assert (fast[1].total - fast[1].direct).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
+def test_zero_delta_gives_exactly_zero(shape: str) -> None:
+    tiny = make_tiny(shape)
+    slices, clean, counted = setting(tiny)
+    clamps = clamps_of(tiny, n=13)
+    same = Clamps(clamps.documents, clamps.positions, clamps.directions, clamps.high, clamps.high)
+    for effects in clamp_effects(slices, clean, 1, same, path_of(tiny), HORIZON, counted):
+        for item in fields(Effects):
+            assert torch.count_nonzero(getattr(effects, item.name)) == 0, item.name
+
+
+def test_a_batch_of_many_equals_one_at_a_time_in_any_order() -> None:
+    tiny = make_tiny("llama")
+    slices, clean, counted = setting(tiny)
+    clamps = clamps_of(tiny, n=9)
+    whole = clamp_effects(slices, clean, 1, clamps, path_of(tiny), HORIZON, counted)
+    for order in (torch.arange(9).split(1), (torch.arange(8, -1, -1),)):
+        parts = [clamp_effects(slices, clean, 1, _take(clamps, index), path_of(tiny), HORIZON, counted) for index in order]
+        for site in range(2):
+            for item in fields(Effects):
+                joined = torch.cat([getattr(p[site], item.name) for p in parts])
+                torch.testing.assert_close(joined, getattr(whole[site], item.name)[torch.cat(tuple(order))], rtol=1e-4, atol=1e-4)
+
+
+def _take(clamps: Clamps, index: torch.Tensor) -> Clamps:
+    return Clamps(*(getattr(clamps, item.name)[index] for item in fields(Clamps)))
+
+
+def test_only_asked_targets_are_read_and_the_rest_agrees() -> None:
+    tiny = make_tiny("gpt2")
+    slices, clean, counted = setting(tiny)
+    few = torch.tensor([3, 17, 20])
+    all_ = clamp_effects(slices, clean, 1, clamps_of(tiny), [Reading(tiny.codecs[1], None), Reading(tiny.codecs[3], None)], 2, counted)
+    some = clamp_effects(slices, clean, 1, clamps_of(tiny), [Reading(tiny.codecs[1], few[:0]), Reading(tiny.codecs[3], few)], 2, counted)
+    torch.testing.assert_close(some[1].direct, all_[1].direct[:, few], rtol=1e-4, atol=1e-4)
+    assert some[0].total.shape == (7, 0)
+
+
+@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk"])
+@pytest.mark.parametrize("shape", ["gpt2", "pythia", "llama", "gemma2"])
+def test_jacobian_equals_finite_difference_where_on_and_is_zero_where_off(shape: str, kind: str) -> None:
+    torch.manual_seed(0)
+    tiny = make_tiny(shape, kind, dtype=torch.float64)
+    tiny.codecs = {layer: _double(codec) for layer, codec in tiny.codecs.items()}
+    slices, clean, counted = setting(tiny)
+    step = 1e-6
+    clamps = clamps_of(tiny)
+    small = Clamps(clamps.documents, clamps.positions, clamps.directions, torch.full((7,), step), torch.full((7,), -step))
+    exact = jacobian_effects(slices, clean, 1, clamps, path_of(tiny), HORIZON, counted)
+    finite = clamp_effects(slices, clean, 1, small, path_of(tiny), HORIZON, counted)
+    for k, (one, two) in enumerate(zip(exact, finite, strict=True)):
+        for name in ("total", "direct", "later", "preactivation", "copy"):
+            torch.testing.assert_close(getattr(one, name), getattr(two, name) / (2 * step), rtol=1e-4, atol=1e-4, msg=f"{name} {k}")
+    reading = path_of(tiny)[0]
+    here = clean.residuals[2][clamps.documents, clamps.positions]
+    off = ~tiny.codecs[1].gate(tiny.codecs[1].preactivation(here))
+    assert off.any()
+    assert (~off).any()
+    assert reading.features is None
+    assert torch.count_nonzero(exact[0].total[off]) == 0
+
+
+def _double(codec: object) -> object:
+    from dataclasses import replace
+
+    names = ("w_enc", "b_enc", "w_dec", "b_dec", "threshold", "shipped_scale", "activity_threshold")
+    return replace(codec, **{n: None if getattr(codec, n) is None else getattr(codec, n).double() for n in names})  # type: ignore[type-var]
+
+
+def test_alignment_is_the_normalised_derivative_before_the_gate() -> None:
+    tiny = make_tiny("llama")
+    slices, clean, counted = setting(tiny)
+    features = torch.tensor([4, 11])
+    samples = Samples(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([3, 5, 7]))
+    found = source_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[3], features, samples, torch.arange(10), rows=2)
+    zero = torch.zeros(3)
+    clamps = Clamps(samples.documents, samples.positions, tiny.codecs[0].w_dec[features[samples.source]], zero, zero)
+    slopes = jacobian_effects(slices, clean, 1, clamps, [*path_of(tiny)[:1], Reading(tiny.codecs[3], torch.arange(10))], 0, counted)[1]
+    each = slopes.preactivation / tiny.codecs[3].w_enc[:, :10].norm(dim=0)
+    torch.testing.assert_close(torch.tensor(found.signed[0]), each[:2].mean(0).double(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(torch.tensor(found.absolute[0]), each[:2].abs().mean(0).double(), rtol=1e-4, atol=1e-5)
+    assert found.n_samples.tolist() == [2, 1]
+    cosine = cosine_alignment(tiny.codecs[0], tiny.codecs[3], features, torch.arange(10))
+    assert cosine.shape == (2, 10)
+    assert (abs(cosine) <= 1 + 1e-6).all()
+
+
+def test_alignment_of_a_source_without_samples_is_nan() -> None:
+    tiny = make_tiny("gpt2")
+    slices, clean, _ = setting(tiny)
+    none = torch.zeros(0, dtype=torch.long)
+    found = source_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[1], torch.tensor([3]), Samples(none, none, none))
+    assert (found.signed != found.signed).all()
+
+
+def test_the_sweep_gives_what_a_run_from_the_start_gives() -> None:
+    tiny = make_tiny("pythia", n_docs=9)
+    slices = ModelSlices(tiny.model)
+    sweep = CleanSweep(slices, tiny.tokens)
+    whole = slices.residuals(tiny.tokens, range(5), range(4))
+    for first, last in ((0, 2), (1, 4), (2, 4)):
+        run = sweep.window(first, last, range(first, last + 1))
+        torch.testing.assert_close(run.residuals[last], whole.residuals[last])
+        assert sorted(run.caches) == list(range(first, last))
+        torch.testing.assert_close(run.caches[first].k, whole.caches[first].k)
+    with pytest.raises(InterventionError, match="ascending order"):
+        sweep.window(1, 4, [1])
+
+
+def test_achieved_level_and_spill() -> None:
+    tiny = make_tiny("gpt2")
+    _, clean, _ = setting(tiny)
+    codec, sources = tiny.codecs[0], torch.tensor([2, 2, 9])
+    documents, positions = torch.tensor([0, 1, 2]), torch.tensor([4, 5, 6])
+    clamps = Clamps(documents, positions, codec.w_dec[sources], torch.full((3,), 2.0), torch.zeros(3))
+    levels = achieved_levels(codec, clean, clamps, sources)
+    x = clean.residuals[1][documents, positions]
+    expected = torch.stack([codec.encode(x + 2 * codec.w_dec[sources]), codec.encode(x)], 1)
+    torch.testing.assert_close(levels, expected[torch.arange(3), :, sources], rtol=1e-4, atol=1e-5)
+    change = codec.w_dec[9] @ codec.w_enc
+    change[9] = 0
+    torch.testing.assert_close(spill(codec, torch.tensor([9]))[0], change.norm())
+
+
+def test_gradients_equal_autograd_through_hooks() -> None:
+    tiny = make_tiny("llama")
+    found = residual_gradients(tiny.model, tiny.tokens, [1, 3], next_token_loss(tiny.tokens))
+    leaf = found.residuals[3].clone().requires_grad_()
+    logits = tiny.model.run_with_hooks(tiny.tokens, fwd_hooks=[("blocks.2.hook_resid_post", lambda x, hook: leaf)])
+    loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), tiny.tokens[:, 1:].flatten(), reduction="sum")
+    torch.testing.assert_close(found.gradients[3], torch.autograd.grad(loss, leaf)[0], rtol=1e-3, atol=1e-4)
+    assert float(found.values.sum()) == pytest.approx(loss.item(), rel=1e-4)
+    assert found.gradients[1].abs().sum() > 0
+    last = torch.full((5,), 6)
+    at_last = residual_gradients(tiny.model, tiny.tokens, [2], lambda logits: logits[:, 3], last)
+    assert torch.count_nonzero(at_last.gradients[2][:, 7:]) == 0
+
+
+def test_ablation_equals_hooks() -> None:
+    tiny = make_tiny("gemma2", "topk")
+    slices = ModelSlices(tiny.model)
+    codec, features, mask = tiny.codecs[1], [2, 5, 8], torch.ones_like(tiny.tokens, dtype=torch.bool)
+    mask[:, 0] = False
+
+    def remove(x: torch.Tensor) -> torch.Tensor:
+        return x - (codec.record(x)[..., features] @ codec.w_dec[features]) * mask[..., None]
+
+    plain = tiny.model.run_with_hooks(tiny.tokens, fwd_hooks=[(codec.site.hook, lambda x, hook: remove(x))])
+    torch.testing.assert_close(ablate(slices, tiny.codecs, tiny.tokens, {1: features}, mask=mask), plain, rtol=1e-4, atol=1e-3)
+    read = torch.tensor([3, 4, 5, 6, 7])
+    at = ablate(slices, tiny.codecs, tiny.tokens, {1: features}, positions=read, mask=mask)
+    torch.testing.assert_close(at, plain[torch.arange(5), read], rtol=1e-4, atol=1e-3)
+
+
+def test_steering_equals_hooks() -> None:
+    tiny = make_tiny("gpt2")
+    slices = ModelSlices(tiny.model)
+    positions = torch.tensor([2, 5, 8, 1, 3])
+    found = steer(slices, tiny.codecs, tiny.tokens, 0, 7, 1.5, positions, {1: [0, 4], 3: None}, horizon=2)
+
+    def push(x: torch.Tensor) -> torch.Tensor:
+        x = x.clone()
+        x[torch.arange(5), positions] += 1.5 * tiny.codecs[0].w_dec[7]
+        return x
+
+    plain = run_hooked(tiny.model, tiny.tokens, {tiny.codecs[0].site.hook: [push]}, [tiny.codecs[3].site.hook])[tiny.codecs[3].site.hook]
+    steps = positions[:, None] + torch.arange(3)
+    expected = tiny.codecs[3].encode(plain[torch.arange(5)[:, None], steps])
+    torch.testing.assert_close(found.steered[3], expected, rtol=1e-4, atol=1e-4)
+    assert found.clean[1].shape == (5, 3, 2)
+    with pytest.raises(InterventionError, match="lie before layer 3"):
+        steer(slices, tiny.codecs, tiny.tokens, 3, 7, 1.5, positions, {1: None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"positional_embedding_type": "alibi"}, "positional_embedding_type = 'alibi'"),
+        ({"attention_dir": "bidirectional"}, "attention_dir"),
+        ({"act_fn": "solu_ln"}, "act_fn = 'solu_ln'"),
+        ({"num_experts": 2, "experts_per_token": 1}, "num_experts = 2"),
+        ({"dtype": torch.float16}, "dtype=torch.float32"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_by_name(changes: dict[str, object], named: str) -> None:
+    with pytest.raises(InterventionError, match=named):
+        ModelSlices(tiny_model("gpt2", **changes))
+
+
+def test_bad_requests_are_refused() -> None:
+    slices = ModelSlices(tiny_model("gpt2"))
+    with pytest.raises(InterventionError, match="at most 16"):
+        slices.embed(torch.zeros(1, 17, dtype=torch.long))
+    with pytest.raises(InterventionError, match="vocabulary has 50"):
+        slices.embed(torch.full((1, 4), 50))
+    with pytest.raises(InterventionError, match="points 0 to 4"):
+        slices.residuals(torch.zeros(1, 4, dtype=torch.long), [5])
+    with pytest.raises(InterventionError, match="HookedTransformer"):
+        ModelSlices(torch.nn.Linear(2, 2))
+
+
+def test_check_notices_a_hook_that_changes_the_model() -> None:
+    tiny = make_tiny("gpt2")
+    tiny.model.add_hook("blocks.2.hook_mlp_out", lambda x, hook: x * 1.01, is_permanent=True)
+    with pytest.raises(InterventionError, match=r"disagree with model.run_with_cache at blocks\.3"):
+        ModelSlices(tiny.model).check(tiny.tokens)
+
+
+def test_a_hook_that_does_not_exist_is_an_error() -> None:
+    tiny = make_tiny("gpt2")
+    with pytest.raises(InterventionError, match="do not exist"):
+        run_hooked(tiny.model, tiny.tokens, {}, ["blocks.9.hook_resid_post"])
