@@ -131,13 +131,19 @@ def random_features(interactions: InteractionSet, seed: int = 0) -> pd.DataFrame
     frame = pd.concat(ends).drop_duplicates("fid").sort_values("fid", ignore_index=True)
     n = len(frame)
     density = rng.uniform(1e-4, 0.3, n)
-    labels = ["".join(rng.choice(_WORDS, size=3)) + " · " + str(rng.choice(_WORDS)) for _ in range(n)]
+    labels = [_label(rng) for _ in range(n)]
     frame["index"] = [int(i.split("_F")[1]) for i in frame["id"]]
     frame["uid"] = [f"toy@0123abcd/toy-res/blocks.{a}/{i}" for a, i in zip(frame["layer"], frame["index"], strict=True)]
     frame["hook"] = [f"blocks.{a}.hook_resid_post" for a in frame["layer"]]
     frame = frame.assign(label=labels, density=density, mean_act=rng.uniform(0.5, 5, n), max_act=rng.uniform(5, 20, n), decoder_norm=1.0)
     frame = frame.assign(dead=False, dense=density > 0.2, importance=rng.lognormal(0, 1, n), neuronpedia_url="")
     return frame[FEATURES.names].astype({"layer": "int32", "index": "int32", "fid": "int64"})
+
+
+def _label(rng: np.random.Generator) -> str:
+    """Like ``activations.feature_labels``: top tokens, then the strongest in context."""
+    words = [w.strip() or "↵" for w in rng.choice(_WORDS, size=3, replace=False)]
+    return f"{', '.join(words)}: {' '.join(rng.choice(_WORDS, size=5)).strip()} «{words[0]}»"
 
 
 def _draw_pairs(rng: np.random.Generator, n_layers: int, n_features: int, n_edges: int, window: int) -> np.ndarray:

@@ -1,0 +1,33 @@
+"""Pictures of interaction graphs: interactive pages that work offline, figures, and static SVG. This is the only package that draws."""
+
+from feature_graph.visualization.cascade import render_cascade_overlay
+from feature_graph.visualization.charts import (
+    plot_copy_share,
+    plot_degree_distribution,
+    plot_interaction_type_breakdown,
+    plot_layer_distance_decay,
+    plot_layer_matrix,
+    plot_strengths,
+)
+from feature_graph.visualization.graphs import render_interactive_graph, render_neighborhood, render_static_graph
+from feature_graph.visualization.page import css, figure_section, graph_script, graph_section, plotly_script
+from feature_graph.visualization.scene import network_scene
+
+__all__ = [
+    "css",
+    "figure_section",
+    "graph_script",
+    "graph_section",
+    "network_scene",
+    "plot_copy_share",
+    "plot_degree_distribution",
+    "plot_interaction_type_breakdown",
+    "plot_layer_distance_decay",
+    "plot_layer_matrix",
+    "plot_strengths",
+    "plotly_script",
+    "render_cascade_overlay",
+    "render_interactive_graph",
+    "render_neighborhood",
+    "render_static_graph",
+]

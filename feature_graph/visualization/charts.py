@@ -1,0 +1,200 @@
+"""Figures about a graph as a whole. Each returns a plotly figure, or None if there is nothing to show."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import networkx as nx
+import numpy as np
+import plotly.graph_objects as go
+
+from feature_graph.graph import edge_strength
+from feature_graph.visualization.style import EXCITES, FONT, INHIBITS, INK, MUTED, PAPER, PASSES, plain
+
+_TYPES = {"excitatory": EXCITES, "inhibitory": INHIBITS, "pass_through": PASSES}
+
+
+def plot_degree_distribution(graph: nx.DiGraph) -> go.Figure | None:
+    """How many features have at least so many causes, and at least so many effects (cumulative, logarithmic)."""
+    if not graph.number_of_edges():
+        return None
+    figure = go.Figure()
+    for name, degrees, color in (("effects (out)", graph.out_degree(), EXCITES), ("causes (in)", graph.in_degree(), INHIBITS)):
+        values = np.array(sorted(d for _, d in degrees if d))
+        steps, first = np.unique(values, return_index=True)
+        figure.add_scatter(
+            x=steps, y=len(values) - first, name=name, mode="lines+markers", line={"color": color, "shape": "hv"}, marker={"size": 5}
+        )
+    return _styled(figure, "Degrees", "edges of a feature, at least", "features", log_x=True, log_y=True)
+
+
+def plot_layer_distance_decay(graph: nx.DiGraph) -> go.Figure | None:
+    """|strength| of the edges by how many analysed sites they cross: quartiles as boxes, the number of edges above."""
+    spans: dict[int, list[float]] = {}
+    for _, _, data in graph.edges(data=True):
+        spans.setdefault(int(data.get("span", 1)), []).append(abs(edge_strength(data)))
+    if not spans:
+        return None
+    figure = go.Figure()
+    for span, values in sorted(spans.items()):
+        q = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+        figure.add_box(
+            x=[str(span)],
+            lowerfence=[q[0]],
+            q1=[q[1]],
+            median=[q[2]],
+            q3=[q[3]],
+            upperfence=[q[4]],
+            fillcolor="rgba(0,114,178,0.18)",
+            line={"color": EXCITES},
+            showlegend=False,
+            name=f"span {span}",
+            width=0.5,
+        )
+        figure.add_annotation(
+            x=str(span),
+            y=np.log10(max(q[4], 1e-9)),
+            text=f"{len(values):,} edges",
+            yshift=14,
+            showarrow=False,
+            font={"size": 11, "color": MUTED},
+        )
+    _styled(figure, "Strength over distance", "analysed sites crossed", "|strength|  (5 – 95 %)", log_y=True)
+    return figure.update_xaxes(type="category")
+
+
+def plot_interaction_type_breakdown(graph: nx.DiGraph) -> go.Figure | None:
+    """Edges by type, and within each by the effect that let them in."""
+    if not graph.number_of_edges():
+        return None
+    counts = Counter((str(d.get("type") or _by_sign(d)), str(d.get("by") or "not recorded")) for *_, d in graph.edges(data=True))
+    types = sorted({t for t, _ in counts}, key=lambda t: (list(_TYPES).index(t) if t in _TYPES else 9, t))
+    figure = go.Figure()
+    shades = ("0.95", "0.7", "0.5", "0.35", "0.25", "0.18", "0.12")
+    for i, effect in enumerate(sorted({b for _, b in counts}, key=lambda b: -sum(n for (_, e), n in counts.items() if e == b))):
+        figure.add_bar(
+            x=[counts.get((t, effect), 0) for t in types],
+            y=[t.replace("_", " ") for t in types],
+            orientation="h",
+            name=plain(effect),
+            marker={"color": [_TYPES.get(t, MUTED) for t in types], "opacity": float(shades[min(i, 6)])},
+            hovertemplate="%{y} by " + plain(effect) + ": %{x:,} edges<extra></extra>",
+        )
+    for t in types:
+        total = sum(n for (kind, _), n in counts.items() if kind == t)
+        figure.add_annotation(x=total, y=t.replace("_", " "), text=f"{total:,}", xanchor="left", xshift=5, showarrow=False)
+    figure.update_layout(barmode="stack")
+    return _styled(figure, "Edges by type and by the effect that passed", "edges", "")
+
+
+def plot_layer_matrix(graph: nx.DiGraph) -> go.Figure | None:
+    """Number of edges from each layer to each later one."""
+    layers = sorted({d.get("layer", 0) for _, d in graph.nodes(data=True)})
+    if not graph.number_of_edges():
+        return None
+    place = {layer: i for i, layer in enumerate(layers)}
+    table = np.zeros((len(layers), len(layers)))
+    for u, v in graph.edges:
+        table[place[graph.nodes[u].get("layer", 0)], place[graph.nodes[v].get("layer", 0)]] += 1
+    names = [f"{layer}" for layer in layers]
+    shown = np.where(table > 0, table, np.nan)
+    text = [[f"{int(n):,}" if n else "" for n in row] for row in table]
+    figure = go.Figure(
+        go.Heatmap(
+            z=shown,
+            x=names,
+            y=names,
+            text=text,
+            texttemplate="%{text}",
+            colorscale=[[0, "#e8f1f8"], [1, EXCITES]],
+            showscale=False,
+            xgap=2,
+            ygap=2,
+            hovertemplate="layer %{y} → layer %{x}: %{z:,} edges<extra></extra>",
+        )
+    )
+    _styled(figure, "Edges between layers", "to layer", "from layer")
+    return figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
+
+
+def plot_strengths(graph: nx.DiGraph) -> go.Figure | None:
+    """Histogram of |strength| (logarithmic) for edges that excite and that inhibit."""
+    strengths = np.array([edge_strength(d) for *_, d in graph.edges(data=True)])
+    sizes = np.abs(strengths[strengths != 0])
+    if not len(sizes):
+        return None
+    edges = np.linspace(np.log10(sizes.min()) - 0.01, np.log10(sizes.max()) + 0.01, 31)
+    middle = 10 ** ((edges[:-1] + edges[1:]) / 2)
+    figure = go.Figure()
+    for name, chosen, color in (("excites", strengths > 0, EXCITES), ("inhibits", strengths < 0, INHIBITS)):
+        count, _ = np.histogram(np.log10(np.abs(strengths[chosen])), edges)
+        figure.add_scatter(
+            x=middle, y=count, name=name, mode="lines", line={"color": color, "shape": "hvh", "width": 2}, fill="tozeroy", opacity=0.6
+        )
+    return _styled(figure, "Strengths", "|strength|, target units per source unit", "edges", log_x=True)
+
+
+def plot_copy_share(graph: nx.DiGraph) -> go.Figure | None:
+    """Each edge's copied part beside its total effect: on the diagonal it is only passed along, on the level line it is computed."""
+    known = [
+        (d["total"], d["copy"], f"{u} → {v}") for u, v, d in graph.edges(data=True) if _finite(d.get("total")) and _finite(d.get("copy"))
+    ]
+    if not known:
+        return None
+    known = sorted(known, key=lambda k: -abs(k[0]))[:3000]
+    total, copy, names = zip(*known, strict=True)
+    low, high = min(*total, *copy, 0.0), max(*total, *copy, 0.0)
+    figure = go.Figure()
+    for x, y, name in (([low, high], [low, high], "all copied"), ([low, high], [0, 0], "all computed")):
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines",
+            name=name,
+            line={"color": "#c7ccd4", "dash": "dot" if name == "all computed" else "solid", "width": 1.5},
+            hoverinfo="skip",
+        )
+    colors = [EXCITES if t > 0 else INHIBITS for t in total]
+    figure.add_scatter(
+        x=total,
+        y=copy,
+        mode="markers",
+        showlegend=False,
+        text=[plain(n) for n in names],
+        marker={"size": 5, "color": colors, "opacity": 0.5},
+        hovertemplate="%{text}<br>total %{x:.3g}, copied %{y:.3g}<extra></extra>",
+    )
+    return _styled(figure, "Copied or computed", "total effect", "part the identity path alone gives")
+
+
+def _styled(figure: go.Figure, title: str, x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> go.Figure:
+    grid = {
+        "gridcolor": "#eef0f3",
+        "zerolinecolor": "#d5d9e0",
+        "linecolor": "#c7ccd4",
+        "ticks": "outside",
+        "tickcolor": "#c7ccd4",
+        "automargin": True,
+    }
+    figure.update_layout(
+        title={"text": title, "x": 0.02, "font": {"size": 15}},
+        height=340,
+        margin={"l": 60, "r": 24, "t": 44, "b": 48},
+        paper_bgcolor=PAPER,
+        plot_bgcolor=PAPER,
+        font={"family": FONT, "color": INK, "size": 12},
+        hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
+        legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
+    )
+    ticks = {"dtick": 1, "exponentformat": "power"}
+    figure.update_xaxes(title=x, **grid, **({"type": "log", **ticks} if log_x else {}))
+    figure.update_yaxes(title=y, **grid, **({"type": "log", **ticks} if log_y else {}))
+    return figure
+
+
+def _by_sign(data: dict[str, object]) -> str:
+    return "inhibitory" if edge_strength(data) < 0 else "excitatory"
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and bool(np.isfinite(value))
