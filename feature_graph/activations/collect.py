@@ -16,7 +16,6 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,13 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from feature_graph.activations.forward import Quality, measure_quality, read_residuals, record_features
+from feature_graph.activations.forward import read_residuals, record_features
 from feature_graph.activations.inputs import Contexts, contexts_of
 from feature_graph.activations.parts import Block, Parts
 from feature_graph.artifacts import ActivationStore, ActivationWriter
 from feature_graph.config import Config
 from feature_graph.loading.encoders import SiteCodec, build_codecs
+from feature_graph.loading.quality import check_quality, measure_quality
 from feature_graph.loading.sites import weights_hash
 from feature_graph.utils import progress, sha256_json, whole_file
 
@@ -66,16 +66,23 @@ def collect_activations(
 
     Raises:
         CollectError: If tokens do not fit the model, no token counts, a hook does not fire, or the model gives NaN.
-        feature_graph.loading.errors.LoadingError: If an SAE does not fit the model, or is of a kind that is not analysed.
+        feature_graph.loading.errors.LoadingError: If an SAE does not fit the model, is of a kind that is not analysed, or explains less
+            than half of the variance (``cfg.sae_quality``); if text is missing.
     """
     codecs = build_codecs(model, saes, cfg)
     contexts = contexts_of(model, saes, cfg, tokens, [codec.site.hook for codec in codecs.values()])
+    meta = {
+        "seed": cfg.seed,
+        "dataset": contexts.source,
+        "kinds": {str(layer): codec.kind for layer, codec in codecs.items()},
+        "sae_quality": _judge(model, saes, contexts, cfg),
+    }
     parts = Parts(Path(parts_dir), _key(saes, codecs, contexts)) if parts_dir is not None else None
     folder = Path(tempfile.mkdtemp(prefix="feature-graph-")) if path is None else None
     target = Path(path) if path is not None else Path(folder or "", "activations.h5")
     try:
         with whole_file(target) as part:
-            _write(part, model, codecs, contexts, cfg, parts)
+            _write(part, meta, codecs, contexts, _blocks(model, codecs, contexts, cfg.batch_size, parts))
         store = ActivationStore(target)
     except BaseException:
         if folder is not None:
@@ -89,19 +96,21 @@ def collect_activations(
     return store
 
 
-def _write(path: Path, model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config, parts: Parts | None) -> None:
+def _judge(model: Any, saes: Mapping[int, Any], contexts: Contexts, cfg: Config) -> dict[str, dict[str, Any]]:
+    """L0 and explained variance of every dictionary on the first few documents, compared with what is published."""
+    if cfg.sae_quality == "off":
+        return {}
+    few = contexts.tokens[contexts.valid.any(axis=1)][:_JUDGED_DOCUMENTS]
+    found = measure_quality(model, saes, few, cfg)
+    check_quality(found, cfg.sae_quality)
+    return {str(layer): asdict(quality) for layer, quality in found.items()}
+
+
+def _write(path: Path, meta: dict[str, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, blocks: Iterator[Block]) -> None:
     sites = {layer: codec.site for layer, codec in codecs.items()}
-    blocks = _blocks(model, codecs, contexts, cfg.batch_size, parts)
-    first = next(blocks)
-    meta = {
-        "seed": cfg.seed,
-        "dataset": contexts.source,
-        "kinds": {str(layer): codec.kind for layer, codec in codecs.items()},
-        "sae_quality": {str(layer): asdict(quality) for layer, quality in first.quality.items()},
-    }
     with ActivationWriter(path, sites, contexts.tokens, contexts.valid, meta) as writer:
-        for block in chain([first], blocks):
-            for layer, features in block.features.items():
+        for block in blocks:
+            for layer, features in block.items():
                 writer.append(layer, features)
         writer.finish(
             {layer: codec.activity_threshold.cpu().numpy() for layer, codec in codecs.items()},
@@ -118,15 +127,13 @@ def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, bat
         block = parts.load(number, widths) if parts is not None else None
         if block is None:
             rows = slice(start, start + step)
-            block = _collect(model, codecs, contexts.tokens[rows], contexts.valid[rows], batch_size, quality=number == 0)
+            block = _collect(model, codecs, contexts.tokens[rows], contexts.valid[rows], batch_size)
             if parts is not None:
                 parts.save(number, block)
         yield block
 
 
-def _collect(
-    model: Any, codecs: Mapping[int, SiteCodec], tokens: NDArray[np.int64], valid: NDArray[np.bool_], batch_size: int, *, quality: bool
-) -> Block:
+def _collect(model: Any, codecs: Mapping[int, SiteCodec], tokens: NDArray[np.int64], valid: NDArray[np.bool_], batch_size: int) -> Block:
     sites = {layer: codec.site for layer, codec in codecs.items()}
     found: dict[int, list[sp.csr_matrix]] = {layer: [] for layer in codecs}
     for start in range(0, len(tokens), batch_size):
@@ -134,17 +141,7 @@ def _collect(
         residuals = read_residuals(model, sites, tokens[rows])
         for layer, codec in codecs.items():
             found[layer].append(record_features(codec, residuals[layer], valid[rows]))
-    judged = _quality(model, codecs, tokens, valid) if quality else {}
-    return Block({layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}, judged)
-
-
-def _quality(model: Any, codecs: Mapping[int, SiteCodec], tokens: NDArray[np.int64], valid: NDArray[np.bool_]) -> dict[int, Quality]:
-    """On the first few documents with a counted token, whatever the batch size."""
-    rows = np.flatnonzero(valid.any(axis=1))[:_JUDGED_DOCUMENTS]
-    if len(rows) == 0:
-        return {}
-    residuals = read_residuals(model, {layer: codec.site for layer, codec in codecs.items()}, tokens[rows])
-    return {layer: measure_quality(codec, residuals[layer], valid[rows]) for layer, codec in codecs.items()}
+    return {layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}
 
 
 def _key(saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts) -> str:
@@ -165,7 +162,7 @@ def _report(store: ActivationStore) -> None:
     for layer in store.layers:
         frequency, quality = store.feature_frequencies[layer], store.meta["sae_quality"].get(str(layer), {})
         log.info(
-            "  layer %d (%s): %d features, %.1f active a token, %.1f %% never active, explained variance %.3f",
+            "  layer %d (%s): %d features, %.1f active a token, %.1f %% never active, explained variance %s",
             layer, store.sites[layer].hook, len(frequency), frequency.sum(), 100 * (frequency == 0).mean(),
-            quality.get("explained_variance", float("nan")),
+            f"{quality['explained_variance']:.3f}" if quality else "not measured",
         )  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,21 +14,6 @@ from torch import Tensor
 from feature_graph.activations.errors import CollectError
 from feature_graph.artifacts import Site
 from feature_graph.loading.encoders import SiteCodec
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How well a dictionary describes the residual stream on the tokens seen.
-
-    Attributes:
-        l0: Mean number of active features a counted token.
-        explained_variance: 1 − squared error of the reconstruction / variance.
-        n_tokens: Counted tokens.
-    """
-
-    l0: float
-    explained_variance: float
-    n_tokens: int
 
 
 def read_residuals(model: Any, sites: Mapping[int, Site], tokens: NDArray[np.int64]) -> dict[int, Tensor]:
@@ -67,14 +51,3 @@ def record_features(codec: SiteCodec, residual: Tensor, valid: NDArray[np.bool_]
     indptr = np.concatenate([[0], np.cumsum(counts)])
     values, columns = acts[rows, features].cpu().numpy(), features.to(torch.int32).cpu().numpy()
     return sp.csr_matrix((values, columns, indptr), shape=(len(acts), codec.d_sae))
-
-
-@torch.no_grad()
-def measure_quality(codec: SiteCodec, residual: Tensor, valid: NDArray[np.bool_]) -> Quality:
-    """L0 and explained variance over the counted tokens of a few documents [n, context, d_in]."""
-    x = residual.flatten(0, 1)[torch.as_tensor(valid.ravel(), device=residual.device)]
-    acts = codec.record(x)
-    error = x - codec.decode(acts)
-    spread = float((x - x.mean(dim=0)).square().sum())
-    explained = 1.0 - float(error.square().sum()) / spread if spread > 0 else 0.0
-    return Quality(float(codec.is_active(acts).sum()) / max(len(x), 1), explained, len(x))

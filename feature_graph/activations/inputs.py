@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from feature_graph.activations.errors import CollectError
 from feature_graph.config import Config
+from feature_graph.loading.text import draw_contexts
 from feature_graph.loading.tokens import valid_mask
 
 
@@ -37,18 +38,12 @@ def contexts_of(model: Any, saes: Any, cfg: Config, tokens: Any, hooks: Iterable
         CollectError: If the tokens do not fit the model, or none of them counts.
     """
     source = cfg.dataset if tokens is None else "tokens="
-    given = _drawn(model, saes, cfg) if tokens is None else tokens
+    given = draw_contexts(model, saes, cfg) if tokens is None else tokens
     checked = check_tokens(model, given)
     valid = valid_mask(model, checked, hooks)
     if not valid.any():
         raise CollectError(f"{source}: got {checked.shape[0]} documents of {checked.shape[1]} tokens, all of them special; give text")
     return Contexts(checked, valid, source)
-
-
-def _drawn(model: Any, saes: Any, cfg: Config) -> Any:
-    from feature_graph.loading.text import draw_contexts
-
-    return draw_contexts(model, saes, cfg)
 
 
 def check_tokens(model: Any, tokens: Any) -> NDArray[np.int64]:

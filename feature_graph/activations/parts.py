@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 
-from feature_graph.activations.forward import Quality
 from feature_graph.utils import whole_file
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Block:
-    """Active features of a block of documents.
-
-    Attributes:
-        features: Layer → CSR [rows of the block, d_sae].
-        quality: Layer → how well its dictionary does here.
-    """
-
-    features: dict[int, sp.csr_matrix]
-    quality: dict[int, Quality]
+#: Layer → CSR [rows of the block, d_sae], active features of a block of documents.
+Block = dict[int, sp.csr_matrix]
 
 
 class Parts:
@@ -51,23 +39,20 @@ class Parts:
             return None
         try:
             with np.load(path, allow_pickle=False) as file:
-                about = json.loads(str(file["about"]))
-                if about["key"] != self._key:
+                if str(file["key"]) != self._key:
                     log.info("%s was made from other inputs; the block is collected again", path.name)
                     return None
                 arrays = {n: tuple(file[f"{n}/{name}"] for name in ("data", "indices", "indptr")) for n in widths}
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             log.warning("%s cannot be read (%s); the block is collected again", path.name, error)
             return None
-        features = {n: sp.csr_matrix(parts, shape=(len(parts[2]) - 1, widths[n])) for n, parts in arrays.items()}
-        return Block(features, {int(n): Quality(**values) for n, values in about["quality"].items()})
+        return {n: sp.csr_matrix(parts, shape=(len(parts[2]) - 1, widths[n])) for n, parts in arrays.items()}
 
     def save(self, number: int, block: Block) -> None:
         """Keep a block, whole or not at all."""
-        about = {"key": self._key, "quality": {n: asdict(q) for n, q in block.quality.items()}}
-        arrays = {f"{n}/{name}": getattr(m, name) for n, m in block.features.items() for name in ("data", "indices", "indptr")}
+        arrays = {f"{n}/{name}": getattr(m, name) for n, m in block.items() for name in ("data", "indices", "indptr")}
         with whole_file(self._path(number)) as part, part.open("wb") as handle:
-            np.savez(handle, about=np.array(json.dumps(about)), **arrays)
+            np.savez(handle, key=np.array(self._key), **arrays)
 
     def remove(self) -> None:
         """Delete the part files, and the folder if nothing else lies in it."""

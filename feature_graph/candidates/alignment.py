@@ -1,0 +1,165 @@
+"""Stage 3: how much of a source's direction arrives at a target's encoder.
+
+``block``: through the Jacobian of the blocks between, at tokens of the select documents at which the source is active; the only measure
+that sees what an MLP computes. ``cosine``: decoder against encoder, as if no block lay between. Only adjacent pairs are removed by it; it
+is reported for every pair, over all the blocks between for a longer span.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from feature_graph.artifacts import ActivationStore
+from feature_graph.attribution import rows_of_documents
+from feature_graph.candidates.grid import Grid
+from feature_graph.interventions import CleanRun, CleanSweep, ModelSlices, Samples, cosine_alignment, source_jacobian_alignment
+from feature_graph.loading.encoders import SiteCodec
+from feature_graph.utils import derived_seed
+
+log = logging.getLogger(__name__)
+
+_SAMPLES = 8
+_SOURCES_AT_A_TIME = 512
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """Alignment of some sources of a grid with all its targets.
+
+    Attributes:
+        first: Place of the first source in the grid.
+        signed: float64 [sources, M].
+        strength: float64 [sources, M], mean magnitude.
+    """
+
+    first: int
+    signed: NDArray[np.float64]
+    strength: NDArray[np.float64]
+
+
+class Aligner(Protocol):
+    """Gives the alignments of a grid, some sources at a time. Grids must come in ascending order of their source layer."""
+
+    def of(self, grid: Grid) -> Iterator[Aligned]:
+        """Alignments, sources in order."""
+        ...
+
+
+class CosineAligner:
+    """Decoder row against encoder column."""
+
+    def __init__(self, codecs: Mapping[int, SiteCodec]) -> None:
+        self._codecs = codecs
+
+    def of(self, grid: Grid) -> Iterator[Aligned]:
+        """See :class:`Aligner`."""
+        source, target = self._codecs[grid.source], self._codecs[grid.target]
+        targets = torch.as_tensor(grid.targets, device=target.device)
+        for first, part in _parts(grid.sources):
+            cosine = cosine_alignment(source, target, torch.as_tensor(part, device=source.device), targets)
+            yield Aligned(first, cosine, np.abs(cosine))
+
+
+class BlockAligner:
+    """Through the Jacobian of the blocks between.
+
+    Args:
+        model: HookedTransformer.
+        codecs: Layer → codec.
+        store: Activations of the run.
+        documents: Select documents on which the sources' samples lie, ascending.
+        last: Source layer → last target layer that will be asked for.
+        seed: Of the choice of samples.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        codecs: Mapping[int, SiteCodec],
+        store: ActivationStore,
+        documents: NDArray[np.int64],
+        last: Mapping[int, int],
+        seed: int,
+    ) -> None:
+        self._codecs, self._store, self._documents, self._last, self._seed = codecs, store, documents, last, seed
+        self._slices = ModelSlices(model)
+        self._sweep = CleanSweep(self._slices, store.tokens[documents])
+        self._run: CleanRun | None = None
+        self._source = -1
+        self._samples: _Places | None = None
+
+    def of(self, grid: Grid) -> Iterator[Aligned]:
+        """See :class:`Aligner`."""
+        run, places = self._go_to(grid.source, grid.sources)
+        source, target = self._codecs[grid.source], self._codecs[grid.target]
+        targets = torch.as_tensor(grid.targets, device=target.device)
+        for first, part in _parts(grid.sources):
+            samples = places.of(first, first + len(part), source.device)
+            found = source_jacobian_alignment(
+                self._slices, run, source, target, torch.as_tensor(part, device=source.device), samples, targets
+            )
+            yield Aligned(first, found.signed, found.absolute)
+
+    def _go_to(self, layer: int, sources: NDArray[np.int64]) -> tuple[CleanRun, _Places]:
+        if self._run is None or self._samples is None or layer != self._source:
+            first, last = self._codecs[layer].site.point, self._codecs[self._last[layer]].site.point
+            points = [c.site.point for c in self._codecs.values() if first <= c.site.point <= last]
+            self._run = self._sweep.window(first, last, points)
+            self._samples = _draw(self._store, layer, sources, self._documents, derived_seed(self._seed, "alignment", layer))
+            self._source = layer
+        return self._run, self._samples
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Samples of the sources, sorted by source; int64 arrays: place of the source, row of the document, position."""
+
+    source: NDArray[np.int64]
+    document: NDArray[np.int64]
+    position: NDArray[np.int64]
+
+    def of(self, first: int, last: int, device: torch.device) -> Samples:
+        """Those of sources first..last-1, numbered from 0."""
+        part = slice(*np.searchsorted(self.source, [first, last]))
+
+        def on_device(values: NDArray[np.int64]) -> Tensor:
+            return torch.as_tensor(values, device=device)
+
+        return Samples(on_device(self.source[part] - first), on_device(self.document[part]), on_device(self.position[part]))
+
+
+def _draw(store: ActivationStore, layer: int, sources: NDArray[np.int64], documents: NDArray[np.int64], seed: int) -> _Places:
+    """Up to a few tokens a source at which it is active: a seeded draw, over distinct documents first."""
+    active = rows_of_documents(store, layer, documents)[:, sources].tocoo()
+    rng = np.random.default_rng(seed)
+    shuffled = rng.permutation(active.nnz)
+    source, row = active.col[shuffled].astype(np.int64), active.row[shuffled].astype(np.int64)
+    document, position = np.divmod(row, store.context_length)
+    round_ = _occurrence(source * len(documents) + document)
+    order = np.lexsort((np.arange(len(source)), round_, source))
+    kept = order[_occurrence(source[order]) < _SAMPLES]
+    return _Places(source[kept], document[kept], position[kept])
+
+
+def _occurrence(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each key has come before in the array."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(keys) else np.zeros(0, dtype=np.int64)
+    lengths = np.diff(np.r_[starts, len(keys)])
+    counts = np.empty(len(keys), dtype=np.int64)
+    counts[order] = np.arange(len(keys)) - np.repeat(starts, lengths)
+    return counts
+
+
+def _parts(sources: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.int64]]]:
+    for first in range(0, len(sources), _SOURCES_AT_A_TIME):
+        yield first, sources[first : first + _SOURCES_AT_A_TIME]

@@ -1,0 +1,71 @@
+"""Do atlas, dictionaries, store and configuration belong together? Asked before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas, Site
+from feature_graph.candidates.errors import CandidateError
+from feature_graph.config import Config
+from feature_graph.loading.encoders import SiteCodec, build_codecs
+
+
+def codecs_of(saes: Mapping[int, Any], cfg: Config, store: ActivationStore | None, model: Any) -> dict[int, SiteCodec]:
+    """Codecs of the configuration's layers; without a model, by the sites that the store or the dictionaries record.
+
+    Raises:
+        CandidateError: If an SAE is missing.
+    """
+    lacking = [layer for layer in cfg.layers if layer not in saes]
+    if lacking:
+        raise CandidateError(f"saes: got layers {sorted(saes)}, the configuration asks for {lacking} too; load them")
+    wanted = {layer: saes[layer] for layer in cfg.layers}
+    if model is not None:
+        return build_codecs(model, wanted, cfg)
+    return {layer: SiteCodec.from_sae(sae, _site(layer, n, sae, store)) for n, (layer, sae) in enumerate(wanted.items())}
+
+
+def _site(layer: int, place: int, sae: Any, store: ActivationStore | None) -> Site:
+    if store is not None and layer in store.sites:
+        return store.sites[layer]
+    hook = str(sae.cfg.metadata.get("hook_name") or "")
+    return Site(layer, hook, place, "", "", "", hook, int(sae.cfg.d_in), int(sae.cfg.d_sae))
+
+
+def check_inputs(atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore | None) -> None:
+    """Refuse what was made by another run.
+
+    Raises:
+        CandidateError: Saying what does not fit.
+    """
+    lacking = [pair for pair in cfg.layer_pairs if pair not in atlas.counts]
+    if lacking:
+        raise CandidateError(f"atlas: layer pairs {lacking} are missing, it has {atlas.layer_pairs}; build it with this configuration")
+    if atlas.min_count > max(cfg.min_coactivation, 1):
+        raise CandidateError(
+            f"min_coactivation: got {cfg.min_coactivation}, the atlas keeps pairs from {atlas.min_count} upwards; build it again"
+        )
+    if atlas.horizon != cfg.position_horizon:
+        raise CandidateError(f"position_horizon: got {cfg.position_horizon}, the atlas was built with {atlas.horizon}; build it again")
+    for layer, codec in codecs.items():
+        if len(atlas.active[layer]) != codec.d_sae:
+            raise CandidateError(
+                f"layer {layer}: the atlas has {len(atlas.active[layer])} features, the SAE {codec.d_sae}: not the same SAE"
+            )
+    if store is not None:
+        _check_store(atlas, codecs, store)
+
+
+def _check_store(atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], store: ActivationStore) -> None:
+    n_select = len(store.rows_of(SELECT))
+    if n_select != atlas.n_tokens:
+        raise CandidateError(f"activation_store: it has {n_select} select tokens, the atlas counted {atlas.n_tokens}: not the same run")
+    for layer, codec in codecs.items():
+        if layer not in store.sites:
+            raise CandidateError(f"activation_store: layer {layer} was not collected, it has {store.layers}")
+        if store.sites[layer] != codec.site:
+            raise CandidateError(
+                f"layer {layer}: the store was collected with {store.sites[layer].uid(0)[:-2]}, got {codec.site.uid(0)[:-2]}; "
+                "collect again with this model and these SAEs"
+            )
