@@ -33,11 +33,16 @@ def setup_logging(level: str | int = "INFO") -> None:
     from rich.console import Console
     from rich.logging import RichHandler
 
-    logger = logging.getLogger("feature_graph")
-    logger.setLevel(level.upper() if isinstance(level, str) else level)
-    for old in [h for h in logger.handlers if isinstance(h, RichHandler)]:
-        logger.removeHandler(old)
-    logger.addHandler(RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False))
+    number = logging.getLevelName(level.upper()) if isinstance(level, str) else level
+    if not isinstance(number, int):
+        raise ValueError(f"level: got {level!r}; expected DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    for name in ("feature_graph", "ingest", "queries"):
+        logging.getLogger(name).setLevel(number)
+    # On the root: other libraries' warnings look the same, and their calls to logging.warning() do not add a second handler there.
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if isinstance(h, RichHandler)]:
+        root.removeHandler(old)
+    root.addHandler(RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False))
 
 
 def set_seed(seed: int) -> None:

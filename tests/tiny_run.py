@@ -73,7 +73,9 @@ def _write_model(folder: Path, seed: int) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bytes_only, bos_token="<|endoftext|>", eos_token="<|endoftext|>")
     torch.manual_seed(seed)
     size = len(vocabulary)
-    config = GPT2Config(vocab_size=size, n_positions=64, n_embd=D_MODEL, n_layer=N_LAYERS, n_head=2, bos_token_id=0, eos_token_id=0)
+    config = GPT2Config(
+        vocab_size=size, n_positions=64, n_ctx=64, n_embd=D_MODEL, n_layer=N_LAYERS, n_head=2, bos_token_id=0, eos_token_id=0
+    )
     model = GPT2LMHeadModel(config)
     for parameter in model.parameters():
         if parameter.ndim == 2:

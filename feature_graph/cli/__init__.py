@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from feature_graph.cli import db, demo, doctor, stages
+from feature_graph.cli import db, demo, doctor, graphdb, stages
 from feature_graph.cli.common import Commands
 
 app = typer.Typer(
@@ -34,6 +34,8 @@ def _options(
 
 stages.register(app)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
+app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
+app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)
 app.command(rich_help_panel="Set-up")(doctor.doctor)
 app.command(rich_help_panel="Set-up")(demo.demo)
 app.command(rich_help_panel="Set-up")(doctor.version)

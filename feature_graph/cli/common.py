@@ -26,6 +26,7 @@ _KNOWN = (
     ("feature_graph.artifacts.errors", "ArtifactError", FAILURE),
     ("feature_graph.loading.errors", "LoadingError", FAILURE),
     ("feature_graph.server.errors", "ServerError", FAILURE),
+    ("feature_graph.store.errors", "StoreError", FAILURE),
     ("feature_graph.pipeline.runner", "StaleInput", FAILURE),
     ("feature_graph.pipeline.manifest", "ManifestError", FAILURE),
     ("feature_graph.pipeline.lock", "RunLocked", FAILURE),
@@ -36,6 +37,7 @@ _KNOWN = (
     ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
     ("feature_graph.steering.cascade", "SteeringError", FAILURE),
     ("ingest.formats", "FormatError", FAILURE),
+    ("queries.errors", "ParameterError", USAGE),
     ("queries.errors", "QueryError", FAILURE),
     ("ingest.errors", "IngestError", FAILURE),
 )

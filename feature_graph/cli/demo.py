@@ -5,42 +5,126 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feature_graph.cli import common
+from feature_graph.cli import common, graphdb
 from feature_graph.cli.stages import print_result
 
 if TYPE_CHECKING:
+    from feature_graph.config import Config
+    from feature_graph.pipeline import RunResult
     from feature_graph.server import RunningServer
+    from feature_graph.store import Store
+    from feature_graph.store.analysis import Algorithm
 
 HOME = Path(".feature-graph")
 RUN_DIR = Path("outputs/bundled")
+LONGEST = 60
+
+
+@dataclass(frozen=True)
+class Question:
+    """A saved query that the demo asks.
+
+    Attributes:
+        name: Name of the template in queries/.
+        parameters: Its parameters.
+        columns: The columns that are shown.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    columns: tuple[str, ...]
+
+
+QUESTIONS = (
+    Question("runs", {}, ("id", "name", "status", "model", "nodes", "edges")),
+    Question("quality", {}, ("span", "count", "excitatory", "mostly_copy", "only_later", "replicated", "median_strength", "median_q")),
+    Question("layer_flow", {}, ("source_layer", "target_layer", "count", "excitatory", "inhibitory", "mean_strength", "largest")),
+    Question("hubs", {"measure": "degree", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
+    Question("hubs", {"measure": "pagerank", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
+    Question("communities", {"algorithm": "leiden", "limit": 6, "members": 4}, ("community", "size", "layers", "members", "labels")),
+    Question("strongest", {"effect": "computed", "limit": 8}, ("source", "target", "value", "type", "source_label", "target_label")),
+    Question("feed_forward", {"limit": 6}, ("source", "middle", "target", "kind", "source_middle", "middle_target", "source_target")),
+    Question("behaviors", {}, ("name", "clean", "ablated", "confirmed", "seeds")),
+)
+ALGORITHMS: tuple[Algorithm, ...] = ("degree", "pagerank", "leiden")
+CASCADE = Question("cascade", {"delta": 2.0, "limit": 8}, ("id", "hops", "effect", "paths", "label"))
 
 
 def demo(
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the bundled configuration.")
-    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the configuration.")] = None,
+    config: Annotated[str, typer.Option("--config", help="Configuration, as for run.")] = "bundled",
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Run directory.")] = RUN_DIR,
     home: Annotated[Path, typer.Option("--home", help="Database home.")] = HOME,
 ) -> None:
     """Bundled model → causal feature graph → Neo4j → queries, GDS and a report. A second call reuses what is there."""
+    cfg = common.load_config(config, set_ or [], output_dir)
     clock = Clock()
-    with clock.step("check"):
+    with clock.step("check the disk"):
         _check_room()
-    cfg = common.load_config("bundled", set_ or [], output_dir)
     with clock.step("start Neo4j"):
         from feature_graph import server
 
         running = server.start(home)
-    with clock.step("run"):
-        from feature_graph import pipeline
-
-        print_result(pipeline.run(cfg))
+    with clock.step("run the pipeline"):
+        result = _run(cfg)
+    with graphdb.open_store(home) as store:
+        with clock.step("ingest"):
+            report = graphdb.ingest_with_bars(store, output_dir)
+            common.out.print(report.summary(), highlight=False)
+        with clock.step("ask"):
+            _analyse(store, report.run)
+            _ask(store, report.run)
+    print_result(result)
     _print_end(running, output_dir, home, clock)
+
+
+def _run(cfg: Config) -> RunResult:
+    from feature_graph import pipeline
+
+    try:
+        return pipeline.run(cfg)
+    except KeyboardInterrupt:
+        common.fail("stopped. What is finished is kept; call the demo again to go on, or stop the database: make stop", common.INTERRUPTED)
+
+
+def _analyse(store: Store, run: str) -> None:
+    """Graph Data Science: scores are written onto the run in the database."""
+    from feature_graph.store import Projection, analyze
+
+    for algorithm in ALGORITHMS:
+        frame = analyze(store, algorithm, Projection(run))
+        common.out.print(f"GDS {algorithm}: {len(frame):,} features scored, written back", highlight=False)
+
+
+def _ask(store: Store, run: str) -> None:
+    """Put the questions; the last one starts at the feature that drives most."""
+    for question in QUESTIONS:
+        _print_answer(question, store.ask(question.name, run=run, **question.parameters).records)
+    first = store.ask("hubs", run=run, measure="out_strength", limit=1).records
+    if first and first[0]["outgoing"]:
+        question = replace(CASCADE, parameters=CASCADE.parameters | {"feature": first[0]["id"]})
+        _print_answer(question, store.ask(question.name, run=run, **question.parameters).records)
+
+
+def _print_answer(question: Question, records: list[dict[str, Any]]) -> None:
+    import queries
+
+    asked = queries.template(question.name).question
+    call = " ".join(["feature-graph query", question.name, *(f"--param {k}={v}" for k, v in question.parameters.items())])
+    rows = [[_short(record[column]) for column in question.columns] for record in records]
+    common.out.print(common.table(f"\n{asked}\n{call}", question.columns, rows))
+
+
+def _short(value: object) -> object:
+    if isinstance(value, list):
+        value = ", ".join(str(common.cell(item)) for item in value)
+    return value if not isinstance(value, str) or len(value) <= LONGEST else value[: LONGEST - 1] + "…"
 
 
 class Clock:
