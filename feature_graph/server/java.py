@@ -57,7 +57,6 @@ def write_arguments(home: Home, jars: JarFolder, heap: str) -> Path:
     temporary.mkdir(exist_ok=True, mode=0o700)
     lines = [
         f"-Xmx{heap}",
-        "-Xms128m",
         "-XX:+UseG1GC",
         "-XX:-UsePerfData",  # no world-readable file in /tmp
         "-XX:+ExitOnOutOfMemoryError",

@@ -29,8 +29,8 @@ from feature_graph.utils import progress_bar
 
 logger = logging.getLogger(__name__)
 
-START_SECONDS = 120.0
-"""How long a server may take to answer before the start is given up; 10 to 25 s are usual."""
+START_SECONDS = 300.0
+"""How long a server may take to answer before the start is given up. 10 to 20 s are usual; an overloaded machine has taken 145 s."""
 LOG_TAIL = 15
 
 HomeLike = Home | str | os.PathLike[str] | None
