@@ -72,10 +72,10 @@ def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = N
     most = max((abs(e) for n, e in drawn.items() if n != cascade.source), default=1.0) or 1.0
     nodes = tuple(_mark(m, drawn[m.id], cascade, most) for m in node_marks(part, layout, {cascade.source}, part))
     order = sorted(range(len(nodes)), key=lambda i: (nodes[i].id != cascade.source, -abs(drawn[nodes[i].id])))
-    named = tuple(replace(n, label=f"{number(drawn[n.id])}  {short_label(n.label) or n.id}") for n in nodes)
+    named = tuple(replace(n, label=f"{_change(drawn[n.id])}  {short_label(n.label) or n.id}") for n in nodes)
     labels: tuple[TextMark, ...] = place_labels(named, layout, order, limit=60)
     return Scene(
-        title=title or f"Steering {cascade.source} by {number(cascade.steer_delta)}",
+        title=title or f"Steering {cascade.source} by {_change(cascade.steer_delta)}",
         notes=_notes(cascade, reached),
         width=layout.width,
         height=layout.height,
@@ -83,6 +83,7 @@ def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = N
         edges=edge_marks(part, {n.id: i for i, n in enumerate(nodes)}),
         labels=labels,
         columns=column_marks(layout),
+        seed_name="steered feature",
     )
 
 
@@ -103,10 +104,14 @@ def _carriers(graph: nx.DiGraph, drawn: Mapping[str, float], cascade: CascadeLik
 
 def _mark(mark: NodeMark, effect: float, cascade: CascadeLike, most: float) -> NodeMark:
     if mark.id == cascade.source:
-        return replace(mark, radius=11.0, color="#1f2430", facts=(f"steered by {number(effect)} activation units", *mark.facts))
+        return replace(mark, radius=11.0, color="#1f2430", facts=(f"steered by {_change(effect)} activation units", *mark.facts))
     share = (abs(effect) / most) ** 0.5
-    fact = f"forecast change {number(effect)} activation units · hop {cascade.hops.get(mark.id, '?')}"
+    fact = f"forecast change {_change(effect)} activation units · hop {cascade.hops.get(mark.id, '?')}"
     return replace(mark, radius=3.5 + 9 * share, color=EXCITES if effect > 0 else INHIBITS, facts=(fact, *mark.facts))
+
+
+def _change(value: float) -> str:
+    return ("+" if value > 0 else "") + number(value)
 
 
 def _notes(cascade: CascadeLike, reached: Mapping[str, float]) -> tuple[str, ...]:

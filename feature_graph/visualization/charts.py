@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Iterable
 
 import networkx as nx
 import numpy as np
@@ -12,6 +14,7 @@ from feature_graph.graph import edge_strength
 from feature_graph.visualization.style import EXCITES, FONT, INHIBITS, INK, MUTED, PAPER, PASSES, plain
 
 _TYPES = {"excitatory": EXCITES, "inhibitory": INHIBITS, "pass_through": PASSES}
+_SHADES = (0.95, 0.72, 0.52, 0.38, 0.28, 0.2, 0.14)
 
 
 def plot_degree_distribution(graph: nx.DiGraph) -> go.Figure | None:
@@ -19,13 +22,19 @@ def plot_degree_distribution(graph: nx.DiGraph) -> go.Figure | None:
     if not graph.number_of_edges():
         return None
     figure = go.Figure()
+    largest: list[int] = []
     for name, degrees, color in (("effects (out)", graph.out_degree(), EXCITES), ("causes (in)", graph.in_degree(), INHIBITS)):
         values = np.array(sorted(d for _, d in degrees if d))
+        largest += [1, int(values[-1])]
         steps, first = np.unique(values, return_index=True)
         figure.add_scatter(
             x=steps, y=len(values) - first, name=name, mode="lines+markers", line={"color": color, "shape": "hv"}, marker={"size": 5}
         )
-    return _styled(figure, "Degrees", "edges of a feature, at least", "features", log_x=True, log_y=True)
+    return (
+        _styled(figure, "Degrees", "edges of a feature, at least", "features")
+        .update_xaxes(**_log_axis(largest))
+        .update_yaxes(**_log_axis([1, len(graph)]))
+    )
 
 
 def plot_layer_distance_decay(graph: nx.DiGraph) -> go.Figure | None:
@@ -36,10 +45,10 @@ def plot_layer_distance_decay(graph: nx.DiGraph) -> go.Figure | None:
     if not spans:
         return None
     figure = go.Figure()
-    for span, values in sorted(spans.items()):
+    for i, (span, values) in enumerate(sorted(spans.items())):
         q = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
         figure.add_box(
-            x=[str(span)],
+            x=[i],
             lowerfence=[q[0]],
             q1=[q[1]],
             median=[q[2]],
@@ -52,15 +61,16 @@ def plot_layer_distance_decay(graph: nx.DiGraph) -> go.Figure | None:
             width=0.5,
         )
         figure.add_annotation(
-            x=str(span),
+            x=i,
             y=np.log10(max(q[4], 1e-9)),
             text=f"{len(values):,} edges",
             yshift=14,
             showarrow=False,
             font={"size": 11, "color": MUTED},
         )
-    _styled(figure, "Strength over distance", "analysed sites crossed", "|strength|  (5 – 95 %)", log_y=True)
-    return figure.update_xaxes(type="category")
+    _styled(figure, "Strength over distance", "analysed sites crossed", "|strength|  (5 – 95 %)")
+    fences = [float(q) for box in figure.data for q in (*box.lowerfence, *box.upperfence)]
+    return figure.update_yaxes(**_log_axis(fences)).update_xaxes(tickvals=list(range(len(spans))), ticktext=[str(s) for s in sorted(spans)])
 
 
 def plot_interaction_type_breakdown(graph: nx.DiGraph) -> go.Figure | None:
@@ -70,20 +80,24 @@ def plot_interaction_type_breakdown(graph: nx.DiGraph) -> go.Figure | None:
     counts = Counter((str(d.get("type") or _by_sign(d)), str(d.get("by") or "not recorded")) for *_, d in graph.edges(data=True))
     types = sorted({t for t, _ in counts}, key=lambda t: (list(_TYPES).index(t) if t in _TYPES else 9, t))
     figure = go.Figure()
-    shades = ("0.95", "0.7", "0.5", "0.35", "0.25", "0.18", "0.12")
     for i, effect in enumerate(sorted({b for _, b in counts}, key=lambda b: -sum(n for (_, e), n in counts.items() if e == b))):
+        amounts = [counts.get((t, effect), 0) for t in types]
         figure.add_bar(
-            x=[counts.get((t, effect), 0) for t in types],
+            x=amounts,
             y=[t.replace("_", " ") for t in types],
             orientation="h",
             name=plain(effect),
-            marker={"color": [_TYPES.get(t, MUTED) for t in types], "opacity": float(shades[min(i, 6)])},
+            showlegend=False,
+            text=[plain(effect) if n else "" for n in amounts],
+            textposition="inside",
+            insidetextanchor="middle",
+            marker={"color": [_TYPES.get(t, MUTED) for t in types], "opacity": _SHADES[min(i, len(_SHADES) - 1)]},
             hovertemplate="%{y} by " + plain(effect) + ": %{x:,} edges<extra></extra>",
         )
     for t in types:
         total = sum(n for (kind, _), n in counts.items() if kind == t)
         figure.add_annotation(x=total, y=t.replace("_", " "), text=f"{total:,}", xanchor="left", xshift=5, showarrow=False)
-    figure.update_layout(barmode="stack")
+    figure.update_layout(barmode="stack", uniformtext={"mode": "hide", "minsize": 10})
     return _styled(figure, "Edges by type and by the effect that passed", "edges", "")
 
 
@@ -131,7 +145,7 @@ def plot_strengths(graph: nx.DiGraph) -> go.Figure | None:
         figure.add_scatter(
             x=middle, y=count, name=name, mode="lines", line={"color": color, "shape": "hvh", "width": 2}, fill="tozeroy", opacity=0.6
         )
-    return _styled(figure, "Strengths", "|strength|, target units per source unit", "edges", log_x=True)
+    return _styled(figure, "Strengths", "|strength|, target units per source unit", "edges").update_xaxes(**_log_axis(middle))
 
 
 def plot_copy_share(graph: nx.DiGraph) -> go.Figure | None:
@@ -167,7 +181,7 @@ def plot_copy_share(graph: nx.DiGraph) -> go.Figure | None:
     return _styled(figure, "Copied or computed", "total effect", "part the identity path alone gives")
 
 
-def _styled(figure: go.Figure, title: str, x: str, y: str, *, log_x: bool = False, log_y: bool = False) -> go.Figure:
+def _styled(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
     grid = {
         "gridcolor": "#eef0f3",
         "zerolinecolor": "#d5d9e0",
@@ -186,10 +200,20 @@ def _styled(figure: go.Figure, title: str, x: str, y: str, *, log_x: bool = Fals
         hoverlabel={"bgcolor": PAPER, "font": {"color": INK}},
         legend={"orientation": "h", "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"},
     )
-    ticks = {"dtick": 1, "exponentformat": "power"}
-    figure.update_xaxes(title=x, **grid, **({"type": "log", **ticks} if log_x else {}))
-    figure.update_yaxes(title=y, **grid, **({"type": "log", **ticks} if log_y else {}))
+    figure.update_xaxes(title=x, **grid)
+    figure.update_yaxes(title=y, **grid)
     return figure
+
+
+def _log_axis(values: Iterable[float]) -> dict[str, object]:
+    """A logarithmic axis over ``values`` with ticks at 1, 2, 5 of each decade, or at decades only where there are many."""
+    known = [v for v in values if v > 0]
+    low, high = math.log10(min(known)), math.log10(max(known))
+    steps = (1, 2, 5) if high - low < 2.5 else (1,)
+    ticks = [s * 10.0**e for e in range(math.floor(low) - 1, math.ceil(high) + 1) for s in steps]
+    pad = 0.06 * (high - low) + 0.05
+    shown = [t for t in ticks if low - pad <= math.log10(t) <= high + pad]
+    return {"type": "log", "range": [low - pad, high + pad], "tickvals": shown, "ticktext": [f"{t:g}" for t in shown]}
 
 
 def _by_sign(data: dict[str, object]) -> str:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from feature_graph.visualization.scene import LABEL_SIZE, EdgeMark, NodeMark, Scene
 from feature_graph.visualization.style import FONT, INK, MUTED, PAPER, SEED, SIGN_NAMES, plain
 
-CURVE_STEPS = 12
+CURVE_STEPS = 20
 _WIDTHS = 5
 
 

@@ -62,7 +62,7 @@ def graph_section(scene: Scene, name: str = "graph") -> Markup:
             nodes=bool(scene.nodes),
             legend=legend,
             dashed=any(e.dashed for e in scene.edges),
-            seeds=any(n.seed for n in scene.nodes),
+            seed_name=scene.seed_name if any(n.seed for n in scene.nodes) else "",
             steps=len(_steps(scene)),
             payload=script_json(_payload(scene)),
         )

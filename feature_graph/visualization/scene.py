@@ -74,6 +74,7 @@ class Scene:
         edges: Edges, weakest first, so that strong ones lie on top.
         labels: Names of the most connected features, none overlapping another.
         columns: Layer headings.
+        seed_name: What a ringed feature is.
     """
 
     title: str
@@ -84,6 +85,7 @@ class Scene:
     edges: tuple[EdgeMark, ...] = ()
     labels: tuple[TextMark, ...] = ()
     columns: tuple[TextMark, ...] = field(default=())
+    seed_name: str = "seed feature"
 
 
 def select(

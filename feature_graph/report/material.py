@@ -1,0 +1,114 @@
+"""What the report is made from: the files of a run directory, and a list of those that are not there."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import networkx as nx
+import pandas as pd
+
+from feature_graph.artifacts import ArtifactError, InteractionSet, RunPaths
+from feature_graph.graph import GraphFileError, build_interaction_graph, load_graph
+from ingest.formats import CANDIDATES, FEATURES, FormatError, read_meta, read_table
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A file that could not be used, and what the report lacks for it."""
+
+    file: str
+    reason: str
+    lacks: str
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything read from one run directory; what is not there is None, and named in ``gaps``.
+
+    Attributes:
+        paths: The run directory.
+        config: Its configuration, as plain values.
+        manifest: Its manifest, as plain values.
+        interactions: Measured interactions.
+        graph: The graph; built from the interactions where no graph file stands.
+        features: Feature table.
+        candidates: What candidates.parquet says of itself: pruning counts and other facts.
+        behaviors: What behaviors.json holds.
+        gaps: What could not be read.
+    """
+
+    paths: RunPaths
+    config: dict[str, Any] | None
+    manifest: dict[str, Any] | None
+    interactions: InteractionSet | None
+    graph: nx.DiGraph | None
+    features: pd.DataFrame | None
+    candidates: dict[str, Any] | None
+    behaviors: list[dict[str, Any]] | None
+    gaps: tuple[Gap, ...]
+
+
+def gather(run_dir: str | Path) -> Material:
+    """Read what a run directory holds.
+
+    Raises:
+        ArtifactError: If there is no such directory, or neither a graph nor interactions in it.
+    """
+    paths = RunPaths.of(run_dir)
+    if not paths.root.is_dir():
+        raise ArtifactError(f"{paths.root}: no such directory; expected a run directory, written by `feature-graph run`")
+    reader = _Reader([])
+    interactions = reader.read(paths.interactions, InteractionSet.load, "strengths, statistics, replication")
+    features = reader.read(paths.features, lambda p: read_table(p, FEATURES).to_pandas(), "labels of features")
+    graph = reader.read(paths.graph_json, load_graph, "the graph; it is built anew from the interactions" if interactions else "the graph")
+    if graph is None and interactions is not None:
+        graph = build_interaction_graph(interactions, features=features)
+    if graph is None:
+        what = "; ".join(f"{g.file} {g.reason}" for g in reader.gaps)
+        raise ArtifactError(f"{paths.root}: nothing to report on: {what}. Run `feature-graph run` first")
+    return Material(
+        paths=paths,
+        config=reader.read(paths.config, _json, "what was asked for"),
+        manifest=reader.read(paths.manifest, _json, "times, versions and SAE quality"),
+        interactions=interactions,
+        graph=graph,
+        features=features,
+        candidates=reader.read(paths.candidates, lambda p: read_meta(p, CANDIDATES), "how the pairs were chosen"),
+        behaviors=reader.read(paths.root / "behaviors.json", lambda p: list(_json(p).get("behaviors", [])), "behaviours"),
+        gaps=tuple(reader.gaps),
+    )
+
+
+@dataclass(frozen=True)
+class _Reader:
+    gaps: list[Gap]
+
+    def read(self, path: Path, load: Callable[[Path], T], lacks: str) -> T | None:
+        """What ``load`` makes of the file, or None and an entry in ``gaps``."""
+        if not path.exists():
+            self.gaps.append(Gap(path.name, "is not there", lacks))
+            return None
+        try:
+            return load(path)
+        except (ArtifactError, FormatError, GraphFileError) as error:
+            log.warning("report: %s", error)
+            self.gaps.append(Gap(path.name, f"cannot be read ({error})", lacks))
+            return None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtifactError(f"{path}: not JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ArtifactError(f"{path}: got {type(values).__name__}; expected a JSON object")
+    return values

@@ -1,0 +1,271 @@
+"""What each section of the report says, as plain values; the template only sets it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+
+from feature_graph.analysis import (
+    Agreement,
+    GraphStatistics,
+    Replication,
+    compute_graph_statistics,
+    count_motifs,
+    detect_communities,
+    find_hubs,
+    jacobian_agreement,
+    modularity,
+    replication,
+)
+from feature_graph.graph import structural
+from feature_graph.motifs import MEANINGS
+from feature_graph.report.material import Material
+
+HUBS, EDGES, COMMUNITIES, MEMBERS = 15, 25, 8, 6
+FILES = {
+    "config.json": "what was asked for",
+    "manifest.json": "state, time, versions and hash of every stage",
+    "activations.h5": "which feature was how active at which token",
+    "atlas.h5": "which features are active together",
+    "candidates.parquet": "pairs chosen to be measured",
+    "features.parquet": "one row a feature, with its label",
+    "interactions.parquet": "one row a measured pair, with every figure",
+    "graph.graphml": "the graph for Gephi, Cytoscape, yEd",
+    "graph.json": "the graph as node-link JSON",
+    "behaviors.json": "features that known behaviours rest on",
+    "report.html": "this page",
+}
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything computed for the report.
+
+    Attributes:
+        stats: Figures of the graph.
+        structural: The graph that hubs, communities and motifs are asked of.
+        hubs: Most connected features.
+        edges: Strongest edges.
+        communities: Largest groups with their most connected members.
+        n_communities: Groups with at least two features.
+        modularity: Of the grouping.
+        motifs: Motif → (meaning, count).
+        replication: On the confirmation documents; None without interactions.
+        agreement: Of clamping and derivative; None if only one was run.
+    """
+
+    stats: GraphStatistics
+    structural: nx.DiGraph
+    hubs: list[dict[str, Any]]
+    edges: list[dict[str, Any]]
+    communities: list[dict[str, Any]]
+    n_communities: int
+    modularity: float
+    motifs: dict[str, tuple[str, int]]
+    replication: Replication | None
+    agreement: Agreement | None
+
+
+def find(material: Material) -> Findings:
+    """Compute what the report says."""
+    graph = material.graph
+    assert graph is not None
+    backbone = structural(graph)
+    groups = detect_communities(backbone)
+    frame = None if material.interactions is None else material.interactions.frame
+    return Findings(
+        stats=compute_graph_statistics(graph),
+        structural=backbone,
+        hubs=hubs(backbone),
+        edges=strongest_edges(graph),
+        communities=[_community(backbone, g) for g in groups[:COMMUNITIES] if len(g) > 1],
+        n_communities=sum(len(g) > 1 for g in groups),
+        modularity=modularity(backbone, groups),
+        motifs={name: (MEANINGS[name], count) for name, count in count_motifs(backbone).items()},
+        replication=None if frame is None else replication(frame),
+        agreement=None if frame is None else jacobian_agreement(frame),
+    )
+
+
+def hubs(graph: nx.DiGraph, top_k: int = HUBS) -> list[dict[str, Any]]:
+    """Most connected features with the strength they send and get, and what they drive and are driven by most."""
+    rows = []
+    for hub in find_hubs(graph, top_k, "total_degree"):
+        if not hub["total_degree_score"]:
+            break
+        name = hub["id"]
+        out = sorted(graph.out_edges(name, data=True), key=lambda e: -e[2]["weight"])
+        into = sorted(graph.in_edges(name, data=True), key=lambda e: -e[2]["weight"])
+        rows.append(
+            hub
+            | {
+                "url": graph.nodes[name].get("neuronpedia_url", ""),
+                "sent": sum(d["weight"] for *_, d in out),
+                "got": sum(d["weight"] for *_, d in into),
+                "drives": _end(graph, out[0][1], out[0][2]) if out else None,
+                "driven_by": _end(graph, into[0][0], into[0][2]) if into else None,
+            }
+        )
+    return rows
+
+
+def strongest_edges(graph: nx.DiGraph, top_k: int = EDGES) -> list[dict[str, Any]]:
+    """The edges with the largest |strength|, with both labels."""
+    ordered = sorted(graph.edges(data=True), key=lambda e: (-abs(e[2]["strength"]), e[0], e[1]))[:top_k]
+    return [
+        {
+            "source": u,
+            "target": v,
+            "source_label": graph.nodes[u]["label"],
+            "target_label": graph.nodes[v]["label"],
+            "copy_share": d["copy"] / d["total"] if d.get("total") and d.get("kind") == "total" else math.nan,
+            **d,
+        }
+        for u, v, d in ordered
+    ]
+
+
+def summary(material: Material, found: Findings) -> list[str]:
+    """What was found, in plain sentences."""
+    s, graph = found.stats, material.graph
+    assert graph is not None
+    facts = graph.graph
+    where = f" at {len(material.config['layers'])} layers" if material.config and "layers" in material.config else ""
+    model = facts.get("model") or "the model"
+    tested = f"{facts.get('tested', 0):,} pairs of features{where} of {model} were tested by intervening in the model."
+    if not s.n_edges:
+        return [tested, "No interaction was significant, so the graph is empty."]
+    share = f" ({s.n_edges / facts['tested']:.0%} of them)" if facts.get("tested") else ""
+    lines = [
+        f"{tested} {s.n_edges:,} edges{share} between {s.n_nodes:,} features passed at q < {facts.get('alpha', 0.05):g}"
+        f"{', corrected by ' + facts['correction'] if facts.get('correction') else ''}; {s.positive_share:.0%} excite, the rest inhibit."
+    ]
+    if math.isfinite(s.copy_share):
+        lines.append(
+            f"{s.copy_share:.0%} of the edges are mostly copy: the source's direction is still there in the residual stream at the target. "
+            f"The other {1 - s.copy_share:.0%} are mostly computed by the blocks between."
+        )
+    r = found.replication
+    if r is not None and r.measured:
+        lines.append(
+            f"On documents that were used neither for choosing nor for testing, {r.rate:.0%} of {r.measured:,} edges came back "
+            f"(95 % {r.rate_low:.0%} to {r.rate_high:.0%}), at {r.shrinkage:.2f} of their strength."
+        )
+    if found.hubs:
+        h = found.hubs[0]
+        named = f" ({h['label']})" if h["label"] else ""
+        lines.append(
+            f"The most connected feature is {h['id']}{named}: it drives {h['out_degree']} features and is driven by {h['in_degree']}."
+        )
+    return lines
+
+
+def evidence(material: Material) -> dict[str, Any]:
+    """What the tests were: families, correction, level, floors, and what was left out."""
+    if material.interactions is None:
+        return {}
+    meta, frame = material.interactions.meta, material.interactions.frame
+    significant = frame[frame["significant"].astype(bool)]
+    passed = {
+        effect: int(significant["significant_by"].str.split("+").map(lambda b, e=effect: e in b).sum())
+        for effect in ("total", "direct", "later")
+    }
+    floors = [
+        {
+            "pair": f"{a} → {b}",
+            "pairs": len(g),
+            "edges": int(g["significant"].sum()),
+            **{f: _span(g[f]) for f in ("floor", "floor_direct", "floor_later")},
+        }
+        for (a, b), g in frame.groupby(["src_layer", "tgt_layer"], sort=True)
+    ]
+    return {
+        "level": meta.get("level"),
+        "correction": meta.get("correction"),
+        "families": meta.get("families", {}),
+        "passed": passed,
+        "floors": floors,
+        "sources": meta.get("sources", {}),
+        "placebos": meta.get("placebos", {}),
+        "warnings": meta.get("warnings", []),
+        "samples": _span(frame["n_samples"]),
+        "documents": _span(frame["n_documents"]),
+        "achieved": float(frame["achieved"].mean()) if len(frame) else math.nan,
+        "spill": float(frame["spill"].median()) if len(frame) else math.nan,
+    }
+
+
+def sae_quality(material: Material) -> list[dict[str, Any]]:
+    """One row a layer: what was loaded, measured figures beside published ones."""
+    manifest = material.manifest or {}
+    quality, loaded = manifest.get("sae_quality") or {}, manifest.get("saes") or {}
+    return [
+        {"layer": layer, "loaded": loaded.get(layer) or {}, **(quality.get(layer) or {})}
+        for layer in sorted({*quality, *loaded}, key=_whole)
+    ]
+
+
+def stages(material: Material) -> list[dict[str, Any]]:
+    """One row a stage of the run."""
+    records = (material.manifest or {}).get("stages") or {}
+    return [
+        {"name": name, "state": r.get("state", ""), "seconds": r.get("seconds", 0.0), "rows": r.get("rows", 0), "error": r.get("error", "")}
+        for name, r in records.items()
+        if name != "report"
+    ]
+
+
+def files(material: Material) -> list[dict[str, Any]]:
+    """The files of the run directory with their sizes; those known, then the others."""
+    root = material.paths.root
+    present = {p.name: p for p in sorted(root.iterdir()) if p.is_file() and not p.name.startswith(".")}
+    names = [*(n for n in FILES if n in present or n == "report.html"), *(n for n in present if n not in FILES)]
+    return [{"name": n, "meaning": FILES.get(n, ""), "size": _size(present.get(n))} for n in names]
+
+
+def made_at() -> str:
+    """Now, for the foot of the page."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _community(graph: nx.DiGraph, members: set[str]) -> dict[str, Any]:
+    inside = graph.subgraph(members)
+    leading = sorted(members, key=lambda n: (-inside.degree(n), n))
+    layers = sorted({graph.nodes[n]["layer"] for n in members})
+    return {
+        "size": len(members),
+        "edges": inside.number_of_edges(),
+        "layers": f"{layers[0]} – {layers[-1]}" if len(layers) > 1 else str(layers[0]),
+        "leading": [{"id": n, "label": graph.nodes[n]["label"]} for n in leading[:MEMBERS]],
+    }
+
+
+def _end(graph: nx.DiGraph, name: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"id": name, "label": graph.nodes[name]["label"], "strength": data["strength"]}
+
+
+def _span(values: Any) -> tuple[float, float]:
+    known = np.asarray(values, dtype=float)
+    known = known[np.isfinite(known)]
+    return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
+
+
+def _whole(text: str) -> int:
+    return int(text) if str(text).isdigit() else -1
+
+
+def _size(path: Path | None) -> str:
+    if path is None:
+        return ""
+    size = float(path.stat().st_size)
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

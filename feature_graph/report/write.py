@@ -1,0 +1,104 @@
+"""Writing report.html."""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from feature_graph import visualization as draw
+from feature_graph.report import sections
+from feature_graph.report.material import Material, gather
+from feature_graph.utils import whole_file
+
+log = logging.getLogger(__name__)
+
+_PICTURES = (
+    draw.plot_strengths,
+    draw.plot_copy_share,
+    draw.plot_layer_distance_decay,
+    draw.plot_interaction_type_breakdown,
+    draw.plot_layer_matrix,
+    draw.plot_degree_distribution,
+)
+
+
+def write_report(run_dir: str | Path, output: str | Path | None = None) -> Path:
+    """Write the report of a run: one page that holds everything it shows.
+
+    Made from the files that are there: configuration, manifest, candidates, features, interactions, graph, behaviours. What is missing or
+    damaged is named in the report.
+
+    Args:
+        run_dir: Run directory.
+        output: Where to. Default: ``report.html`` in the run directory.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        ArtifactError: If there is no such directory, or neither a graph nor interactions in it.
+    """
+    material = gather(run_dir)
+    path = Path(output) if output is not None else material.paths.report
+    text = _environment().get_template("report.html.j2").render(**_context(material))
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+    log.info("report: wrote %s", path)
+    return path
+
+
+def _context(material: Material) -> dict[str, Any]:
+    found = sections.find(material)
+    graph = material.graph
+    assert graph is not None
+    model = graph.graph.get("model") or (material.config or {}).get("model_name") or "the model"
+    pictures = [figure for plot in _PICTURES if (figure := plot(graph)) is not None]
+    scene = draw.network_scene(graph, "The graph", seeds=[h["id"] for h in found.hubs[:1]])
+    return {
+        "model": model,
+        "found": found,
+        "stats": found.stats,
+        "summary": sections.summary(material, found),
+        "evidence": sections.evidence(material),
+        "quality": sections.sae_quality(material),
+        "stages": sections.stages(material),
+        "files": sections.files(material),
+        "made_at": sections.made_at(),
+        "material": material,
+        "root": material.paths.root.resolve(),
+        "scene_notes": scene.notes,
+        "graph_section": draw.graph_section(scene),
+        "pictures": [draw.figure_section(figure) for figure in pictures],
+        "css": draw.css(),
+        "plotly": draw.plotly_script(),
+        "script": draw.graph_script(),
+    }
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("feature_graph.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(num=_number, pct=_percent, whole=_whole)
+    return environment
+
+
+def _number(value: object, digits: int = 3) -> str:
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        low, high = _number(value[0], digits), _number(value[1], digits)
+        return low if low == high else f"{low} … {high}"
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        return "–"
+    return f"{value:.{digits}g}".replace("-", "−")
+
+
+def _percent(value: object) -> str:
+    return f"{value:.0%}" if isinstance(value, (int, float)) and math.isfinite(value) else "–"
+
+
+def _whole(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else "–"
