@@ -76,9 +76,10 @@ def document_means(values: ArrayLike, documents: ArrayLike) -> DocumentMeans:
     if not np.isfinite(array).all():
         raise ValueError("values: NaN or infinite effects cannot be averaged; check the activations")
     names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    sums = np.zeros((len(names), *array.shape[1:]))
-    np.add.at(sums, inverse, array)
-    return DocumentMeans(sums / counts.reshape(-1, *[1] * (array.ndim - 1)), names.astype(np.int64), counts)
+    weights = np.zeros((len(names), len(labels)))
+    weights[inverse, np.arange(len(labels))] = 1 / counts[inverse]
+    means = weights @ array.reshape(len(array), -1)
+    return DocumentMeans(means.reshape(len(names), *array.shape[1:]), names.astype(np.int64), counts)
 
 
 def mean_test(means: ArrayLike, level: float = 0.95) -> MeanTest:

@@ -92,8 +92,17 @@ class Effects:
     copy: Tensor
 
 
+@torch.no_grad()
 def clamp_effects(
-    slices: ModelSlices, clean: CleanRun, point: int, clamps: Clamps, path: Sequence[Reading], horizon: int, counted: Tensor
+    slices: ModelSlices,
+    clean: CleanRun,
+    point: int,
+    clamps: Clamps,
+    path: Sequence[Reading],
+    horizon: int,
+    counted: Tensor,
+    *,
+    direct: bool = True,
 ) -> list[Effects]:
     """Effects of the clamps on every target of the path.
 
@@ -105,6 +114,7 @@ def clamp_effects(
         path: Every analysed site after the source's, in order, as far as the window reaches.
         horizon: Later positions h.
         counted: bool [n_docs, context], positions that count as later ones.
+        direct: Whether the direct effect is wanted; without, the field repeats the total.
 
     Returns:
         One entry a site of the path.
@@ -115,13 +125,15 @@ def clamp_effects(
     held, effects = free[:, :, :1], []
     for k, reading in enumerate(path):
         free = slices.advance(free, point, reading.point, clean, clamps.documents, clamps.positions)
-        moved = slices.advance(held, point, reading.point, clean, clamps.documents, clamps.positions) if k else free[:, :, :1]
+        moved = free[:, :, :1]
+        if direct and k:
+            moved = slices.advance(held, point, reading.point, clean, clamps.documents, clamps.positions)
         point, here = reading.point, window_of(clean.residuals[reading.point], clamps, 1)
         effects.append(_read(reading, free, moved, here[:, 0], clamps, later))
         if not any(r.asked for r in path[k + 1 :]):
             effects.extend(_read(r, free, moved, here[:, 0], clamps, later) for r in path[k + 1 :])
             break
-        held = put_back(reading.codec, moved, here.unsqueeze(1))
+        held = put_back(reading.codec, moved, here.unsqueeze(1)) if direct else moved
     return effects
 
 

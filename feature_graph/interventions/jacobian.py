@@ -32,6 +32,7 @@ class Dual:
     tangent: Tensor
 
 
+@torch.no_grad()
 def jacobian_effects(
     slices: ModelSlices, clean: CleanRun, point: int, clamps: Clamps, path: Sequence[Reading], horizon: int, counted: Tensor
 ) -> list[Effects]:

@@ -1,0 +1,20 @@
+"""Measuring interactions: which feature causally drives which, by how much, with what certainty.
+
+Clamping, as in "Causal tracing" style interventions on sparse features (Marks et al., Sparse Feature Circuits,
+https://arxiv.org/abs/2403.19647), with the delta form that keeps the dictionary's error:
+
+1. For each source: high level = a quantile of its active values on the select documents, low level = ``clamp_low``; samples are
+   (document, position) pairs of the test documents where it is active, distinct documents first.
+2. The clean run of these documents goes up the model once; at each source site a block of sources is clamped high and low in
+   one batch, and all targets of the later sites of the window are read (``interventions.clamp_effects``).
+3. Effects are divided by (high − low), averaged within documents and tested over documents.
+4. Random directions with a real clamp's norm go through the same code: their largest effects are the floor below which nothing
+   counts.
+5. p is corrected over the family of all tests, one family an effect; the total effect is measured again on the confirmation
+   documents.
+"""
+
+from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.measure import measure_interactions
+
+__all__ = ["MeasureError", "measure_interactions"]

@@ -1,0 +1,115 @@
+"""From a block of probes to rows of a table; a block is the unit of resuming."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from feature_graph.interactions.plan import Plan, Source
+from feature_graph.interactions.probes import Measured, Probe, Setting, confirm, measure, path_of
+from feature_graph.interventions import achieved_levels, spill
+from feature_graph.interventions.clamp import Reading
+
+
+def source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method: str) -> pd.DataFrame:
+    """Measure some sources of one site: one row a pair asked for, before floors and corrections."""
+    layer = sources[0].layer
+    codec, path = setting.codecs[layer], path_of(plan, setting.codecs, layer)
+    index = torch.tensor([s.index for s in sources], device=codec.device)
+    probes = [Probe(s, codec.w_dec[s.index]) for s in sources]
+    found = measure(setting, probes, path, derivative=method == "jacobian")
+    beside = measure(setting, probes, path, derivative=True) if method == "both" else None
+    confirmed = confirm(setting, probes, path, derivative=method == "jacobian")
+    reached, spilled = achieved(setting, probes), spill(codec, index).double().cpu().numpy()
+    frames = []
+    for k, source in enumerate(sources):
+        for site, reading in enumerate(path):
+            target = reading.codec.site.layer
+            if target not in plan.asked[layer, source.index]:
+                continue
+            at = _columns(reading, plan.asked[layer, source.index][target])
+            frame = _frame(source, target, plan.asked[layer, source.index][target], found[k][site], at)
+            frame["confirm_strength"], frame["n_confirm"] = confirmed[k][site][at], source.confirm.n_documents
+            frame["strength_jacobian"] = beside[k][site].total.mean[at] if beside else np.nan
+            frame["direct_jacobian"] = beside[k][site].direct.mean[at] if beside else np.nan
+            frame["achieved"], frame["spill"] = reached[k], spilled[k]
+            frames.append(frame)
+    table = pd.concat(frames, ignore_index=True)
+    table["method"] = "jacobian" if method == "jacobian" else "clamping"
+    return table
+
+
+def _columns(reading: Reading, wanted: np.ndarray) -> np.ndarray:
+    features = reading.features
+    return wanted if features is None else np.searchsorted(features.cpu().numpy(), wanted)
+
+
+def _frame(source: Source, target: int, indices: np.ndarray, found: Measured, at: np.ndarray) -> pd.DataFrame:
+    total, direct, later = found.total, found.direct, found.later
+    nothing = np.full(len(at), np.nan)
+    return pd.DataFrame(
+        {
+            "src_layer": source.layer,
+            "src_index": source.index,
+            "tgt_layer": target,
+            "tgt_index": indices,
+            "mean_strength": total.mean[at],
+            "direct_strength": direct.mean[at],
+            "later_strength": later.mean[at] if later else nothing,
+            "copy_strength": found.copy[at],
+            "preactivation_strength": found.preactivation[at],
+            "p_on_change": found.on[at],
+            "se": total.se[at],
+            "ci_low": total.ci_low[at],
+            "ci_high": total.ci_high[at],
+            "p_value": total.p[at],
+            "p_direct": direct.p[at],
+            "p_later": later.p[at] if later else np.ones(len(at)),
+            "n_samples": len(source.test),
+            "n_documents": source.test.n_documents,
+            "n_later": found.n_later,
+            "clamp_low": source.low,
+            "clamp_high": source.high,
+        }
+    )
+
+
+def achieved(setting: Setting, probes: Sequence[Probe]) -> np.ndarray:
+    """(re-encoded high − re-encoded low) / (high − low) of each source, mean over its samples; float64 [n]."""
+    from feature_graph.interactions.probes import clamps_of
+
+    parts = [p.source.test for p in probes]
+    counts = [len(part) for part in parts]
+    codec = setting.codecs[probes[0].source.layer]
+    features = torch.tensor([p.source.index for p in probes]).repeat_interleave(torch.tensor(counts)).to(codec.device)
+    levels = achieved_levels(codec, setting.clean, clamps_of(setting, probes, parts), features)
+    change = (levels[:, 0] - levels[:, 1]).double().cpu().numpy()
+    unit = np.repeat([p.source.high - p.source.low for p in probes], counts)
+    return np.array([part.mean() for part in np.split(change / unit, np.cumsum(counts)[:-1])])
+
+
+def placebo_rows(setting: Setting, plan: Plan, probes: Sequence[Probe], method: str) -> pd.DataFrame:
+    """Measure some placebos of one site on every target of the site: one row a placebo and target."""
+    layer = probes[0].source.layer
+    path = path_of(plan, setting.codecs, layer)
+    found = measure(setting, probes, path, derivative=method == "jacobian")
+    frames = []
+    for probe, sites in zip(probes, found, strict=True):
+        for reading, result in zip(path, sites, strict=True):
+            if reading.features is None or not len(reading.features):
+                continue
+            nothing = np.zeros(len(reading.features))
+            columns = {
+                "number": probe.number,
+                "src_layer": layer,
+                "tgt_layer": reading.codec.site.layer,
+                "tgt_index": reading.features.cpu().numpy(),
+                "total": result.total.mean,
+                "direct": result.direct.mean,
+                "later": result.later.mean if result.later else nothing,
+            }
+            frames.append(pd.DataFrame(columns))
+    return pd.concat(frames, ignore_index=True)

@@ -1,0 +1,95 @@
+"""What is refused before any work, and what is said before the start."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+import numpy as np
+
+from feature_graph import stats
+from feature_graph.artifacts import ActivationStore, CandidateSet, feature_id
+from feature_graph.config import Config
+from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.plan import Plan
+from feature_graph.interventions import ModelSlices
+from feature_graph.loading.encoders import SiteCodec
+
+log = logging.getLogger(__name__)
+
+
+def checked_store(candidates: CandidateSet) -> ActivationStore:
+    """The store behind the candidates.
+
+    Raises:
+        MeasureError: If there is none.
+    """
+    if candidates.store is None:
+        raise MeasureError(
+            "candidates: they carry no activations to draw samples from; load them with "
+            "CandidateSet.load(path, store=ActivationStore.load(…))"
+        )
+    return candidates.store
+
+
+def check_input(store: ActivationStore, candidates: CandidateSet, codecs: Mapping[int, SiteCodec], slices: ModelSlices) -> None:
+    """Refuse parts that do not belong together, before any work.
+
+    Raises:
+        MeasureError: Naming the feature, layer or field.
+    """
+    slices.tokens(store.tokens[:1])
+    for layer, codec in codecs.items():
+        if layer in store.sites and (store.sites[layer].hook, store.sites[layer].d_sae) != (codec.site.hook, codec.site.d_sae):
+            known = store.sites[layer]
+            raise MeasureError(
+                f"layer {layer}: the activations are of {known.d_sae} features at {known.hook}, the SAE given has {codec.site.d_sae} at "
+                f"{codec.site.hook}; collect the activations again"
+            )
+    frame, order = candidates.frame, list(codecs)
+    for side in ("src", "tgt"):
+        _check_features(frame[f"{side}_layer"].to_numpy(), frame[f"{side}_index"].to_numpy(), codecs, store)
+    back = frame[[order.index(s) >= order.index(t) for s, t in zip(frame["src_layer"], frame["tgt_layer"], strict=True)]]
+    if len(back):
+        first = back.iloc[0]
+        raise MeasureError(
+            f"candidates: {feature_id(first['src_layer'], first['src_index'])} → {feature_id(first['tgt_layer'], first['tgt_index'])} runs "
+            f"backwards or within one site ({len(back)} such pairs); a source must lie before its target"
+        )
+
+
+def _check_features(layers: np.ndarray, indices: np.ndarray, codecs: Mapping[int, SiteCodec], store: ActivationStore) -> None:
+    for layer in sorted(set(layers.tolist())):
+        if layer not in codecs or layer not in store.layers:
+            where = "saes" if layer not in codecs else "activations"
+            raise MeasureError(
+                f"candidates: layer {layer} is not among the {where}; they have {list(codecs if where == 'saes' else store.layers)}"
+            )
+        wrong = indices[(layers == layer) & ((indices < 0) | (indices >= codecs[layer].d_sae))]
+        if len(wrong):
+            raise MeasureError(
+                f"candidates: {feature_id(layer, int(wrong[0]))} does not exist; that SAE has {codecs[layer].d_sae} features"
+            )
+
+
+def announce(plan: Plan, cfg: Config) -> list[str]:
+    """Log what was left out, and whether the correction can be reached with the documents at hand.
+
+    Returns:
+        The warnings, for the run's metadata.
+    """
+    for reason, count in plan.reasons().items():
+        log.warning("%d source%s left out: %s", count, "s are" if count > 1 else " is", reason)
+    few = [s for sources in plan.sources.values() for s in sources if s.test.n_documents <= stats.SIGN_FLIP_MAX]
+    if not few:
+        return []
+    documents = min(s.test.n_documents for s in few)
+    p = stats.smallest_p(documents)
+    needed = stats.edges_needed(plan.n_pairs, p, cfg.significance_level, cfg.correction_method)
+    reach = "cannot reach significance" if needed is None else f"reach significance only if at least {needed} of the tests are as small"
+    text = (
+        f"{len(few)} sources have {stats.SIGN_FLIP_MAX} test documents or fewer; with {documents} the smallest p is {p:.3g}, and with "
+        f"{plan.n_pairs} tests corrected by {cfg.correction_method} such edges {reach}. More text helps"
+    )
+    log.warning(text)
+    return [text]

@@ -1,0 +1,211 @@
+"""From measured rows to results: floors from the placebos, corrected p, significance, type, and what is reported of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from feature_graph import stats
+from feature_graph.artifacts import ActivationStore, feature_id, number_pairs
+from feature_graph.config import Config
+from feature_graph.loading.encoders import SiteCodec
+from ingest.formats import INTERACTIONS
+
+Floats = NDArray[np.float64]
+#: Effect → (strength, p, q, floor, name in ``significant_by``).
+EFFECTS = {
+    "total": ("mean_strength", "p_value", "q_value", "floor"),
+    "direct": ("direct_strength", "p_direct", "q_direct", "floor_direct"),
+    "later": ("later_strength", "p_later", "q_later", "floor_later"),
+}
+PASS_COSINE, PASS_SLOPE = 0.9, 0.25
+#: Fewer confirmation documents give no confirm_strength.
+MIN_CONFIRM = 3
+_PAIR = ["src_layer", "src_index", "tgt_layer", "tgt_index"]
+_TARGET = ["src_layer", "tgt_layer", "tgt_index"]
+
+
+def finish(
+    rows: pd.DataFrame,
+    placebos: pd.DataFrame,
+    candidates: pd.DataFrame,
+    store: ActivationStore,
+    codecs: Mapping[int, SiteCodec],
+    cfg: Config,
+) -> pd.DataFrame:
+    """All columns of ``ingest.formats.INTERACTIONS``, sorted by source fid, target fid and method.
+
+    Args:
+        rows: Measured pairs, from :func:`feature_graph.interactions.blocks.source_rows`.
+        placebos: From :func:`feature_graph.interactions.blocks.placebo_rows`; may be empty.
+        candidates: The candidate table; its columns are carried along and number the features.
+        store: Recorded activations, for the targets' standard deviations.
+        codecs: Layer → dictionary.
+        cfg: The configuration.
+    """
+    frame = add_floors(rows.sort_values([*_PAIR, "method"], ignore_index=True), placebos, cfg)
+    frame = add_q(frame, cfg)
+    frame["abs_strength"] = frame["mean_strength"].abs()
+    frame["computed_strength"] = frame["mean_strength"] - frame["copy_strength"]
+    layers = sorted(codecs)
+    frame["span"] = frame["tgt_layer"].map(layers.index) - frame["src_layer"].map(layers.index)
+    frame["standardised_effect"] = _standardised(frame, store)
+    frame["interaction_type"] = _types(frame, codecs)
+    frame = _add_confirmation(frame)
+    frame = _add_names(frame, candidates)
+    frame = frame.sort_values(["src_fid", "tgt_fid", "method"], ignore_index=True)
+    return frame[INTERACTIONS.names]
+
+
+def add_floors(frame: pd.DataFrame, placebos: pd.DataFrame, cfg: Config) -> pd.DataFrame:
+    """Add the floors and the placebo quantile, and set p to 1 below the floor.
+
+    The floor belongs to a (source site, target): the same random directions serve all sources of the site.
+    """
+    frame = frame.copy()
+    share = np.full(len(frame), np.nan)
+    floors = {effect: np.full(len(frame), cfg.min_effect) for effect in EFFECTS}
+    tables = {key: group.sort_values("number") for key, group in placebos.groupby(_TARGET)} if len(placebos) else {}
+    for key, where in frame.groupby(_TARGET).indices.items():
+        if key not in tables:
+            continue
+        table = tables[key]
+        for effect in EFFECTS:
+            floors[effect][where] = stats.placebo_floor(table[effect].to_numpy(), cfg.placebo_quantile, cfg.min_effect)
+        share[where] = stats.placebo_share(frame["mean_strength"].to_numpy()[where], table["total"].to_numpy()[:, None])
+    for effect, (strength, p, _, floor) in EFFECTS.items():
+        frame[floor] = floors[effect]
+        small = ~(frame[strength].abs() >= frame[floor])  # a missing strength is not an effect
+        frame[p] = np.where(small, 1.0, frame[p])
+    frame["placebo_quantile"] = share
+    return frame
+
+
+def add_q(frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
+    """Correct each effect in its own family, one for each method; mark what passes."""
+    frame = frame.copy()
+    for _, p, q, _ in EFFECTS.values():
+        frame[q] = 1.0
+        for _, where in frame.groupby("method").indices.items():
+            frame.loc[frame.index[where], q] = stats.adjust(frame[p].to_numpy()[where], cfg.correction_method)
+    passed = {effect: (frame[q] < cfg.significance_level).to_numpy() for effect, (_, _, q, _) in EFFECTS.items()}
+    frame["significant"] = np.logical_or.reduce(list(passed.values())) if len(frame) else np.zeros(0, dtype=bool)
+    names = list(passed)
+    marks = zip(*(passed[name].tolist() for name in names), strict=True)
+    frame["significant_by"] = ["+".join(n for n, yes in zip(names, mark, strict=True) if yes) for mark in marks]
+    return frame
+
+
+def leading_strength(frame: pd.DataFrame) -> Floats:
+    """The strength by which an edge enters the graph: the total effect, or the first of direct and later that passed alone."""
+    by = frame["significant_by"]
+    lead = np.where(by.str.startswith("direct"), frame["direct_strength"], frame["mean_strength"])
+    return np.where(by == "later", frame["later_strength"], lead).astype(np.float64)
+
+
+def _types(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> NDArray[np.object_]:
+    kinds = np.where(leading_strength(frame) >= 0, "excitatory", "inhibitory").astype(object)
+    near_one = (frame["mean_strength"] - 1).abs() < PASS_SLOPE
+    kinds[(decoder_cosine(frame, codecs) > PASS_COSINE) & near_one.to_numpy()] = "pass_through"
+    return kinds
+
+
+def decoder_cosine(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> Floats:
+    """Cosine of the two decoder rows of each pair; 0 for a feature that writes nothing."""
+    cosine = np.zeros(len(frame))
+    by_pair: dict[Any, Any] = frame.groupby(["src_layer", "tgt_layer"]).indices
+    for (source, target), where in by_pair.items():
+        one = codecs[source].w_dec[frame["src_index"].to_numpy()[where]]
+        two = codecs[target].w_dec[frame["tgt_index"].to_numpy()[where]]
+        cosine[where] = (one * two).sum(-1).double().cpu().numpy()
+    return cosine
+
+
+def _standardised(frame: pd.DataFrame, store: ActivationStore) -> Floats:
+    change = frame["mean_strength"].to_numpy() * (frame["clamp_high"] - frame["clamp_low"]).to_numpy()
+    sd = np.full(len(frame), np.nan)
+    by_layer: dict[Any, Any] = frame.groupby("tgt_layer").indices
+    for layer, where in by_layer.items():
+        indices = frame["tgt_index"].to_numpy()[where]
+        wanted, inverse = np.unique(indices, return_inverse=True)
+        columns = sp.csr_matrix(store.activations[layer][:, wanted]).astype(np.float64)
+        mean = np.asarray(columns.sum(0)).ravel() / max(store.n_tokens, 1)
+        square = np.asarray(columns.multiply(columns).sum(0)).ravel() / max(store.n_tokens, 1)
+        sd[where] = np.sqrt(np.maximum(square - mean**2, 0))[inverse]
+    return np.divide(change, sd, out=np.full(len(frame), np.nan), where=sd > 0)
+
+
+def _add_confirmation(frame: pd.DataFrame) -> pd.DataFrame:
+    frame = frame.copy()
+    few = frame["n_confirm"] < MIN_CONFIRM
+    frame["confirm_strength"] = frame["confirm_strength"].mask(few)
+    held = (np.sign(frame["confirm_strength"]) == np.sign(frame["mean_strength"])) & (frame["confirm_strength"].abs() > frame["floor"] / 2)
+    # An edge that passed by its direct or later effect alone is not what the confirmation run measured.
+    measured = frame["confirm_strength"].notna() & (~frame["significant"] | frame["significant_by"].str.contains("total"))
+    frame["replicated"] = held.astype(object).where(measured, None)
+    return frame
+
+
+def _add_names(frame: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:
+    numbers = number_pairs(candidates)
+    for side in ("src", "tgt"):
+        layers, indices = frame[f"{side}_layer"].tolist(), frame[f"{side}_index"].tolist()
+        frame[f"{side}_fid"] = numbers.fids(layers, indices)
+        frame[f"{side}_id"] = [feature_id(n, i) for n, i in zip(layers, indices, strict=True)]
+    extra = ["pmi", "coactivation_prob", "decoder_alignment", "arm"]
+    return frame.merge(candidates[[*_PAIR, *extra]].drop_duplicates(_PAIR), on=_PAIR, how="left")
+
+
+def facts(frame: pd.DataFrame, cfg: Config) -> dict[str, Any]:
+    """Family sizes, counts, floors a site pair, replication, agreement of the methods: plain values for the table's metadata."""
+    methods = frame["method"].unique().tolist()
+    found = frame[frame["significant"]]
+    checked = found[found["confirm_strength"].notna() & found["significant_by"].str.contains("total")]
+    floors = {
+        f"{s}->{t}": {effect: float(group[column].median()) for effect, (_, _, _, column) in EFFECTS.items()}
+        for (s, t), group in frame.groupby(["src_layer", "tgt_layer"])
+    }
+    values: dict[str, Any] = {
+        "level": cfg.significance_level,
+        "correction": cfg.correction_method,
+        "families": {effect: int((frame["method"] == methods[0]).sum()) if methods else 0 for effect in EFFECTS},
+        "significant": {effect: int(found["significant_by"].str.contains(effect).sum()) for effect in EFFECTS},
+        "placebos": {"n": cfg.n_placebo, "quantile": cfg.placebo_quantile, "min_effect": cfg.min_effect, "floors": floors},
+        "replication": _replication(checked),
+    }
+    if frame["strength_jacobian"].notna().any():
+        values["agreement"] = agreement(frame)
+    return values
+
+
+def _replication(checked: pd.DataFrame) -> dict[str, Any]:
+    if not len(checked):
+        return {"checked": 0, "replicated": 0, "shrinkage": None}
+    ratio = checked["confirm_strength"] / checked["mean_strength"]
+    return {"checked": len(checked), "replicated": int(checked["replicated"].astype(bool).sum()), "shrinkage": float(1 - ratio.median())}
+
+
+def agreement(frame: pd.DataFrame, worst: int = 10) -> dict[str, Any]:
+    """How well the derivative and the clamp agree, over all pairs and by span; the pairs where they part most."""
+    both = frame[frame["strength_jacobian"].notna()]
+    gap = (both["mean_strength"] - both["strength_jacobian"]).abs().sort_values(ascending=False, kind="stable").index[:worst]
+    columns = ["src_id", "tgt_id", "mean_strength", "strength_jacobian"]
+    by_span = {str(span): _agree(group) for span, group in both.groupby("span")}
+    return _agree(both) | {"by_span": by_span, "worst": both.loc[gap, columns].to_dict("records")}
+
+
+def _agree(both: pd.DataFrame) -> dict[str, Any]:
+    one, two = both["mean_strength"], both["strength_jacobian"]
+    moving = (one != 0) & (two != 0)
+    constant = len(both) < 2 or one.nunique() < 2 or two.nunique() < 2
+    return {
+        "n": len(both),
+        "pearson": None if constant else float(one.corr(two)),
+        "spearman": None if constant else float(one.corr(two, method="spearman")),
+        "signs": float((np.sign(one) == np.sign(two))[moving].mean()) if moving.any() else None,
+    }

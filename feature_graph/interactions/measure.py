@@ -1,0 +1,84 @@
+"""The stage itself: check, plan, go up the sites, measure block by block, correct."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from feature_graph.artifacts import CandidateSet, InteractionSet
+from feature_graph.config import Config
+from feature_graph.interactions.check import announce, check_input, checked_store
+from feature_graph.interactions.finish import facts, finish
+from feature_graph.interactions.parts import Parts
+from feature_graph.interactions.plan import make_plan
+from feature_graph.interactions.work import measure_blocks, part_key
+from feature_graph.interventions import ModelSlices
+from feature_graph.loading.encoders import build_codecs
+from feature_graph.loading.tokens import residual_norms
+from ingest.formats import INTERACTIONS
+
+log = logging.getLogger(__name__)
+
+
+def measure_interactions(
+    model: Any,
+    saes: Mapping[int, Any],
+    candidates: CandidateSet,
+    cfg: Config,
+    *,
+    parts_dir: str | Path | None = None,
+    progress: bool = True,
+) -> InteractionSet:
+    """Measure the causal effect of every candidate's source on its target.
+
+    Args:
+        model: A transformer_lens HookedTransformer, float32.
+        saes: Layer → SAELens SAE.
+        candidates: Pairs to measure, with the activation store that samples and levels come from.
+        cfg: The configuration.
+        parts_dir: Folder for part files; a killed run resumes from them with the same result.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        One row a pair (and method), with everything that ``ingest.formats.INTERACTIONS`` lists; ``meta`` says how many sources
+        were left out and why.
+
+    Raises:
+        MeasureError: If the candidates, the activations, the dictionaries and the model do not fit together.
+        feature_graph.interventions.InterventionError: If the model cannot be run in slices.
+    """
+    store = checked_store(candidates)
+    slices = ModelSlices(model)
+    codecs = build_codecs(model, saes, cfg)
+    check_input(store, candidates, codecs, slices)
+    if not len(candidates):
+        log.warning("no candidate pairs: nothing is measured. Lower min_coactivation or min_decoder_alignment, or give more text")
+        return InteractionSet(_empty(), {"level": cfg.significance_level, "warnings": ["no candidate pairs"], "left_out": {}})
+    slices.check(store.tokens[:2])
+    norms = residual_norms(model, [c.site.hook for c in codecs.values()], torch.as_tensor(store.tokens[:8]))
+    plan = make_plan(store, candidates.frame, codecs, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg)
+    warnings = announce(plan, cfg)
+    parts = Parts(Path(parts_dir) if parts_dir is not None else None, part_key(store, candidates, codecs, cfg))
+    rows, random = measure_blocks(slices, codecs, store, plan, parts, cfg, progress=progress)
+    frame = finish(rows, random, candidates.frame, store, codecs, cfg) if len(rows) else _empty()
+    meta = {
+        "model": next(iter(codecs.values())).site.model,
+        "method": cfg.interaction_method,
+        "sources": {"measured": sum(map(len, plan.sources.values())), "left_out": plan.reasons()},
+        "left_out": plan.left_out,
+        "warnings": warnings,
+        "topk_layers": [n for n, c in codecs.items() if c.kind == "topk"],
+        "samples_a_source": cfg.n_intervention_samples,
+        "position_horizon": cfg.position_horizon,
+    }
+    return InteractionSet(frame, meta | facts(frame, cfg))
+
+
+def _empty() -> pd.DataFrame:
+    kinds: dict[str, Any] = {"string": object, "int32": "int32", "int64": "int64", "float64": "float64", "bool": object}
+    return pd.DataFrame({c.name: pd.Series([], dtype=kinds[c.type]) for c in INTERACTIONS.columns})

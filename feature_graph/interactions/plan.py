@@ -1,0 +1,173 @@
+"""What will be measured, decided before any forward pass: sources with their levels and samples, targets, and who is left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from numpy.typing import NDArray
+
+from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, feature_id
+from feature_graph.config import Config
+from feature_graph.loading.encoders import SiteCodec
+from feature_graph.utils import derived_seed
+
+Ints = NDArray[np.int64]
+#: A clamp shorter than this share of the mean residual norm is lost in rounding.
+SMALLEST_CLAMP = 1e-4
+
+
+@dataclass(frozen=True)
+class SampleRows:
+    """(document, position) pairs at which a source is active, and how active it is there. All [n]."""
+
+    documents: Ints
+    positions: Ints
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @property
+    def n_documents(self) -> int:
+        """Distinct documents."""
+        return len(np.unique(self.documents))
+
+
+@dataclass(frozen=True)
+class Source:
+    """One source: its clamp levels (activation units) and its samples."""
+
+    layer: int
+    index: int
+    low: float
+    high: float
+    test: SampleRows
+    confirm: SampleRows
+
+    @property
+    def id(self) -> str:
+        """Short id."""
+        return feature_id(self.layer, self.index)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is measured.
+
+    Attributes:
+        sources: Layer → sources, by index.
+        asked: (source layer, source index) → {target layer → indices asked for, ascending}.
+        left_out: Short id of a source that is not measured → why.
+        n_pairs: Pairs that will be tested.
+    """
+
+    sources: dict[int, list[Source]]
+    asked: dict[tuple[int, int], dict[int, Ints]]
+    left_out: dict[str, str] = field(default_factory=dict)
+    n_pairs: int = 0
+
+    def targets(self, layer: int) -> dict[int, Ints]:
+        """Union of the targets asked for by the sources of a layer: target layer → indices, ascending."""
+        union: dict[int, list[Ints]] = {}
+        for source in self.sources.get(layer, []):
+            for target, indices in self.asked[layer, source.index].items():
+                union.setdefault(target, []).append(indices)
+        return {target: np.unique(np.concatenate(parts)) for target, parts in sorted(union.items())}
+
+    def reasons(self) -> dict[str, int]:
+        """Why sources were left out → how many."""
+        return dict(Counter(reason for reason in self.left_out.values()).most_common())
+
+
+def make_plan(
+    store: ActivationStore, pairs: pd.DataFrame, codecs: Mapping[int, SiteCodec], norms: Mapping[int, float], cfg: Config
+) -> Plan:
+    """Levels from the select documents, samples from the test and confirm documents.
+
+    Args:
+        store: Recorded activations.
+        pairs: Columns src_layer, src_index, tgt_layer, tgt_index.
+        codecs: Layer → dictionary.
+        norms: Layer → mean residual norm.
+        cfg: The configuration.
+    """
+    asked = _asked(pairs)
+    sources: dict[int, list[Source]] = {}
+    left_out: dict[str, str] = {}
+    priority = np.random.default_rng(derived_seed(cfg.seed, "documents")).permutation(len(store.tokens))
+    for layer in sorted({key[0] for key in asked}):
+        indices = np.array(sorted(index for n, index in asked if n == layer), dtype=np.int64)
+        columns = sp.csc_matrix(store.activations[layer][:, indices])
+        for k, index in enumerate(indices.tolist()):
+            rows = columns.indices[columns.indptr[k] : columns.indptr[k + 1]].astype(np.int64)
+            values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
+            found = _source(store, layer, index, rows, values, priority, cfg)
+            reason = found if isinstance(found, str) else _too_small(found, codecs[layer], norms[layer])
+            if isinstance(found, Source) and reason is None:
+                sources.setdefault(layer, []).append(found)
+            else:
+                left_out[feature_id(layer, index)] = str(reason)
+    n_pairs = sum(len(t) for (n, i), by in asked.items() if feature_id(n, i) not in left_out for t in by.values())
+    return Plan(sources, asked, left_out, n_pairs)
+
+
+def _asked(pairs: pd.DataFrame) -> dict[tuple[int, int], dict[int, Ints]]:
+    asked: dict[tuple[int, int], dict[int, Ints]] = {}
+    keys = ["src_layer", "src_index", "tgt_layer"]
+    by_key: dict[Any, Any] = pairs.groupby(keys, sort=True).indices
+    for (layer, index, target), where in by_key.items():
+        asked.setdefault((int(layer), int(index)), {})[int(target)] = np.unique(pairs["tgt_index"].to_numpy(np.int64)[where])
+    return asked
+
+
+def _source(
+    store: ActivationStore, layer: int, index: int, rows: Ints, values: NDArray[np.float32], priority: Ints, cfg: Config
+) -> Source | str:
+    """The source, or why it cannot be measured."""
+    documents, positions = np.divmod(rows, store.context_length)
+    split = store.splits[documents]
+    if len(rows) == 0:
+        return "never active"
+    if not (split == SELECT).any():
+        return "never active on the select documents, so there is no high level"
+    rng = np.random.default_rng(derived_seed(cfg.seed, "samples", layer, index))
+    order = rng.random(len(rows))
+    drawn = {
+        part: draw(documents, positions, values, np.flatnonzero(split == part), priority, order, cfg.n_intervention_samples)
+        for part in (TEST, CONFIRM)
+    }
+    if drawn[TEST].n_documents < cfg.min_documents:
+        return f"active in fewer than {cfg.min_documents} test documents"
+    high = float(np.quantile(values[split == SELECT].astype(np.float64), cfg.clamp_high_quantile))
+    if not high > cfg.clamp_low:
+        return "its high level is not above clamp_low"
+    return Source(layer, index, cfg.clamp_low, high, drawn[TEST], drawn[CONFIRM])
+
+
+def draw(
+    documents: Ints, positions: Ints, values: NDArray[np.float32], rows: Ints, priority: Ints, order: NDArray[np.float64], n: int
+) -> SampleRows:
+    """Up to ``n`` samples, distinct documents first.
+
+    Every source goes through the documents in the same random order (``priority``), so that sources share documents and the
+    clean run serves many; within a document the position is drawn for the source alone (``order``).
+    """
+    rows = rows[np.lexsort((order[rows], documents[rows]))]
+    starts = np.flatnonzero(np.r_[True, documents[rows][1:] != documents[rows][:-1]]) if len(rows) else np.zeros(0, dtype=np.int64)
+    lengths = np.diff(np.r_[starts, len(rows)])
+    rank = np.arange(len(rows)) - np.repeat(starts, lengths)
+    picked = rows[np.lexsort((priority[documents[rows]], rank))[:n]]
+    return SampleRows(documents[picked], positions[picked], values[picked])
+
+
+def _too_small(source: Source, codec: SiteCodec, norm: float) -> str | None:
+    length = (source.high - source.low) * float(codec.w_dec[source.index].norm())
+    if length < SMALLEST_CLAMP * norm:
+        return f"its clamp is shorter than {SMALLEST_CLAMP:g} of the mean residual norm"
+    return None
