@@ -69,10 +69,10 @@ class Settings:
     sampled_rows: int = 448
     sampled_context: int = 64
     d_sae: int = 2_304
-    k: int = 32
-    samples: int = 1_500_000
+    k: int = 48
+    samples: int = 1_000_000
     batch: int = 1_024
-    lr: float = 8e-4
+    lr: float = 1.2e-3
     seed: int = 7
 
 

@@ -1,1 +1,67 @@
 """Models, dictionaries and text: the hub's, local folders, and the bundled ones, by one call."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from feature_graph.config import Config
+from feature_graph.loading.errors import LoadingError, OfflineError, QualityError, UnsupportedSAEError
+from feature_graph.loading.models import load_model, resolve_device
+from feature_graph.loading.quality import check_quality, measure_quality
+from feature_graph.loading.saes import get_sae_dict_size, load_saes, model_settings
+from feature_graph.loading.sites import describe_sites
+from feature_graph.loading.text import draw_contexts
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
+    from transformer_lens import HookedTransformer
+
+__all__ = [
+    "LoadingError",
+    "OfflineError",
+    "QualityError",
+    "UnsupportedSAEError",
+    "describe_sites",
+    "draw_contexts",
+    "get_sae_dict_size",
+    "load_model_and_saes",
+]
+
+log = logging.getLogger(__name__)
+_QUALITY_CONTEXTS = 4
+
+
+def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer, dict[int, SAE[Any]]]:
+    """Load the model and one SAE for each layer of the configuration, and check that they belong together.
+
+    Names of the hub, local folders and the bundled parts are taken alike. What the release asks of the model
+    (``center_writing_weights`` …) is done. Figures that differ from the published ones are warned about, and an SAE that
+    explains less than half of the variance stops the run (``sae_quality``).
+
+    Returns:
+        The HookedTransformer and {layer: SAE}, one for every layer asked for.
+
+    Raises:
+        ConfigError: If a layer is out of range.
+        LoadingError: If anything cannot be loaded or does not fit.
+    """
+    saes = load_saes(cfg, resolve_device(cfg.device))
+    model = load_model(cfg, model_settings(saes))
+    cfg.check_layers(model.cfg.n_layers)
+    for layer, site in describe_sites(model, saes, cfg).items():
+        log.info("layer %d: %s, %d %s features of %s", layer, site.hook, site.d_sae, site.architecture, site.release)
+    if cfg.sae_quality != "off":
+        _check_on_text(model, saes, cfg)
+    return model, saes
+
+
+def _check_on_text(model: Any, saes: dict[int, Any], cfg: Config) -> None:
+    if model.tokenizer is None:
+        log.warning("the model has no tokenizer: the dictionaries are not checked on text")
+        return
+    few = cfg.model_copy(update={"n_tokens": _QUALITY_CONTEXTS * cfg.context_length})
+    found = measure_quality(model, saes, draw_contexts(model, saes, few), cfg)
+    for layer, quality in found.items():
+        log.info("layer %d: %.1f features active a token, %.3f of the variance explained", layer, quality.l0, quality.explained_variance)
+    check_quality(found, "warn" if cfg.sae_quality == "warn" else "stop")

@@ -1,0 +1,154 @@
+"""Texts and the contexts drawn from them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from feature_graph.config import Config
+from feature_graph.loading import LoadingError
+from feature_graph.loading.text import Text, cut_contexts, load_texts, resolve_prepend_bos
+from feature_graph.loading.tokens import first_position_is_outlier, special_ids, valid_mask
+from tests.tiny import tiny_model
+
+VOCABULARY = {"<s>": 0, "</s>": 1, "<unk>": 2} | {f"t{text}w{i}": 3 + 1000 * text + i for text in range(4) for i in range(1000)}
+
+
+def tokenizer(**special):
+    plain = Tokenizer(models.WordLevel(VOCABULARY, unk_token="<unk>"))
+    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", **({"bos_token": "<s>", "eos_token": "</s>"} | special))
+
+
+TOKENIZER = tokenizer()
+TEXTS = [Text(str(n), " ".join(f"t{n}w{i}" for i in range(1000))) for n in range(3)]
+
+
+def owner(token):
+    return (token - 3) // 1000
+
+
+@settings(max_examples=25, deadline=None)
+@given(width=st.integers(4, 40), n=st.integers(1, 30), bos=st.booleans(), seed=st.integers(0, 5))
+def test_contexts_never_cross_two_texts_nor_overlap(width, n, bos, seed):
+    rows = cut_contexts(TEXTS, TOKENIZER, n, width, bos, seed)
+    assert rows.shape == (n, width)
+    assert rows.dtype == np.int64
+    body = rows[:, 1:] if bos else rows
+    assert not bos or (rows[:, 0] == 0).all()
+    assert (np.diff(body, axis=1) == 1).all()  # consecutive words of one text
+    assert all(len(set(owner(row))) == 1 for row in body)
+    assert len(np.unique(body)) == body.size
+
+
+def test_contexts_are_drawn_over_all_texts_and_follow_the_seed():
+    rows = cut_contexts(TEXTS, TOKENIZER, 40, 16, False, 1)
+    assert set(owner(rows[:, 0])) == {0, 1, 2}
+    assert np.array_equal(rows, cut_contexts(TEXTS, TOKENIZER, 40, 16, False, 1))
+    assert not np.array_equal(rows, cut_contexts(TEXTS, TOKENIZER, 40, 16, False, 2))
+    assert np.array_equal(rows[:10], cut_contexts(TEXTS, TOKENIZER, 10, 16, False, 1))
+
+
+def test_too_little_text_says_how_much_there_is():
+    with pytest.raises(LoadingError, match=r"the text holds \d+ contexts of 50 tokens, but 1000 are asked for"):
+        cut_contexts(TEXTS, TOKENIZER, 1000, 50, False, 0)
+
+
+def test_short_texts_are_padded_not_joined():
+    texts = [Text("a", "t0w1 t0w2 t0w3"), Text("b", "t1w1 t1w2 t1w3 t1w4")]
+    rows = cut_contexts(texts, TOKENIZER, 2, 8, True, 0)
+    assert sorted(map(tuple, rows.tolist())) == [(0, 4, 5, 6, 1, 1, 1, 1), (0, 1004, 1005, 1006, 1007, 1, 1, 1)]
+    with pytest.raises(LoadingError, match="no padding token"):
+        cut_contexts(texts, tokenizer(bos_token=None, eos_token=None), 2, 8, False, 0)
+
+
+def test_bos_without_a_bos_token_is_refused():
+    with pytest.raises(LoadingError, match="no BOS token"):
+        cut_contexts(TEXTS, tokenizer(bos_token=None), 2, 8, True, 0)
+
+
+def test_files_of_every_kind_hold_the_same_texts(tmp_path):
+    bodies = ["one text", "another"]
+    (tmp_path / "a.txt").write_text("<|endoftext|>".join(bodies))
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"body": b}) + "\n" for b in bodies))
+    pd.DataFrame({"body": bodies}).to_parquet(tmp_path / "a.parquet")
+    for name in ("a.txt", "a.jsonl", "a.parquet"):
+        texts = load_texts(Config(dataset=str(tmp_path / name), dataset_text_field="body"))
+        assert [t.body for t in texts] == bodies
+    assert len(load_texts(Config(dataset=str(tmp_path), dataset_text_field="body"))) == 6
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.jsonl", '{"body": "x"}\n', "line 1 has no field 'text'"),
+        ("a.jsonl", "{not json}\n", "line 1 is not JSON"),
+        ("a.jsonl", '{"text": 3}\n', "holds int, expected text"),
+        ("a.txt", "  \n", "holds no text"),
+        ("a.csv", "x", "expected a file that ends in"),
+        ("a.parquet", "x", "is not a Parquet file"),
+    ],
+)
+def test_bad_files_are_named(tmp_path, name, content, message):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(LoadingError, match=message):
+        load_texts(Config(dataset=str(tmp_path / name)))
+
+
+def test_text_that_is_not_utf8_is_named(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(LoadingError, match="not UTF-8"):
+        load_texts(Config(dataset=str(tmp_path / "a.txt")))
+
+
+@pytest.mark.parametrize(("dataset", "message"), [("builtin:novels", "built in: builtin:sotu"), ("./missing.txt", "there is no file")])
+def test_unknown_datasets_are_refused(dataset, message):
+    with pytest.raises(LoadingError, match=message):
+        load_texts(Config(dataset=dataset))
+
+
+class Said:
+    """An SAE as far as its word about BOS goes."""
+
+    def __init__(self, prepend_bos):
+        self.cfg = type("C", (), {"metadata": {"prepend_bos": prepend_bos}})()
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "expected"),
+    [
+        (None, [True, True], True),
+        (None, [False], False),
+        (False, [True], False),
+        (True, [False], True),
+        (None, [True, False], False),
+        (None, [None], False),
+    ],
+)
+def test_bos_as_trained_unless_the_configuration_says_otherwise(asked, said, expected):
+    saes = {n: Said(word) for n, word in enumerate(said)}
+    assert resolve_prepend_bos(saes, Config(prepend_bos=asked)) is expected
+
+
+def test_special_tokens_do_not_count_and_position_0_only_if_it_is_an_outlier():
+    model = tiny_model()
+    hooks = ["blocks.2.hook_resid_pre"]
+    tokens = np.tile(np.arange(3, 19), (4, 1))
+    assert valid_mask(model, tokens, hooks).all()  # no tokenizer, no outlier
+    model.tokenizer = tokenizer(pad_token="<unk>")
+    tokens[0, 5], tokens[1, 7], tokens[2, 9] = 0, 1, 2
+    expected = np.ones((4, 16), dtype=bool)
+    expected[0, 5] = expected[1, 7] = expected[2, 9] = False
+    assert np.array_equal(valid_mask(model, tokens, hooks), expected)
+    assert special_ids(model) == [0, 1, 2]
+    model.pos_embed.W_pos.data[0] += 50
+    assert first_position_is_outlier(model, hooks)
+    expected[:, 0] = False
+    assert np.array_equal(valid_mask(model, tokens, hooks), expected)
