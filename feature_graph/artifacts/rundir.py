@@ -73,5 +73,5 @@ class RunPaths:
         return self.root / "report.html"
 
     def parts(self, stage: str) -> Path:
-        """Folder of a stage's part files, removed when the stage is whole."""
+        """Folder of a stage's part files; those of collecting are removed when the stage is whole, those of measuring are kept."""
         return self.root / f"{stage}.parts"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from feature_graph.cli import db, demo, doctor, graphdb, stages
+from feature_graph.cli import db, demo, doctor, graphdb, report, stages
 from feature_graph.cli.common import Commands
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ def _options(
 
 
 stages.register(app)
+app.command(rich_help_panel="A run")(report.report)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)

@@ -34,8 +34,8 @@ def locked(path: Path) -> Iterator[None]:
     try:
         path.write_text(json.dumps(_myself()), encoding="utf-8")
         yield
-        path.write_text("", encoding="utf-8")
     finally:
+        path.write_text("", encoding="utf-8")
         lock.release()
 
 

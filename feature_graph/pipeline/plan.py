@@ -21,12 +21,14 @@ class Situation:
 
     Attributes:
         config_hash: Hash of its part of the configuration.
+        block_hash: The same without what is applied after the blocks.
         config: That part.
         inputs: Name → sha256 of what it reads; an input that does not exist is missing here.
         sources: Marks of the local files behind ``inputs``.
     """
 
     config_hash: str
+    block_hash: str
     config: dict[str, object]
     inputs: dict[str, str]
     sources: dict[str, FileMark]
@@ -44,7 +46,7 @@ def situation(stage: Stage, cfg: Config, root: Path, manifest: Manifest) -> Situ
         if marks:
             inputs[field] = combined(marks)
             sources |= marks
-    return Situation(stage.config_hash(cfg), stage.config_part(cfg), inputs, sources)
+    return Situation(stage.config_hash(cfg), stage.block_hash(cfg), stage.config_part(cfg), inputs, sources)
 
 
 def why_stale(stage: Stage, cfg: Config, root: Path, manifest: Manifest) -> str:

@@ -2,9 +2,10 @@
 
 1. The run directory is locked and the configuration saved.
 2. Stage by stage, ``plan.why_stale`` compares the files and the configuration with the manifest.
-3. A stale stage is recorded as running under its key (configuration part and inputs). Part files of an earlier attempt with the same key
-   are kept, so that the stage goes on where it was cut off; those with another key are removed.
-4. When it ends well its artifacts are hashed into the manifest; only then are the part files removed.
+3. A stale stage is recorded as running. Part files of an earlier attempt with the same key (what the blocks depend on: inputs and the
+   configuration) are kept, so that the stage goes on where it was cut off; those with another key are removed.
+4. When it ends well its artifacts are hashed into the manifest; only then are the part files removed (those of measuring are kept: another
+   significance level then needs no measuring).
 """
 
 from __future__ import annotations
@@ -183,12 +184,13 @@ def _do(stage: Stage, work: Work, shop: Workshop, manifest: Manifest) -> StageRe
     seconds = round(time.monotonic() - begun, 3)
     record = replace(record, state="done", finished=now(), seconds=seconds, rows=done.rows, counts=dict(done.counts), artifacts=marks)
     _note(manifest, stage, record, shop, here, done)
-    shutil.rmtree(paths.parts(stage.name), ignore_errors=True)
+    if not stage.finishing:
+        shutil.rmtree(paths.parts(stage.name), ignore_errors=True)
     return record
 
 
 def _key(here: Situation) -> str:
-    return sha256_json({"config": here.config_hash, "inputs": here.inputs})
+    return sha256_json({"config": here.block_hash, "inputs": here.inputs})
 
 
 def _prepare_parts(folder: Path, key: str) -> None:

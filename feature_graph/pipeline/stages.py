@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from feature_graph.config import Config
+from feature_graph.config import OUTSIDE_HASH, Config
 from feature_graph.utils import sha256_json
 
 StageName = Literal["collect", "atlas", "candidates", "measure", "graph", "behaviors", "report"]
@@ -28,6 +28,8 @@ class Stage:
         inputs: Files of the run directory it reads.
         outputs: Files of the run directory it writes.
         sources: Configuration fields that may name local files whose content it reads.
+        finishing: Those of ``fields`` that are applied to the whole, after the blocks. The part files of such a stage are kept, so that a
+            change of these fields alone does not compute the blocks again.
         version: Raised when the stage computes something else from the same inputs.
     """
 
@@ -37,12 +39,18 @@ class Stage:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     sources: tuple[str, ...] = ()
+    finishing: frozenset[str] = frozenset()
     version: int = 1
 
     def config_part(self, cfg: Config) -> dict[str, object]:
         """The values of the fields this stage depends on."""
         values = cfg.model_dump(mode="json")
         return {name: values[name] for name in sorted(self.fields)}
+
+    def block_hash(self, cfg: Config) -> str:
+        """Hex sha256 over the stage's version and what its part files depend on."""
+        part = {name: value for name, value in self.config_part(cfg).items() if name not in self.finishing}
+        return sha256_json({"version": self.version, "config": part})
 
     def config_hash(self, cfg: Config) -> str:
         """Hex sha256 over the stage's version and its part of the configuration."""
@@ -61,7 +69,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "atlas",
         "which features are active together",
-        frozenset({"layers", "layer_window", "position_horizon", "seed"}),
+        frozenset({"layers", "layer_window", "position_horizon", "min_coactivation", "seed"}),
         ("activations.h5",),
         ("atlas.h5",),
     ),
@@ -69,7 +77,6 @@ STAGES: tuple[Stage, ...] = (
         "candidates",
         "which pairs are worth measuring",
         _DICTIONARIES
-        | _LEVELS
         | {"top_k_features", "layer_window", "importance_tokens", "min_coactivation", "min_decoder_alignment", "alignment"}
         | {"rescue_fraction", "position_horizon", "activity_threshold", "seed"},
         ("activations.h5", "atlas.h5"),
@@ -87,18 +94,19 @@ STAGES: tuple[Stage, ...] = (
         ("activations.h5", "candidates.parquet"),
         ("features.parquet", "interactions.parquet"),
         ("model_name", "sae_release"),
+        finishing=_TESTING | {"min_effect", "placebo_quantile"},
     ),
     Stage(
         "graph",
         "the significant edges as a graph",
-        _TESTING | {"model_name", "layers", "seed"},
+        _TESTING | {"model_name"},
         ("features.parquet", "interactions.parquet"),
         ("graph.graphml", "graph.json"),
     ),
     Stage(
         "behaviors",
         "which features known behaviours rest on",
-        _DICTIONARIES | {"seed", "activity_threshold"},
+        _DICTIONARIES | {"prepend_bos", "activity_threshold", "significance_level", "seed"},
         ("features.parquet", "graph.json"),
         ("behaviors.json",),
         ("model_name", "sae_release"),
@@ -106,7 +114,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "report",
         "report.html and its pictures",
-        _TESTING | {"layers", "seed"},
+        frozenset(Config.model_fields) - OUTSIDE_HASH,  # it shows the configuration
         ("features.parquet", "candidates.parquet", "interactions.parquet", "graph.json", "behaviors.json"),
         ("report.html",),
     ),

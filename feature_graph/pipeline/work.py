@@ -107,7 +107,7 @@ def candidates(shop: Workshop) -> Done:
     counts = CoactivationAtlas.load(shop.paths.atlas)
     chosen = identify_candidates(counts, saes, shop.cfg, activation_store=shop.store(), model=model)
     chosen.save(shop.paths.candidates)
-    return Done(len(chosen))
+    return Done(len(chosen), {f"after_{stage.stage}": stage.after for stage in chosen.stages})
 
 
 def measure(shop: Workshop) -> Done:

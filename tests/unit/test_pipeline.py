@@ -123,8 +123,8 @@ def test_a_change_that_changes_no_file_stops_there(cfg: Config) -> None:
     calls: list[str] = []
     run_with(writing_work(calls), cfg)
     calls.clear()
-    run_with(writing_work(calls), cfg.model_copy(update={"min_coactivation": 3}))
-    assert calls == ["candidates"]
+    run_with(writing_work(calls), cfg.model_copy(update={"rescue_fraction": 0.5}))
+    assert calls == ["candidates", "report"]
 
 
 @pytest.mark.parametrize("field", sorted(OUTSIDE_HASH - {"output_dir"}))
@@ -237,14 +237,31 @@ def test_a_failed_stage_keeps_its_parts_and_goes_on(cfg: Config, kind: type[Base
     assert calls == ["measure", "graph", "behaviors", "report"]
     assert seen[0]
     assert result.outcomes[3].reason == reason
-    assert not paths.parts("measure").exists()
+    assert not paths.parts("collect").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "kept"), [("significance_level", 0.01, True), ("min_effect", 0.5, True), ("n_placebo", 3, False)]
+)
+def test_measured_blocks_outlive_a_change_of_what_is_done_with_them(cfg: Config, field: str, value: float, kept: bool) -> None:
+    paths = RunPaths.of(cfg.output_dir)
+    run_with(writing_work([]), cfg)
+    (paths.parts("measure") / "block-0").write_text("measured")
+    calls: list[str] = []
+    seen: list[bool] = []
+    work = writing_work(calls, lambda name, shop: seen.append((shop.paths.parts("measure") / "block-0").exists()))
+    run_with(work, cfg.model_copy(update={field: value}))
+    assert calls[0] == "measure"
+    assert seen[0] is kept
+    run_with(work, cfg.model_copy(update={field: value}), from_="measure")
+    assert not (paths.parts("measure") / "block-0").exists()
 
 
 def test_parts_of_another_configuration_are_removed(cfg: Config) -> None:
     with pytest.raises(Cut):
         run_with(writing_work([], cut_at("measure", Cut)), cfg)
     seen: list[bool] = []
-    other = cfg.model_copy(update={"min_effect": 0.5})
+    other = cfg.model_copy(update={"n_intervention_samples": 5})
     run_with(writing_work([], lambda name, shop: seen.append((shop.paths.parts(name) / "block-0").exists())), other)
     assert not any(seen)
 
