@@ -1,0 +1,20 @@
+"""Behaviours of the model, the features that carry them, and the part of the graph around these."""
+
+from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, PromptPair, load_behavior
+from feature_graph.subgraphs.extract import extract_behavior_subgraph
+from feature_graph.subgraphs.files import load_behaviors, save_behaviors
+from feature_graph.subgraphs.prompts import PREDEFINED_BEHAVIORS
+from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
+
+__all__ = [
+    "PREDEFINED_BEHAVIORS",
+    "Behavior",
+    "BehaviorError",
+    "BehaviorScore",
+    "BehaviorSubgraph",
+    "PromptPair",
+    "extract_behavior_subgraph",
+    "load_behavior",
+    "load_behaviors",
+    "save_behaviors",
+]

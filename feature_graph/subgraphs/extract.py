@@ -1,0 +1,171 @@
+"""From a behaviour to the part of the graph that carries it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_graph.config import Config
+from feature_graph.interventions import ModelSlices, ablate
+from feature_graph.loading.encoders import build_codecs
+from feature_graph.stats import document_means, mean_test, smallest_p
+from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, load_behavior
+from feature_graph.subgraphs.effects import BehaviorModel
+from feature_graph.subgraphs.neighbourhood import around
+from feature_graph.subgraphs.prompts import PREDEFINED_BEHAVIORS
+from feature_graph.subgraphs.readable import readable_prompts
+from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
+from feature_graph.subgraphs.seeds import TestedSeeds, choose_seeds, confirm_seeds
+from feature_graph.subgraphs.tokens import PromptTokens, ReadPrompts, split_prompts
+from feature_graph.utils import derived_seed
+
+logger = logging.getLogger(__name__)
+
+
+def extract_behavior_subgraph(
+    model: Any,
+    saes: Mapping[int, Any],
+    G: nx.DiGraph,
+    behavior: str | Path | Behavior = "factual_recall",
+    cfg: Config | None = None,
+    n_hops: int = 2,
+    top_k_seeds: int = 10,
+    *,
+    max_prompts: int = 40,
+    n_placebo: int = 8,
+) -> BehaviorSubgraph:
+    """Find the features that carry a behaviour, and the graph around them.
+
+    Seeds are chosen by attribution and ablation on half of the prompts and tested by ablation on the other half
+    (:mod:`feature_graph.subgraphs.seeds`). A behaviour that the model cannot do, or that its tokenizer cannot express, still gives seeds,
+    with a warning and ``confirmed`` False.
+
+    Args:
+        model: A HookedTransformer.
+        saes: Layer → SAELens SAE.
+        G: Interaction graph of the same run; may be empty.
+        behavior: A name of ``PREDEFINED_BEHAVIORS``, a :class:`Behavior`, or the path of a YAML file with one.
+        cfg: Configuration of the run; gives the seed, the level and whether BOS is put first.
+        n_hops: Edges to follow from the seeds, backward and forward.
+        top_k_seeds: How many seeds.
+        max_prompts: At most this many prompts, half of them held out.
+        n_placebo: Random directions ablated to find how large an effect must be.
+
+    Raises:
+        BehaviorError: If the behaviour is unknown (those known are listed) or malformed, or a number makes no sense.
+    """
+    wanted = _behavior(behavior)
+    for name, value, least in (("n_hops", n_hops, 0), ("top_k_seeds", top_k_seeds, 1), ("max_prompts", max_prompts, 8)):
+        if value < least:
+            raise BehaviorError(f"{name}: got {value}, expected at least {least}")
+    seed, level = (cfg.seed, cfg.significance_level) if cfg is not None else (0, 0.05)
+    analysed = BehaviorModel(ModelSlices(model), build_codecs(model, saes, cfg))
+    readable = readable_prompts(model, saes, analysed.slices, wanted, cfg)
+    choosing, held_out = split_prompts(readable.prompts, max_prompts, seed)
+    logger.info("%s: choosing seeds on %d prompts, testing them on %d others", wanted.name, len(choosing.clean), len(held_out.clean))
+    chosen = choose_seeds(analysed, choosing.clean, top_k_seeds)
+    tested = confirm_seeds(analysed, held_out.clean, chosen, level, n_placebo, derived_seed(seed, "behaviour placebos"))
+    score = _score(analysed, held_out, tested)
+    warnings = (*readable.warnings, *_warnings(score, tested, level))
+    for warning in warnings:
+        logger.warning("%s: %s", wanted.name, warning)
+    seeds = _described(tested.seeds, G, analysed, held_out.clean, getattr(model, "tokenizer", None))
+    nodes = {s["feature_id"]: {k: s[k] for k in ("layer", "index", "label", "uid", "effect_size")} for s in seeds}
+    site = next(iter(analysed.codecs.values())).site
+    confirmed = readable.own and score.able and 2 * sum(s["confirmed"] for s in seeds) > len(seeds)
+    uid = f"{site.model}@{site.model_hash}/{wanted.name}"
+    return BehaviorSubgraph(
+        wanted.name, wanted.description, seeds, around(G, nodes, n_hops), score, confirmed, warnings, held_out.clean.texts, uid
+    )
+
+
+def _behavior(behavior: str | Path | Behavior) -> Behavior:
+    if isinstance(behavior, Behavior):
+        return behavior
+    if str(behavior) in PREDEFINED_BEHAVIORS:
+        return PREDEFINED_BEHAVIORS[str(behavior)]
+    if Path(behavior).suffix in {".yaml", ".yml"}:
+        return load_behavior(behavior)
+    known = ", ".join(PREDEFINED_BEHAVIORS)
+    raise BehaviorError(f"behavior: got {str(behavior)!r}, expected one of {known}, a Behavior, or the path of a .yaml file with one")
+
+
+def _score(analysed: BehaviorModel, held_out: ReadPrompts, tested: TestedSeeds) -> BehaviorScore:
+    clean, groups = held_out.clean, held_out.clean.groups
+    logits = analysed.logits(clean)
+    metric = clean.metric(logits).double().cpu().numpy()
+    corrupted = held_out.corrupted.metric(analysed.logits(held_out.corrupted)).double().cpu().numpy()
+    does, follows = (mean_test(document_means(values, groups).values) for values in (metric, metric - corrupted))
+    return BehaviorScore(
+        metric="logit_difference",
+        clean=float(does.mean),
+        ci_low=float(does.ci_low),
+        ci_high=float(does.ci_high),
+        corrupted=float(document_means(corrupted, groups).values.mean()),
+        ablated=_ablated(analysed, clean, tested.seeds),
+        accuracy=float((metric > 0).mean()),
+        answer_probability=float(clean.answer_probability(logits).mean()),
+        follows_prompt=bool(follows.ci_low > 0),
+        prompts=len(clean),
+        groups=does.n,
+        floor=tested.floor,
+        dropped=held_out.dropped,
+    )
+
+
+def _ablated(analysed: BehaviorModel, prompts: PromptTokens, seeds: list[dict[str, Any]]) -> float | None:
+    """Mean metric with all seeds ablated together."""
+    if not seeds:
+        return None
+    features: dict[int, list[int]] = {}
+    for s in seeds:
+        features.setdefault(s["layer"], []).append(s["index"])
+    logits = ablate(analysed.slices, analysed.codecs, prompts.tokens, features, prompts.last, prompts.mask())
+    return float(document_means(prompts.metric(logits).double().cpu().numpy(), prompts.groups).values.mean())
+
+
+def _warnings(score: BehaviorScore, tested: TestedSeeds, level: float) -> list[str]:
+    found = []
+    if not score.ci_low > 0:
+        found.append(
+            f"the model cannot do it: logit difference {score.clean:+.2f} [{score.ci_low:+.2f}, {score.ci_high:+.2f}] is not above 0 "
+            f"(right answer preferred in {score.accuracy:.0%})"
+        )
+    elif not score.follows_prompt:
+        found.append(f"the answer does not follow from the prompt: {score.clean:+.2f} clean, {score.corrupted:+.2f} corrupted")
+    if not tested.seeds:
+        found.append("no feature is active on the prompts, so there are no seeds")
+    elif (best := smallest_p(score.groups) * len(tested.seeds)) >= level:
+        found.append(
+            f"{score.groups} held-out groups cannot confirm {len(tested.seeds)} seeds: the smallest adjusted p is {min(best, 1.0):.3g}"
+        )
+    elif open_ := [s["feature_id"] for s in tested.seeds if not s["confirmed"]]:
+        found.append(f"{len(open_)} of {len(tested.seeds)} seeds are not confirmed on held-out prompts: {', '.join(open_)}")
+    return found
+
+
+def _described(
+    seeds: list[dict[str, Any]], G: nx.DiGraph, analysed: BehaviorModel, prompts: PromptTokens, tokenizer: Any
+) -> list[dict[str, Any]]:
+    """Seeds with ``in_graph`` and a label: the graph's own, else where the feature is strongest on the prompts."""
+    labels = {s["feature_id"]: str(G.nodes.get(s["feature_id"], {}).get("label") or "") for s in seeds}
+    unnamed = [s for s in seeds if not labels[s["feature_id"]]]
+    if tokenizer is not None and unnamed:
+        amounts = analysed.removals(prompts, analysed.clean(prompts), [(s["layer"], s["index"]) for s in unnamed])
+        labels |= {s["feature_id"]: _label(prompts, r.amounts.cpu().numpy(), tokenizer) for s, r in zip(unnamed, amounts, strict=True)}
+    return [{**s, "label": labels[s["feature_id"]], "in_graph": s["feature_id"] in G} for s in seeds]
+
+
+def _label(prompts: PromptTokens, amounts: NDArray[np.float32], tokenizer: Any) -> str:
+    """The strongest token after the words before it, such as ``The capital of «France»``; "" if never active."""
+    row, position = np.unravel_index(int(amounts.argmax()), amounts.shape)
+    if amounts[row, position] <= 0:
+        return ""
+    before, token = (tokenizer.decode(prompts.tokens[row, a:b].tolist()) for a, b in ((0, position), (position, position + 1)))
+    return f"{before}{' ' if token.startswith(' ') else ''}«{token.strip() or '␣'}»".strip()

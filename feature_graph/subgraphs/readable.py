@@ -1,0 +1,73 @@
+"""What a model can be asked about a behaviour: its prompts, or, where it cannot read them, a stand-in that says so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from feature_graph.config import Config
+from feature_graph.interventions import ModelSlices
+from feature_graph.loading.saes import trained_with_bos
+from feature_graph.loading.text import resolve_prepend_bos
+from feature_graph.subgraphs.behaviors import MIN_GROUPS, Behavior
+from feature_graph.subgraphs.tokens import ReadPrompts, prompts_of_ids, read_prompts
+from feature_graph.utils import derived_seed
+
+logger = logging.getLogger(__name__)
+
+_STAND_IN_PROMPTS, _STAND_IN_CONTEXT = 24, 12
+_INSTEAD = "the seeds are the features behind the model's own choice of next token on random tokens instead, which is not this behaviour"
+
+
+@dataclass(frozen=True)
+class Readable:
+    """Prompts for one model.
+
+    Attributes:
+        prompts: What to ask.
+        own: Whether these are the behaviour's own prompts.
+        warnings: Why not.
+    """
+
+    prompts: ReadPrompts
+    own: bool
+    warnings: tuple[str, ...] = ()
+
+
+def readable_prompts(model: Any, saes: Mapping[int, Any], slices: ModelSlices, behavior: Behavior, cfg: Config | None) -> Readable:
+    """The behaviour's prompts; without a tokenizer, or if too few can be used, the model's own next-token choice on random tokens."""
+    seed = cfg.seed if cfg is not None else 0
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        return Readable(_stand_in(slices, seed), False, (f"the model has no tokenizer, so the prompts cannot be read; {_INSTEAD}",))
+    prompts = read_prompts(tokenizer, behavior, _bos(tokenizer, saes, cfg), slices.n_ctx)
+    groups = len(set(prompts.clean.groups.tolist()))
+    dropped = sum(prompts.dropped.values())
+    logger.info("%s: %d prompts read, %d left out %s", behavior.name, len(prompts.clean), dropped, prompts.dropped or "")
+    if groups < MIN_GROUPS:
+        reason = f"only {groups} groups of prompts can be used with this tokenizer, {MIN_GROUPS} are needed ({prompts.dropped} left out)"
+        return Readable(_stand_in(slices, seed), False, (f"{reason}; {_INSTEAD}",))
+    return Readable(prompts, True)
+
+
+def _bos(tokenizer: Any, saes: Mapping[int, Any], cfg: Config | None) -> int | None:
+    """Id to put before each prompt: as configured, else as the SAEs were trained."""
+    wanted = resolve_prepend_bos(saes, cfg) if cfg is not None else bool(trained_with_bos(saes))
+    return tokenizer.bos_token_id if wanted else None
+
+
+@torch.no_grad()
+def _stand_in(slices: ModelSlices, seed: int) -> ReadPrompts:
+    """Random tokens; right is the model's first choice after them, wrong its first choice after other random tokens."""
+    draw = torch.Generator().manual_seed(derived_seed(seed, "behaviour stand-in"))
+    width = min(_STAND_IN_CONTEXT, slices.n_ctx)
+    clean, corrupted = torch.randint(0, slices.d_vocab, (2, _STAND_IN_PROMPTS, width), generator=draw)
+    last = torch.full((_STAND_IN_PROMPTS,), width - 1)
+    after_clean, after_corrupted = (slices.logits_from(0, slices.embed(ids), last).topk(2).indices.cpu() for ids in (clean, corrupted))
+    right = after_clean[:, 0]
+    wrong = torch.where(after_corrupted[:, 0] == right, after_clean[:, 1], after_corrupted[:, 0])
+    return prompts_of_ids(clean, corrupted, right, wrong)

@@ -1,0 +1,101 @@
+"""Seeds of a behaviour: chosen on one half of its prompts, tested on the other.
+
+1. rank all features of all sites by |attribution| on the choosing half;
+2. ablate the first ``2 × top_k`` there, one by one, and keep the ``top_k`` of largest |effect|;
+3. ablate these on the held-out half: the mean over groups is the effect size, with its interval and a Holm-adjusted p;
+4. a seed is confirmed if it is significant, as large as what random directions of the same size do, and of the sign it was chosen with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_graph.artifacts import feature_id
+from feature_graph.stats import MeanTest, adjust, mean_test, placebo_floor
+from feature_graph.subgraphs.effects import BehaviorModel, group_means
+from feature_graph.subgraphs.tokens import PromptTokens
+
+_POOL = 2
+_PLACEBO_QUANTILE = 0.99
+#: Logits; smaller effects are not called effects whatever their p.
+_MIN_EFFECT = 0.01
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A feature chosen on the first half: its attribution and the effect of its ablation there."""
+
+    layer: int
+    index: int
+    attribution: float
+    effect: float
+
+
+@dataclass(frozen=True)
+class TestedSeeds:
+    """Seeds after the held-out half: one dict a seed, largest |effect| first, and the floor that effects had to reach."""
+
+    seeds: list[dict[str, Any]]
+    floor: float
+
+
+def choose_seeds(model: BehaviorModel, prompts: PromptTokens, top_k: int) -> list[Chosen]:
+    """Steps 1 and 2, on the choosing half. Fewer than ``top_k`` only if fewer features are active there."""
+    scores = model.attribution(prompts)
+    pool = _largest(scores, _POOL * top_k)
+    clean = model.clean(prompts)
+    effects = group_means(model.effects(prompts, clean, model.removals(prompts, clean, pool)), prompts.groups).mean(axis=0)
+    order = sorted(range(len(pool)), key=lambda k: (-abs(effects[k]), pool[k]))[:top_k]
+    return [Chosen(*pool[k], float(scores[pool[k][0]][pool[k][1]]), float(effects[k])) for k in order]
+
+
+def confirm_seeds(
+    model: BehaviorModel, prompts: PromptTokens, chosen: Sequence[Chosen], level: float, n_placebo: int, seed: int
+) -> TestedSeeds:
+    """Steps 3 and 4, on the held-out half."""
+    clean = model.clean(prompts)
+    removals = model.removals(prompts, clean, [(c.layer, c.index) for c in chosen])
+    means = group_means(model.effects(prompts, clean, removals), prompts.groups)
+    placebos = model.effects(prompts, clean, model.placebos(removals, n_placebo, seed))
+    floor = float(placebo_floor(group_means(placebos, prompts.groups).mean(axis=0), _PLACEBO_QUANTILE, _MIN_EFFECT))
+    test = mean_test(means)
+    q = adjust(test.p, "holm")
+    seeds = [
+        _seed(model, c, test, q, k, bool(q[k] < level and abs(test.mean[k]) >= floor and test.mean[k] * c.effect > 0))
+        for k, c in enumerate(chosen)
+    ]
+    seeds.sort(key=lambda s: (-abs(s["effect_size"]), s["feature_id"]))
+    return TestedSeeds([{**s, "rank": rank} for rank, s in enumerate(seeds, start=1)], floor)
+
+
+def _seed(model: BehaviorModel, chosen: Chosen, test: MeanTest, q: NDArray[np.float64], k: int, confirmed: bool) -> dict[str, Any]:
+    site = model.codecs[chosen.layer].site
+    return {
+        "feature_id": feature_id(chosen.layer, chosen.index),
+        "effect_size": float(test.mean[k]),
+        "ci_low": float(test.ci_low[k]),
+        "ci_high": float(test.ci_high[k]),
+        "p_value": float(test.p[k]),
+        "q_value": float(q[k]),
+        "attribution": chosen.attribution,
+        "selection_effect": chosen.effect,
+        "confirmed": confirmed,
+        "layer": chosen.layer,
+        "index": chosen.index,
+        "uid": site.uid(chosen.index),
+    }
+
+
+def _largest(scores: dict[int, NDArray[np.float64]], n: int) -> list[tuple[int, int]]:
+    """(layer, index) of the n largest |score| above 0."""
+    found = []
+    for layer, values in scores.items():
+        size = np.abs(values)
+        top = np.argsort(-size, kind="stable")[:n]
+        found += [(-size[i], layer, int(i)) for i in top if size[i] > 0]
+    return [(layer, index) for _, layer, index in sorted(found)[:n]]

@@ -1,0 +1,230 @@
+"""Seeds of behaviours: exact on a hand-written model that agrees subject and verb, and fast == plain on small random models."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pytest
+import torch
+from sae_lens.saes import StandardSAE, StandardSAEConfig
+from sae_lens.saes.sae import SAEMetadata
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformers import PreTrainedTokenizerFast
+
+from feature_graph.interventions import ModelSlices, ablate
+from feature_graph.subgraphs import Behavior, BehaviorError, PromptPair, extract_behavior_subgraph
+from feature_graph.subgraphs.effects import BehaviorModel
+from feature_graph.subgraphs.tokens import PromptTokens
+from tests.causal.conftest import make_tiny
+
+NOUNS = [f"noun{i}" for i in range(32)]
+WORDS = ["the", "is", "are", "were", *NOUNS, *(f"{noun}s" for noun in NOUNS)]
+SINGULAR, PLURAL, NOISE = 0, 1, 2
+STRENGTH = {SINGULAR: 2.0, PLURAL: 3.0}
+
+
+def toy_model(gain: float = 1.0) -> HookedTransformer:
+    """Two empty blocks; a plural noun writes 3 · plural, a singular one 2 · singular; the verbs read these directions."""
+    d_model = 128
+    cfg = HookedTransformerConfig(
+        model_name="toy", n_layers=2, d_model=d_model, n_ctx=8, d_head=4, n_heads=1, d_mlp=4, d_vocab=len(WORDS), act_fn="relu",
+        normalization_type=None, default_prepend_bos=False, init_weights=False, device="cpu",
+    )  # fmt: skip
+    model = HookedTransformer(cfg)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        for i, word in enumerate(WORDS):
+            model.embed.W_E[i, 8 + i] = 1.0
+            if word.startswith("noun"):
+                kind = PLURAL if word.endswith("s") else SINGULAR
+                model.embed.W_E[i, kind] = STRENGTH[kind]
+        for verb, kind in (("is", SINGULAR), ("are", PLURAL)):
+            model.unembed.W_U[kind, WORDS.index(verb)] = gain
+    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="the"))
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
+    return model.eval()
+
+
+def toy_saes(d_model: int = 128) -> dict[int, Any]:
+    """Dictionaries whose features 0 and 1 are singular and plural, the others the words themselves; decoder rows of norm 2."""
+    saes = {}
+    for layer in (0, 1):
+        metadata = SAEMetadata(hook_name=f"blocks.{layer}.hook_resid_post", prepend_bos=False)
+        sae = StandardSAE(StandardSAEConfig(d_in=d_model, d_sae=8 + len(WORDS), metadata=metadata))
+        with torch.no_grad():
+            for parameter in sae.parameters():
+                parameter.zero_()
+            directions = torch.eye(d_model)[: 8 + len(WORDS)]
+            sae.W_dec.copy_(2 * directions)
+            sae.W_enc.copy_(directions.T / 2)
+        saes[layer] = sae.eval()
+    return saes
+
+
+def agreement(nouns: list[str] = NOUNS) -> Behavior:
+    pairs = [PromptPair(f"the {noun}", f"the {noun}s", (" is",), (" are",), noun) for noun in nouns]
+    pairs += [PromptPair(f"the {noun}s", f"the {noun}", (" are",), (" is",), noun) for noun in nouns]
+    return Behavior("agreement", "the verb follows the noun", tuple(pairs))
+
+
+def test_the_features_that_decide_are_found_with_their_exact_effects() -> None:
+    G = nx.DiGraph()
+    G.add_node("L0_F0", layer=0, label="one thing")
+    G.add_node("L1_F5", layer=1, label="")
+    G.add_edge("L0_F0", "L1_F5", strength=1.0, direct=1.0)
+    found = extract_behavior_subgraph(toy_model(), toy_saes(), G, behavior=agreement(), top_k_seeds=4, max_prompts=64)
+    effects = {s["feature_id"]: s["effect_size"] for s in found.seed_features}
+    # each direction is there in half of the prompts of every noun, once a layer
+    assert effects == pytest.approx({"L0_F0": 1.0, "L1_F0": 1.0, "L0_F1": 1.5, "L1_F1": 1.5}, abs=1e-5)
+    assert all(s["attribution"] == pytest.approx(s["effect_size"], abs=1e-5) for s in found.seed_features)  # the model is linear
+    assert [s["rank"] for s in found.seed_features] == [1, 2, 3, 4]
+    assert found.confirmed
+    assert all(s["confirmed"] for s in found.seed_features)
+    assert found.warnings == ()
+    assert found.score is not None
+    assert (found.score.clean, found.score.corrupted, found.score.accuracy) == pytest.approx((2.5, -2.5, 1.0))
+    assert found.score.ablated == pytest.approx(0.0, abs=1e-5)
+    assert found.score.groups == 16
+    assert {n: d["seed"] for n, d in found.subgraph.nodes(data=True)} == {
+        "L0_F0": True, "L1_F0": True, "L0_F1": True, "L1_F1": True, "L1_F5": False,
+    }  # fmt: skip
+    labels = {s["feature_id"]: s["label"] for s in found.seed_features}
+    assert labels["L0_F0"] == "one thing"
+    assert labels["L1_F1"].startswith("the«noun")
+    assert labels["L1_F1"].endswith("s»")
+    assert {s["feature_id"]: s["in_graph"] for s in found.seed_features}["L1_F1"] is False
+
+
+def test_a_behaviour_that_the_model_cannot_do_gives_seeds_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = extract_behavior_subgraph(
+            toy_model(gain=-1.0), toy_saes(), nx.DiGraph(), behavior=agreement(), top_k_seeds=4, max_prompts=64
+        )
+    assert not found.confirmed
+    assert any("the model cannot do it: logit difference -2.50" in warning for warning in found.warnings)
+    assert "agreement: the model cannot do it" in caplog.text
+    assert {s["feature_id"] for s in found.seed_features} == {"L0_F0", "L1_F0", "L0_F1", "L1_F1"}
+    assert all(s["effect_size"] < 0 for s in found.seed_features)
+    assert "NOT confirmed" in found.summary()
+
+
+def test_a_preference_that_ignores_the_prompt_is_not_a_behaviour() -> None:
+    model = toy_model(gain=0.0)
+    with torch.no_grad():
+        model.unembed.b_U[WORDS.index("is")] = 1.0
+    behavior = Behavior("always", "", tuple(PromptPair(f"the {n}", f"the {n}s", (" is",), (" are",), n) for n in NOUNS))
+    found = extract_behavior_subgraph(model, toy_saes(), nx.DiGraph(), behavior=behavior)
+    assert not found.confirmed
+    assert any("does not follow from the prompt: +1.00 clean, +1.00 corrupted" in warning for warning in found.warnings)
+    assert found.seed_features == []
+    assert any("no feature" in warning for warning in found.warnings)
+
+
+def test_few_groups_cannot_confirm() -> None:
+    found = extract_behavior_subgraph(toy_model(), toy_saes(), nx.DiGraph(), behavior=agreement(NOUNS[:6]), top_k_seeds=2)
+    assert not found.confirmed
+    assert [s["confirmed"] for s in found.seed_features] == [False, False]
+    assert any("3 held-out groups" in warning for warning in found.warnings)
+
+
+def test_answers_of_several_tokens_are_left_out_and_counted() -> None:
+    odd = tuple(PromptPair(f"the {n}", f"the {n}s", (" is not",), (" are",), n) for n in NOUNS[:5])
+    behavior = Behavior("agreement", "", (*agreement().pairs, *odd))
+    found = extract_behavior_subgraph(toy_model(), toy_saes(), nx.DiGraph(), behavior=behavior, top_k_seeds=2)
+    assert found.score is not None
+    assert found.score.dropped == {"no single-token answer": 5}
+
+
+@pytest.mark.parametrize("without", ["tokenizer", "answers"])
+def test_unreadable_prompts_give_measured_seeds_a_warning_and_no_confirmation(without: str) -> None:
+    tiny = make_tiny("gpt2")
+    if without == "answers":
+        tiny.model.tokenizer = toy_model().tokenizer
+    found = extract_behavior_subgraph(tiny.model, tiny.saes, nx.DiGraph(), top_k_seeds=5)
+    assert not found.confirmed
+    assert len(found.seed_features) == 5
+    assert found.subgraph.number_of_nodes() == 5
+    assert any("own choice of next token" in warning for warning in found.warnings)
+    assert any(abs(s["effect_size"]) > 0.01 for s in found.seed_features)
+    assert found.score is not None
+    assert found.score.accuracy == 1.0  # right is what the model says
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"behavior": "counting"}, "got 'counting', expected one of factual_recall, indirect_object, greater_than, subject_verb_agreement"),
+        ({"n_hops": -1}, "n_hops: got -1, expected at least 0"),
+        ({"top_k_seeds": 0}, "top_k_seeds: got 0, expected at least 1"),
+    ],
+)
+def test_bad_requests_are_refused_before_any_work(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(BehaviorError, match=message):
+        extract_behavior_subgraph(SimpleNamespace(), {}, nx.DiGraph(), **options)
+
+
+def random_prompts(n: int = 7, width: int = 10) -> PromptTokens:
+    draw = torch.Generator().manual_seed(1)
+    tokens = torch.randint(0, 50, (n, width), generator=draw)
+    last = torch.tensor([width - 1 - k % 4 for k in range(n)])
+    answers = torch.randint(0, 50, (2, n, 2), generator=draw)
+    answers[1] = (answers[0] + 7) % 50
+    answers[0, ::2, 1] = -1
+    return PromptTokens(tuple(map(str, range(n))), tokens, last, answers[0], answers[1], np.arange(n))
+
+
+@pytest.mark.parametrize(("shape", "kind"), [("gpt2", "standard"), ("llama", "topk"), ("gemma2", "jumprelu"), ("pythia", "standard")])
+def test_removal_behind_cached_prefixes_equals_the_plain_run(shape: str, kind: str) -> None:
+    tiny = make_tiny(shape, kind)
+    model = BehaviorModel(ModelSlices(tiny.model), tiny.codecs)
+    prompts = random_prompts()
+    clean = model.clean(prompts)
+    features = [(layer, index) for layer in (0, 1, 3) for index in range(0, 40, 7)]
+    fast = model.effects(prompts, clean, model.removals(prompts, clean, features))
+    with torch.no_grad():
+        before = prompts.metric(tiny.model(prompts.tokens)[torch.arange(len(prompts)), prompts.last])
+    for k, (layer, index) in enumerate(features):
+        after = prompts.metric(ablate(model.slices, tiny.codecs, prompts.tokens, {layer: [index]}, prompts.last, prompts.mask()))
+        np.testing.assert_allclose(fast[k], (before - after).numpy(), atol=2e-4)
+    assert np.abs(fast).max() > 0.01
+
+
+def test_what_is_not_there_has_no_effect_at_all() -> None:
+    tiny = make_tiny("gpt2")
+    with torch.no_grad():
+        tiny.saes[0].b_enc[3] = -1e6
+    tiny.__post_init__()
+    model = BehaviorModel(ModelSlices(tiny.model), tiny.codecs)
+    prompts = random_prompts()
+    clean = model.clean(prompts)
+    assert (model.effects(prompts, clean, model.removals(prompts, clean, [(0, 3)])) == 0).all()
+
+
+def test_padding_changes_nothing() -> None:
+    tiny = make_tiny("llama", "topk")
+    model = BehaviorModel(ModelSlices(tiny.model), tiny.codecs)
+    prompts = random_prompts()
+    short = prompts.take([3])
+    cut = PromptTokens(short.texts, short.tokens[:, : int(short.last) + 1], short.last, short.right, short.wrong, short.groups)
+    for layer, scores in model.attribution(short).items():
+        np.testing.assert_allclose(scores, model.attribution(cut)[layer], atol=1e-5)
+
+
+def test_attribution_is_the_effect_where_the_rest_is_linear() -> None:
+    tiny = make_tiny("no_norm")
+    model = BehaviorModel(ModelSlices(tiny.model), {3: tiny.codecs[3]})  # behind the last block: only the unembedding follows
+    prompts = random_prompts()
+    single = PromptTokens(
+        prompts.texts, prompts.tokens, prompts.last, prompts.right[:, :1].clamp(min=0), prompts.wrong[:, :1], prompts.groups
+    )
+    clean = model.clean(single)
+    effects = model.effects(single, clean, model.removals(single, clean, [(3, i) for i in range(40)])).mean(axis=1)
+    np.testing.assert_allclose(model.attribution(single)[3], effects, atol=1e-4)
+    assert np.abs(effects).max() > 0.01
