@@ -112,7 +112,8 @@ def prepare_home(home: Home) -> None:
         home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (home.conf, home.data, home.logs, home.run, home.root / "import"):
             folder.mkdir(exist_ok=True, mode=0o700)
-        write_json(home.marker, {"kind": "feature-graph-home", "version": 1})
+        if not home.marker.exists():
+            write_json(home.marker, {"kind": "feature-graph-home", "version": 1})
     except OSError as error:
         raise unusable(home, error) from error
     free = shutil.disk_usage(home.root).free

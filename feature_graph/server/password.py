@@ -53,7 +53,7 @@ def ensure_password(home: Home, jars: JarFolder) -> None:
     password = secrets.token_urlsafe(18)
     _write_private(home.password_file, password)
     with _handed_over(home, password) as file:
-        output = run_admin(home, jars, "dbms", "set-initial-password", f"@{file}", heap="256m")
+        output = run_admin(home, jars, "dbms", "set-initial-password", f"@{file}", heap="256m", quick=True)
     if "Changed password" not in output or not (home.data / "dbms" / "auth.ini").exists():
         raise ServerError(f"Neo4j did not take the initial password; it said: {output or 'nothing'}")
 

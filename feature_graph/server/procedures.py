@@ -20,8 +20,8 @@ FAMILIES = """
     knn nodeSimilarity similarity
     collapsePath scaleProperties alpha beta pipeline
     debug license memory util
-    graph.project graph.list graph.filter graph.generate graph.graphProperty graph.nodeLabel graph.nodeProperties graph.nodeProperty
-    graph.relationship graph.relationshipProperties graph.relationshipProperty graph.relationships graph.sample
+    graph.project graph.graphProperty graph.nodeLabel graph.nodeProperties graph.nodeProperty graph.relationship
+    graph.relationshipProperties graph.relationshipProperty graph.relationships graph.sample
 """
 
 
