@@ -57,7 +57,7 @@ def _context(material: Material) -> dict[str, Any]:
     assert graph is not None
     model = graph.graph.get("model") or (material.config or {}).get("model_name") or "the model"
     pictures = [figure for plot in _PICTURES if (figure := plot(graph)) is not None]
-    scene = draw.network_scene(graph, "The graph", seeds=[h["id"] for h in found.hubs[:1]])
+    scene = draw.network_scene(graph, "The graph", seeds=[h["id"] for h in found.hubs[:1]], seed_name="most connected feature")
     return {
         "model": model,
         "found": found,

@@ -124,6 +124,7 @@ def network_scene(
     max_nodes: int = MAX_NODES,
     max_edges: int = MAX_EDGES,
     frame: Frame | None = None,
+    seed_name: str = "seed feature",
 ) -> Scene:
     """The layered picture of a graph: columns are layers, circles grow with degree, lines are coloured by sign and grow with |strength|.
 
@@ -147,6 +148,7 @@ def network_scene(
         edges=edge_marks(part, {n.id: i for i, n in enumerate(nodes)}),
         labels=place_labels(nodes, layout, _by_importance(nodes)),
         columns=column_marks(layout),
+        seed_name=seed_name,
     )
 
 

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import json
+import re
+from html import unescape
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from feature_graph.artifacts import ArtifactError, CandidateSet, RunPaths, StageCount
+from feature_graph.config import Config
+from feature_graph.graph import build_interaction_graph, load_graph, save_graph
+from feature_graph.report import write_report
+from feature_graph.report.material import gather
+from feature_graph.report.sections import evidence, find, hubs, strongest_edges, summary
+from feature_graph.utils import write_json
+from ingest.formats import CANDIDATES, FEATURES, write_table
+from tests.strategies import random_features, random_interactions
+
+EVIL = '<script>alert("x")</script>'
+
+
+def make_run(root: Path, n_edges: int = 120, label: str | None = None) -> RunPaths:
+    """A run directory with every file the report reads."""
+    paths = RunPaths.of(root)
+    interactions = random_interactions(4, 10, n_edges, seed=1)
+    features = random_features(interactions)
+    if label is not None:
+        features["label"] = label
+    Config(model_name="toy", layers=[0, 4, 8, 12]).save(paths.config)
+    interactions.save(paths.interactions)
+    write_table(paths.features, FEATURES, pa.Table.from_pandas(features, preserve_index=False))
+    frame = pa.Table.from_pylist([], schema=CANDIDATES.schema).to_pandas()
+    stages = (StageCount("importance", 1000, 400), StageCount("co-activation", 400, n_edges))
+    CandidateSet(frame, stages=stages, facts={"alignment": "block"}).save(paths.candidates)
+    graph = build_interaction_graph(interactions, features=features)
+    save_graph(graph, paths.graph_json)
+    save_graph(graph, paths.graphml)
+    seed = {"id": "L4_F9", "label": label or "Paris", "effect": 0.4, "ci_low": 0.2, "ci_high": 0.6, "confirmed": True, "in_graph": False}
+    behavior = {"name": "factual_recall", "description": "capitals", "clean": 2.5, "corrupted": -2.0, "ablated": 1.25, "accuracy": 0.9}
+    behavior |= {"confirmed": True, "warnings": [], "seeds": [seed], "members": ["L4_F9"]}
+    write_json(root / "behaviors.json", {"kind": "behaviors", "version": 1, "behaviors": [behavior]})
+    stage = {"state": "done", "seconds": 12.3456, "rows": n_edges, "error": ""}
+    quality = {"explained_variance": 0.871, "l0": 47.5, "expected_l0": None, "expected_explained_variance": 0.88}
+    loaded = {"hook": "blocks.4.hook_resid_post", "release": "toy-res", "sae_id": "blocks.4", "d_sae": 2304}
+    manifest = {"stages": {"measure": stage}, "versions": {"torch": "2.9.9"}, "saes": {"4": loaded}, "sae_quality": {"4": quality}}
+    write_json(paths.manifest, {"kind": "manifest", "version": 1} | manifest)
+    return paths
+
+
+def words(page: Path) -> str:
+    """The page's visible text."""
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r"<(script|style)\b.*?</\1>", " ", text, flags=re.S)
+    return " ".join(unescape(re.sub(r"<[^>]+>", " ", text)).split())
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunPaths:
+    paths = make_run(tmp_path_factory.mktemp("run"))
+    write_report(paths.root)
+    return paths
+
+
+def test_report_says_what_was_run_and_found(run: RunPaths) -> None:
+    text = words(run.report)
+    graph = load_graph(run.graph_json)
+    assert f"{graph.number_of_edges():,} edges" in text
+    assert "120 pairs of features at 4 layers of toy were tested" in text
+    assert "passed at q < 0.05, corrected by fdr_bh" in text
+    assert "Not everything was there" not in text
+    for piece in ("importance", "1,000 400 40%", "0.871", "47.5", "toy-res blocks.4", "2,304", "12.3", "torch 2.9.9", "top_k_features 100"):
+        assert piece in text, piece
+    assert "factual recall capitals clean 2.5, corrupted −2, ablated 1.25; right answer preferred in 90%" in text
+    assert f"feature-graph ingest {run.root.resolve()}" in text
+
+
+def test_report_is_one_self_contained_page(run: RunPaths) -> None:
+    text = run.report.read_text(encoding="utf-8")
+    outside = re.sub(r"<(script|style)\b[^>]*>.*?</\1>", " ", text, flags=re.S)
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", outside)
+    assert text.count("plotly.js v") == 1
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    assert len(data["edges"]) == load_graph(run.graph_json).number_of_edges()
+    anchors = re.findall(r'<a href="#(\w+)"', text)
+    assert anchors
+    assert set(anchors) <= set(re.findall(r'<section id="(\w+)"', text))
+
+
+def test_findings_are_those_of_the_graph(run: RunPaths) -> None:
+    material = gather(run.root)
+    found = find(material)
+    graph = load_graph(run.graph_json)
+    strongest = max(abs(d["strength"]) for *_, d in graph.edges(data=True))
+    assert abs(found.edges[0]["strength"]) == strongest
+    assert [abs(e["strength"]) for e in found.edges] == sorted((abs(e["strength"]) for e in found.edges), reverse=True)
+    hub = found.hubs[0]
+    sent = sum(abs(d["strength"]) for *_, d in found.structural.out_edges(hub["id"], data=True))
+    assert hub["sent"] == pytest.approx(sent)
+    assert abs(hub["drives"]["strength"]) == max(abs(d["strength"]) for *_, d in found.structural.out_edges(hub["id"], data=True))
+    assert hub["id"] in " ".join(summary(material, found))
+    frame = material.interactions.frame  # type: ignore[union-attr]
+    tests = evidence(material)
+    assert tests["passed"]["total"] == frame.loc[frame["significant"], "significant_by"].str.contains("total").sum()
+    assert sum(f["edges"] for f in tests["floors"]) == graph.number_of_edges()
+    assert hubs(graph, 0) == strongest_edges(graph, 0) == []
+
+
+def test_labels_cannot_run(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path, label=EVIL).root)
+    text = page.read_text(encoding="utf-8")
+    assert EVIL not in text
+    assert "&lt;script&gt;alert" in text
+
+
+def test_missing_files_are_said(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    for path in (paths.config, paths.manifest, paths.candidates, paths.features, paths.graph_json, paths.root / "behaviors.json"):
+        path.unlink()
+    text = words(write_report(paths.root))
+    for name in ("config.json", "manifest.json", "candidates.parquet", "features.parquet", "behaviors.json"):
+        assert f"{name} is not there" in text
+    assert "graph.json is not there: without the graph; it is built anew from the interactions" in text
+    assert "Their quality was not recorded" in text
+
+
+def test_graph_alone_is_enough(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    paths.interactions.unlink()
+    text = words(write_report(paths.root, tmp_path / "elsewhere" / "r.html"))
+    assert "interactions.parquet is not there" in text
+    assert "nothing can be said about tests" in text
+    assert not paths.report.exists()
+
+
+def test_damaged_files_are_said(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    paths.manifest.write_text("{", encoding="utf-8")
+    paths.features.write_bytes(b"PAR1")
+    paths.graph_json.write_text("[]", encoding="utf-8")
+    text = words(write_report(paths.root))
+    for name in ("manifest.json", "features.parquet", "graph.json"):
+        assert f"{name} cannot be read" in text
+
+
+def test_nothing_to_report_on(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="no such directory; expected a run directory"):
+        write_report(tmp_path / "none")
+    with pytest.raises(ArtifactError, match=r"nothing to report on: interactions\.parquet is not there.*Run `feature-graph run` first"):
+        write_report(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_empty_graph(tmp_path: Path) -> None:
+    text = words(write_report(make_run(tmp_path, n_edges=0).root))
+    assert "No interaction was significant, so the graph is empty" in text
+    assert "Nothing to draw" in text
+    assert "nan" not in text.lower().split()
+
+
+def test_unmeasured_figures_are_dashes(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    interactions = random_interactions(4, 10, 120, seed=1)
+    bare = interactions.frame.assign(confirm_strength=np.nan, replicated=None, strength_jacobian=np.nan, direct_jacobian=np.nan)
+    type(interactions)(bare, {}).save(paths.interactions)
+    text = words(write_report(paths.root))
+    assert "No edge was measured again" in text
+    assert "Clamping beside the derivative" not in text
+    assert "nan" not in text.lower().split()
