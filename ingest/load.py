@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 Progress = Callable[[str, int, int], None]
 
 #: Blocks a transaction: 10,000 rows.
-BLOCKS_PER_TRANSACTION = 5
+TRANSACTION_BLOCKS = 5
 
 _EDGE_VALUES = ", ".join(f"{name}: row[{i + 2}]" for i, name in enumerate(EDGE_PROPERTIES))
 _CREATE_EDGES = (
@@ -94,8 +94,19 @@ class IngestReport:
         return f"run {self.run}: {self.nodes} features, {self.edges} edges, {self.behaviors} behaviours in {self.seconds:.1f} s{went_on}"
 
 
-def ingest_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str | Path, progress: Progress | None = None) -> IngestReport:
+def ingest_run(
+    connection: neo4j.Driver | py2neo.Graph | Database,
+    run_dir: str | Path,
+    progress: Progress | None = None,
+    transaction_blocks: int = TRANSACTION_BLOCKS,
+) -> IngestReport:
     """Write the run in ``run_dir`` into the database; a run that is there is left as it is, an interrupted one is finished.
+
+    Args:
+        connection: An open driver or a py2neo graph.
+        run_dir: The run directory.
+        progress: Called with what is being written, rows done and rows in all.
+        transaction_blocks: Blocks of 2,000 rows a transaction; fewer need less memory of the server.
 
     Raises:
         InvalidRun: If a file is missing or wrong. Nothing was written.
@@ -115,7 +126,7 @@ def ingest_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str 
     try:
         if lease.before == "dropped":
             delete_contents(database, lease.n)
-        done = _Loader(database, run, seen, lease, progress or (lambda *_: None)).load()
+        done = _Loader(database, run, seen, lease, progress or (lambda *_: None), transaction_blocks).load()
         behaviors.write(database, lease, wanted)
         _finish(database, lease, seen, done.digest)
     except BaseException as error:
@@ -147,8 +158,9 @@ class _Stored:
 class _Loader:
     """Writes the blocks of one run that the ledger does not have yet."""
 
-    def __init__(self, database: Database, run: RunDirectory, seen: Validated, lease: runs.Claim, progress: Progress) -> None:
+    def __init__(self, database: Database, run: RunDirectory, seen: Validated, lease: runs.Claim, progress: Progress, at_once: int) -> None:
         self.database, self.run, self.seen, self.lease, self.progress = database, run, seen, lease, progress
+        self.at_once = at_once
         rows = database.read("MATCH (b:IngestBatch) WHERE b.run = $n RETURN b.key AS key", n=lease.n)
         self.finished = {row["key"] for row in rows}
         self.resumed = len(self.finished)
@@ -195,7 +207,7 @@ class _Loader:
             if key in self.finished:
                 continue
             waiting[key] = rows
-            if len(waiting) == BLOCKS_PER_TRANSACTION:
+            if len(waiting) == self.at_once:
                 self._commit(query, waiting)
                 waiting = {}
                 self.progress(what, done, total)

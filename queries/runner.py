@@ -128,8 +128,8 @@ def _find_run(read: Read, name: str, wanted: str | None) -> dict[str, Any]:
 
 
 def _check_in_run(read: Read, parameter: Parameter, value: Any, run: dict[str, Any]) -> None:
-    if parameter.type == "method" and value not in run["methods"]:
-        raise ParameterError(f"{parameter.name}: got {value!r}; run {run['id']} has edges by {', '.join(run['methods']) or 'no method'}")
+    if parameter.type == "method" and run["methods"] and value not in run["methods"]:
+        raise ParameterError(f"{parameter.name}: got {value!r}; run {run['id']} has edges by {', '.join(run['methods'])}")
     if parameter.type == "feature":
         seek = "MATCH (o:Observation {run: $n, id: $id}) RETURN o.id AS id"
         if not read(seek, {"n": run["n"], "id": value}, _LOOKUP_SECONDS).rows:

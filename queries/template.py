@@ -241,8 +241,11 @@ def _parameter(template: str, name: str, value: Any) -> Parameter:
     default = value.get("default", "clamping" if kind == "method" else None)
     required = default is None and not value.get("optional", False) and kind not in {"run", "projection"}
     parameter = Parameter(name, kind, about, default, required, value.get("min"), value.get("max"), tuple(value.get("of") or ()))
-    if default is not None:
-        parameter.check(default)
+    try:
+        if default is not None:
+            parameter.check(default)
+    except ParameterError as error:
+        raise TemplateError(f"{template}: the default of {error}") from error
     return parameter
 
 

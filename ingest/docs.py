@@ -1,0 +1,139 @@
+"""Write docs/schema.md and docs/artifacts.md from the code: ``python -m ingest.docs [FOLDER]``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from ingest import schema
+from ingest.formats import CANDIDATES, FEATURES, INTERACTIONS, FileFormat
+from ingest.migrations import migrations
+from ingest.rundir import BEHAVIORS, BLOCK_ROWS, CONFIG, MANIFEST, OUTSIDE_IDENTITY
+
+_MADE = "<!-- Made by `python -m ingest.docs`; do not edit. -->\n"
+
+
+def schema_page() -> str:
+    """docs/schema.md."""
+    parts = [
+        "# The graph schema",
+        _MADE,
+        f"Schema version {schema.VERSION}. Every property is listed; those marked *optional* may be absent. Beside the keys there are no "
+        "constraints, because the Community edition has no others: `feature-graph query audit` checks a run instead.",
+        "## Nodes",
+        *[_node(node) for node in schema.NODES],
+        "## Relationships",
+        *[_relationship(relationship) for relationship in schema.RELATIONSHIPS],
+        "## Keys and indexes",
+        "```cypher\n" + ";\n".join(schema.constraint_statements() + schema.index_statements()) + ";\n```",
+        "## Migrations",
+        "Applied in order and recorded in `SchemaVersion` with the sha256 of their text. A database with a newer or an altered history is "
+        "refused.",
+        _table(("number", "file", "sha256"), ((str(m.n), f"`{m.name}`", f"`{m.checksum[:16]}…`") for m in migrations())),
+        "## Rules that hold",
+        _RULES,
+    ]
+    return "\n\n".join(parts).replace("-->\n\n\n", "-->\n\n") + "\n"
+
+
+def artifacts_page() -> str:
+    """docs/artifacts.md."""
+    parts = [
+        "# The files of a run",
+        _MADE,
+        "Another program's results can be loaded if they are in this form. The words MUST and MAY are meant as such; "
+        "`feature-graph ingest` checks all of it before it writes anything, and names file, row and reason.",
+        _DIRECTORY.format(
+            config=CONFIG, manifest=MANIFEST, behaviors=BEHAVIORS, outside=", ".join(f"`{n}`" for n in sorted(OUTSIDE_IDENTITY))
+        ),
+        *[_format(fmt) for fmt in (FEATURES, INTERACTIONS, CANDIDATES)],
+        _REST.format(behaviors=BEHAVIORS, block=BLOCK_ROWS),
+    ]
+    return "\n\n".join(parts).replace("-->\n\n\n", "-->\n\n") + "\n"
+
+
+_RULES = """- `AFFECTS` goes from an earlier site to a later one: one a run, method and pair.
+- The *structural* graph is what hubs, communities, motifs and cascades are asked on: `span = 1`, or a direct effect that is itself
+  significant (`by` contains `direct`). A total effect over a longer span is partly the sum of the edges between.
+- `strength` is the total effect; where `by` is `later` it is the later effect, and `total` stands beside it.
+- The cost of an edge is −ln(|direct| / `Run.scale`), never negative.
+- A run is immutable. Its number `n` stands for it on edges and observations and is never used twice; dropping one touches no other."""
+
+_DIRECTORY = """## The directory
+
+| file | | |
+|---|---|---|
+| `{config}` | MUST | the configuration: a JSON object. `seed`, `sae_release`, `dataset`, `dataset_split`, `n_tokens`, \
+`significance_level` and `correction_method` are read if there. |
+| `features.parquet` | MUST | the features, below |
+| `interactions.parquet` | MUST | the measured pairs, below |
+| `{behaviors}` | MAY | behaviours and what carries them, below |
+| `{manifest}` | MAY | `versions`: package to version; `saes`: layer to facts of its site; `stages`: of each, `artifacts`: file name to \
+`sha256`. A file whose hash differs from the recorded one is refused. |
+| `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
+
+A run's id is the first 16 hex digits of the sha256 over the configuration (without {outside}, which change only speed or place), model and
+dictionaries, seed, and the sha256 of both Parquet files: the same result is the same run.
+
+Every Parquet file carries `kind` and `version` in its own key-value metadata (UTF-8), and MAY carry `meta`, a JSON object. Columns may
+stand in any order; further columns are ignored. Numbers MUST be finite; a missing value is a null, and only where the table says so."""
+
+_REST = """## {behaviors}
+
+```json
+{{"kind": "behaviors", "version": 1, "behaviors": [
+  {{"name": "capital_of", "prompts": ["The capital of France is"], "metric": "logit difference",
+   "clean": 2.5, "ablated": 0.5, "confirmed": true,
+   "seeds": [{{"id": "L5_F190", "effect": 0.25, "rank": 1}}]}}
+]}}
+```
+
+`clean` and `ablated` MAY be null. A seed MAY lie outside `features.parquet`; its layer MUST be one of the run's.
+
+## What becomes of them
+
+Every row of `features.parquet` becomes a `Feature` (shared between runs, by `uid`) and an `Observation` (of this run). Every row of
+`interactions.parquet` with `significant` true becomes an `AFFECTS` edge, in blocks of {block:,} rows in file order: a block is in the
+graph together with its entry in the ledger, or not at all, so loading can be killed at any moment and called again. See
+[the schema](schema.md)."""
+
+
+def _node(node: schema.Node) -> str:
+    return f"### {node.label}\n\n{node.meaning} Key: `{node.key}`.\n\n" + _properties(node.properties)
+
+
+def _relationship(relationship: schema.Relationship) -> str:
+    head = f"### ({relationship.source})-[:{relationship.type}]->({relationship.target})\n\n{relationship.meaning}"
+    return head + ("\n\n" + _properties(relationship.properties) if relationship.properties else "")
+
+
+def _properties(properties: Iterable[schema.Property]) -> str:
+    rows = ((f"`{p.name}`", p.type, _cell(p.meaning) + (" *(optional)*" if p.optional else "")) for p in properties)
+    return _table(("property", "type", "meaning"), rows)
+
+
+def _format(fmt: FileFormat) -> str:
+    rows = ((f"`{c.name}`", c.type, "may be" if c.nullable else "", _cell(c.meaning)) for c in fmt.columns)
+    head = f"## {fmt.name}\n\n{fmt.meaning} `kind` = `{fmt.kind}`, `version` = `{fmt.version}`."
+    return head + "\n\n" + _table(("column", "type", "null", "meaning"), rows)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;")
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def main(folder: Path) -> None:
+    """Write both pages into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "schema.md").write_text(schema_page(), encoding="utf-8")
+    (folder / "artifacts.md").write_text(artifacts_page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))

@@ -1,0 +1,76 @@
+"""Write docs/queries.md from the templates: ``python -m queries.docs [FOLDER]``."""
+
+from __future__ import annotations
+
+import sys
+from itertools import groupby
+from pathlib import Path
+
+from queries.library import templates
+from queries.template import Parameter, Template
+
+_HEAD = """# Questions to the graph
+
+<!-- Made by `python -m queries.docs`; do not edit. -->
+
+Each question is one Cypher file in `queries/`, run as it is. Ask from the command line,
+
+```console
+$ feature-graph query hubs --param measure=pagerank --param limit=5
+$ feature-graph query neighbours --param feature=L5_F280 --format json
+$ feature-graph query feed_forward --show
+```
+
+from Python,
+
+```python
+from feature_graph import store
+
+with store.connect() as db:
+    db.query("hubs", measure="pagerank", limit=5)   # a pandas frame
+```
+
+or paste the file into Neo4j Browser after setting its parameters with `:param`. Parameters are checked before anything is asked; every
+question runs in read access mode with a time limit, and answers from runs that are ready only. `run` is the newest ready run if not given.
+The structural graph, which most questions are about, is explained in [the schema](schema.md)."""
+
+
+def page() -> str:
+    """docs/queries.md."""
+    parts = [_HEAD]
+    for family, members in groupby(templates().values(), key=lambda t: t.family):
+        parts.append(f"## {family.capitalize()}")
+        parts += [_question(template) for template in members]
+    return "\n\n".join(parts) + "\n"
+
+
+def _question(template: Template) -> str:
+    given = " ".join(f"--param {key}={_shown(value)}" for key, value in template.example.items())
+    notes = [note for note, there in (("needs Graph Data Science", template.needs_gds), ("has a visual form", template.visual)) if there]
+    lines = [f"### {template.name}", f"*{template.question}*" + (f" ({'; '.join(notes)})" if notes else "")]
+    shown = [p for p in template.parameters if p.type != "projection"]
+    if shown:
+        lines.append(_table(["parameter", "allowed", "default", "meaning"], [_parameter(p) for p in shown]))
+    lines.append(_table(["column", "meaning"], [[f"`{name}`", meaning] for name, meaning in template.columns.items()]))
+    lines.append(f"```console\n$ feature-graph query {template.name} {given}".rstrip() + "\n```")
+    return "\n\n".join(lines)
+
+
+def _parameter(parameter: Parameter) -> list[str]:
+    default = "newest" if parameter.type == "run" else "required" if parameter.required else _shown(parameter.default)
+    return [f"`{parameter.name}`", parameter.bounds, default, parameter.about]
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _table(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "queries.md").write_text(page(), encoding="utf-8")

@@ -1,0 +1,269 @@
+"""What ingest makes of files, without a database."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from feature_graph.config import OUTSIDE_HASH
+from ingest import InvalidRun, behaviors, docs, run_id, schema
+from ingest.__main__ import main
+from ingest.formats import FEATURES, INTERACTIONS
+from ingest.migrations import migrations
+from ingest.rows import EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, digest, edge_rows
+from ingest.rundir import BLOCK_ROWS, OUTSIDE_IDENTITY, open_run, significant_rows
+from ingest.validate import split_uid, validate
+from tests.rundirs import random_run, write_files
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return random_run(tmp_path_factory.mktemp("runs") / "run")
+
+
+def changed(root: Path, target: Path, kind: str, change: Callable[[pd.DataFrame], Any]) -> Path:
+    """A copy of the run with one of its tables changed in place."""
+    frames = {name: pd.read_parquet(root / f"{name}.parquet") for name in ("features", "interactions")}
+    result = change(frames[kind])
+    if result is not None:
+        frames[kind] = result
+    return write_files(target, frames["features"], frames["interactions"])
+
+
+def put(row: int, **values: Any) -> Callable[[pd.DataFrame], None]:
+    def change(frame: pd.DataFrame) -> None:
+        for column, value in values.items():
+            frame.loc[row, column] = value
+
+    return change
+
+
+def read_whole(root: Path) -> None:
+    opened = open_run(root)
+    behaviors.read(opened, validate(opened).features)
+
+
+def test_a_sound_run_passes(root: Path) -> None:
+    seen = validate(open_run(root))
+    frame = pd.read_parquet(root / "interactions.parquet")
+    kept = frame[frame["significant"]]
+    assert (seen.rows, seen.edges, seen.methods) == (len(frame), len(kept), ("clamping",))
+    assert seen.scale == kept["direct_strength"].abs().max()
+
+
+WRONG: list[tuple[str, Callable[[pd.DataFrame], Any], str]] = [
+    ("features", put(3, fid=7), r"features.parquet, row 3: fid = 7; expected 0, 1, 2"),
+    ("features", put(2, density=1.5), r"row 2: density = 1.5; expected a value in \[0, 1\]"),
+    ("features", put(2, max_act=float("inf")), r"row 2: max_act = inf; expected a finite number"),
+    ("features", put(1, id="L0_F1"), r"row 1: id = 'L0_F1'; expected L<layer>_F<index>"),
+    ("features", put(1, uid="toy/7"), r"row 1: uid = 'toy/7'; expected <model>@<8 hex digits>"),
+    ("features", lambda f: f.assign(uid=[f["uid"].iloc[1], *f["uid"].iloc[1:]]), r"row 1: uid = .* appears twice"),
+    ("features", put(0, uid="toy@0123abcd/other/blocks.0/{index}"), r"row 0: uid"),
+    ("interactions", put(5, p_value=-0.1), r"interactions.parquet, row 5: p_value = -0.1; expected a value in \[0, 1\]"),
+    ("interactions", put(5, mean_strength=float("-inf")), r"row 5: mean_strength = -inf; expected a finite number"),
+    ("interactions", put(5, src_fid=900), r"row 5: src_fid = 900; features.parquet has 0 to \d+"),
+    ("interactions", put(5, tgt_fid=-1), r"row 5: tgt_fid = -1; features.parquet has 0 to \d+"),
+    ("interactions", put(5, src_id="L0_F0"), r"row 5: src_id = 'L0_F0', src_layer = \d+: not what features.parquet says of fid \d+"),
+    ("interactions", put(5, tgt_layer=0, src_layer=0), r"row 5: source layer 0 is not before target layer 0; edges go forward only"),
+    ("interactions", put(5, method="Clamp"), r"row 5: method = 'Clamp'; expected a lower-case name"),
+    ("interactions", put(5, interaction_type="gate"), r"row 5: interaction_type = 'gate'; expected one of"),
+    ("interactions", put(5, significant=True, significant_by="luck"), r"row 5: significant_by = 'luck'"),
+    ("interactions", put(5, significant=True, significant_by=""), r"row 5: significant = True, significant_by = '': they contradict"),
+    (
+        "interactions",
+        put(5, significant=True, significant_by="later", later_strength=np.nan),
+        r"row 5: significant by the later effect, which is empty",
+    ),
+    ("interactions", put(5, span=0), r"row 5: span = 0; expected 1 or more"),
+    ("interactions", put(5, ci_low=9.0, ci_high=8.0), r"row 5: ci_low = 9.0 is above ci_high = 8.0"),
+    ("interactions", lambda f: pd.concat([f.iloc[:6], f.iloc[5:]]), r"row 6: \(\d+, \d+, clamping\) appears twice"),
+    ("interactions", lambda f: f.iloc[::-1], r"row 1: \(\d+, \d+, clamping\) is out of order"),
+]
+
+
+@pytest.mark.parametrize(("kind", "change", "message"), WRONG, ids=[m[:40] for _, _, m in WRONG])
+def test_what_is_wrong_is_named_with_file_row_and_reason(
+    root: Path, tmp_path: Path, kind: str, change: Callable[[pd.DataFrame], Any], message: str
+) -> None:
+    with pytest.raises(InvalidRun, match=message) as caught:
+        validate(open_run(changed(root, tmp_path / "bad", kind, change)))
+    assert "nothing was written" in str(caught.value)
+
+
+def test_many_problems_are_counted(root: Path, tmp_path: Path) -> None:
+    bad = changed(root, tmp_path / "bad", "interactions", lambda f: f.assign(q_value=2.0))
+    with pytest.raises(InvalidRun, match=r"and \d+ more") as caught:
+        validate(open_run(bad))
+    assert len(caught.value.problems) == 21
+
+
+def test_an_index_beyond_the_dictionary(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "run")
+    layer = int(pd.read_parquet(root / "features.parquet")["layer"].iloc[0])
+    (tmp_path / "run/manifest.json").write_text(json.dumps({"saes": {str(layer): {"layer": layer, "d_sae": 3}}}))
+    with pytest.raises(InvalidRun, match=r"index = \d+; outside the dictionary"):
+        validate(open_run(tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("config.json", None, "config.json: no such file"),
+        ("config.json", "{", "config.json: not JSON"),
+        ("config.json", "[1]", "config.json: got list; expected a JSON object"),
+        ("features.parquet", None, "features.parquet: no such file"),
+        ("interactions.parquet", "PAR1 no", "not a readable Parquet file"),
+        ("manifest.json", '{"stages": {"measure": {"artifacts": {"features.parquet": {"sha256": "00ff"}}}}}', "changed after the run"),
+        ("behaviors.json", '{"kind": "behaviors", "version": 2}', "got kind behaviors version 2; expected behaviors version 1"),
+        ("behaviors.json", '{"kind": "behaviors", "version": 1, "behaviors": [{"name": "x"}]}', "no field 'prompts'"),
+    ],
+)
+def test_files_that_are_missing_or_broken(root: Path, tmp_path: Path, name: str, content: str | None, message: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(root, run)
+    (run / name).unlink(missing_ok=True)
+    if content is not None:
+        (run / name).write_text(content)
+    with pytest.raises(InvalidRun, match=message):
+        read_whole(run)
+
+
+def test_a_damaged_row_group_is_named(root: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(root, run)
+    whole = bytearray((run / "interactions.parquet").read_bytes())
+    whole[200:600] = b"\xff" * 400
+    (run / "interactions.parquet").write_bytes(whole)
+    with pytest.raises(InvalidRun, match=r"interactions\.parquet"):
+        validate(open_run(run))
+
+
+def test_no_directory() -> None:
+    with pytest.raises(InvalidRun, match="no such directory"):
+        open_run("/nowhere/at/all")
+
+
+def seed_of(layer: object) -> str:
+    return json.dumps(
+        {"kind": "behaviors", "version": 1}
+        | {"behaviors": [{"name": "x", "prompts": [], "metric": "m", "confirmed": True, "seeds": [{"id": layer, "effect": 1, "rank": 1}]}]}
+    )
+
+
+@pytest.mark.parametrize(("id_", "message"), [("L999_F1", "the run has layers"), ("5/1", "expected L<layer>_F<index>")])
+def test_seeds_must_lie_in_the_run(root: Path, tmp_path: Path, id_: str, message: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(root, run)
+    (run / "behaviors.json").write_text(seed_of(id_))
+    opened = open_run(run)
+    with pytest.raises(InvalidRun, match=message):
+        behaviors.read(opened, validate(opened).features)
+
+
+def test_the_id_follows_what_decides_the_result(root: Path, tmp_path: Path) -> None:
+    def copy(name: str, **config: Any) -> str:
+        shutil.copytree(root, tmp_path / name)
+        path = tmp_path / name / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | config))
+        return run_id(tmp_path / name)
+
+    first = run_id(root)
+    assert len(first) == 16
+    assert copy("same") == first
+    assert copy("elsewhere", device="cuda", batch_size=64, output_dir="/x") == first
+    assert copy("seed", seed=1) != first
+    assert copy("level", significance_level=0.01) != first
+    edited = changed(root, tmp_path / "edited", "interactions", put(0, spill=9.0))
+    assert run_id(edited) != first
+
+
+def test_the_fields_left_out_of_the_id_are_those_of_the_configuration() -> None:
+    assert OUTSIDE_IDENTITY == OUTSIDE_HASH
+
+
+@pytest.mark.parametrize("uid", ["gpt2@0123abcd/gpt2-small-res-jb/blocks.6.hook_resid_pre/7", "google/gemma@0123abcd/a-b/l_12/w_16k/x/9"])
+def test_uids_may_hold_slashes(uid: str) -> None:
+    model, dictionary, index = split_uid(uid)
+    assert f"{model}/{dictionary}/{index}" == uid
+    assert model.endswith("@0123abcd")
+    with pytest.raises(ValueError, match="expected <model>@<8 hex digits>"):
+        split_uid(uid.replace("@0123abcd", ""))
+
+
+def test_blocks_hold_the_significant_rows_in_file_order(tmp_path: Path) -> None:
+    root = random_run(tmp_path / "run", n_features=60, n_edges=7_000)
+    blocks = list(significant_rows(root / "interactions.parquet", ["src_fid", "tgt_fid"]))
+    frame = pd.read_parquet(root / "interactions.parquet")
+    expected = frame.loc[frame["significant"], ["src_fid", "tgt_fid"]].reset_index(drop=True)
+    assert [len(b) for b in blocks[:-1]] == [BLOCK_ROWS] * (len(blocks) - 1)
+    assert len(blocks) > 1
+    pd.testing.assert_frame_equal(pa.concat_tables(blocks).to_pandas(), expected)
+
+
+def test_an_edge_by_the_later_effect_only_carries_it(root: Path) -> None:
+    table = pa.concat_tables(significant_rows(root / "interactions.parquet", EDGE_FILE_COLUMNS))
+    rows = edge_rows(table, [f"u{i}" for i in range(1_000)])
+    for source, row in zip(table.to_pylist(), rows, strict=True):
+        edge = dict(zip(EDGE_PROPERTIES, row[2:], strict=True))
+        later = source["significant_by"] == "later"
+        assert row[:2] == [f"u{source['src_fid']}", f"u{source['tgt_fid']}"]
+        assert edge["strength"] == source["later_strength" if later else "mean_strength"]
+        assert edge["total"] == (source["mean_strength"] if later else None)
+
+
+ROWS = st.lists(st.tuples(st.text(max_size=3), st.floats(allow_nan=False), st.integers() | st.none()), max_size=8)
+
+
+@given(ROWS, st.randoms())
+def test_the_digest_is_free_of_order_and_adds_up(rows: list[tuple[Any, ...]], random: Any) -> None:
+    shuffled = random.sample(rows, len(rows))
+    half = len(rows) // 2
+    assert digest(rows) == digest(shuffled) == digest(rows[half:], digest(rows[:half]))
+
+
+@given(ROWS.filter(bool))
+def test_the_digest_sees_every_row(rows: list[tuple[Any, ...]]) -> None:
+    assert digest(rows) != digest(rows[1:])
+    assert digest([(*rows[0], "more"), *rows[1:]]) != digest(rows)
+
+
+def test_what_is_written_is_in_the_schema() -> None:
+    edge = next(r for r in schema.RELATIONSHIPS if r.type == "AFFECTS")
+    assert {p.name for p in edge.properties} == {*EDGE_PROPERTIES, "run"}
+    assert set(EDGE_COLUMNS.values()) <= set(INTERACTIONS.names)
+    seen = next(n for n in schema.NODES if n.label == "Observation")
+    assert set(OBSERVATION_PROPERTIES) <= {p.name for p in seen.properties} & set(FEATURES.names)
+    labels = {n.label for n in schema.NODES}
+    assert {end for r in schema.RELATIONSHIPS for end in (r.source, r.target)} <= labels
+    assert all(p.meaning for owner in (*schema.NODES, *schema.RELATIONSHIPS) for p in owner.properties)
+    assert all(node.key in {p.name for p in node.properties} for node in schema.NODES)
+
+
+def test_the_first_migration_makes_the_schema() -> None:
+    first = migrations()[0]
+    assert [m.n for m in migrations()] == list(range(1, schema.VERSION + 1))
+    assert [s.rstrip(";") for s in first.statements] == schema.constraint_statements() + schema.index_statements()
+
+
+@pytest.mark.parametrize(("name", "page"), [("schema.md", docs.schema_page), ("artifacts.md", docs.artifacts_page)])
+def test_the_pages_are_current(name: str, page: Callable[[], str], tmp_path: Path) -> None:
+    assert (DOCS / name).read_text(encoding="utf-8") == page(), "run: python -m ingest.docs"
+    docs.main(tmp_path)
+    assert (tmp_path / name).read_text(encoding="utf-8") == page()
+
+
+def test_the_script_says_what_it_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run"]) == 2
+    assert "give --uri or set NEO4J_URI" in capsys.readouterr().err
