@@ -18,8 +18,10 @@ from feature_graph.server.errors import HomeError, JarsUnavailable, NotRunning, 
 from feature_graph.server.homes import Home, find_home
 from feature_graph.server.jars import ensure_jars, jar_folder
 from feature_graph.server.java import java_executable, java_version
-from feature_graph.server.lifecycle import RunningServer, Status, admin, connection, failure_text, reset, start, status, stop, tail
+from feature_graph.server.lifecycle import admin, reset, start, stop
+from feature_graph.server.logs import failure_text, tail
 from feature_graph.server.password import read_password
+from feature_graph.server.running import RunningServer, Status, connection, status
 
 __all__ = [
     "Answer",

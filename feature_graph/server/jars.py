@@ -114,6 +114,8 @@ def ensure_jars(cache: Path | None = None, text: str | None = None) -> JarFolder
         JarsUnavailable: No network, a wrong checksum, or no room. What was fetched stays, and the next call goes on from there.
     """
     folder = jar_folder(cache, text)
+    if ":" in str(folder.root):  # Java's class path cannot quote it
+        raise JarsUnavailable(f"The cache folder {folder.root} has a colon in its name. Set FEATURE_GRAPH_CACHE to another folder.")
     if not folder.damaged():
         return folder
     try:

@@ -84,6 +84,11 @@ def test_offline_is_said_and_nothing_good_is_lost(tmp_path: Path, offline: None)
     assert (part / "lib" / "second-2.0-linux-x86_64.jar").read_bytes() == b"content"
 
 
+def test_cache_with_a_colon_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(JarsUnavailable, match="colon"):
+        ensure_jars(tmp_path / "a:b", LIST)
+
+
 def test_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(JarsUnavailable, match="FEATURE_GRAPH_CACHE"):

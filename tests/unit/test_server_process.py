@@ -15,7 +15,9 @@ from feature_graph.server.errors import NotRunning, ServerError
 from feature_graph.server.homes import Home, prepare_home
 from feature_graph.server.jars import JarFolder
 from feature_graph.server.java import _quoted, java_executable, run_admin
-from feature_graph.server.lifecycle import connection, status, stop, tail
+from feature_graph.server.lifecycle import stop
+from feature_graph.server.logs import tail
+from feature_graph.server.running import connection, status
 
 
 @pytest.fixture
