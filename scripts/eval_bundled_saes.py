@@ -9,9 +9,10 @@ others are replaced.
 
 Figures of a site: mean L0; explained variance 1 - |x - x'|² / |x - mean|², once over all counted tokens and once over
 those with a norm of at most five times the median (a few tokens are ten or a hundred times longer than the rest and
-would decide the figure alone); dead features (never active on the measured tokens); and cross-entropy of the next token: clean, with the residual replaced by its reconstruction, by zero and by its
-mean. Recovered = (ablated - reconstructed) / (ablated - clean), once against zero (as SAELens does) and once against the
-mean, which is the harder one.
+would decide the figure alone); dead features (never active on the measured tokens); and cross-entropy of the next
+token: clean, with the residual replaced by its reconstruction, by zero and by its mean. Recovered =
+(ablated - reconstructed) / (ablated - clean), once against zero (as SAELens does) and once against the mean, which is
+the harder one.
 """
 
 from __future__ import annotations
@@ -180,8 +181,9 @@ def _site_figures(model: Any, site: SiteSums, layer: int, kept: list[tuple[Tenso
 
 def table(figures: list[Figures]) -> str:
     """A Markdown table."""
-    head = "| layer | L0 | explained variance | of typical tokens | dead | cross-entropy clean → reconstructed | recovered (zero) | recovered (mean) |"
-    lines = [head, "|---|---|---|---|---|---|---|---|"]
+    names = ("layer", "L0", "explained variance", "of typical tokens", "dead", "cross-entropy clean → reconstructed")
+    names += ("recovered (zero)", "recovered (mean)")
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for f in figures:
         cells = (str(f.layer), f"{f.l0:.1f}", f"{f.explained_variance:.3f}", f"{f.explained_typical:.3f}", f"{100 * f.dead_share:.1f} %")
         cells += (f"{f.clean:.3f} → {f.reconstructed:.3f}", f"{f.recovered_zero:.3f}", f"{f.recovered_mean:.3f}")

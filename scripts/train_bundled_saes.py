@@ -53,9 +53,10 @@ class Settings:
 
     Attributes:
         context: Tokens a row of speeches.
-        speech_tokens: Tokens of speeches to train on.
+        speech_tokens: Tokens of speeches to choose from.
         sampled_rows: Rows of the model's own writing to train on; as many again / 10 are held out.
         sampled_context: Tokens a sampled row.
+        recorded_blocks: Blocks of the shuffled mixture that are really recorded (61: 489,888 tokens).
         d_sae: Features a dictionary.
         k: Mean number of active features a token.
         samples: Training samples a site.
@@ -68,6 +69,7 @@ class Settings:
     speech_tokens: int = 800_000
     sampled_rows: int = 448
     sampled_context: int = 64
+    recorded_blocks: int = 61
     d_sae: int = 2_304
     k: int = 48
     samples: int = 1_000_000
@@ -157,7 +159,7 @@ def blocks_of_rows(settings: Settings, workdir: Path) -> list[NDArray[np.int32]]
         sampled = sampled_split(settings, workdir, evaluation=False)
         blocks += [sampled[i : i + 2 * BLOCK_ROWS] for i in range(0, len(sampled), 2 * BLOCK_ROWS)]
     order = np.random.default_rng(derived_seed(settings.seed, "blocks")).permutation(len(blocks))
-    return [blocks[i] for i in order]
+    return [blocks[i] for i in order[: settings.recorded_blocks]]
 
 
 def hook_name(layer: int) -> str:
@@ -322,6 +324,7 @@ def main() -> None:
     args.workdir.mkdir(parents=True, exist_ok=True)
     if args.stage in ("sample", "all") and settings.sampled_rows:
         sample(settings, args.workdir, args.device)
+        np.save(args.workdir / "sampled-heldout.npy", sampled_split(settings, args.workdir, evaluation=True))
     if args.stage in ("collect", "all"):
         collect(settings, args.workdir, list(BUNDLED_LAYERS), args.device)
     if args.stage in ("train", "all"):

@@ -19,10 +19,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from tokenizers import ByteLevelBPETokenizer
-from transformer_lens import HookedTransformer
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
+from feature_graph.config import Config
 from feature_graph.loading.builtin_text import sotu_speeches
+from feature_graph.loading.models import load_model
 from feature_graph.loading.text import Text, cut_contexts
 
 MODEL_REPO, SAE_REPO = "gpt2", "jbloom/GPT2-Small-SAEs-Reformatted"
@@ -46,9 +47,8 @@ def build(folder: Path, layers: Iterable[int] = range(6), seed: int = 0, n_conte
     model_folder = snapshot(folder, MODEL_REPO)
     write_tokenizer(model_folder)
     torch.manual_seed(seed)
-    gpt2 = GPT2LMHeadModel(GPT2Config(n_ctx=1024)).eval()
-    gpt2.save_pretrained(model_folder)
-    write_dictionaries(snapshot(folder, SAE_REPO), model_folder, gpt2, [layer + 1 for layer in layers], n_contexts)
+    GPT2LMHeadModel(GPT2Config(n_ctx=1024)).save_pretrained(model_folder)
+    write_dictionaries(snapshot(folder, SAE_REPO), model_folder, [layer + 1 for layer in layers], n_contexts)
     return {"HF_HOME": str(folder), "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
 
 
@@ -77,12 +77,9 @@ def write_tokenizer(folder: Path) -> None:
 
 
 @torch.no_grad()
-def write_dictionaries(folder: Path, model_folder: Path, gpt2: GPT2LMHeadModel, blocks: list[int], n_contexts: int) -> None:
+def write_dictionaries(folder: Path, model_folder: Path, blocks: list[int], n_contexts: int) -> None:
     """One folder a hook, in the format of the real release: weights (float16 here), cfg.json of SAELens 2, sparsity."""
-    tokenizer = AutoTokenizer.from_pretrained(model_folder)
-    model = HookedTransformer.from_pretrained_no_processing(
-        "gpt2", hf_model=gpt2, tokenizer=tokenizer, center_writing_weights=True, device="cpu"
-    )
+    model = load_model(Config(model_name=str(model_folder)), {"center_writing_weights": True})
     texts = [Text(title, body) for title, body in sotu_speeches()]
     tokens = torch.from_numpy(cut_contexts(texts, model.tokenizer, n_contexts, CONTEXT, prepend_bos=True, seed=1))
     hooks = [f"blocks.{block}.hook_resid_pre" for block in blocks]

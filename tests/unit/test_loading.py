@@ -218,9 +218,10 @@ from feature_graph.config import Config
 from feature_graph.loading.models import load_model
 from feature_graph.loading.saes import load_saes
 from feature_graph.loading.errors import OfflineError
-for load, cfg in [(lambda c: load_saes(c, "cpu"), Config(sae_release="gpt2-small-res-jb", layers=[0, 1])), (load_model, Config(model_name="gpt2-small"))]:
+saes, model = Config(sae_release="gpt2-small-res-jb", layers=[0, 1]), Config(model_name="gpt2-small")
+for load in [lambda: load_saes(saes, "cpu"), lambda: load_model(model)]:
     try:
-        load(cfg)
+        load()
     except OfflineError as error:
         print(error)
 """
