@@ -25,8 +25,8 @@ class Replication:
         rate_low: Lower end of the 95 % Wilson interval of the rate.
         rate_high: Upper end.
         same_sign: Share with the same sign.
-        shrinkage: Slope of confirmation strength on test strength through the origin: 1 = as strong as first measured.
-        median_ratio: Median of confirmation strength / test strength.
+        shrinkage: 1 − median of confirmation strength / test strength: 0 = as strong as first measured, 1 = gone.
+        slope: Of confirmation strength on test strength, through the origin.
     """
 
     significant: int
@@ -37,7 +37,7 @@ class Replication:
     rate_high: float
     same_sign: float
     shrinkage: float
-    median_ratio: float
+    slope: float
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def replication(frame: pd.DataFrame) -> Replication:
         rate_low=float(interval.low),
         rate_high=float(interval.high),
         same_sign=_same_sign(test, confirm),
-        shrinkage=_slope(test, confirm),
-        median_ratio=float(np.median(ratio)) if len(ratio) else nan,
+        shrinkage=float(1 - np.median(ratio)) if len(ratio) else nan,
+        slope=_slope(test, confirm),
     )
 
 

@@ -155,7 +155,8 @@ def summary(material: Material, found: Findings) -> list[str]:
     if r is not None and r.measured:
         lines.append(
             f"On documents that were used neither for choosing nor for testing, {r.rate:.0%} of {r.measured:,} edges came back "
-            f"(95 % {r.rate_low:.0%} to {r.rate_high:.0%}), at {r.shrinkage:.2f} of their strength."
+            f"(95 % {r.rate_low:.0%} to {r.rate_high:.0%}); their strengths were {abs(r.shrinkage):.0%} "
+            f"{'smaller' if r.shrinkage >= 0 else 'larger'} in the median."
         )
     if found.hubs:
         h = found.hubs[0]

@@ -32,7 +32,7 @@ def network_figure(scene: Scene) -> go.Figure:
             xanchor="left",
             yanchor="middle",
             showarrow=False,
-            bgcolor="rgba(255,255,255,0.72)",
+            bgcolor="rgba(255,255,255,0.86)",
             borderpad=0,
             font={"size": LABEL_SIZE, "color": INK},
         )

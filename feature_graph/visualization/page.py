@@ -71,7 +71,9 @@ def graph_section(scene: Scene, name: str = "graph") -> Markup:
 
 def figure_section(figure: go.Figure) -> Markup:
     """A figure as a section of a page that holds :func:`plotly_script`."""
-    return Markup(figure.to_html(include_plotlyjs=False, full_html=False, config={"displaylogo": False, "displayModeBar": False}))
+    return Markup(
+        figure.to_html(include_plotlyjs=False, full_html=False, config={"displaylogo": False, "displayModeBar": False, "responsive": True})
+    )
 
 
 def plotly_script() -> Markup:

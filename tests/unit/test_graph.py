@@ -34,7 +34,7 @@ def assert_same_graph(a: nx.DiGraph, b: nx.DiGraph) -> None:
 
 
 @given(interaction_sets())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_edges_are_the_significant_results(interactions: InteractionSet) -> None:
     graph = build_interaction_graph(interactions)
     kept = [r for r in interactions if r.significant]
@@ -153,7 +153,7 @@ def test_scale_makes_every_cost_non_negative() -> None:
 # --- files ---
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(graph=interaction_graphs())
 @pytest.mark.parametrize("kind", ["graphml", "json"])
 def test_round_trip_is_exact(kind: str, graph: nx.DiGraph, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -162,7 +162,7 @@ def test_round_trip_is_exact(kind: str, graph: nx.DiGraph, tmp_path_factory: pyt
     assert_same_graph(load_graph(path), graph)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     text=st.text(st.characters(codec=None), max_size=20),  # lone surrogates and control characters too
     number=st.floats(allow_nan=True, allow_infinity=False),
