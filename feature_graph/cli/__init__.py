@@ -34,6 +34,7 @@ def _options(
 
 stages.register(app)
 app.command(rich_help_panel="A run")(report.report)
+app.command(rich_help_panel="A run")(report.analyze)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)

@@ -33,6 +33,7 @@ _KNOWN = (
     ("feature_graph.activations.errors", "CollectError", FAILURE),
     ("feature_graph.candidates.errors", "CandidateError", FAILURE),
     ("feature_graph.interventions.errors", "InterventionError", FAILURE),
+    ("feature_graph.interactions.errors", "MeasureError", FAILURE),
     ("feature_graph.graph.files", "GraphFileError", FAILURE),
     ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
     ("feature_graph.steering.cascade", "SteeringError", FAILURE),

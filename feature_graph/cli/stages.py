@@ -140,8 +140,8 @@ def _print_shipped() -> None:
     for name, path in common.shipped_configs().items():
         cfg = Config.load(path)
         about = next((line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")), "")
-        rows.append((name, cfg.model_name, cfg.sae_release, cfg.n_tokens, about))
-    common.out.print(common.table("shipped configurations", ["name", "model", "SAEs", "tokens", "about"], rows, right=["tokens"]))
+        rows.append((name, len(cfg.layers), cfg.n_tokens, about))
+    common.out.print(common.table("shipped configurations", ["name", "layers", "tokens", "about"], rows, right=["layers", "tokens"]))
 
 
 def _stage(name: str | None, option: str) -> StageName | None:
