@@ -89,7 +89,7 @@ def collect_activations(
             shutil.rmtree(folder)
         raise
     if folder is not None:
-        weakref.finalize(store, shutil.rmtree, folder, ignore_errors=True)
+        weakref.finalize(store.activations, shutil.rmtree, folder, ignore_errors=True)  # it may outlive the store, not the reverse
     if parts is not None:
         parts.remove()
     _report(store)

@@ -38,7 +38,7 @@ class Parts:
         if not path.is_file():
             return None
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
                 if str(file["key"]) != self._key:
                     log.info("%s was made from other inputs; the block is collected again", path.name)
                     return None
