@@ -104,12 +104,14 @@ def mean_test(means: ArrayLike, level: float = 0.95) -> MeanTest:
 def t_p(mean: Float, se: Float, n: int) -> Float:
     """Two-sided p of a one-sample t test.
 
-    Where every document has the very same value (``se`` = 0), the t statistic does not exist: p is 1 for a mean of 0, and
-    otherwise the smallest p that the sign-flip test can give, 2^(1 − n).
+    A deterministic effect may have the very same value in every document. Effects come from float32 arithmetic, so a spread
+    under its resolution (1e-7 of the mean) is taken as that resolution: no spread and rounding noise give the same p. A mean of
+    exactly 0 gives p = 1.
     """
-    safe = np.where(se > 0, se, 1.0)
-    p = 2 * special.stdtr(n - 1, -np.abs(mean) / safe)
-    return np.where(se > 0, p, np.where(mean == 0, 1.0, 2.0 ** (1 - n)))
+    resolution = np.finfo(np.float32).eps * np.abs(mean) / np.sqrt(n)
+    spread = np.maximum(se, resolution)
+    t = np.divide(np.abs(mean), spread, out=np.zeros_like(spread), where=spread > 0)
+    return np.minimum(2 * special.stdtr(n - 1, -t), 1.0)
 
 
 def sign_flip_p(means: Float) -> Float:

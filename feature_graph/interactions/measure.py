@@ -16,7 +16,7 @@ from feature_graph.interactions.check import announce, check_input, checked_stor
 from feature_graph.interactions.finish import facts, finish
 from feature_graph.interactions.parts import Parts
 from feature_graph.interactions.plan import make_plan
-from feature_graph.interactions.work import measure_blocks, part_key
+from feature_graph.interactions.work import CLEAN_BYTES, measure_blocks, part_key
 from feature_graph.interventions import ModelSlices
 from feature_graph.loading.encoders import build_codecs
 from feature_graph.loading.tokens import residual_norms
@@ -33,6 +33,7 @@ def measure_interactions(
     *,
     parts_dir: str | Path | None = None,
     progress: bool = True,
+    clean_bytes: int = CLEAN_BYTES,
 ) -> InteractionSet:
     """Measure the causal effect of every candidate's source on its target.
 
@@ -43,6 +44,7 @@ def measure_interactions(
         cfg: The configuration.
         parts_dir: Folder for part files; a killed run resumes from them with the same result.
         progress: Whether to show a progress bar.
+        clean_bytes: Memory for the clean run; with more documents the sources are measured in several passes.
 
     Returns:
         One row a pair (and method), with everything that ``ingest.formats.INTERACTIONS`` lists; ``meta`` says how many sources
@@ -63,8 +65,8 @@ def measure_interactions(
     norms = residual_norms(model, [c.site.hook for c in codecs.values()], torch.as_tensor(store.tokens[:8]))
     plan = make_plan(store, candidates.frame, codecs, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg)
     warnings = announce(plan, cfg)
-    parts = Parts(Path(parts_dir) if parts_dir is not None else None, part_key(store, candidates, codecs, cfg))
-    rows, random = measure_blocks(slices, codecs, store, plan, parts, cfg, progress=progress)
+    parts = Parts(Path(parts_dir) if parts_dir is not None else None, part_key(store, candidates, codecs, cfg, clean_bytes))
+    rows, random = measure_blocks(slices, codecs, store, plan, parts, cfg, progress=progress, clean_bytes=clean_bytes)
     frame = finish(rows, random, candidates.frame, store, codecs, cfg) if len(rows) else _empty()
     meta = {
         "model": next(iter(codecs.values())).site.model,
@@ -80,5 +82,7 @@ def measure_interactions(
 
 
 def _empty() -> pd.DataFrame:
-    kinds: dict[str, Any] = {"string": object, "int32": "int32", "int64": "int64", "float64": "float64", "bool": object}
-    return pd.DataFrame({c.name: pd.Series([], dtype=kinds[c.type]) for c in INTERACTIONS.columns})
+    kinds: dict[str, Any] = {"string": object, "int32": "int32", "int64": "int64", "float64": "float64", "bool": bool}
+    return pd.DataFrame(
+        {c.name: pd.Series([], dtype=object if c.type == "bool" and c.nullable else kinds[c.type]) for c in INTERACTIONS.columns}
+    )

@@ -138,9 +138,10 @@ def _source(
         return "never active on the select documents, so there is no high level"
     rng = np.random.default_rng(derived_seed(cfg.seed, "samples", layer, index))
     order = rng.random(len(rows))
+    half = (cfg.n_intervention_samples + 1) // 2  # the confirmation part has half as many documents
     drawn = {
-        part: draw(documents, positions, values, np.flatnonzero(split == part), priority, order, cfg.n_intervention_samples)
-        for part in (TEST, CONFIRM)
+        part: draw(documents, positions, values, np.flatnonzero(split == part), priority, order, n)
+        for part, n in ((TEST, cfg.n_intervention_samples), (CONFIRM, half))
     }
     if drawn[TEST].n_documents < cfg.min_documents:
         return f"active in fewer than {cfg.min_documents} test documents"

@@ -55,11 +55,12 @@ class Block:
     placebo: bool
 
 
-def part_key(store: ActivationStore, candidates: CandidateSet, codecs: Mapping[int, SiteCodec], cfg: Config) -> str:
+def part_key(store: ActivationStore, candidates: CandidateSet, codecs: Mapping[int, SiteCodec], cfg: Config, clean_bytes: int) -> str:
     """Hash of everything that a block's result depends on."""
     pairs = candidates.frame[["src_layer", "src_index", "tgt_layer", "tgt_index"]].to_numpy(np.int64)
     text = {
         "version": _VERSION,
+        "blocks": [BLOCK_SAMPLES, clean_bytes],
         "config": cfg.digest(set(_FIELDS)),
         "candidates": hashlib.sha256(np.ascontiguousarray(pairs).tobytes()).hexdigest(),
         "tokens": hashlib.sha256(store.tokens.tobytes() + store.valid.tobytes() + store.splits.tobytes()).hexdigest(),
@@ -80,9 +81,10 @@ def measure_blocks(
     cfg: Config,
     *,
     progress: bool,
+    clean_bytes: int = CLEAN_BYTES,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of all sources, and rows of all placebos."""
-    passes = list(split_passes(slices, codecs, plan, store.context_length))
+    passes = list(split_passes(slices, codecs, plan, store.context_length, clean_bytes))
     blocks = [make_blocks(plan, chosen, slices.d_model, cfg, number) for number, chosen in enumerate(passes)]
     work = _work(slices, codecs, store, plan, parts, cfg, passes, blocks)
     total = sum(map(len, blocks))

@@ -1,0 +1,128 @@
+"""The arithmetic of tests over documents, against scipy, statsmodels and enumeration by hand."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import stats as scipy_stats
+from statsmodels.stats.multitest import multipletests
+
+from feature_graph import stats
+
+finite = st.floats(-1e3, 1e3, allow_nan=False, width=32)
+
+
+@given(hnp.arrays(np.float64, st.tuples(st.integers(13, 40), st.integers(1, 4)), elements=finite))
+def test_t_equals_scipy(means: np.ndarray) -> None:
+    means = means + np.random.default_rng(0).normal(size=means.shape)
+    found, expected = stats.mean_test(means), scipy_stats.ttest_1samp(means, 0.0)
+    np.testing.assert_allclose(found.p, expected.pvalue, rtol=1e-6, atol=1e-60)
+    low, high = expected.confidence_interval(0.95)
+    np.testing.assert_allclose(found.ci_low, low, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.ci_high, high, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(found.se, scipy_stats.sem(means), rtol=1e-6)
+
+
+@settings(max_examples=40)
+@given(hnp.arrays(np.float64, st.tuples(st.integers(2, 8), st.integers(1, 3)), elements=finite))
+def test_sign_flip_counts_every_pattern(means: np.ndarray) -> None:
+    signs = np.array(list(itertools.product([-1, 1], repeat=len(means))))
+    sums, observed = np.abs(signs @ means), np.abs(means.sum(0))
+    expected = (sums >= observed - 1e-9 * np.abs(means).sum(0)).mean(0)
+    np.testing.assert_allclose(stats.mean_test(means).p, expected, atol=1e-12)
+
+
+@given(hnp.arrays(np.float64, st.integers(2, 30), elements=finite))
+def test_p_does_not_depend_on_sign_order_or_scale(means: np.ndarray) -> None:
+    p = stats.mean_test(means).p
+    assert 0 <= p <= 1
+    np.testing.assert_allclose(stats.mean_test(-means).p, p, rtol=1e-6)
+    np.testing.assert_allclose(stats.mean_test(means[::-1]).p, p, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(stats.mean_test(means * 8).p, p, rtol=1e-6, atol=1e-12)
+
+
+def test_no_variance_is_handled() -> None:
+    found = stats.mean_test(np.stack([np.full(20, 0.5), np.zeros(20)], axis=1))
+    assert found.p[0] < 1e-50
+    assert found.p[1] == 1
+    noisy = stats.mean_test(np.full((20, 1), 0.5) * (1 + 1e-9 * np.arange(20)[:, None]))
+    assert noisy.p[0] == pytest.approx(found.p[0], rel=1e-4)
+    assert found.ci_low.tolist() == found.ci_high.tolist() == [0.5, 0.0]
+    few = stats.mean_test(np.stack([np.full(6, 0.5), np.zeros(6)], axis=1))
+    assert few.p.tolist() == [2 / 2**6, 1.0]
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_one_document_proves_nothing(n: int) -> None:
+    found = stats.mean_test(np.ones((n, 2)))
+    assert found.p.tolist() == [1.0, 1.0]
+    assert np.isnan(found.se).all()
+
+
+def test_the_smallest_p_is_reached_and_not_undercut() -> None:
+    for n in (2, 6, 12):
+        assert stats.mean_test(np.arange(1.0, n + 1)).p == pytest.approx(stats.smallest_p(n))
+    assert stats.smallest_p(13) == 0
+    assert stats.smallest_p(1) == 1
+    with pytest.raises(ValueError, match="13 documents"):
+        stats.sign_flip_p(np.ones(13))
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
+def test_samples_are_averaged_within_documents_first(labels: list[int]) -> None:
+    values = np.random.default_rng(1).normal(size=(len(labels), 3))
+    found = stats.document_means(values, labels)
+    for row, document, count in zip(found.values, found.documents, found.counts, strict=True):
+        mine = values[np.array(labels) == document]
+        assert count == len(mine)
+        np.testing.assert_allclose(row, mine.mean(0), atol=1e-12)
+
+
+def test_averaging_refuses_what_it_cannot_average() -> None:
+    with pytest.raises(ValueError, match="one label a sample"):
+        stats.document_means(np.ones(3), [0, 1])
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        stats.document_means([1.0, np.nan], [0, 1])
+
+
+@settings(max_examples=30, deadline=None)
+@given(hnp.arrays(np.float64, st.integers(1, 50), elements=st.floats(0, 1)), st.sampled_from(["fdr_bh", "fdr_by", "holm", "bonferroni"]))
+def test_adjusting_is_statsmodels(p: np.ndarray, method: str) -> None:
+    q = stats.adjust(p, method)
+    np.testing.assert_allclose(q, multipletests(p, method=method)[1])
+    assert (q >= p - 1e-12).all()
+
+
+def test_adjusting_bad_families() -> None:
+    assert stats.adjust([], "fdr_bh").shape == (0,)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        stats.adjust([0.1, np.nan], "fdr_bh")
+
+
+def test_the_floor_is_the_quantile_or_the_least_effect() -> None:
+    placebos = np.array([[-0.4, 0.001], [0.1, 0.002], [0.2, -0.003]])
+    np.testing.assert_allclose(stats.placebo_floor(placebos, 0.99, 0.01), [0.4, 0.01])
+    np.testing.assert_allclose(stats.placebo_floor(np.zeros((0, 2)), 0.99, 0.01), [0.01, 0.01])
+    np.testing.assert_allclose(stats.placebo_share(np.array([0.3, 0.0025]), placebos), [2 / 3, 2 / 3])
+    assert np.isnan(stats.placebo_share(np.array([0.3]), np.zeros((0, 1)))).all()
+
+
+def test_edges_needed_by_the_correction() -> None:
+    p = stats.smallest_p(6)
+    assert stats.edges_needed(1000, p, 0.05, "bonferroni") is None
+    needed = stats.edges_needed(1000, p, 0.05, "fdr_bh")
+    assert needed == 626  # k > p · m / level: 0.03125 · 1000 / 0.05 = 625 gives q = level, which is not below it
+    assert stats.edges_needed(0, p, 0.05, "fdr_bh") is None
+
+
+def test_under_the_null_the_level_is_kept() -> None:
+    rng = np.random.default_rng(7)
+    for n in (8, 30):
+        p = stats.mean_test(rng.normal(size=(n, 4000))).p
+        assert (p < 0.05).mean() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
