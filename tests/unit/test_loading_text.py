@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -112,6 +114,32 @@ def test_text_that_is_not_utf8_is_named(tmp_path):
 def test_unknown_datasets_are_refused(dataset, message):
     with pytest.raises(LoadingError, match=message):
         load_texts(Config(dataset=dataset))
+
+
+def test_a_dataset_that_the_hub_client_has_prepared_is_read_off_line(tmp_path):
+    """As `datasets` leaves it in its cache: made here from a file, then named as if it came from the hub."""
+    pd.DataFrame({"body": [f"text {n}" for n in range(5)]}).to_parquet(tmp_path / "a.parquet")
+    code = """
+import sys
+from pathlib import Path
+import datasets
+cache = Path(datasets.config.HF_DATASETS_CACHE)
+datasets.load_dataset("parquet", data_files=sys.argv[1], split="train")
+(cache / "parquet").rename(cache / "someone___texts")
+config = next((cache / "someone___texts").iterdir())
+info = next(config.rglob("dataset_info.json"))
+info.write_text(info.read_text().replace(config.name, "default"))
+for arrow in list(config.rglob("parquet-train.arrow")):
+    arrow.rename(arrow.with_name("texts-train.arrow"))
+config.rename(config.with_name("default"))
+from feature_graph.config import Config
+from feature_graph.loading.text import load_texts
+print(sorted(t.body for t in load_texts(Config(dataset="someone/texts", dataset_text_field="body"))))
+"""
+    env = {"HF_HOME": str(tmp_path / "home"), "PATH": "/usr/bin", "HTTPS_PROXY": "http://127.0.0.1:9"}
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "a.parquet")], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == str([f"text {n}" for n in range(5)])
 
 
 class Said:
