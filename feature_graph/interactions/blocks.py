@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from feature_graph.interactions.plan import Plan, Source
-from feature_graph.interactions.probes import Measured, Probe, Setting, confirm, measure, path_of
+from feature_graph.interactions.probes import Measured, Probe, Setting, clamps_of, confirm, measure, path_of
 from feature_graph.interventions import achieved_levels, spill
 from feature_graph.interventions.clamp import Reading
 
@@ -79,8 +79,6 @@ def _frame(source: Source, target: int, indices: np.ndarray, found: Measured, at
 
 def achieved(setting: Setting, probes: Sequence[Probe]) -> np.ndarray:
     """(re-encoded high − re-encoded low) / (high − low) of each source, mean over its samples; float64 [n]."""
-    from feature_graph.interactions.probes import clamps_of
-
     parts = [p.source.test for p in probes]
     counts = [len(part) for part in parts]
     codec = setting.codecs[probes[0].source.layer]

@@ -44,7 +44,7 @@ def residual_gradients(
     """
     slices = model if isinstance(model, ModelSlices) else ModelSlices(model)
     stops = sorted(set(points))
-    slices._check_points(stops)
+    slices.check_points(stops)
     with torch.enable_grad():
         x, point = slices.embed(tokens), 0
         kept: dict[int, Tensor] = {}

@@ -119,7 +119,7 @@ class ModelSlices:
         """The clean run: residual streams at ``points``, keys and values of ``blocks``."""
         ids = self.tokens(tokens)
         wanted = sorted(set(points))
-        self._check_points(wanted)
+        self.check_points(wanted)
         sweep = CleanSweep(self, ids)
         first = min([*wanted, *blocks], default=0)
         last = max([*wanted, *(b + 1 for b in blocks)], default=0)
@@ -127,7 +127,12 @@ class ModelSlices:
         run.caches = {b: run.caches[b] for b in blocks}
         return run
 
-    def _check_points(self, points: Sequence[int]) -> None:
+    def check_points(self, points: Sequence[int]) -> None:
+        """Refuse points that the model does not have.
+
+        Raises:
+            InterventionError: Naming them.
+        """
         wrong = [p for p in points if not 0 <= p <= self.n_blocks]
         if wrong:
             raise InterventionError(f"points: got {wrong}; a model of {self.n_blocks} blocks has points 0 to {self.n_blocks}")
@@ -172,7 +177,7 @@ class ModelSlices:
         Returns:
             [n, d_vocab], or [n, context, d_vocab] without ``positions``.
         """
-        self._check_points([point])
+        self.check_points([point])
         x = self.run(x, point, self.n_blocks)
         return self.logits(x if positions is None else at_positions(x, positions))
 
@@ -234,7 +239,7 @@ class CleanSweep:
             InterventionError: If the window begins before an earlier one did.
         """
         wanted = set(points)
-        self.slices._check_points([first, last, *wanted])
+        self.slices.check_points([first, last, *wanted])
         lost = [p for p in wanted if p < self._point and p not in self._run.residuals]
         if lost or any(b < self._point and b not in self._run.caches for b in range(first, last)):
             raise InterventionError(f"window {first} to {last}: the sweep has gone on to point {self._point}; ask in ascending order")
@@ -260,7 +265,8 @@ class CleanSweep:
         rows = max(1, _CONTEXT_ROWS // max(1, frontier.shape[1]))
         parts = [self.slices.run(part, start, stop, caches) for part in frontier.split(rows)]
         self._frontier, self._point = torch.cat(parts) if parts else frontier, stop
-        for b, kept in caches.items():
+        for b in list(caches):
+            kept = caches.pop(b)  # freed as soon as it is joined
             if kept:
                 self._run.caches[b] = KeysValues(torch.cat([c.k for c in kept]), torch.cat([c.v for c in kept]))
 
