@@ -55,7 +55,7 @@ def read(run: RunDirectory, features: pd.DataFrame) -> list[Behavior]:
     """
     if not run.behaviors.is_file():
         return []
-    sites = {int(f["layer"].iloc[0]): (f["uid"].iloc[0].rpartition("/")[0], f["hook"].iloc[0]) for _, f in features.groupby("layer")}
+    sites = _sites(run, features)
     try:
         value = json.loads(run.behaviors.read_text(encoding="utf-8"))
         if (value.get("kind"), value.get("version")) != ("behaviors", VERSION):
@@ -64,6 +64,17 @@ def read(run: RunDirectory, features: pd.DataFrame) -> list[Behavior]:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidRun(str(run.root), [f"{BEHAVIORS}: {reason}; see docs/artifacts.md"]) from error
+
+
+def _sites(run: RunDirectory, features: pd.DataFrame) -> dict[int, tuple[str, str]]:
+    """Layer → dictionary and hook; a layer without measured features is known from the facts of its site."""
+    known = {
+        int(s["layer"]): (f"{s['model']}@{s['model_hash']}/{s['release']}/{s['sae_id']}", str(s["hook"]))
+        for s in run.sites
+        if {"layer", "model", "model_hash", "release", "sae_id", "hook"} <= s.keys()
+    }
+    seen = {int(f["layer"].iloc[0]): (f["uid"].iloc[0].rpartition("/")[0], f["hook"].iloc[0]) for _, f in features.groupby("layer")}
+    return known | seen
 
 
 def _behavior(item: dict[str, Any], sites: dict[int, tuple[str, str]]) -> Behavior:

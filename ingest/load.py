@@ -122,7 +122,7 @@ def ingest_run(
     migrate(database)
     lease = runs.claim(database, run.id, _run_properties(run, seen))
     if lease.before == "ready":
-        return _already(database, lease, begun)
+        return _already(database, lease, len(wanted), begun)
     try:
         if lease.before == "dropped":
             delete_contents(database, lease.n)
@@ -172,18 +172,20 @@ class _Loader:
 
     def _features(self) -> int:
         features = self.seen.features
-        total = 0
-        blocks: list[tuple[str, list[Any]]] = []
-        places_by_layer = {site.layer: site for site in places.places(self.run, features)}
-        for block, start in enumerate(range(0, len(features), BLOCK_ROWS)):
-            part = features.iloc[start : start + BLOCK_ROWS]
-            rows = observation_rows(part)
-            total = digest(rows, total)
-            fixed = [places_by_layer[int(row["layer"])].feature(row) for row in part.to_dict("records")]
-            merged = [{"feature": f, "label": row[4], "seen": row} for f, row in zip(fixed, rows, strict=True)]
-            blocks.append((f"{self.lease.n}/{self.run.features_sha256}/{block}", merged))
-        self._write("features", _CREATE_OBSERVATIONS, iter(blocks), len(features))
-        return total
+        sites = {site.layer: site for site in places.places(self.run, features)}
+        total = [0]
+
+        def blocks() -> Iterator[tuple[str, list[Any]]]:
+            for block, start in enumerate(range(0, len(features), BLOCK_ROWS)):
+                part = features.iloc[start : start + BLOCK_ROWS]
+                rows = observation_rows(part)
+                total[0] = digest(rows, total[0])
+                fixed = [sites[int(row["layer"])].feature(row) for row in part.to_dict("records")]
+                merged = [{"feature": f, "label": label, "seen": row} for f, label, row in zip(fixed, part["label"], rows, strict=True)]
+                yield f"{self.lease.n}/{self.run.features_sha256}/{block}", merged
+
+        self._write("features", _CREATE_OBSERVATIONS, blocks(), len(features))
+        return total[0]
 
     def _edges(self, start: int) -> int:
         uids = self.seen.features["uid"].tolist()
@@ -254,10 +256,12 @@ def _run_properties(run: RunDirectory, seen: Validated) -> dict[str, Any]:
     }
 
 
-def _already(database: Database, lease: runs.Claim, begun: float) -> IngestReport:
+def _already(database: Database, lease: runs.Claim, wanted: int, begun: float) -> IngestReport:
     row = runs.find_run(database, lease.id)
     count = database.read("MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS count", n=lease.n)[0]["count"]
     seconds = time.monotonic() - begun
+    if count != wanted:
+        logger.warning("run %s was loaded with %d behaviours, the directory has %d; drop it to load it anew", lease.id, count, wanted)
     logger.info("run %s is ready since before; nothing changed", lease.id)
     return IngestReport(lease.id, lease.n, True, row["nodes"], row["edges"], count, 0, row["digest"], seconds)
 

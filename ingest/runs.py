@@ -46,8 +46,9 @@ def claim(database: Database, run_id: str, properties: Row) -> Claim:
 
 
 def _claim(tx: Transaction, run_id: str, owner: str, properties: Row) -> Claim:
-    # Writing here first takes the lock that makes two claims wait for each other.
+    # Writing before reading takes the locks: two claims wait for each other, and for a load that is just being finished.
     tx.run("MATCH (v:SchemaVersion {n: 1}) SET v.runs = coalesce(v.runs, 0)")
+    tx.run("MATCH (r:Run {id: $id}) SET r.n = r.n", id=run_id)
     found = tx.run(
         "MATCH (r:Run {id: $id}) RETURN r.n AS n, r.status AS status, r.lease_owner AS owner, r.lease_since AS since, "
         "timestamp() - r.lease_at AS silent",
@@ -129,6 +130,6 @@ def find_run(database: Database, run: str) -> dict[str, Any]:
     rows = database.read("MATCH (r:Run) WHERE r.id STARTS WITH $run RETURN properties(r) AS run ORDER BY r.n", run=run)
     if len(rows) != 1 or not run:
         known = [row["id"] for row in database.read("MATCH (r:Run) RETURN r.id AS id ORDER BY r.n")]
-        what = "no run" if not rows else f"{len(rows)} runs"
-        raise IngestError(f"run: got {run!r}, {what} begin like this; there are {known}")
+        what = "no run begins" if not rows else f"{len(rows)} runs begin"
+        raise IngestError(f"run: got {run!r}, {what} like this; there are {', '.join(known) or 'none'}")
     return dict(rows[0]["run"])

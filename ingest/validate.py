@@ -120,7 +120,7 @@ def _features(run: RunDirectory, problems: Problems) -> pd.DataFrame:
         raise InvalidRun(str(run.root), [str(error)]) from error
     _rules(frame, 0, FEATURES, _feature_rules(run), problems)
     if not problems.count:
-        dictionary = frame["uid"].str.rpartition("/")[0]
+        dictionary = frame["uid"].map(lambda uid: uid.rpartition("/")[0])
         mixed = dictionary.groupby(frame["layer"]).nunique()
         for layer in mixed[mixed > 1].index:
             problems.add(FEATURES.name, None, f"layer {layer} mixes {mixed[layer]} dictionaries; one site has one")

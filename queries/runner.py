@@ -54,7 +54,7 @@ def run(
     query = text(name, visual)
     values = check_parameters(found, parameters)
     read = reader(connection, database)
-    _resolve(read, found, values)
+    _resolve(read, found, values, given=set(parameters))
     begun = time.monotonic()
     try:
         answer = _ask(read, found, query, {k: v for k, v in values.items() if f"${k}" in query}, timeout)
@@ -91,8 +91,8 @@ def check_parameters(found: Template, parameters: dict[str, Any]) -> dict[str, A
     return values
 
 
-def _resolve(read: Read, found: Template, values: dict[str, Any]) -> None:
-    """Fill in the run and the projection's name; check what the run must have."""
+def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str]) -> None:
+    """Fill in the run, its only method and the projection's name; check what the run must have."""
     facts: dict[str, Any] = {}
     for parameter in sorted(found.parameters, key=lambda p: p.type != "run"):
         name, value = parameter.name, values[parameter.name]
@@ -102,6 +102,8 @@ def _resolve(read: Read, found: Template, values: dict[str, Any]) -> None:
             facts = facts or row
         elif parameter.type == "projection":
             values[name] = value or f"{found.name}-{uuid.uuid4().hex}"
+        elif parameter.type == "method" and name == "method" and name not in given and len(facts["methods"]) == 1:
+            values[name] = facts["methods"][0]
         elif value is not None and facts:
             _check_in_run(read, parameter, value, facts)
 

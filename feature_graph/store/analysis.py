@@ -11,16 +11,17 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import pandas as pd
-from graphdatascience import GraphDataScience
-from graphdatascience.graph.graph_api import Graph
-from neo4j.exceptions import Neo4jError
 
 from feature_graph.store.database import Store
 from feature_graph.store.errors import GdsUnavailable, StoreError
+
+if TYPE_CHECKING:
+    from graphdatascience import GraphDataScience
+    from graphdatascience.graph.graph_api import Graph
 
 logger = logging.getLogger(__name__)
 
@@ -71,13 +72,13 @@ class Projection:
 
     Attributes:
         run: Id of the run.
-        method: ``clamping`` or ``jacobian``.
+        method: ``clamping`` or ``jacobian``; clamping where the run has it, if not given.
         edges: ``structural`` (span 1, or a direct effect that is itself significant) or ``all``.
         sign: ``any``, ``excitatory`` or ``inhibitory``.
     """
 
     run: str
-    method: str = "clamping"
+    method: str | None = None
     edges: Literal["structural", "all"] = "structural"
     sign: Literal["any", "excitatory", "inhibitory"] = "any"
 
@@ -88,11 +89,14 @@ def client(store: Store) -> GraphDataScience:
     Raises:
         GdsUnavailable: If the server does not have the library.
     """
+    from graphdatascience import GraphDataScience
+    from graphdatascience.error.gds_not_installed import GdsNotFound
+
     try:
         return GraphDataScience(store.driver, arrow=False, database=store.database, show_progress=False, aura_ds=False)
-    except (Neo4jError, RuntimeError) as error:
+    except GdsNotFound as error:
         raise GdsUnavailable(
-            f"this server does not have the Graph Data Science library ({error}); the embedded one has it: `feature-graph db start`"
+            "this server does not have the Graph Data Science library; the embedded one has it: `feature-graph db start`"
         ) from error
 
 
@@ -100,8 +104,9 @@ def client(store: Store) -> GraphDataScience:
 def projected(gds: GraphDataScience, part: Projection, undirected: bool = False) -> Iterator[Graph]:
     """Project a part of a run under a unique name; it is dropped at the end of the block."""
     name = f"store-{uuid.uuid4().hex}"
+    values = asdict(part) | {"method": part.method or "clamping"}
     try:
-        made = gds.graph.project.cypher(_PROJECT, graph=name, undirected=undirected, **asdict(part))
+        made = gds.graph.project.cypher(_PROJECT, graph=name, undirected=undirected, **values)
         yield made.graph
     finally:
         gds.graph.drop(name, fail_if_missing=False)
@@ -126,6 +131,7 @@ def analyze(store: Store, algorithm: Algorithm, part: Projection | None = None, 
     if algorithm not in PROPERTIES:
         raise StoreError(f"algorithm: got {algorithm!r}; expected one of {', '.join(PROPERTIES)}")
     part = part or Projection(store.find_run())
+    part = replace(part, method=part.method or store.main_method(part.run))
     gds = client(store)
     with projected(gds, part, undirected=algorithm != "pagerank") as graph:
         params = _WRITERS[algorithm](gds, graph, seed)

@@ -50,7 +50,9 @@ def connect(
     # Without notifications: the server would warn of every optional property that no node happens to have yet.
     driver = neo4j.GraphDatabase.driver(uri, auth=(user, password), connection_timeout=_CONNECT_SECONDS, notifications_min_severity="OFF")
     try:
-        driver.execute_query("RETURN 1", database_=database)
+        driver.verify_connectivity()
+        with driver.session(database=database) as session:
+            session.run("RETURN 1").consume()  # in a transaction of its own: nothing is tried again and again
     except (DriverError, Neo4jError, OSError) as error:
         driver.close()
         raise _explained(error, uri, user) from error

@@ -86,18 +86,24 @@ class Store:
         """
         return queries.find_run(self.driver, run, database=self.database)
 
-    def fetch_edges(self, run: str | None = None, method: str = "clamping", edges: str = "all") -> pd.DataFrame:
+    def main_method(self, run: str) -> str:
+        """``clamping`` where the run has edges by it, else the method that it has."""
+        methods = list(self.cypher("MATCH (r:Run {id: $run}) RETURN r.methods AS methods", run=run)["methods"].iloc[0])
+        return "clamping" if "clamping" in methods or not methods else str(methods[0])
+
+    def fetch_edges(self, run: str | None = None, method: str | None = None, edges: str = "all") -> pd.DataFrame:
         """All edges of a run.
 
         Args:
             run: Id of the run, or the beginning of it; the newest ready one if not given.
-            method: ``clamping`` or ``jacobian``.
+            method: ``clamping`` or ``jacobian``; clamping where the run has it, if not given.
             edges: ``all``, or ``structural`` for span 1 and direct effects that are themselves significant.
 
         Returns:
             Columns ``source``, ``target`` (short ids) and the properties of AFFECTS in docs/schema.md; sorted by fid.
         """
-        frame = self.cypher(_EDGES, run=self.find_run(run), method=method, edges=edges)
+        found = self.find_run(run)
+        frame = self.cypher(_EDGES, run=found, method=method or self.main_method(found), edges=edges)
         return _spread(frame, "properties", _EDGE_COLUMNS)
 
     def fetch_features(self, run: str | None = None) -> pd.DataFrame:

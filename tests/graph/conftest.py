@@ -1,0 +1,64 @@
+"""One real Neo4j for the session, on free loopback ports, in a home of its own; never the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feature_graph import server, store
+
+HEAP, PAGE_CACHE = "768m", "128m"
+
+
+@pytest.fixture(scope="session")
+def neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Connection]:
+    """The session's server."""
+    home = tmp_path_factory.mktemp("neo4j") / "home"
+    try:
+        yield server.start(home, heap=HEAP, page_cache=PAGE_CACHE, quick=True).connection()
+    finally:
+        server.stop(home)
+
+
+@pytest.fixture(scope="session")
+def connected(neo4j_server: server.Connection) -> Iterator[store.Store]:
+    """The session's server, opened; whatever another test left is still there."""
+    with store.connect(neo4j_server.uri, neo4j_server.username, neo4j_server.password) as opened:
+        yield opened
+
+
+@pytest.fixture
+def py2neo_graph(neo4j_server: server.Connection) -> Iterator[Any]:
+    """The session's server, through py2neo."""
+    import py2neo
+
+    graph = py2neo.Graph(neo4j_server.uri, auth=neo4j_server.auth)
+    try:
+        yield graph
+    finally:
+        graph.service.connector.close()
+
+
+@pytest.fixture
+def database(connected: store.Store) -> store.Store:
+    """The session's server, empty but for its schema."""
+    wipe(connected)
+    return connected
+
+
+@pytest.fixture
+def disposable_home(tmp_path: Path) -> Iterator[Path]:
+    """A home for tests that kill the server or change its set-up."""
+    home = tmp_path / "home"
+    try:
+        yield home
+    finally:
+        server.stop(home)
+
+
+def wipe(opened: store.Store) -> None:
+    """Delete every node but the record of migrations."""
+    opened.write("MATCH (n) WHERE NOT n:SchemaVersion DETACH DELETE n")

@@ -1,0 +1,171 @@
+"""The commands ``ingest`` and ``query``, and the library's store, against the real server."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click.testing
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import queries
+from feature_graph import server, store
+from feature_graph.cli import app
+from feature_graph.store import Projection, Store
+from tests.graph import twins
+from tests.graph.conftest import wipe
+from tests.graph.test_queries import EXAMPLE
+
+pytestmark = pytest.mark.graph
+
+Run = Callable[..., click.testing.Result]
+
+
+@pytest.fixture(scope="module")
+def example(connected: Store) -> str:
+    """The shipped example, alone in the database."""
+    wipe(connected)
+    return connected.ingest(EXAMPLE).run
+
+
+@pytest.fixture
+def command(neo4j_server: server.Connection) -> Run:
+    """Call feature-graph with the address of the test's server."""
+
+    def run(*arguments: object, password: str | None = None) -> click.testing.Result:
+        given = [str(a) for a in arguments] + ["--uri", neo4j_server.uri]
+        return CliRunner().invoke(app, given, env={"NEO4J_PASSWORD": password or neo4j_server.password, "COLUMNS": "200"})
+
+    return run
+
+
+def test_ingest_says_what_it_did(command: Run, example: str) -> None:
+    done = command("ingest", EXAMPLE)
+    assert done.exit_code == 0, done.output
+    assert f"run {example} is already there (48 features, 167 edges); nothing changed" in done.stdout
+
+
+def test_every_format_holds_the_same(command: Run, example: str, connected: Store, tmp_path: Path) -> None:
+    asked = ("query", "feed_forward", "-p", "kind=incoherent", "-p", "limit=4")
+    expected = connected.ask("feed_forward", kind="incoherent", limit=4).records
+    assert json.loads(command(*asked, "--format", "json").stdout) == expected
+    rows = list(csv.DictReader(io.StringIO(command(*asked, "--format", "csv").stdout)))
+    assert [row["source"] for row in rows] == [row["source"] for row in expected]
+    assert [float(row["weakest"]) for row in rows] == [row["weakest"] for row in expected]
+    table = command(*asked).stdout
+    assert all(row["source"] in table for row in expected)
+    target = tmp_path / "answer.parquet"
+    assert command(*asked, "--format", "parquet", "--output", target).exit_code == 0
+    pd.testing.assert_frame_equal(pd.read_parquet(target), pd.DataFrame(expected), check_dtype=False)
+    for kind in ("json", "csv", "table"):
+        path = tmp_path / f"answer.{kind}"
+        assert command(*asked, "--format", kind, "--output", path).exit_code == 0
+        assert expected[0]["source"] in path.read_text()
+
+
+def test_lists_are_readable_in_every_format(command: Run, example: str) -> None:
+    asked = ("query", "paths", "-p", "source=L2_F28", "-p", "target=L11_F1")
+    assert "L2_F28, L8_F154, L11_F1" in command(*asked).stdout
+    rows = list(csv.DictReader(io.StringIO(command(*asked, "-f", "csv").stdout)))
+    assert json.loads(rows[0]["path"]) == ["L2_F28", "L8_F154", "L11_F1"]
+
+
+def test_the_list_and_the_text_need_no_database() -> None:
+    runner = CliRunner()
+    listed = json.loads(runner.invoke(app, ["query", "--list", "--format", "json"]).stdout)
+    assert [row["name"] for row in listed] == queries.names()
+    assert all(row["question"] for row in listed)
+    assert "graph" not in next(row for row in listed if row["name"] == "hubs")["parameters"]
+    assert runner.invoke(app, ["query", "hubs", "--show"]).stdout == queries.text("hubs")
+    assert runner.invoke(app, ["query", "neighbours", "--show", "--visual"]).stdout == queries.text("neighbours", visual=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["query"], "give the name of a question"),
+        (["query", "hub"], "did you mean hubs"),
+        (["query", "hubs", "-p", "limit=many"], "limit: got 'many'; expected int from 1 to 10000"),
+        (["query", "hubs", "-p", "limit"], "expected KEY=VALUE"),
+        (["query", "hubs", "-p", "limit=1", "-p", "limit=2"], "each key once"),
+        (["query", "cascade"], "cascade needs feature"),
+        (["query", "neighbours", "-p", "feature=L5_F281"], "near: "),
+        (["query", "hubs", "--format", "parquet"], "say which with --output"),
+        (["ingest", "no/such/folder"], "no such directory"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_line(command: Run, example: str, arguments: list[str], message: str) -> None:
+    done = command(*arguments)
+    assert done.exit_code != 0
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_password_is_said_and_not_shown(command: Run, example: str) -> None:
+    done = command("query", "runs", password="not-the-password")
+    assert done.exit_code == 1
+    said = " ".join(done.stderr.split())
+    assert "refused user 'neo4j'" in said
+    assert "feature-graph db password" in said
+    assert "not-the-password" not in done.output
+
+
+def test_nothing_answers() -> None:
+    with pytest.raises(store.NotReachable, match=r"(?s)no Neo4j answers at bolt://127\.0\.0\.1:1: .*feature-graph db start"):
+        store.connect("bolt://127.0.0.1:1", "neo4j", "x")
+    with pytest.raises(store.NotReachable, match="no database address"):
+        store.connect()
+
+
+@pytest.mark.parametrize("algorithm", ["degree", "pagerank", "leiden"])
+def test_scores_are_written_back_with_their_analysis(connected: Store, example: str, algorithm: str) -> None:
+    before = connected.fetch_features(example)
+    frame = store.analyze(connected, algorithm, Projection(example))
+    files = twins.RunFiles.read(EXAMPLE)
+    column = frame.columns[-1]
+    got = dict(zip(frame["id"], frame[column], strict=True))
+    if algorithm == "leiden":
+        rows = connected.ask("communities", members=100, min_size=1).records
+        assert {frozenset(frame.loc[frame[column] == c, "id"]) for c in set(frame[column])} == {frozenset(r["members"]) for r in rows}
+        sizes = connected.cypher("MATCH (c:Community) RETURN c.size AS size, COUNT { (c)<-[:IN_COMMUNITY]-() } AS members")
+        assert sizes["size"].tolist() == sizes["members"].tolist()
+        store.analyze(connected, "leiden", Projection(example))
+        assert len(connected.cypher("MATCH (c:Community) RETURN c.uid")) == len(sizes)
+    else:
+        assert got == pytest.approx(twins.hub_scores(files, algorithm, "structural", "any", "clamping"), abs=1e-9)
+    note = connected.cypher("MATCH (a:Analysis {kind: $kind}) RETURN properties(a) AS a", kind=algorithm)["a"].iloc[0]
+    assert (note["property"], note["gds_version"][:4]) == (column, "2.13")
+    assert json.loads(note["params"])["run"] == example
+    assert connected.cypher("CALL gds.graph.list() YIELD graphName RETURN graphName").empty
+    kept = [c for c in before.columns if c not in ("degree", "pagerank", "community")]
+    pd.testing.assert_frame_equal(before[kept], connected.fetch_features(example)[kept])
+
+
+def test_a_projection_is_dropped_when_its_block_fails(connected: Store, example: str) -> None:
+    gds = store.client(connected)
+
+    def fail() -> None:
+        with store.projected(gds, Projection(example, sign="inhibitory")) as graph:
+            assert graph.node_count() == 48
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        fail()
+    assert connected.cypher("CALL gds.graph.list() YIELD graphName RETURN graphName").empty
+
+
+def test_an_unknown_algorithm_is_refused(connected: Store, example: str) -> None:
+    with pytest.raises(store.StoreError, match="expected one of degree, pagerank, leiden"):
+        store.analyze(connected, "eigenvector")  # type: ignore[arg-type]
+
+
+def test_the_run_is_found_by_its_beginning(connected: Store, example: str) -> None:
+    assert connected.find_run(example[:5]) == connected.find_run() == example
+    assert len(connected.fetch_edges(example[:5])) == len(twins.RunFiles.read(EXAMPLE).edges())
+    with pytest.raises(queries.ParameterError, match="the ready runs are"):
+        connected.fetch_features("zzz")

@@ -1,0 +1,461 @@
+"""Every template's question answered from the files of a run, in process, with pandas, networkx and scipy.
+
+Nothing here shares code with ``queries`` or ``ingest``; where both agree, both are probably right.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run directory, read."""
+
+    features: pd.DataFrame
+    interactions: pd.DataFrame
+    config: dict[str, Any]
+    behaviors: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, root: Path) -> RunFiles:
+        """From its files; missing values are None."""
+        behaviors = root / "behaviors.json"
+        listed = json.loads(behaviors.read_text())["behaviors"] if behaviors.exists() else []
+        features, interactions = (pd.read_parquet(root / f"{name}.parquet") for name in ("features", "interactions"))
+        return cls(features, interactions, json.loads((root / "config.json").read_text()), listed)
+
+    def feature(self, id_: str) -> dict[str, Any]:
+        """One feature's row."""
+        return self.features[self.features["id"] == id_].iloc[0].to_dict()
+
+    @property
+    def layer(self) -> dict[str, int]:
+        """Short id → layer."""
+        return dict(zip(self.features["id"], self.features["layer"].astype(int), strict=True))
+
+    @property
+    def label(self) -> dict[str, str]:
+        """Short id → label."""
+        return dict(zip(self.features["id"], self.features["label"], strict=True))
+
+    @property
+    def fid(self) -> dict[str, int]:
+        """Short id → fid."""
+        return dict(zip(self.features["id"], self.features["fid"].astype(int), strict=True))
+
+    def edges(self, method: str = "clamping") -> Rows:
+        """Significant rows with the names of the graph's properties."""
+        frame = self.interactions
+        frame = frame[frame["significant"] & (frame["method"] == method)]
+        rows = []
+        for row in frame.to_dict("records"):
+            only_later = row["significant_by"] == "later"
+            rows.append(
+                {
+                    "source": row["src_id"],
+                    "target": row["tgt_id"],
+                    "strength": row["later_strength"] if only_later else row["mean_strength"],
+                    "total": row["mean_strength"],
+                    "direct": row["direct_strength"],
+                    "later": none(row["later_strength"]),
+                    "copy": row["copy_strength"],
+                    "span": row["span"],
+                    "by": row["significant_by"],
+                    "type": row["interaction_type"],
+                    "q": row["q_value"],
+                    "replicated": none(row["replicated"]),
+                }
+            )
+        return rows
+
+    @property
+    def scale(self) -> float:
+        """Largest |direct| of the significant edges, of any method."""
+        return float(self.interactions.loc[self.interactions["significant"], "direct_strength"].abs().max())
+
+
+def none(value: Any) -> Any:
+    """None for NaN."""
+    return None if value is None or value != value else value
+
+
+def structural(edge: dict[str, Any], edges: str = "structural") -> bool:
+    return edges == "all" or edge["span"] == 1 or "direct" in edge["by"]
+
+
+def effect(edge: dict[str, Any], edges: str = "structural") -> float:
+    """What the edge weighs, sign and all."""
+    return edge["strength"] if edges == "all" or edge["by"] == "later" else edge["direct"]
+
+
+def passes(value: float, sign: str) -> bool:
+    return sign == "any" or (value > 0) == (sign == "excitatory")
+
+
+def graph(run: RunFiles, edges: str = "structural", sign: str = "any", method: str = "clamping") -> nx.DiGraph:
+    """Weighted by magnitude, with every feature of the run as a node."""
+    made = nx.DiGraph()
+    made.add_nodes_from(run.features["id"])
+    for edge in run.edges(method):
+        if structural(edge, edges) and passes(effect(edge, edges), sign):
+            made.add_edge(edge["source"], edge["target"], weight=abs(effect(edge, edges)), signed=effect(edge, edges), edge=edge)
+    return made
+
+
+def carries(edge: dict[str, Any]) -> bool:
+    """Whether a cascade may follow it: structural, and not by the later effect only."""
+    return structural(edge) and edge["by"] != "later"
+
+
+def top(rows: Iterable[dict[str, Any]], limit: int, *keys: Callable[[dict[str, Any]], Any]) -> Rows:
+    return list(islice(sorted(rows, key=lambda r: tuple(k(r) for k in keys)), limit))
+
+
+def search(run: RunFiles, text: str, limit: int, layer: int | None = None, **_: Any) -> Rows:
+    found = run.features[run.features["label"].str.lower().str.contains(text.lower(), regex=False)]
+    rows = [
+        {k: r[k] for k in ("id", "layer", "label", "density", "max_act")} | {"neuronpedia_url": r["neuronpedia_url"] or None}
+        for r in found.to_dict("records")
+        if layer is None or r["layer"] == layer
+    ]
+    return top(rows, limit, lambda r: -r["max_act"], lambda r: r["id"])
+
+
+def feature(run: RunFiles, feature: str, method: str, **_: Any) -> Rows:
+    row = run.feature(feature)
+    edges = run.edges(method)
+    facts = {k: none(row[k]) for k in ("id", "uid", "layer", "hook", "label", "density", "mean_act", "max_act", "importance")}
+    counts = {"incoming": sum(e["target"] == feature for e in edges), "outgoing": sum(e["source"] == feature for e in edges)}
+    return [facts | counts | {"runs": 1, "neuronpedia_url": row["neuronpedia_url"] or None}]
+
+
+def neighbours(run: RunFiles, feature: str, direction: str, limit: int, method: str, **_: Any) -> Rows:
+    rows = []
+    for e in run.edges(method):
+        for way, mine, other in (("out", "source", "target"), ("in", "target", "source")):
+            if e[mine] == feature and direction in ("both", way):
+                known = {k: e[k] for k in ("strength", "direct", "later", "span", "q", "by")}
+                rows.append({"direction": way, "id": e[other], "layer": run.layer[e[other]], "label": run.label[e[other]]} | known)
+    return top(rows, limit, lambda r: -abs(r["strength"]), lambda r: r["id"])
+
+
+def strongest(run: RunFiles, effect: str, sign: str, limit: int, method: str, span: int | None = None, **_: Any) -> Rows:
+    rows = []
+    for e in run.edges(method):
+        value = e["total"] - e["copy"] if effect == "computed" else e[effect]
+        if value is not None and passes(value, sign) and span in (None, e["span"]):
+            labels = {"source_label": run.label[e["source"]], "target_label": run.label[e["target"]]}
+            rows.append({k: e[k] for k in ("source", "target", "type", "span", "copy", "q", "replicated")} | {"value": value} | labels)
+    return top(rows, limit, lambda r: -abs(r["value"]), lambda r: r["source"], lambda r: r["target"])
+
+
+def co_drivers(run: RunFiles, feature: str, edges: str, min_shared: int, limit: int, method: str, **_: Any) -> Rows:
+    kept = {(e["source"], e["target"]): e["strength"] for e in run.edges(method) if structural(e, edges)}
+    mine = {t: s for (source, t), s in kept.items() if source == feature}
+    rows = []
+    for other in {s for s, _ in kept} - {feature}:
+        shared = {t: s for (source, t), s in kept.items() if source == other and t in mine}
+        agree = sum(np.sign(s) == np.sign(mine[t]) for t, s in shared.items())
+        if len(shared) >= min_shared:
+            rows.append({"id": other, "layer": run.layer[other], "shared": len(shared), "agree": int(agree), "targets": sorted(shared)})
+    return top([r | {"label": run.label[r["id"]]} for r in rows], limit, lambda r: -r["shared"], lambda r: -r["agree"], lambda r: r["id"])
+
+
+def hub_scores(run: RunFiles, measure: str, edges: str, sign: str, method: str) -> dict[str, float]:
+    g = graph(run, edges, sign, method)
+    weight = "weight" if measure.endswith("strength") else None
+    if measure in ("degree", "strength"):
+        return dict(g.degree(weight=weight))
+    if measure in ("in_degree", "in_strength"):
+        return dict(g.in_degree(weight=weight))
+    if measure in ("out_degree", "out_strength"):
+        return dict(g.out_degree(weight=weight))
+    if measure == "betweenness":
+        return nx.betweenness_centrality(g, normalized=False)
+    if measure == "closeness":
+        return {n: c / (len(g) - 1) for n, c in nx.harmonic_centrality(g).items()}
+    return gds_pagerank(g if measure == "pagerank" else g.reverse())
+
+
+def gds_pagerank(g: nx.DiGraph) -> dict[str, float]:
+    """PageRank of the paper, without giving back what dead ends swallow (GDS does the same): (1 − d) + d · Σ share · score."""
+    nodes = list(g)
+    matrix = nx.to_scipy_sparse_array(g, nodelist=nodes, weight="weight", format="csr")
+    out = np.asarray(matrix.sum(axis=1)).ravel()
+    share = sp.diags_array(np.divide(1, out, out=np.zeros_like(out), where=out > 0)) @ matrix
+    score = np.full(len(nodes), 0.15)
+    for _ in range(500):
+        score = 0.15 + 0.85 * (share.T @ score)
+    return dict(zip(nodes, score.tolist(), strict=True))
+
+
+def hubs(run: RunFiles, measure: str, edges: str, sign: str, limit: int, method: str, layer: int | None = None, **_: Any) -> Rows:
+    scores = hub_scores(run, measure, edges, sign, method)
+    g = graph(run, edges, "any", method)
+    rows = [
+        {"id": i, "layer": run.layer[i], "score": s, "incoming": g.in_degree(i), "outgoing": g.out_degree(i), "label": run.label[i]}
+        for i, s in scores.items()
+        if layer in (None, run.layer[i])
+    ]
+    return top(rows, limit, lambda r: -r["score"], lambda r: r["id"])
+
+
+def layer_flow(run: RunFiles, edges: str, method: str, **_: Any) -> Rows:
+    frame = pd.DataFrame(
+        {"a": run.layer[e["source"]], "b": run.layer[e["target"]], "s": e["source"], "t": e["target"], "x": effect(e, edges)}
+        for e in run.edges(method)
+        if structural(e, edges)
+    )
+    rows = []
+    for (a, b), part in frame.groupby(["a", "b"]):
+        size = part["x"].abs()
+        rows.append(
+            {"source_layer": a, "target_layer": b, "count": len(part), "excitatory": int((part["x"] > 0).sum())}
+            | {"inhibitory": int((part["x"] < 0).sum()), "mean_strength": size.mean(), "largest": size.max()}
+            | {"sources": part["s"].nunique(), "targets": part["t"].nunique()}
+        )
+    return rows
+
+
+def triads(run: RunFiles, feature: str | None, method: str) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
+    edges = run.edges(method)
+    by_source: dict[str, Rows] = {}
+    for e in edges:
+        by_source.setdefault(e["source"], []).append(e)
+    for first in edges:
+        for second in by_source.get(first["target"], []):
+            if feature is None or feature in (first["source"], first["target"], second["target"]):
+                yield first, second
+
+
+def feed_forward(
+    run: RunFiles, kind: str, edges: str, min_strength: float, limit: int, method: str, feature: str | None = None, **_: Any
+) -> Rows:
+    across = {(e["source"], e["target"]): e for e in run.edges(method)}
+    rows = []
+    for ab, bc in triads(run, feature, method):
+        ac = across.get((ab["source"], bc["target"]))
+        if ac is None or not all(structural(e, edges) and abs(e["strength"]) >= min_strength for e in (ab, bc, ac)):
+            continue
+        x, y, z = ab["strength"], bc["strength"], ac["strength"]
+        found = "coherent" if np.sign(x) * np.sign(y) == np.sign(z) else "incoherent"
+        if kind in ("any", found):
+            ends = {"source": ab["source"], "middle": ab["target"], "target": bc["target"], "kind": found}
+            rows.append(ends | {"source_middle": x, "middle_target": y, "source_target": z, "weakest": min(map(abs, (x, y, z)))})
+    return top(rows, limit, lambda r: -r["weakest"], lambda r: r["source"], lambda r: r["middle"], lambda r: r["target"])
+
+
+def chain(run: RunFiles, min_strength: float, limit: int, method: str, feature: str | None = None, **_: Any) -> Rows:
+    across = {(e["source"], e["target"]): e for e in run.edges(method)}
+    rows = []
+    for ab, bc in triads(run, feature, method):
+        ac = across.get((ab["source"], bc["target"]))
+        if not all(carries(e) and abs(e["direct"]) >= min_strength for e in (ab, bc)) or (ac is not None and "direct" in ac["by"]):
+            continue
+        ends = {"source": ab["source"], "middle": ab["target"], "target": bc["target"], "first": ab["direct"], "second": bc["direct"]}
+        rows.append(ends | {"product": ab["direct"] * bc["direct"], "total": None if ac is None else ac["total"]})
+    return top(rows, limit, lambda r: -abs(r["product"]), lambda r: r["source"], lambda r: r["middle"], lambda r: r["target"])
+
+
+def fan_in(run: RunFiles, edges: str, sources: int, min_strength: float, limit: int, method: str, **_: Any) -> Rows:
+    arriving: dict[str, list[tuple[float, str]]] = {}
+    for e in run.edges(method):
+        x = effect(e, edges)
+        if structural(e, edges) and abs(x) >= min_strength and x != 0:
+            arriving.setdefault(e["target"], []).append((x, e["source"]))
+    rows = []
+    for target, effects in arriving.items():
+        if len(effects) < sources:
+            continue
+        effects.sort(key=lambda p: (-abs(p[0]), p[1]))
+        x = np.array([v for v, _ in effects])
+        rows.append(
+            {"target": target, "layer": run.layer[target], "excitatory": int((x > 0).sum()), "inhibitory": int((x < 0).sum())}
+            | {"balance": x.sum(), "competition": 1 - abs(x.sum()) / np.abs(x).sum(), "sources": [s for _, s in effects]}
+            | {"label": run.label[target]}
+        )
+    return top(rows, limit, lambda r: -(r["excitatory"] + r["inhibitory"]), lambda r: r["target"])
+
+
+def cascade(run: RunFiles, feature: str, delta: float, max_hops: int, min_effect: float, limit: int, method: str, **_: Any) -> Rows:
+    """Powers of the matrix of direct effects; what is moved too little at one step is cut out of the vector."""
+    n = len(run.features)
+    kept = [e for e in run.edges(method) if carries(e)]
+    at = ([run.fid[e["target"]] for e in kept], [run.fid[e["source"]] for e in kept])
+    step = sp.csr_array(([e["direct"] for e in kept], at), shape=(n, n))
+    ways = sp.csr_array((np.ones(len(kept)), at), shape=(n, n))
+    moved, paths = np.zeros(n), np.zeros(n)
+    moved[run.fid[feature]], paths[run.fid[feature]] = delta, 1
+    effect_, paths_, hops = np.zeros(n), np.zeros(n), np.zeros(n, int)
+    for hop in range(1, max_hops + 1):
+        moved, paths = step @ moved, ways @ paths
+        there = (paths > 0) & (np.abs(moved) >= min_effect)
+        moved, paths = np.where(there, moved, 0), np.where(there, paths, 0)
+        effect_, paths_ = effect_ + moved, paths_ + paths
+        hops = np.where(there & (hops == 0), hop, hops)
+    ids = run.features["id"].tolist()
+    rows = [
+        {
+            "id": ids[i],
+            "layer": run.layer[ids[i]],
+            "hops": int(hops[i]),
+            "effect": effect_[i],
+            "paths": int(paths_[i]),
+            "label": run.label[ids[i]],
+        }
+        for i in np.flatnonzero(hops)
+    ]
+    return top(rows, limit, lambda r: -abs(r["effect"]), lambda r: r["id"])
+
+
+def paths(run: RunFiles, source: str, target: str, k: int, method: str, **_: Any) -> Rows:
+    g = nx.DiGraph()
+    g.add_nodes_from([source, target])
+    for e in run.edges(method):
+        if carries(e) and e["direct"]:
+            g.add_edge(e["source"], e["target"], cost=-np.log(abs(e["direct"]) / run.scale), direct=e["direct"])
+    rows = []
+    if not nx.has_path(g, source, target):
+        return rows
+    for way in islice(nx.shortest_simple_paths(g, source, target, weight="cost"), k):
+        steps = list(pairwise(way))
+        rows.append(
+            {"path": way, "hops": len(steps), "effect": float(np.prod([g.edges[s]["direct"] for s in steps]))}
+            | {"cost": sum(g.edges[s]["cost"] for s in steps)}
+        )
+    return rows
+
+
+def reach(run: RunFiles, feature: str, direction: str, max_hops: int, edges: str, min_strength: float, method: str, **_: Any) -> Rows:
+    g = nx.DiGraph()
+    g.add_node(feature)
+    g.add_edges_from((e["source"], e["target"]) for e in run.edges(method) if structural(e, edges) and abs(e["strength"]) >= min_strength)
+    distance = nx.single_source_shortest_path_length(g if direction == "downstream" else g.reverse(), feature, cutoff=max_hops)
+    rows, met = [], 0
+    for hops in range(1, max_hops + 1):
+        found = sorted((i for i, d in distance.items() if d == hops), key=run.fid.__getitem__)
+        met += len(found)
+        layers = list(dict.fromkeys(run.layer[i] for i in found))
+        if found:
+            rows.append({"hops": hops, "count": len(found), "layers": layers, "share": met / len(run.features), "features": found[:20]})
+    return rows
+
+
+def behaviors(run: RunFiles, **_: Any) -> Rows:
+    rows = []
+    for b in sorted(run.behaviors, key=lambda b: b["name"]):
+        seeds = sorted(b["seeds"], key=lambda s: s["rank"])
+        rows.append(
+            {k: b[k] for k in ("name", "metric", "clean", "ablated", "confirmed")}
+            | {"prompts": len(b["prompts"]), "seeds": [s["id"] for s in seeds], "effects": [s["effect"] for s in seeds]}
+        )
+    return rows
+
+
+def seeds(run: RunFiles, name: str) -> set[str]:
+    return {s["id"] for b in run.behaviors if b["name"] == name for s in b["seeds"]}
+
+
+def behavior_graph(run: RunFiles, behavior: str, hops: int, edges: str, min_strength: float, limit: int, method: str, **_: Any) -> Rows:
+    kept = [e for e in run.edges(method) if structural(e, edges) and abs(e["strength"]) >= min_strength]
+    first = seeds(run, behavior)
+    whole, frontier = set(first), set(first)
+    for _hop in range(hops):
+        frontier = {e["target"] for e in kept if e["source"] in frontier}
+        whole |= frontier
+    rows = [
+        {k: e[k] for k in ("source", "target", "strength", "direct", "span")}
+        | {"source_seed": e["source"] in first, "target_seed": e["target"] in first}
+        | {"source_label": run.label[e["source"]], "target_label": run.label[e["target"]]}
+        for e in kept
+        if e["source"] in whole and e["target"] in whole
+    ]
+    return top(rows, limit, lambda r: -abs(r["strength"]), lambda r: r["source"], lambda r: r["target"])
+
+
+def shared(run: RunFiles, behavior: str, other: str, edges: str, method: str, **_: Any) -> Rows:
+    def reached(name: str) -> set[str]:
+        return {e["target"] for e in run.edges(method) if structural(e, edges) and e["source"] in seeds(run, name)}
+
+    a, b = seeds(run, behavior), seeds(run, other)
+    both = (a | reached(behavior)) & (b | reached(other)) & set(run.features["id"])
+    rows = [
+        {"id": i, "layer": run.layer[i], "first": "seed" if i in a else "target", "second": "seed" if i in b else "target"}
+        | {"label": run.label[i]}
+        for i in both
+    ]
+    return top(rows, len(rows), lambda r: r["layer"], lambda r: r["id"])
+
+
+def quality(run: RunFiles, method: str, **_: Any) -> Rows:
+    rows = []
+    frame = pd.DataFrame(run.edges(method))
+    for span, part in frame.groupby("span"):
+        known = part["replicated"].dropna()
+        rows.append(
+            {"span": span, "count": len(part), "excitatory": (part["strength"] > 0).mean()}
+            | {"mostly_copy": (part["copy"].abs() >= 0.5 * part["total"].abs()).mean(), "only_later": (part["by"] == "later").mean()}
+            | {"replicated": known.astype(float).mean() if len(known) else None}
+            | {"median_strength": part["strength"].abs().median(), "median_q": part["q"].median()}
+        )
+    return rows
+
+
+def methods_agree(run: RunFiles, first: str, second: str, limit: int, **_: Any) -> Rows:
+    one, two = ({(e["source"], e["target"]): e["strength"] for e in run.edges(m)} for m in (first, second))
+    rows = [
+        {"source": s, "target": t, "first_strength": x, "second_strength": two[s, t]}
+        | {"same_sign": bool(np.sign(x) == np.sign(two[s, t])), "gap": abs(x - two[s, t])}
+        for (s, t), x in one.items()
+        if (s, t) in two
+    ]
+    return top(rows, limit, lambda r: -r["gap"], lambda r: r["source"], lambda r: r["target"])
+
+
+def compare(run: RunFiles, other: RunFiles, change: str, limit: int, method: str) -> Rows:
+    one, two = (
+        {(r.feature(e["source"])["uid"], r.feature(e["target"])["uid"]): e["strength"] for e in r.edges(method)} for r in (run, other)
+    )
+    rows = []
+    for s, t in one.keys() | two.keys():
+        x, y = one.get((s, t)), two.get((s, t))
+        kind = "gained" if x is None else "lost" if y is None else "kept" if np.sign(x) == np.sign(y) else "flipped"
+        if change in ("any", kind):
+            rows.append({"source": s, "target": t, "change": kind, "strength": x, "other_strength": y})
+    return top(rows, limit, lambda r: -abs((r["strength"] or 0) - (r["other_strength"] or 0)), lambda r: r["source"], lambda r: r["target"])
+
+
+def audit(run: RunFiles, **_: Any) -> Rows:
+    edges, nodes = int(run.interactions["significant"].sum()), len(run.features)
+    expected = {
+        "edges": edges,
+        "edges between observed features, forward": edges,
+        "edges that are there twice": 0,
+        "features observed": nodes,
+        "observations without their feature": 0,
+        "rows in the ledger": edges + nodes,
+    }
+    return [{"check": k, "found": v, "expected": v, "ok": True} for k, v in sorted(expected.items())]
+
+
+#: Template → twin, for those whose rows depend on the run's files alone.
+TWINS: dict[str, Callable[..., Rows]] = {
+    f.__name__: f
+    for f in (
+        *(search, feature, neighbours, strongest, co_drivers, hubs, layer_flow, feed_forward, chain, fan_in, cascade, paths, reach),
+        *(behaviors, behavior_graph, shared, quality, methods_agree, audit),
+    )
+}
