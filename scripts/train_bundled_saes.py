@@ -54,7 +54,7 @@ class Settings:
     Attributes:
         context: Tokens a row of speeches.
         speech_tokens: Tokens of speeches to choose from.
-        sampled_rows: Rows of the model's own writing to train on; as many again / 10 are held out.
+        sampled_rows: Rows of the model's own writing, made in whole parts of 128; one in eleven is held out.
         sampled_context: Tokens a sampled row.
         recorded_blocks: Blocks of the shuffled mixture that are really recorded (61: 489,888 tokens).
         d_sae: Features a dictionary.
