@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from numpy.typing import NDArray
 
 from feature_graph.activations.forward import read_residuals, record_features
@@ -29,7 +30,7 @@ from feature_graph.activations.parts import Block, Parts
 from feature_graph.artifacts import ActivationStore, ActivationWriter
 from feature_graph.config import Config
 from feature_graph.loading.encoders import SiteCodec, build_codecs
-from feature_graph.loading.quality import check_quality, measure_quality
+from feature_graph.loading.quality import check_quality, judge
 from feature_graph.loading.sites import weights_hash
 from feature_graph.utils import progress, sha256_json, whole_file
 
@@ -75,7 +76,7 @@ def collect_activations(
         "seed": cfg.seed,
         "dataset": contexts.source,
         "kinds": {str(layer): codec.kind for layer, codec in codecs.items()},
-        "sae_quality": _judge(model, saes, contexts, cfg),
+        "sae_quality": _judge(model, saes, codecs, contexts, cfg),
     }
     parts = Parts(Path(parts_dir), _key(saes, codecs, contexts)) if parts_dir is not None else None
     folder = Path(tempfile.mkdtemp(prefix="feature-graph-")) if path is None else None
@@ -96,12 +97,14 @@ def collect_activations(
     return store
 
 
-def _judge(model: Any, saes: Mapping[int, Any], contexts: Contexts, cfg: Config) -> dict[str, dict[str, Any]]:
+def _judge(model: Any, saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config) -> dict[str, Any]:
     """L0 and explained variance of every dictionary on the first few documents, compared with what is published."""
     if cfg.sae_quality == "off":
         return {}
-    few = contexts.tokens[contexts.valid.any(axis=1)][:_JUDGED_DOCUMENTS]
-    found = measure_quality(model, saes, few, cfg)
+    few = np.flatnonzero(contexts.valid.any(axis=1))[:_JUDGED_DOCUMENTS]
+    residuals = read_residuals(model, {layer: codec.site for layer, codec in codecs.items()}, contexts.tokens[few])
+    counted = torch.as_tensor(contexts.valid[few], device=model.cfg.device)
+    found = {layer: judge(codec, saes[layer], residuals[layer][counted]) for layer, codec in codecs.items()}
     check_quality(found, cfg.sae_quality)
     return {str(layer): asdict(quality) for layer, quality in found.items()}
 

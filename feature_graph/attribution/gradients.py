@@ -13,6 +13,9 @@ from torch import Tensor
 
 from feature_graph.artifacts import Site
 
+#: Tokens whose intermediate values are kept at a time, on a CPU.
+_CPU_TOKENS = 256
+
 
 @dataclass(frozen=True)
 class SiteGradients:
@@ -33,6 +36,7 @@ def site_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counte
     """Gradient of the next-token loss with respect to the residual stream at every site, by one forward and one backward pass.
 
     The stream is cut off from what lies before the first site, so nothing is computed backwards there; parameters are frozen meanwhile.
+    On a CPU a few documents pass at a time: a backward pass keeps every block's intermediate values, and more rows gain no speed there.
 
     Args:
         model: HookedTransformer.
@@ -43,6 +47,16 @@ def site_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counte
     Raises:
         RuntimeError: If a hook did not fire.
     """
+    step = max(1, _CPU_TOKENS // tokens.shape[1]) if tokens.device.type == "cpu" else len(tokens)
+    parts = [_one_pass(model, sites, tokens[k : k + step], counted[k : k + step]) for k in range(0, len(tokens), step)]
+    return SiteGradients(
+        torch.cat([part.loss for part in parts]),
+        {layer: torch.cat([part.residuals[layer] for part in parts]) for layer in sites},
+        {layer: torch.cat([part.gradients[layer] for part in parts]) for layer in sites},
+    )
+
+
+def _one_pass(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
     names = _hooks_in_order(sites.values())
     seen: dict[str, Tensor] = {}
 

@@ -67,10 +67,12 @@ def measure_quality(model: Any, saes: Mapping[int, Any], tokens: NDArray[np.int6
     valid = torch.as_tensor(valid_mask(model, tokens, hooks), device=model.cfg.device)
     given = torch.as_tensor(tokens, device=model.cfg.device)
     _, cache = model.run_with_cache(given, names_filter=hooks, return_type=None)
-    return {layer: _judge(codec, saes[layer], cache[codec.site.hook].float()[valid]) for layer, codec in codecs.items()}
+    return {layer: judge(codec, saes[layer], cache[codec.site.hook].float()[valid]) for layer, codec in codecs.items()}
 
 
-def _judge(codec: SiteCodec, sae: Any, residual: torch.Tensor) -> Quality:
+@torch.no_grad()
+def judge(codec: SiteCodec, sae: Any, residual: torch.Tensor) -> Quality:
+    """Figures of one dictionary on counted residual vectors [n, d_in]."""
     acts = codec.record(residual)
     norm = residual.norm(dim=1)
     typical = norm <= _LONG * norm.median()
