@@ -37,7 +37,7 @@ def extract_behavior_subgraph(
     n_hops: int = 2,
     top_k_seeds: int = 10,
     *,
-    max_prompts: int = 40,
+    max_prompts: int = 48,
     n_placebo: int = 8,
 ) -> BehaviorSubgraph:
     """Find the features that carry a behaviour, and the graph around them.

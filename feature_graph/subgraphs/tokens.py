@@ -133,16 +133,24 @@ def prompts_of_ids(clean: Tensor, corrupted: Tensor, right: Tensor, wrong: Tenso
 
 
 def split_prompts(prompts: ReadPrompts, most: int, seed: int) -> tuple[ReadPrompts, ReadPrompts]:
-    """Two halves without a common group, of at most ``most`` / 2 pairs each, over as many groups as possible first."""
+    """Two halves without a common group, of at most ``most`` / 2 pairs each, over as many groups as possible first.
+
+    Within a group neighbours are taken, from a random start: lists of pairs take turns between conditions (singular and plural, both orders
+    of two names), so that two pairs of a group are one of each.
+    """
     groups = prompts.clean.groups
     rng = np.random.default_rng(derived_seed(seed, "behaviour halves"))
     order = rng.permutation(np.unique(groups))
     halves = []
     for chosen in (order[0::2], order[1::2]):
-        members = [rng.permutation(np.flatnonzero(groups == g)).tolist() for g in chosen]
+        members = [_rotated(np.flatnonzero(groups == g), rng) for g in chosen]
         turns = [m[k] for k in range(max(map(len, members), default=0)) for m in members if k < len(m)]
         halves.append(prompts.take(sorted(turns[: max(2, most // 2)])))
     return halves[0], halves[1]
+
+
+def _rotated(rows: NDArray[np.int64], rng: np.random.Generator) -> list[int]:
+    return [int(row) for row in np.roll(rows, int(rng.integers(len(rows))))]
 
 
 def _encode(tokenizer: Any, texts: list[str]) -> list[list[int]]:

@@ -69,8 +69,10 @@ def toy_saes(d_model: int = 128) -> dict[int, Any]:
 
 
 def agreement(nouns: list[str] = NOUNS) -> Behavior:
-    pairs = [PromptPair(f"the {noun}", f"the {noun}s", (" is",), (" are",), noun) for noun in nouns]
-    pairs += [PromptPair(f"the {noun}s", f"the {noun}", (" are",), (" is",), noun) for noun in nouns]
+    pairs = []
+    for noun in nouns:
+        pairs.append(PromptPair(f"the {noun}", f"the {noun}s", (" is",), (" are",), noun))
+        pairs.append(PromptPair(f"the {noun}s", f"the {noun}", (" are",), (" is",), noun))
     return Behavior("agreement", "the verb follows the noun", tuple(pairs))
 
 

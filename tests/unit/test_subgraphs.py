@@ -123,6 +123,9 @@ def test_halves_share_no_group_and_take_many_groups_before_many_prompts() -> Non
     assert not set(choosing.groups) & set(held_out.groups)
     assert (len(set(choosing.groups)), len(set(held_out.groups))) == (5, 5)
     assert (len(choosing), len(held_out)) == (6, 6)
+    two_each = split_prompts(both, 20, seed=3)[0].clean
+    rows = sorted(int(text.split()[0]) // 3 for text in two_each.texts)
+    assert all((b - a) % 4 in {1, 3} and a // 4 == b // 4 for a, b in zip(rows[::2], rows[1::2], strict=True))  # neighbours, round the end
     assert split_prompts(both, 12, seed=3)[0].clean.texts == choosing.texts
     assert split_prompts(both, 12, seed=4)[0].clean.texts != choosing.texts
 
