@@ -26,19 +26,24 @@ cfg = Config(
     sae_id_template="blocks.{layer}.hook_resid_post",
     layers=[0, 1, 2, 3, 4, 5],  # First 6 layers for demo
     device=device,
+
     # Scale down for notebook demo
     n_tokens=10_000,
     context_length=128,
     batch_size=8,
+
     # Candidate filtering
     top_k_features=50,  # Small for demo
     layer_window=2,
+
     # Interaction measurement
     interaction_method="clamping",
     n_intervention_samples=20,  # Small for demo
+
     # Statistical testing
     significance_level=0.05,
     correction_method="fdr_bh",
+
     output_dir="outputs/demo",
     seed=42,
 )
@@ -87,7 +92,7 @@ for lp in atlas.layer_pairs:
     if pmi_mat is not None:
         n_nonzero = pmi_mat.nnz
         total = pmi_mat.shape[0] * pmi_mat.shape[1]
-        print(f"  {lp[0]} → {lp[1]}: {n_nonzero} / {total} pairs retained ({100 * n_nonzero / total:.2f}%)")
+        print(f"  {lp[0]} → {lp[1]}: {n_nonzero} / {total} pairs retained ({100*n_nonzero/total:.2f}%)")
 
 atlas.save("outputs/demo/atlas.h5")
 
@@ -95,9 +100,7 @@ atlas.save("outputs/demo/atlas.h5")
 from feature_graph.candidates import identify_candidates
 
 candidates = identify_candidates(
-    atlas,
-    saes,
-    cfg,
+    atlas, saes, cfg,
     activation_store=activation_store,
     model=model,
 )
@@ -106,7 +109,6 @@ print(f"\n{len(candidates)} candidate pairs identified")
 
 # Show distribution across layer pairs
 from collections import Counter
-
 pair_counts = Counter((c.src.layer, c.tgt.layer) for c in candidates)
 print("\nCandidates by layer pair:")
 for (l_src, l_tgt), count in sorted(pair_counts.items()):
@@ -159,7 +161,8 @@ print(stats.summary())
 hubs = find_hubs(G, top_k=10, metric="total_degree")
 print("\nTop 10 Hub Features (by total degree):")
 for h in hubs:
-    print(f"  {h['id']}: degree={h.get('total_degree_score', 0)}, in={h['in_degree']}, out={h['out_degree']}, label='{h['label']}'")
+    print(f"  {h['id']}: degree={h.get('total_degree_score', 0)}, "
+          f"in={h['in_degree']}, out={h['out_degree']}, label='{h['label']}'")
 
 # %%
 # Community detection
@@ -169,8 +172,8 @@ for i, comm in enumerate(sorted(communities, key=len, reverse=True)[:5]):
     print(f"  Community {i}: {len(comm)} features")
     # Show a few features from each
     for fid in list(comm)[:3]:
-        layer = G.nodes[fid].get("layer", "?")
-        label = G.nodes[fid].get("label", "")
+        layer = G.nodes[fid].get('layer', '?')
+        label = G.nodes[fid].get('label', '')
         print(f"    {fid} (layer {layer}): {label}")
 
 # %%
@@ -209,7 +212,7 @@ if fig_types:
 # %%
 # Neighborhood exploration for the top hub
 if hubs:
-    top_hub = hubs[0]["id"]
+    top_hub = hubs[0]['id']
     render_neighborhood(G, top_hub, n_hops=1, output_path="outputs/demo/top_hub_neighborhood.html")
     print(f"Neighborhood of {top_hub} saved to outputs/demo/top_hub_neighborhood.html")
 
@@ -218,9 +221,7 @@ from feature_graph.subgraphs import extract_behavior_subgraph, PREDEFINED_BEHAVI
 
 # Extract factual recall subgraph
 factual_result = extract_behavior_subgraph(
-    model,
-    saes,
-    G,
+    model, saes, G,
     behavior="factual_recall",
     cfg=cfg,
     n_hops=2,
@@ -242,7 +243,7 @@ if factual_result.subgraph.number_of_nodes() > 0:
         factual_result.subgraph,
         "outputs/demo/factual_recall_subgraph.html",
         title="Factual Recall Circuit",
-        seed_nodes=[sf["feature_id"] for sf in factual_result.seed_features[:10]],
+        seed_nodes=[sf['feature_id'] for sf in factual_result.seed_features[:10]],
     )
     print("\nVisualization saved to outputs/demo/factual_recall_subgraph.html")
 
@@ -252,7 +253,7 @@ from feature_graph.visualization import render_cascade_overlay
 
 # Predict cascade from the top hub feature
 if hubs:
-    top_hub = hubs[0]["id"]
+    top_hub = hubs[0]['id']
     cascade = predict_cascade(G, top_hub, steer_delta=2.0, n_hops=2)
     print(cascade.summary())
 
@@ -261,9 +262,9 @@ if hubs:
     print("\nCascade visualization saved to outputs/demo/cascade.html")
 
 # %%
-print("\n" + "=" * 60)
+print("\n" + "="*60)
 print("Pipeline complete!")
-print("=" * 60)
+print("="*60)
 print(f"\nOutputs saved to: outputs/demo/")
 print(f"  config.json          - Run configuration")
 print(f"  activations.h5       - Feature activations")
