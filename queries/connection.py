@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,16 +78,27 @@ def _through_py2neo(graph: py2neo.Graph) -> Read:
 
 
 def plain(value: Any) -> Any:
-    """Nodes, relationships and paths as mappings and lists; everything else as it is."""
-    if isinstance(value, list | tuple) and not hasattr(value, "relationships"):
-        return [plain(item) for item in value]
-    if hasattr(value, "relationships") and hasattr(value, "nodes") and not hasattr(value, "labels"):
-        return {"nodes": [plain(n) for n in value.nodes], "relationships": [plain(r) for r in value.relationships]}
-    if hasattr(value, "labels"):
+    """Nodes, relationships and paths of either driver as mappings and lists; everything else as it is."""
+    node, relationship, path = _graph_types()
+    if isinstance(value, node):
         return {"labels": sorted(value.labels), "properties": dict(value)}
-    if hasattr(value, "start_node"):
-        ends = [node.get("uid") for node in (value.start_node, value.end_node)]
+    if isinstance(value, relationship):
+        ends = [end.get("uid") for end in (value.start_node, value.end_node)]
         return {"type": type(value).__name__, "source": ends[0], "target": ends[1], "properties": dict(value)}
+    if isinstance(value, path):
+        return {"nodes": [plain(n) for n in value.nodes], "relationships": [plain(r) for r in value.relationships]}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return value
+
+
+def _graph_types() -> tuple[Any, Any, Any]:
+    """Classes of nodes, relationships and paths: the official driver's, and py2neo's where it is in use."""
+    import neo4j.graph as own
+
+    foreign = sys.modules.get("py2neo.data")
+    if foreign is None:
+        return (own.Node,), (own.Relationship,), (own.Path,)
+    return (own.Node, foreign.Node), (own.Relationship, foreign.Relationship), (own.Path, foreign.Path)

@@ -137,7 +137,11 @@ def _check_in_run(read: Read, parameter: Parameter, value: Any, run: dict[str, A
         if not read(seek, {"n": run["n"], "id": value}, _LOOKUP_SECONDS).rows:
             raise ParameterError(_no_feature(read, parameter.name, value, run))
     if parameter.type == "behavior":
-        rows = read("MATCH (b:Behavior {run: $n}) RETURN b.name AS name ORDER BY name", {"n": run["n"]}, _LOOKUP_SECONDS).records
+        rows = read(
+            "MATCH (b:Behavior) WHERE b.run = $n AND b.name IS NOT NULL RETURN b.name AS name ORDER BY name",
+            {"n": run["n"]},
+            _LOOKUP_SECONDS,
+        ).records
         known = [row["name"] for row in rows]
         if value not in known:
             raise ParameterError(f"{parameter.name}: got {value!r}; run {run['id']} has {', '.join(known) or 'no behaviours'}")

@@ -41,7 +41,7 @@ CALL (run) {
   MATCH (t)<-[:OF]-(b:Observation {run: run.n})
   RETURN a, b, abs(signed) AS weight
   UNION ALL
-  MATCH (a:Observation {run: run.n})
+  MATCH (a:Observation) WHERE a.run = run.n AND a.layer IS NOT NULL
   RETURN a, null AS b, 0.0 AS weight
 }
 RETURN gds.graph.project(
@@ -57,7 +57,7 @@ SET a.run = run.n, a.kind = $kind, a.property = $property, a.params = $params, a
 _FORGET_COMMUNITIES = "MATCH (run:Run {id: $run}) MATCH (c:Community) WHERE c.run = run.n AND c.kind = $kind DETACH DELETE c"
 _COMMUNITIES = """
 MATCH (run:Run {id: $run})
-MATCH (o:Observation {run: run.n})-[:OF]->(f:Feature)
+MATCH (o:Observation)-[:OF]->(f:Feature) WHERE o.run = run.n AND o.layer IS NOT NULL
 WITH run, o.community AS community, collect(f) AS members
 WITH run, community, members, toString(run.n) + '/' + $kind + '/' + community AS uid
 CREATE (c:Community {uid: uid, run: run.n, kind: $kind, community: community, size: size(members)})

@@ -24,7 +24,7 @@ ORDER BY a.fid, b.fid
 """
 _FEATURES = """
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (o:Observation {run: run.n})-[:OF]->(f:Feature)
+MATCH (o:Observation)-[:OF]->(f:Feature) WHERE o.run = run.n AND o.layer IS NOT NULL
 RETURN properties(o) AS observation, f.uid AS uid, f.hook AS hook, f.index AS index, f.neuronpedia_url AS neuronpedia_url
 ORDER BY o.fid
 """

@@ -15,11 +15,11 @@ CALL (run) {
   WITH count(e) AS found
   RETURN 'edges' AS check, found, run.edges AS expected
   UNION ALL
-  MATCH (o:Observation {run: run.n})
+  MATCH (o:Observation) WHERE o.run = run.n AND o.layer IS NOT NULL
   WITH count(o) AS found
   RETURN 'features observed' AS check, found, run.nodes AS expected
   UNION ALL
-  MATCH (b:IngestBatch {run: run.n})
+  MATCH (b:IngestBatch) USING INDEX b:IngestBatch(run) WHERE b.run = run.n
   WITH sum(b.rows) AS found
   RETURN 'rows in the ledger' AS check, found, run.nodes + run.edges AS expected
   UNION ALL
@@ -34,7 +34,7 @@ CALL (run) {
   WITH sum(more) AS found
   RETURN 'edges that are there twice' AS check, found, 0 AS expected
   UNION ALL
-  MATCH (o:Observation {run: run.n}) WHERE COUNT { (o)-[:OF]->(:Feature) } <> 1
+  MATCH (o:Observation) WHERE o.run = run.n AND o.layer IS NOT NULL AND COUNT { (o)-[:OF]->(:Feature) } <> 1
   WITH count(o) AS found
   RETURN 'observations without their feature' AS check, found, 0 AS expected
 }

@@ -14,7 +14,8 @@
 //   seeds: short ids of the seeds, strongest first
 //   effects: their effects on the metric
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (b:Behavior {run: run.n})
+MATCH (b:Behavior)
+WHERE b.run = run.n AND b.name IS NOT NULL
 OPTIONAL MATCH (b)-[s:SEEDED_BY]->(:Feature)
 WITH b, s
 ORDER BY s.rank

@@ -30,7 +30,8 @@ CALL (run) {
   WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
   RETURN s, t, abs(signed) AS weight
   UNION ALL
-  MATCH (o:Observation {run: run.n})-[:OF]->(s:Feature)
+  MATCH (o:Observation)-[:OF]->(s:Feature)
+  WHERE o.run = run.n AND o.layer IS NOT NULL
   RETURN s, null AS t, 0.0 AS weight
 }
 WITH run, gds.graph.project($graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS g

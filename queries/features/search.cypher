@@ -16,8 +16,8 @@
 //   neuronpedia_url: its page, if there is one
 // example: {text: paris}
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (o:Observation {run: run.n})-[:OF]->(f:Feature)
-WHERE toLower(o.label) CONTAINS toLower($text) AND ($layer IS NULL OR o.layer = $layer)
+MATCH (o:Observation)-[:OF]->(f:Feature)
+WHERE o.run = run.n AND o.layer IS NOT NULL AND toLower(o.label) CONTAINS toLower($text) AND ($layer IS NULL OR o.layer = $layer)
 RETURN o.id AS id, o.layer AS layer, o.label AS label, o.density AS density, o.max_act AS max_act, f.neuronpedia_url AS neuronpedia_url
 ORDER BY o.max_act DESC, id
 LIMIT $limit

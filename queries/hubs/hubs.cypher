@@ -28,7 +28,8 @@ CALL (run) {
   WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
   RETURN s, t, abs(signed) AS weight
   UNION ALL
-  MATCH (o:Observation {run: run.n})-[:OF]->(s:Feature)
+  MATCH (o:Observation)-[:OF]->(s:Feature)
+  WHERE o.run = run.n AND o.layer IS NOT NULL
   RETURN s, null AS t, 0.0 AS weight
 }
 // Going against the edges is going along them with both ends exchanged.

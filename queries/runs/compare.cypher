@@ -15,7 +15,8 @@
 //   strength: in this run
 //   other_strength: in the other run
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (second:Run {id: $other, status: 'ready'})
+WITH run, $other AS id
+MATCH (second:Run {id: id, status: 'ready'})
 CALL (run, second) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $method}]->(t)

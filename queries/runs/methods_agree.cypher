@@ -17,6 +17,7 @@
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $first}]->(t:Feature)
+USING INDEX e:AFFECTS(run, method)
 MATCH (s)-[x:AFFECTS {run: run.n, method: $second}]->(t)
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
