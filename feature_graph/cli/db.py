@@ -52,7 +52,7 @@ def start(
 
 
 def _show(running: RunningServer) -> None:
-    home = f"--home {running.home.root}" if running.home.origin == "given" else ""
+    home = running.home.option if running.home.origin == "given" else ""
     for name, value in (
         ("Browser", running.browser_url),
         ("Bolt", running.bolt_uri),

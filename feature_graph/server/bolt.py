@@ -14,6 +14,7 @@ from feature_graph.server.errors import ServerError
 
 if TYPE_CHECKING:
     from neo4j import Driver
+    from neo4j.graph import Node, Relationship
 
 URI_ENV, USERNAME_ENV, PASSWORD_ENV = "NEO4J_URI", "NEO4J_USERNAME", "NEO4J_PASSWORD"
 HANDSHAKE = b"\x60\x60\xb0\x17" + bytes([0, 4, 4, 5]) + bytes(12)  # Bolt 5.0 to 5.4, nothing else
@@ -127,6 +128,11 @@ def value_text(value: Any) -> str:
     if isinstance(value, Relationship):
         return f"[:{value.type} {dict(value)}]"
     if isinstance(value, Path):
-        steps = zip(value.relationships, value.nodes[1:], strict=True)
-        return value_text(value.nodes[0]) + "".join(f"-{value_text(edge)}-{value_text(node)}" for edge, node in steps)
+        steps = zip(value.relationships, value.nodes, value.nodes[1:], strict=False)
+        return value_text(value.nodes[0]) + "".join(_step_text(edge, before) + value_text(after) for edge, before, after in steps)
     return value if isinstance(value, str) else repr(value)
+
+
+def _step_text(edge: Relationship, before: Node) -> str:
+    forward = edge.start_node == before
+    return f"-{value_text(edge)}->" if forward else f"<-{value_text(edge)}-"

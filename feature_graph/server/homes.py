@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -69,6 +70,11 @@ class Home:
     def settings_file(self) -> Path:
         """Ports and memory of this home, remembered between starts."""
         return self.root / "settings.json"
+
+    @property
+    def option(self) -> str:
+        """``--home FOLDER`` as it is typed in a shell; for messages that say what to do."""
+        return f"--home {shlex.quote(str(self.root))}"
 
     @property
     def lock(self) -> Path:
@@ -154,6 +160,8 @@ def unusable(home: Home, error: OSError) -> HomeError:
 def erase_home(home: Home) -> None:
     """Remove the database, its password, settings and logs; a folder that is no database home is refused.
 
+    The empty folder stays, so that the next start finds the same home.
+
     Raises:
         HomeError: The folder is not ours, or a file cannot be removed.
     """
@@ -167,7 +175,5 @@ def erase_home(home: Home) -> None:
                 shutil.rmtree(folder)
         for file in (home.password_file, home.settings_file, home.marker, home.lock):
             file.unlink(missing_ok=True)
-        if not any(home.root.iterdir()):
-            home.root.rmdir()
     except OSError as error:
         raise unusable(home, error) from error

@@ -193,7 +193,7 @@ def admin(home: HomeLike, *arguments: str, heap: str = "1g") -> str:
     prepare_home(home)
     with _locked(home):
         if process.find(home) is not None:
-            raise ServerError(f"The server of {home.root} is running; stop it first: feature-graph db stop --home {home.root}")
+            raise ServerError(f"The server of {home.root} is running; stop it first: feature-graph db stop {home.option}")
         jars = ensure_jars()
         write_conf(home, load_settings(home), jars.plugins)
         return run_admin(home, jars, *arguments, heap=heap)

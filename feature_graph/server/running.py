@@ -35,8 +35,8 @@ class RunningServer:
 
     @property
     def browser_url(self) -> str:
-        """Neo4j Browser, with the address to connect to filled in."""
-        return f"{self.http_url}/browser/?connectURL={self.bolt_uri}"
+        """Neo4j Browser, with the address to connect to and the user filled in."""
+        return f"{self.http_url}/browser/?connectURL={self.bolt_uri.replace('//', f'//{self.username}@')}"
 
     def connection(self) -> Connection:
         """How drivers reach it."""
@@ -115,5 +115,5 @@ def connection(home: HomeLike = None, *, use_environment: bool = True) -> Connec
     home = as_home(home)
     running = _running(home)
     if running is None:
-        raise NotRunning(f"No server is running on {home.root} ({home.origin}). Start it: feature-graph db start --home {home.root}")
+        raise NotRunning(f"No server is running on {home.root} ({home.origin}). Start it: feature-graph db start {home.option}")
     return running.connection()

@@ -95,7 +95,7 @@ def test_erase_removes_an_all_ours_home_and_allows_a_new_one(tmp_path: Path) -> 
     prepare_home(home)
     home.lock.touch()
     erase_home(home)
-    assert not home.root.exists()
+    assert list(home.root.iterdir()) == []
     prepare_home(home)
 
 
