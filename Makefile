@@ -35,7 +35,7 @@ unit: setup  ## unit tests only
 	@$(RUN)/pytest tests/unit -q
 
 docs: setup  ## build the documentation into site/
-	@$(RUN)/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
 	@echo "documentation: site/index.html"
 
 browser: setup  ## start the demo's database if need be and open Neo4j Browser

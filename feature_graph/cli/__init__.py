@@ -5,6 +5,8 @@ Nothing heavy is imported until a command runs, so that ``--help`` answers at on
 
 from __future__ import annotations
 
+import os
+
 import typer
 
 from feature_graph.cli import db, demo, doctor, graphdb, report, stages
@@ -45,4 +47,7 @@ app.command(rich_help_panel="Set-up")(doctor.version)
 
 def main() -> None:
     """Entry point of the command ``feature-graph``."""
+    # Threads that wait for each other should sleep, not spin: on a shared machine spinning costs 40 % more processor time (docs/log.md).
+    # OpenMP reads this when torch is loaded, so it is set before.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     app()
