@@ -21,13 +21,12 @@ from torch import Tensor
 from feature_graph.artifacts import ActivationStore
 from feature_graph.attribution.effects import Effects, ablation_estimates, rows_of_documents
 from feature_graph.attribution.gradients import SiteGradients, loss_from, site_gradients
-from feature_graph.config import Config
 from feature_graph.loading.encoders import SiteCodec
 from feature_graph.utils import progress
 
 log = logging.getLogger(__name__)
 
-_FEATURES, _TOKENS_A_FEATURE = 32, 4
+_FEATURES, _DOCUMENTS = 24, 4
 #: Changes of the loss below this many nats are rounding noise of a forward pass in float32; their sign means nothing.
 _NOISE = 1e-4
 #: Rank agreement below which the ranking is doubtful.
@@ -58,10 +57,10 @@ class AblationCheck:
 
 
 def check_by_ablation(
-    model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: Effects, cfg: Config, n_features: int = _FEATURES
+    model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: Effects, n_features: int = _FEATURES
 ) -> AblationCheck:
-    """Ablate about ``n_features`` features on one batch of the documents of ``effects`` and compare with the estimate."""
-    documents = effects.documents[: cfg.batch_size]
+    """Ablate about ``n_features`` features, once a document, on a few documents of ``effects``, and compare with the estimate."""
+    documents = effects.documents[:_DOCUMENTS]
     device = next(iter(codecs.values())).w_dec.device
     tokens, valid = (torch.as_tensor(array[documents], device=device) for array in (store.tokens, store.valid))
     clean = site_gradients(model, {layer: codec.site for layer, codec in codecs.items()}, tokens, valid)
@@ -99,24 +98,22 @@ def _samples(
     present = frame["feature"].unique()
     present = present[np.lexsort((present, -ranking[present]))]
     chosen = present[np.unique(np.linspace(0, len(present) - 1, min(n_features, len(present))).astype(int))] if len(present) else present
-    frame = frame[frame["feature"].isin(chosen)].drop_duplicates(["feature", "document"])
-    return frame.groupby("feature").head(_TOKENS_A_FEATURE)
+    drawn = frame[frame["feature"].isin(chosen)].sample(frac=1.0, random_state=0)
+    return drawn.drop_duplicates(["feature", "document"]).sort_values(["feature", "document"])
 
 
 def _ablate(model: Any, codec: SiteCodec, samples: pd.DataFrame, residual: Tensor, tokens: Tensor, counted: Tensor) -> pd.Series[float]:
-    """Change of the document's loss for each sample of one site; clean and ablated rows share a batch."""
-    changes, step = [], max(1, len(tokens) // 2)
-    for k in range(0, len(samples), step):
-        part = samples.iloc[k : k + step]
-        document, position, feature = (torch.tensor(part[n].tolist(), device=residual.device) for n in ("document", "position", "feature"))
+    """Change of the document's loss for each sample of one site; a document's clean and ablated rows share a batch."""
+    real = pd.Series(np.nan, index=samples.index)
+    for _, part in samples.groupby("document"):
+        n, row = len(part), int(part["document"].iloc[0])
+        feature, position = (torch.tensor(part[name].tolist(), device=residual.device) for name in ("feature", "position"))
         level = torch.tensor(part["level"].tolist(), dtype=torch.float32, device=residual.device)
-        before = residual[document]
-        after = before.clone()
-        after[torch.arange(len(part)), position] -= level[:, None] * codec.w_dec[feature]
-        twice = document.repeat(2)
-        loss = loss_from(model, torch.cat([before, after]), codec.site.point, tokens[twice], counted[twice])
-        changes.append((loss[len(part) :] - loss[: len(part)]).cpu().numpy())
-    return pd.Series(np.concatenate([np.zeros(0), *changes]), index=samples.index)
+        rows = residual[row].repeat(n + 1, 1, 1)  # row 0 stays clean
+        rows[torch.arange(1, n + 1), position] -= level[:, None] * codec.w_dec[feature]
+        loss = loss_from(model, rows, codec.site.point, tokens[row].repeat(n + 1, 1), counted[row].repeat(n + 1, 1))
+        real.loc[part.index] = (loss[1:] - loss[0]).cpu().numpy()
+    return real
 
 
 def _compare(samples: pd.DataFrame) -> AblationCheck:

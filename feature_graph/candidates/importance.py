@@ -51,7 +51,7 @@ def measure_importance(
         log.warning("importance: no %s given, so effects on the output cannot be measured; features are ranked by frequency alone", lacking)
         return Importance(frequency, facts={"estimate": "frequency"})
     effects = measure_effects(model, codecs, store, cfg)
-    check = check_by_ablation(model, codecs, store, effects, cfg)
+    check = check_by_ablation(model, codecs, store, effects)
     measured = {layer: frequency[layer] * effects.magnitude[layer] for layer in codecs}
     missed = {str(layer): int((np.isnan(values) & (frequency[layer] > 0)).sum()) for layer, values in measured.items()}
     if any(missed.values()):
