@@ -30,6 +30,7 @@ MODEL_REPO, SAE_REPO = "gpt2", "jbloom/GPT2-Small-SAEs-Reformatted"
 D_MODEL, D_SAE, CONTEXT, VOCABULARY = 768, 24_576, 128, 50_257
 _COMMIT = "0123456789abcdef0123456789abcdef01234567"
 _MARGIN = 0.5
+_BLOCK_SCALE = 0.25
 
 
 def build(folder: Path, layers: Iterable[int] = range(6), seed: int = 0, n_contexts: int = 192) -> dict[str, str]:
@@ -47,7 +48,12 @@ def build(folder: Path, layers: Iterable[int] = range(6), seed: int = 0, n_conte
     model_folder = snapshot(folder, MODEL_REPO)
     write_tokenizer(model_folder)
     torch.manual_seed(seed)
-    GPT2LMHeadModel(GPT2Config(n_ctx=1024)).save_pretrained(model_folder)
+    gpt2 = GPT2LMHeadModel(GPT2Config(n_ctx=1024))
+    with torch.no_grad():  # blocks that write little: "token + position" then stays most of the stream at every depth
+        for block in gpt2.transformer.h:
+            block.attn.c_proj.weight.mul_(_BLOCK_SCALE)
+            block.mlp.c_proj.weight.mul_(_BLOCK_SCALE)
+    gpt2.save_pretrained(model_folder)
     write_dictionaries(snapshot(folder, SAE_REPO), model_folder, [layer + 1 for layer in layers], n_contexts)
     return {"HF_HOME": str(folder), "HF_HUB_CACHE": str(folder / "hub"), "HF_HUB_OFFLINE": "1"}
 
