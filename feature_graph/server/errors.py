@@ -19,5 +19,9 @@ class StartFailed(ServerError):
     """The server process ended, or gave no answer in time; the message carries the end of its log."""
 
 
+class PortTaken(StartFailed):
+    """Another program took a port of the server while it was starting."""
+
+
 class NotRunning(ServerError):
     """Something needs a running server, and this home has none."""

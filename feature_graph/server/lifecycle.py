@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,22 +13,21 @@ import psutil
 from filelock import FileLock, Timeout
 
 from feature_graph.server import process
-from feature_graph.server.bolt import answers, driver
-from feature_graph.server.errors import HomeError, ServerError, StartFailed
+from feature_graph.server.bolt import driver
+from feature_graph.server.errors import HomeError, PortTaken, ServerError
 from feature_graph.server.homes import Home, erase_home, prepare_home, unusable
 from feature_graph.server.jars import JarFolder, ensure_jars
 from feature_graph.server.java import run_admin, write_arguments
-from feature_graph.server.logs import failure_text, log_size
+from feature_graph.server.logs import log_size
 from feature_graph.server.password import ensure_password
-from feature_graph.server.ports import LOOPBACK
 from feature_graph.server.running import HomeLike, RunningServer, as_home, describe
-from feature_graph.server.settings import Settings, choose, load_settings, save_settings, write_conf
-from feature_graph.utils import progress_bar
+from feature_graph.server.settings import Settings, choose, load_settings, on_free_ports, save_settings, write_conf
+from feature_graph.server.waiting import START_SECONDS, wait_until_ready
 
 logger = logging.getLogger(__name__)
 
-START_SECONDS = 300.0
-"""How long a server may take to answer before the start is given up. 10 to 20 s are usual; an overloaded machine has taken 145 s."""
+PORT_TRIES = 3
+"""How often a start begins again because another program took its port while it was starting."""
 
 
 @contextmanager
@@ -82,12 +80,9 @@ def start(
         if found is not None:
             return _join(home, found, timeout)
         jars = ensure_jars()
-        remembered = load_settings(home)
-        settings = choose(remembered, heap, page_cache, bolt_port, http_port)
-        _say_moved("Bolt", bolt_port or remembered.bolt_port, settings.bolt_port)
-        _say_moved("HTTP", http_port or remembered.http_port, settings.http_port)
+        wanted = choose(load_settings(home), heap, page_cache, bolt_port, http_port)
         try:
-            return _start(home, jars, settings, quick, timeout)
+            return _start_on_free_ports(home, jars, wanted, quick, timeout)
         except OSError as error:
             raise unusable(home, error) from error
 
@@ -95,13 +90,18 @@ def start(
 def _join(home: Home, server: psutil.Process, timeout: float) -> RunningServer:
     """The server that runs already, once it answers: the command that started it may have been killed."""
     settings = load_settings(home)
-    _wait(home, server, settings, timeout)
+    wait_until_ready(home, server, settings, timeout)
     return replace(describe(home, server, settings), already_running=True)
 
 
-def _say_moved(what: str, wanted: int, got: int) -> None:
-    if wanted != got:
-        logger.info("%s port %d is taken; using %d", what, wanted, got)
+def _start_on_free_ports(home: Home, jars: JarFolder, wanted: Settings, quick: bool, timeout: float) -> RunningServer:
+    """Start on the wanted ports, or free ones near them; once more if one of them is taken by somebody before the server has it."""
+    for _ in range(PORT_TRIES - 1):
+        try:
+            return _start(home, jars, on_free_ports(wanted), quick, timeout)
+        except PortTaken as error:
+            logger.info("%s Starting again.", error)
+    return _start(home, jars, on_free_ports(wanted), quick, timeout)
 
 
 def _start(home: Home, jars: JarFolder, settings: Settings, quick: bool, timeout: float) -> RunningServer:
@@ -112,7 +112,7 @@ def _start(home: Home, jars: JarFolder, settings: Settings, quick: bool, timeout
     began, logged = time.monotonic(), log_size(home.logs / "neo4j.log")
     server = process.spawn(home, write_arguments(home, jars, settings.heap, quick=quick))
     try:
-        _wait(home, server, settings, timeout, logged)
+        wait_until_ready(home, server, settings, timeout, logged)
         running = describe(home, server, settings)
         with driver(running.connection()):
             pass
@@ -122,36 +122,6 @@ def _start(home: Home, jars: JarFolder, settings: Settings, quick: bool, timeout
         raise
     save_settings(home, replace(settings, start_seconds=round(time.monotonic() - began, 1)))
     return running
-
-
-def _wait(home: Home, server: psutil.Process, settings: Settings, timeout: float, logged: int = 0) -> None:
-    """Wait for Bolt and HTTP, with a progress bar that knows how long the last start took."""
-    began = time.monotonic()
-    if _ready(settings):
-        return
-    with progress_bar() as bar:
-        task = bar.add_task("Starting Neo4j (s)", total=round(settings.start_seconds))
-        while not _ready(settings):
-            waited = time.monotonic() - began
-            if not process.belongs(server, home):
-                raise StartFailed(f"The server ended while starting.\n{failure_text(home, logged)}")
-            if waited > timeout:
-                raise StartFailed(f"The server (process {server.pid}) gave no answer within {timeout:.0f} s.\n{failure_text(home, logged)}")
-            bar.update(task, completed=min(round(waited), round(settings.start_seconds)))
-            time.sleep(0.1)
-        bar.update(task, completed=round(settings.start_seconds))
-
-
-def _ready(settings: Settings) -> bool:
-    return answers(settings.bolt_uri) and _listens(settings.http_port)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((LOOPBACK, port), 1).close()
-    except OSError:
-        return False
-    return True
 
 
 def stop(home: HomeLike = None) -> bool:

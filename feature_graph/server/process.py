@@ -84,6 +84,14 @@ def belongs(process: psutil.Process, home: Home) -> bool:
         return False
 
 
+def listening(process: psutil.Process) -> set[int]:
+    """The ports ``process`` listens on; none if it is gone."""
+    try:
+        return {c.laddr.port for c in process.net_connections() if c.status == psutil.CONN_LISTEN}
+    except psutil.NoSuchProcess:
+        return set()
+
+
 def end(process: psutil.Process, seconds: float = STOP_SECONDS) -> bool:
     """Ask the process to stop, wait, and kill it only then; True if it stopped in peace."""
     try:

@@ -73,12 +73,14 @@ def _running(home: Home) -> RunningServer | None:
 def status(home: HomeLike = None) -> Status:
     """What is known of ``home``; changes nothing."""
     home = as_home(home)
-    running = _running(home)
-    if running is None:
+    server = process.find(home)
+    if server is None:
         there = home.marker.exists() and home.has_database
         return Status(home, "stopped" if there else "absent", None, _folder_bytes(home.data) if there else 0, 0)
-    state: Literal["starting", "running"] = "running" if answers(running.bolt_uri) else "starting"
-    return Status(home, state, running, _folder_bytes(home.data), _memory_bytes(running.pid))
+    settings = load_settings(home)
+    answering = settings.bolt_port in process.listening(server) and answers(settings.bolt_uri)
+    state: Literal["starting", "running"] = "running" if answering else "starting"
+    return Status(home, state, describe(home, server, settings), _folder_bytes(home.data), _memory_bytes(server.pid))
 
 
 def _memory_bytes(pid: int) -> int:

@@ -7,6 +7,7 @@ home. Every line of ``neo4j.conf`` is here; the file in the home is written anew
 from __future__ import annotations
 
 import json
+import logging
 import re
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from feature_graph.server.homes import Home
 from feature_graph.server.ports import BOLT_PORT, HTTP_PORT, LOOPBACK, pick_port
 from feature_graph.server.procedures import allowed_procedures
 from feature_graph.utils import whole_file, write_json
+
+logger = logging.getLogger(__name__)
 
 MEMORY = re.compile(r"[1-9][0-9]*[mg]")
 
@@ -75,16 +78,24 @@ def save_settings(home: Home, settings: Settings) -> None:
 
 
 def choose(settings: Settings, heap: str | None, page_cache: str | None, bolt_port: int | None, http_port: int | None) -> Settings:
-    """The settings of the next start: what was asked for, else what is remembered; ports that are taken give way to free ones.
+    """The settings of the next start: what was asked for, else what is remembered.
 
     Raises:
         HomeError: A memory size is not like ``512m`` or ``2g``.
     """
     chosen = replace(settings, heap=heap or settings.heap, page_cache=page_cache or settings.page_cache)
     _check_memory(chosen)
-    bolt = pick_port(bolt_port or settings.bolt_port)
-    http = pick_port(http_port or settings.http_port, taken=frozenset({bolt}))
-    return replace(chosen, bolt_port=bolt, http_port=http)
+    return replace(chosen, bolt_port=bolt_port or settings.bolt_port, http_port=http_port or settings.http_port)
+
+
+def on_free_ports(wanted: Settings) -> Settings:
+    """The same with ports that are free now: a port that is taken gives way to the next free one."""
+    bolt = pick_port(wanted.bolt_port)
+    http = pick_port(wanted.http_port, taken=frozenset({bolt}))
+    for name, port, got in (("Bolt", wanted.bolt_port, bolt), ("HTTP", wanted.http_port, http)):
+        if got != port:
+            logger.info("%s port %d is taken; using %d", name, port, got)
+    return replace(wanted, bolt_port=bolt, http_port=http)
 
 
 def _check_memory(settings: Settings) -> None:

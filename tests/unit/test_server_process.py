@@ -11,13 +11,15 @@ import pytest
 
 from feature_graph.server import process
 from feature_graph.server.bolt import Connection, answers, connection_from_environment
-from feature_graph.server.errors import NotRunning, ServerError
+from feature_graph.server.errors import NotRunning, PortTaken, ServerError
 from feature_graph.server.homes import Home, prepare_home
 from feature_graph.server.jars import JarFolder
 from feature_graph.server.java import _quoted, java_executable, run_admin
 from feature_graph.server.lifecycle import stop
 from feature_graph.server.logs import tail
 from feature_graph.server.running import connection, status
+from feature_graph.server.settings import Settings
+from feature_graph.server.waiting import is_ready
 
 
 @pytest.fixture
@@ -79,6 +81,17 @@ def test_nobody_and_somebody_else_at_a_port_are_no_bolt() -> None:
     )
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as other:
         assert not answers(f"bolt://127.0.0.1:{int(other.stdout.readline())}")
+
+
+def test_port_of_another_program_is_not_taken_for_ours() -> None:
+    code = "import socket, sys; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=True); sys.stdin.read()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        port = int(other.stdout.readline())
+        settings = Settings(bolt_port=port, http_port=1)
+        with pytest.raises(PortTaken, match=f"port {port}"):
+            is_ready(psutil.Process(), settings)
+        assert not is_ready(psutil.Process(other.pid), settings)
+        assert process.listening(psutil.Process(other.pid)) == {port}
 
 
 def test_failing_admin_tool_shows_its_words_and_not_the_password_file(home: Home) -> None:
