@@ -15,7 +15,7 @@ CALL (run) {
   WITH count(e) AS found
   RETURN 'edges' AS check, found, run.edges AS expected
   UNION ALL
-  MATCH (o:Observation) WHERE o.run = run.n AND o.layer IS NOT NULL
+  MATCH (o:Observation) USING INDEX o:Observation(run, layer) WHERE o.run = run.n AND o.layer IS NOT NULL
   WITH count(o) AS found
   RETURN 'features observed' AS check, found, run.nodes AS expected
   UNION ALL
@@ -24,9 +24,8 @@ CALL (run) {
   RETURN 'rows in the ledger' AS check, found, run.nodes + run.edges AS expected
   UNION ALL
   MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = run.n AND e.method IS NOT NULL
-  MATCH (s)<-[:OF]-(a:Observation {run: run.n})
-  MATCH (t)<-[:OF]-(b:Observation {run: run.n})
-  WITH sum(CASE WHEN a.layer < b.layer THEN 1 ELSE 0 END) AS found
+  WITH [(s)<-[:OF]-(a:Observation) WHERE a.run = run.n | a.layer][0] AS low, [(t)<-[:OF]-(b:Observation) WHERE b.run = run.n | b.layer][0] AS high
+  WITH sum(CASE WHEN low < high THEN 1 ELSE 0 END) AS found
   RETURN 'edges between observed features, forward' AS check, found, run.edges AS expected
   UNION ALL
   MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = run.n AND e.method IS NOT NULL
@@ -34,7 +33,7 @@ CALL (run) {
   WITH sum(more) AS found
   RETURN 'edges that are there twice' AS check, found, 0 AS expected
   UNION ALL
-  MATCH (o:Observation) WHERE o.run = run.n AND o.layer IS NOT NULL AND COUNT { (o)-[:OF]->(:Feature) } <> 1
+  MATCH (o:Observation) USING INDEX o:Observation(run, layer) WHERE o.run = run.n AND o.layer IS NOT NULL AND COUNT { (o)-[:OF]->(:Feature) } <> 1
   WITH count(o) AS found
   RETURN 'observations without their feature' AS check, found, 0 AS expected
 }

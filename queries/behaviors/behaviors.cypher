@@ -15,6 +15,7 @@
 //   effects: their effects on the metric
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (b:Behavior)
+USING INDEX b:Behavior(run, name)
 WHERE b.run = run.n AND b.name IS NOT NULL
 OPTIONAL MATCH (b)-[s:SEEDED_BY]->(:Feature)
 WITH b, s

@@ -31,6 +31,7 @@ CALL (run) {
   RETURN s, t, abs(signed) AS weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
+  USING INDEX o:Observation(run, layer)
   WHERE o.run = run.n AND o.layer IS NOT NULL
   RETURN s, null AS t, 0.0 AS weight
 }

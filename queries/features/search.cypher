@@ -17,6 +17,7 @@
 // example: {text: paris}
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (o:Observation)-[:OF]->(f:Feature)
+USING INDEX o:Observation(run, layer)
 WHERE o.run = run.n AND o.layer IS NOT NULL AND toLower(o.label) CONTAINS toLower($text) AND ($layer IS NULL OR o.layer = $layer)
 RETURN o.id AS id, o.layer AS layer, o.label AS label, o.density AS density, o.max_act AS max_act, f.neuronpedia_url AS neuronpedia_url
 ORDER BY o.max_act DESC, id
