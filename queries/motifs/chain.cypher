@@ -18,18 +18,20 @@
 //   total: measured total effect of the source on the target; empty if no such edge
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
+OPTIONAL MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(anchor:Feature)
 MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
 WHERE (ab.span = 1 OR ab.by CONTAINS 'direct') AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
 MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
 WHERE (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
   AND NOT EXISTS { (a)-[x:AFFECTS]->(c) WHERE x.run = run.n AND x.method = $method AND x.by CONTAINS 'direct' }
+  AND (anchor IS NULL OR anchor IN [a, b, c])
+WITH run, a, b, c, ab, bc
+ORDER BY abs(ab.direct * bc.direct) DESC, a.uid, b.uid, c.uid
+LIMIT $limit
 OPTIONAL MATCH (a)-[whole:AFFECTS {run: run.n, method: $method}]->(c)
 MATCH (a)<-[:OF]-(oa:Observation {run: run.n})
 MATCH (b)<-[:OF]-(ob:Observation {run: run.n})
 MATCH (c)<-[:OF]-(oc:Observation {run: run.n})
-WITH oa, ob, oc, ab, bc, whole
-WHERE $feature IS NULL OR $feature IN [oa.id, ob.id, oc.id]
 RETURN oa.id AS source, ob.id AS middle, oc.id AS target, ab.direct AS first, bc.direct AS second, ab.direct * bc.direct AS product,
        coalesce(whole.total, whole.strength) AS total
 ORDER BY abs(product) DESC, source, middle, target
-LIMIT $limit

@@ -21,19 +21,22 @@
 //   weakest: magnitude of the weakest of the three
 // example: {kind: incoherent, limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
+OPTIONAL MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(anchor:Feature)
 MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
 WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(ab.strength) >= $min_strength
 MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
 WHERE ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(bc.strength) >= $min_strength
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c)
 WHERE ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(ac.strength) >= $min_strength
+WITH run, anchor, a, b, c, ab.strength AS ab, bc.strength AS bc, ac.strength AS ac,
+     CASE WHEN sign(ab.strength) * sign(bc.strength) = sign(ac.strength) THEN 'coherent' ELSE 'incoherent' END AS kind
+WHERE ($kind = 'any' OR kind = $kind) AND (anchor IS NULL OR anchor IN [a, b, c])
+WITH run, a, b, c, ab, bc, ac, kind,
+     reduce(least = abs(ab), x IN [abs(bc), abs(ac)] | CASE WHEN x < least THEN x ELSE least END) AS weakest
+ORDER BY weakest DESC, a.uid, b.uid, c.uid
+LIMIT $limit
 MATCH (a)<-[:OF]-(oa:Observation {run: run.n})
 MATCH (b)<-[:OF]-(ob:Observation {run: run.n})
 MATCH (c)<-[:OF]-(oc:Observation {run: run.n})
-WITH oa, ob, oc, ab.strength AS ab, bc.strength AS bc, ac.strength AS ac,
-     CASE WHEN sign(ab.strength) * sign(bc.strength) = sign(ac.strength) THEN 'coherent' ELSE 'incoherent' END AS kind
-WHERE ($kind = 'any' OR kind = $kind) AND ($feature IS NULL OR $feature IN [oa.id, ob.id, oc.id])
-RETURN oa.id AS source, ob.id AS middle, oc.id AS target, kind, ab AS source_middle, bc AS middle_target, ac AS source_target,
-       reduce(least = abs(ab), x IN [abs(bc), abs(ac)] | CASE WHEN x < least THEN x ELSE least END) AS weakest
+RETURN oa.id AS source, ob.id AS middle, oc.id AS target, kind, ab AS source_middle, bc AS middle_target, ac AS source_target, weakest
 ORDER BY weakest DESC, source, middle, target
-LIMIT $limit
