@@ -65,7 +65,7 @@ def _show(running: RunningServer) -> None:
 
 @db_app.command()
 def stop(home: HomeOption = None) -> None:
-    """Stop the server; takes up to 15 seconds, and 30 at most before it is killed."""
+    """Stop the server; takes a few seconds, and 30 at most before it is killed."""
     from feature_graph import server
 
     was_running = server.stop(_said_home(home))

@@ -131,6 +131,8 @@ def server_conf(settings: Settings, plugins: Path) -> dict[str, str]:
         "dbms.usage_report.enabled": "false",
         "client.allow_telemetry": "false",
         "browser.remote_content_hostname_whitelist": "127.0.0.1,localhost",
+        # A stop waits this long for work that is under way, and as long again for the network; 5 s otherwise.
+        "internal.server.bolt.thread_pool_shutdown_wait_time": "1s",
         # Memory and disk.
         "server.memory.heap.max_size": settings.heap,
         "server.memory.pagecache.size": settings.page_cache,
