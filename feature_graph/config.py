@@ -74,7 +74,7 @@ class Config(BaseModel):
     """Features kept a layer, by frequency × causal effect on the output."""
     layer_window: int = Field(2, ge=1)
     """How many analysed sites further a target may lie (1 = the next analysed site). Counts sites, not blocks."""
-    importance_tokens: int = Field(8_192, ge=1)
+    importance_tokens: int = Field(4_096, ge=1)
     """At most this many tokens of the select documents are used to measure importance."""
     min_coactivation: int = Field(10, ge=0)
     """Pairs whose joint count, at the same or up to ``position_horizon`` later positions, is lower are removed."""

@@ -82,7 +82,9 @@ def test_only_what_the_schema_describes_is_in_the_graph(database: Store) -> None
     nodes = database.cypher("CALL db.schema.nodeTypeProperties() YIELD nodeLabels, propertyName, propertyTypes RETURN *")
     edges = database.cypher("CALL db.schema.relTypeProperties() YIELD relType, propertyName, propertyTypes RETURN *")
     found = [(row.nodeLabels[0], row.propertyName, row.propertyTypes) for row in nodes.itertuples() if isinstance(row.propertyName, str)]
-    found += [(row.relType.strip(":`"), row.propertyName, row.propertyTypes) for row in edges.itertuples() if isinstance(row.propertyName, str)]
+    found += [
+        (row.relType.strip(":`"), row.propertyName, row.propertyTypes) for row in edges.itertuples() if isinstance(row.propertyName, str)
+    ]
     assert found
     for owner, name, kinds in found:
         assert [types[kind] for kind in kinds] == [described[owner, name]], (owner, name, kinds)

@@ -1,0 +1,88 @@
+"""The demo, as a command, on a tiny model: pipeline, real Neo4j, questions, GDS; then again, reusing what is there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from feature_graph import server
+from feature_graph.cli.demo import QUESTIONS
+from feature_graph.pipeline import STAGE_NAMES, status
+from tests.tiny_run import write_tiny_run
+
+pytestmark = [pytest.mark.slow, pytest.mark.graph]
+
+
+@dataclass(frozen=True)
+class Demo:
+    """Where the demo worked, and what its first call said."""
+
+    folder: Path
+    said: subprocess.CompletedProcess[str]
+
+    @property
+    def run_dir(self) -> Path:
+        return self.folder / "run"
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        own = {"OMP_NUM_THREADS": "1", "COLUMNS": "180", "NO_COLOR": "1"}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("NEO4J_")}
+        code = "from feature_graph.cli import main; main()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=self.folder, env=kept | own, timeout=850
+        )
+
+    def demo(self) -> subprocess.CompletedProcess[str]:
+        return self.command("demo", "--config", "tiny.json", "--output-dir", "run")
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    folder = tmp_path_factory.mktemp("demo")
+    write_tiny_run(folder).save(folder / "tiny.json")
+    try:
+        yield Demo(folder, Demo(folder, subprocess.CompletedProcess([], 0, "", "")).demo())
+    finally:
+        server.stop(folder / ".feature-graph")
+
+
+def test_it_ends_well_and_says_where_everything_is(demo: Demo) -> None:
+    assert demo.said.returncode == 0, demo.said.stderr[-3000:]
+    assert status(demo.run_dir).complete
+    for text in ("report         run/report.html", "Neo4j Browser  http://127.0.0.1:", "db password", "db stop", "interactions.parquet"):
+        assert text in demo.said.stdout
+    for question in QUESTIONS:
+        assert f"feature-graph query {question.name}" in demo.said.stdout
+
+
+def test_it_never_shows_the_password(demo: Demo) -> None:
+    password = (demo.folder / ".feature-graph" / "password").read_text().strip()
+    assert len(password) > 8
+    assert password not in demo.said.stdout + demo.said.stderr
+
+
+def test_the_database_holds_what_the_files_hold(demo: Demo) -> None:
+    answer = demo.command("query", "runs", "--format", "json")
+    assert answer.returncode == 0, answer.stderr
+    (run,) = json.loads(answer.stdout)
+    interactions = pd.read_parquet(demo.run_dir / "interactions.parquet")
+    assert (run["status"], run["nodes"]) == ("ready", len(pd.read_parquet(demo.run_dir / "features.parquet")))
+    assert run["edges"] == int(interactions["significant"].sum()) > 0
+
+
+def test_a_second_call_reuses_what_is_there(demo: Demo) -> None:
+    again = demo.demo()
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert again.stdout.count("up to date") == len(STAGE_NAMES)
+    assert "is already there" in again.stdout
+    times = [re.search(r"start Neo4j\W+([\d.]+)", said.stdout) for said in (demo.said, again)]
+    assert all(times)
