@@ -105,11 +105,19 @@ def _analyse(store: Store, run: str) -> None:
 def _ask(store: Store, run: str) -> None:
     """Put the questions; the last one starts at the feature that drives most."""
     for question in QUESTIONS:
-        _print_answer(question, store.ask(question.name, run=run, **question.parameters).records)
+        _print_answer(question, store.ask(question.name, **_of_run(question, run)).records)
     first = store.ask("hubs", run=run, measure="out_strength", limit=1).records
     if first and first[0]["outgoing"]:
         question = replace(CASCADE, parameters=CASCADE.parameters | {"feature": first[0]["id"]})
-        _print_answer(question, store.ask(question.name, run=run, **question.parameters).records)
+        _print_answer(question, store.ask(question.name, **_of_run(question, run)).records)
+
+
+def _of_run(question: Question, run: str) -> dict[str, Any]:
+    """The question's parameters, with the run where the template asks for one (``runs`` lists them all)."""
+    import queries
+
+    asks = any(parameter.name == "run" for parameter in queries.template(question.name).parameters)
+    return question.parameters | ({"run": run} if asks else {})
 
 
 def _print_answer(question: Question, records: list[dict[str, Any]]) -> None:

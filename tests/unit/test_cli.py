@@ -11,8 +11,10 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import queries
 from feature_graph.cli import app
 from feature_graph.cli.common import cell, load_config, shipped_configs
+from feature_graph.cli.demo import CASCADE, QUESTIONS, Question
 from feature_graph.cli.stages import STAGE_HELP
 from feature_graph.config import Config, ConfigError
 from feature_graph.pipeline import STAGE_NAMES, Manifest
@@ -178,3 +180,10 @@ def test_version_names_the_libraries(runner: CliRunner) -> None:
     lines = runner.invoke(app, ["version"]).stdout.splitlines()
     assert lines[0].startswith("feature-graph ")
     assert any(line.startswith("torch ") for line in lines)
+
+
+@pytest.mark.parametrize("question", [*QUESTIONS, CASCADE], ids=lambda question: question.name)
+def test_the_demo_asks_what_the_templates_answer(question: Question) -> None:
+    template = queries.template(question.name)
+    assert set(question.parameters) <= {parameter.name for parameter in template.parameters}
+    assert set(question.columns) <= set(template.columns)
