@@ -166,8 +166,10 @@ def _print_end(running: RunningServer, run_dir: Path, home: Path, clock: Clock) 
     rows = [(name, f"{seconds:.1f}") for name, seconds in clock.steps]
     rows.append(("all", f"{sum(seconds for _, seconds in clock.steps):.1f}"))
     common.out.print(common.table("time", ["step", "seconds"], rows, right=["seconds"]))
-    common.out.print(f"report         {run_dir / 'report.html'}", highlight=False)
-    common.out.print(f"Neo4j Browser  {running.browser_url}", highlight=False)
-    common.out.print(f"log in as      {running.username}, password by: feature-graph db password --home {home} --show", highlight=False)
+    common.out.print(f"report         {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
+    common.out.print(f"Neo4j Browser  {running.browser_url}", highlight=False, soft_wrap=True)
+    common.out.print(
+        f"log in as      {running.username}, password by: feature-graph db password --home {home} --show", highlight=False, soft_wrap=True
+    )
     common.out.print("ask            feature-graph query hubs", highlight=False)
-    common.out.print(f"stop           feature-graph db stop --home {home}   (or: make stop)", highlight=False)
+    common.out.print(f"stop           feature-graph db stop --home {home}   (or: make stop)", highlight=False, soft_wrap=True)

@@ -153,6 +153,10 @@ def _pagerank(gds: GraphDataScience, graph: Graph, _: int) -> dict[str, Any]:
 
 
 def _leiden(gds: GraphDataScience, graph: Graph, seed: int) -> dict[str, Any]:
+    if not graph.relationship_count():
+        # Leiden fails on a graph without edges; each feature is then a community of its own, which is what components give.
+        gds.wcc.write(graph, write_property="community")
+        return {"algorithm": "wcc", "reason": "no edges"}
     params: dict[str, Any] = {"random_seed": seed, "relationship_weight_property": "weight", "concurrency": 1}
     gds.leiden.write(graph, write_property="community", **params)
     return params

@@ -35,22 +35,22 @@ CALL (run) {
 }
 WITH run, gds.graph.project($graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS g
 CALL (g) {
-  WITH g WHERE $algorithm = 'leiden'
+  WITH g WHERE $algorithm = 'leiden' AND g.relationshipCount > 0
   CALL gds.leiden.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', randomSeed: $seed, concurrency: 1})
   YIELD nodePropertiesWritten
   RETURN nodePropertiesWritten AS written
   UNION ALL
-  WITH g WHERE $algorithm = 'louvain'
+  WITH g WHERE $algorithm = 'louvain' AND g.relationshipCount > 0
   CALL gds.louvain.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
   YIELD nodePropertiesWritten
   RETURN nodePropertiesWritten AS written
   UNION ALL
-  WITH g WHERE $algorithm = 'label_propagation'
+  WITH g WHERE $algorithm = 'label_propagation' AND g.relationshipCount > 0
   CALL gds.labelPropagation.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
   YIELD nodePropertiesWritten
   RETURN nodePropertiesWritten AS written
   UNION ALL
-  WITH g WHERE $algorithm = 'wcc'
+  WITH g WHERE $algorithm = 'wcc' OR g.relationshipCount = 0
   CALL gds.wcc.mutate(g.graphName, {mutateProperty: 'community', concurrency: 1})
   YIELD nodePropertiesWritten
   RETURN nodePropertiesWritten AS written

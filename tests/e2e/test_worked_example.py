@@ -14,7 +14,7 @@ from feature_graph import server
 from tests import hublayout
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-SMALL = {"layers": [11, 19, 27], "n_tokens": 6_000, "top_k_features": 8, "n_intervention_samples": 8, "importance_tokens": 1_024}
+SMALL = {"layers": [11, 19, 27], "n_tokens": 6_000, "top_k_features": 12, "n_intervention_samples": 16, "importance_tokens": 1_024}
 CALLS = [
     "Config(",
     "cfg.save(",

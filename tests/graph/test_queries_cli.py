@@ -146,6 +146,12 @@ def test_scores_are_written_back_with_their_analysis(connected: Store, example: 
     pd.testing.assert_frame_equal(before[kept], connected.fetch_features(example)[kept])
 
 
+def test_without_edges_every_feature_is_a_community_of_its_own(connected: Store, example: str) -> None:
+    connected.write("MATCH (:Feature)-[e:AFFECTS]->(:Feature) DELETE e")
+    frame = store.analyze(connected, "leiden", Projection(example, method="clamping"))
+    assert frame["community"].nunique() == len(frame) == 48
+
+
 def test_a_projection_is_dropped_when_its_block_fails(connected: Store, example: str) -> None:
     gds = store.client(connected)
 
