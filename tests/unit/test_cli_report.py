@@ -20,7 +20,7 @@ def test_report_command_writes_the_page(tmp_path: Path) -> None:
     paths = make_run(tmp_path / "run")
     result = runner.invoke(app, ["report", str(paths.root)])
     assert result.exit_code == 0
-    assert result.output.strip() == str(paths.report)
+    assert result.stdout.strip() == str(paths.report)
     assert paths.report.is_file()
 
 
@@ -31,7 +31,7 @@ def test_analyze_prints_tables_and_json(tmp_path: Path) -> None:
     for piece in ("Interaction graph", "Hubs", "pagerank", "Communities", "feed forward loop"):
         assert piece in table.output
     result = runner.invoke(app, ["analyze", str(paths.graphml), "--format", "json", "--all", "--effect", "computed"])
-    found = json.loads(result.output)
+    found = json.loads(result.stdout)
     graph = load_graph(paths.graph_json)
     assert found["statistics"]["n_edges"] == graph.number_of_edges()
     assert found["counted_edges"] == sum(abs(d["computed"]) >= d["floor"] for *_, d in graph.edges(data=True))
