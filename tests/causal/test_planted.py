@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,9 @@ import pytest
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet
+from feature_graph.candidates import identify_candidates
+from feature_graph.coactivation import build_coactivation_atlas
+from feature_graph.config import Config
 from feature_graph.interactions import measure_interactions
 from feature_graph.loading.planted import PlantedModel, nonlinear_pairs, planted_model, score, standard_wiring, true_effects
 from tests.causal.conftest import all_pairs
@@ -42,6 +46,29 @@ def test_every_planted_edge_is_found_with_its_slope_and_nothing_else(measured: I
     assert (found.recall, found.precision, found.sign_accuracy, found.decoys_rejected) == (1, 1, 1, 1)
     assert max(found.total_error, found.direct_error, found.later_error) < 0.02
     assert found.zero_error < 1e-4
+
+
+def chain_of_stages(planted: PlantedModel, store: ActivationStore, **changes: Any) -> InteractionSet:
+    cfg = planted.config(**changes)
+    atlas = build_coactivation_atlas(store, cfg)
+    candidates = identify_candidates(atlas, planted.saes, cfg, activation_store=store, model=planted.model)
+    return measure_interactions(planted.model, planted.saes, candidates, cfg, progress=False)
+
+
+def test_the_stages_together_find_every_planted_edge(planted: PlantedModel, store: ActivationStore) -> None:
+    found = score(chain_of_stages(planted, store).frame, planted)
+    assert (found.missed, found.false) == ([], [])
+    assert max(found.total_error, found.direct_error, found.later_error) < 0.02
+    assert (found.sign_accuracy, found.decoys_rejected) == (1, 1)
+
+
+def test_pruning_as_shipped_loses_only_what_attention_carries_to_later_positions(planted: PlantedModel, store: ActivationStore) -> None:
+    """Alignment looks at the same position, so a later-only edge to the next site falls to it; everything else stays."""
+    shipped = Config()
+    thresholds = {"min_coactivation": shipped.min_coactivation, "min_decoder_alignment": shipped.min_decoder_alignment}
+    found = score(chain_of_stages(planted, store, rescue_fraction=0.0, **thresholds).frame, planted)
+    assert found.false == []
+    assert found.missed == [(planted.key(0, "carry"), planted.key(1, "carried"))]
 
 
 def test_truth_by_hand(planted: PlantedModel) -> None:
