@@ -130,11 +130,23 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from feature_graph.cli import main; main()", *arguments]
 
 
+def hear_interrupts() -> None:
+    """A test run started in the background by a shell ignores SIGINT, and its children would too."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def start_until_collecting(cfg: Config) -> subprocess.Popen[str]:
     """The command ``feature-graph run``, once its first stage has begun."""
     config = Path(cfg.output_dir).parent / f"{Path(cfg.output_dir).name}.json"
     cfg.save(config)
-    child = subprocess.Popen(command("run", str(config)), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=ENVIRONMENT)
+    child = subprocess.Popen(
+        command("run", str(config)),
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=ENVIRONMENT,
+        preexec_fn=hear_interrupts,
+    )
     manifest = RunPaths.of(cfg.output_dir).manifest
     for _ in range(12_000):
         if manifest.is_file() and "collect" in json.loads(manifest.read_text())["stages"]:
