@@ -1,10 +1,11 @@
 """Doing something to a model and looking what follows: the one place that runs parts of a transformer.
 
 For the engine: :class:`ModelSlices` (block ranges with cached keys and values), :class:`CleanSweep` (the clean run, walked up
-once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, all targets), :func:`plain_effects` (the same by plain
+once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
+features, reduced to documents), :func:`plain_effects` (the same by plain
 hooks, for checking).
 
-For choosing candidates: :func:`source_jacobian_alignment`, :func:`cosine_alignment`.
+For choosing candidates: :func:`source_jacobian_alignment`, :func:`later_jacobian_alignment`, :func:`cosine_alignment`.
 
 For others, so that nobody writes hooks twice:
 
@@ -17,6 +18,13 @@ A *point* is the number of blocks run before a residual stream exists: ``hook_re
 different length are padded on the right, where a causal mask makes padding harmless, and read at their own last position.
 """
 
+from feature_graph.interventions.alignment import (
+    Alignment,
+    Samples,
+    cosine_alignment,
+    later_jacobian_alignment,
+    source_jacobian_alignment,
+)
 from feature_graph.interventions.attention import KeysValues
 from feature_graph.interventions.clamp import (
     Clamps,
@@ -30,8 +38,9 @@ from feature_graph.interventions.clamp import (
 )
 from feature_graph.interventions.edits import ResidualGradients, Steered, ablate, next_token_loss, residual_gradients, steer
 from feature_graph.interventions.errors import InterventionError
-from feature_graph.interventions.jacobian import Alignment, Samples, cosine_alignment, jacobian_effects, source_jacobian_alignment
+from feature_graph.interventions.jacobian import jacobian_effects
 from feature_graph.interventions.plain import plain_effects
+from feature_graph.interventions.screen import Screened, screen_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
 
 __all__ = [
@@ -46,17 +55,20 @@ __all__ = [
     "Reading",
     "ResidualGradients",
     "Samples",
+    "Screened",
     "Steered",
     "ablate",
     "achieved_levels",
     "clamp_effects",
     "cosine_alignment",
     "jacobian_effects",
+    "later_jacobian_alignment",
     "next_token_loss",
     "plain_effects",
     "put_back",
     "random_directions",
     "residual_gradients",
+    "screen_effects",
     "source_jacobian_alignment",
     "spill",
     "steer",

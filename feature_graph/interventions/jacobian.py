@@ -1,4 +1,4 @@
-"""Derivatives at the clean point, in forward mode: ∂f_j/∂f_i through the target's gate, and the alignment of pairs.
+"""Derivatives at the clean point, in forward mode: ∂f_j/∂f_i through the target's gate.
 
 The tangent d_i is put in at position p and carried through the same block code as a clamp, as a dual number. A target that is
 off has derivative 0. The direct twin replaces the residual stream at every site passed by x − Σ_k d_k (f_k − stopgrad f_k):
@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import forward_ad
 
@@ -41,11 +39,11 @@ def jacobian_effects(
     Arguments as :func:`feature_graph.interventions.clamp.clamp_effects`; the levels of the clamps are not used.
     """
     later = later_mask(clamps, horizon, counted)
-    free = _start(clean.residuals[point], clamps, horizon + 1)
+    free = start_dual(clean.residuals[point], clamps, horizon + 1)
     held, effects = _first(free), []
     for k, reading in enumerate(path):
-        free = _carry(slices, free, point, reading.point, clean, clamps)
-        held = _carry(slices, held, point, reading.point, clean, clamps) if k else _first(free)
+        free = carry_dual(slices, free, point, reading.point, clean, clamps)
+        held = carry_dual(slices, held, point, reading.point, clean, clamps) if k else _first(free)
         point = reading.point
         effects.append(_read(reading, free, held, clamps, later))
         if not any(r.asked for r in path[k + 1 :]):
@@ -55,7 +53,8 @@ def jacobian_effects(
     return effects
 
 
-def _start(residual: Tensor, clamps: Clamps, new: int) -> Dual:
+def start_dual(residual: Tensor, clamps: Clamps, new: int) -> Dual:
+    """Positions p..p+new-1 of each sample with the tangent d_i at p: [S, 1, new, d_model]."""
     value = window_of(residual, clamps, new).unsqueeze(1)
     tangent = torch.zeros_like(value)
     tangent[:, 0, 0] = clamps.directions
@@ -66,7 +65,8 @@ def _first(dual: Dual) -> Dual:
     return Dual(dual.value[:, :, :1], dual.tangent[:, :, :1])
 
 
-def _carry(slices: ModelSlices, dual: Dual, start: int, stop: int, clean: CleanRun, clamps: Clamps) -> Dual:
+def carry_dual(slices: ModelSlices, dual: Dual, start: int, stop: int, clean: CleanRun, clamps: Clamps) -> Dual:
+    """Value and tangent after blocks start..stop-1; attention carries the tangent to the later ones of the positions."""
     if start == stop:
         return dual
     _load_forward_rules()
@@ -105,87 +105,3 @@ def _read(reading: Reading, free: Dual, held: Dual, clamps: Clamps, later: Tenso
         on=torch.zeros_like(direct),
         copy=gate[:, 0] * overlap(reading, clamps.directions),
     )
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Where sources are active.
-
-    Attributes:
-        source: int64 [S], row of the source in the list of features.
-        documents: int64 [S], row of the clean run.
-        positions: int64 [S].
-    """
-
-    source: Tensor
-    documents: Tensor
-    positions: Tensor
-
-
-@dataclass(frozen=True)
-class Alignment:
-    """Mean alignment of (source, target) pairs over the source's samples.
-
-    Attributes:
-        signed: float64 [K, M].
-        absolute: float64 [K, M], mean of the magnitudes.
-        n_samples: int64 [K].
-    """
-
-    signed: NDArray[np.float64]
-    absolute: NDArray[np.float64]
-    n_samples: NDArray[np.int64]
-
-
-@torch.no_grad()
-def source_jacobian_alignment(
-    slices: ModelSlices,
-    clean: CleanRun,
-    source: SiteCodec,
-    target: SiteCodec,
-    features: Tensor,
-    samples: Samples,
-    targets: Tensor | None = None,
-    rows: int = 512,
-) -> Alignment:
-    """⟨w_enc_j, J d_i⟩ / (‖w_enc_j‖ ‖d_i‖), averaged over samples; J is the Jacobian of the blocks between at the same position.
-
-    The target is taken before its non-linearity, so that targets that are off count.
-
-    Args:
-        slices: The model.
-        clean: Clean run with the residual at the source's point and the keys and values of the blocks up to the target's.
-        source: Dictionary of the source site.
-        target: Dictionary of a later site.
-        features: int64 [K], sources.
-        samples: Where they are active; a source without samples gets NaN.
-        targets: int64 [M]; None takes all.
-        rows: Samples carried at a time.
-    """
-    reading = Reading(target, targets)
-    w = target.w_enc if targets is None else target.w_enc.T[targets].T
-    w = w / w.norm(dim=0).clamp(min=torch.finfo(w.dtype).tiny)
-    signed = torch.zeros(len(features), w.shape[1], dtype=torch.float64, device=w.device)
-    absolute, counts = torch.zeros_like(signed), torch.zeros(len(features), dtype=torch.float64, device=w.device)
-    for part in (p for p in torch.arange(len(samples.source), device=w.device).split(rows) if len(p)):
-        who = samples.source[part]
-        directions = source.w_dec[features[who]]
-        zero = torch.zeros(len(part), device=w.device)
-        clamps = Clamps(samples.documents[part], samples.positions[part], directions.to(slices.dtype), zero, zero)
-        dual = _carry(slices, _start(clean.residuals[source.site.point], clamps, 1), source.site.point, reading.point, clean, clamps)
-        aligned = ((dual.tangent[:, 0, 0].to(w.dtype) @ w) / directions.norm(dim=-1, keepdim=True)).double()
-        signed.index_add_(0, who, aligned)
-        absolute.index_add_(0, who, aligned.abs())
-        counts.index_add_(0, who, torch.ones_like(who, dtype=torch.float64))
-    n = torch.where(counts > 0, counts, torch.nan).unsqueeze(-1)
-    return Alignment((signed / n).cpu().numpy(), (absolute / n).cpu().numpy(), counts.long().cpu().numpy())
-
-
-@torch.no_grad()
-def cosine_alignment(source: SiteCodec, target: SiteCodec, features: Tensor, targets: Tensor | None = None) -> NDArray[np.float64]:
-    """Plain cosine of each source's decoder row with each target's encoder column, float64 [K, M]: no block between."""
-    w = target.w_enc if targets is None else target.w_enc.T[targets].T
-    d = source.w_dec[features]
-    tiny = torch.finfo(w.dtype).tiny
-    cosine = (d @ w) / (d.norm(dim=-1, keepdim=True) * w.norm(dim=0)).clamp(min=tiny)
-    return np.asarray(cosine.double().cpu().numpy())
