@@ -3,7 +3,7 @@
 For the engine: :class:`ModelSlices` (block ranges with cached keys and values), :class:`CleanSweep` (the clean run, walked up
 once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
 features, reduced to documents), :func:`plain_effects` (the same by plain
-hooks, for checking).
+hooks, for checking); :func:`joint_effects` (two sources, 2 × 2).
 
 For choosing candidates: :func:`source_jacobian_alignment`, :func:`later_jacobian_alignment`, :func:`cosine_alignment`.
 
@@ -39,12 +39,14 @@ from feature_graph.interventions.clamp import (
 from feature_graph.interventions.edits import ResidualGradients, Steered, ablate, next_token_loss, residual_gradients, steer
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.jacobian import jacobian_effects
+from feature_graph.interventions.joint import Arm, joint_effects
 from feature_graph.interventions.plain import plain_effects
 from feature_graph.interventions.screen import Screened, screen_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
 
 __all__ = [
     "Alignment",
+    "Arm",
     "Clamps",
     "CleanRun",
     "CleanSweep",
@@ -62,6 +64,7 @@ __all__ = [
     "clamp_effects",
     "cosine_alignment",
     "jacobian_effects",
+    "joint_effects",
     "later_jacobian_alignment",
     "next_token_loss",
     "plain_effects",

@@ -51,15 +51,22 @@ def attend_contexts(block: SliceBlock, x: Tensor) -> tuple[Tensor, KeysValues]:
 class Prefix:
     """Where new positions lie behind cached ones.
 
+    Samples of one document share its keys and values: where a batch has several samples a document they are laid out as
+    [documents, samples a document], so that one product serves them all and nothing is read twice.
+
     Attributes:
-        documents: int64 [samples], rows of the clean run.
+        documents: int64 [D], rows of the clean run.
+        slots: int64 [D, G], the samples of each document; where it has fewer than G, sample 0 fills up and nobody reads it.
+        places: int64 [samples], where each sample lies in ``slots``, flat.
         positions: int64 [samples, new], consecutive positions; those at or after the context's end are repeats of the last
             one, whose results nobody reads.
-        seen: bool [samples, 1, 1, new, 1, cached], cached positions before the first new one (and inside the window).
+        seen: bool [D, 1, G, 1, new, 1, cached], cached positions before the first new one (and inside the window).
         own: bool [new, new], new positions that a new position sees.
     """
 
     documents: Tensor
+    slots: Tensor
+    places: Tensor
     positions: Tensor
     seen: Tensor
     own: Tensor
@@ -67,6 +74,7 @@ class Prefix:
     @classmethod
     def of(cls, documents: Tensor, starts: Tensor, new: int, context: int, window: int | None) -> Prefix:
         """Lay ``new`` consecutive positions from ``starts`` [samples] behind the cache."""
+        rows, slots, places = _share(documents)
         steps = torch.arange(new, device=starts.device)
         positions = starts[:, None] + steps
         cached = torch.arange(int(starts.max()) if len(starts) else 0, device=starts.device)
@@ -75,13 +83,30 @@ class Prefix:
         if window is not None:
             seen = seen & (positions[..., None] - cached < window)
             own = own & (steps[:, None] - steps < window)
-        return cls(documents, positions.clamp(max=context - 1), seen[:, None, None, :, None, :], own)
+        seen = seen[slots][:, None, :, None, :, None, :]
+        return cls(rows, slots, places, positions.clamp(max=context - 1), seen, own)
+
+
+def _share(documents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Documents, slots and places (see :class:`Prefix`); one sample a row where sharing would mostly fill up."""
+    alone = torch.arange(len(documents), device=documents.device)
+    rows, group, counts = documents.unique(return_inverse=True, return_counts=True)
+    most = int(counts.max()) if len(counts) else 0
+    if not len(rows) or len(rows) * most > 2 * len(documents) or most == 1:
+        return documents, alone[:, None], alone
+    order = group.argsort(stable=True)
+    rank = torch.empty_like(order)
+    rank[order] = alone - (counts.cumsum(0) - counts)[group[order]]
+    places = group * most + rank
+    slots = torch.zeros(len(rows) * most, dtype=torch.long, device=documents.device)
+    slots[places] = alone
+    return rows, slots.view(len(rows), most), places
 
 
 def attend_prefix(block: SliceBlock, x: Tensor, cache: KeysValues, prefix: Prefix) -> Tensor:
     """Attention of new positions to the cached prefix of their document and to each other.
 
-    The variants of a sample (high, low, …) share its prefix, so that one product serves them all.
+    The variants of a sample (high, low, …) and the samples of a document share its prefix.
 
     Args:
         block: The block.
@@ -92,20 +117,25 @@ def attend_prefix(block: SliceBlock, x: Tensor, cache: KeysValues, prefix: Prefi
     Returns:
         What the heads gather [samples, variants, new, n_heads * d_head].
     """
-    variants, new = x.shape[1:3]
+    new = x.shape[2]
     group, n_kv = block.n_heads // block.n_kv, block.n_kv
     heads = block.project(x, prefix.positions[:, None, :])
-    # [samples, kv, variants, new, group, d_head]: queries that share a key head lie together
-    q = heads.q.unflatten(3, (n_kv, group)).permute(0, 3, 1, 2, 4, 5).contiguous()
-    k, v = (t.permute(0, 3, 1, 2, 4) for t in (heads.k, heads.v))  # [samples, kv, variants, new, d_head]
-    own = block.scores(q.flatten(3, 4), k).unflatten(3, (new, group)).masked_fill(~prefix.own[:, None, :], -torch.inf)
+    # [D, kv, G, variants, new, group, d_head]: queries that share a key head lie together
+    q = heads.q[prefix.slots].unflatten(4, (n_kv, group)).permute(0, 4, 1, 2, 3, 5, 6).contiguous()
+    k, v = (t[prefix.slots].permute(0, 4, 1, 2, 3, 5) for t in (heads.k, heads.v))  # [D, kv, G, variants, new, d_head]
+    own = block.scores(q.flatten(4, 5), k).unflatten(4, (new, group)).masked_fill(~prefix.own[:, None, :], -torch.inf)
     length = prefix.seen.shape[-1]
     if length == 0:
-        gathered = (own.softmax(-1).flatten(3, 4) @ v).unflatten(3, (new, group))
-        return gathered.permute(0, 2, 3, 1, 4, 5).flatten(3)
+        gathered = (own.softmax(-1).flatten(4, 5) @ v).unflatten(4, (new, group))
+        return _to_samples(gathered, prefix)
     past_k, past_v = (t[:, :, :length].index_select(0, prefix.documents) for t in (cache.k, cache.v))
-    past = block.scores(q.flatten(2, 4), past_k).unflatten(2, (variants, new, group)).masked_fill(~prefix.seen, -torch.inf)
+    past = block.scores(q.flatten(2, 5), past_k).unflatten(2, q.shape[2:6]).masked_fill(~prefix.seen, -torch.inf)
     weights = torch.cat([past, own], dim=-1).softmax(-1)
-    gathered = (weights[..., :length].flatten(2, 4) @ past_v).unflatten(2, (variants, new, group))
-    gathered = gathered + (weights[..., length:].flatten(3, 4) @ v).unflatten(3, (new, group))
-    return gathered.permute(0, 2, 3, 1, 4, 5).flatten(3)
+    gathered = (weights[..., :length].flatten(2, 5) @ past_v).unflatten(2, q.shape[2:6])
+    gathered = gathered + (weights[..., length:].flatten(4, 5) @ v).unflatten(4, (new, group))
+    return _to_samples(gathered, prefix)
+
+
+def _to_samples(gathered: Tensor, prefix: Prefix) -> Tensor:
+    """[D, kv, G, variants, new, group, d_head] → [samples, variants, new, n_heads * d_head]."""
+    return gathered.permute(0, 2, 3, 4, 1, 5, 6).flatten(0, 1)[prefix.places].flatten(3)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -70,8 +71,8 @@ class Norm:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Normalise [..., length]."""
-        if self.centre:
-            x = x - x.mean(-1, keepdim=True)
+        if self.centre:  # one fused pass
+            return torch.nn.functional.layer_norm(x, x.shape[-1:], self.w, self.b, self.eps)
         x = x / (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt()
         if self.w is not None:
             x = x * self.w
@@ -134,7 +135,10 @@ class SliceBlock:
         self.window = int(cfg.window_size) if attn.attn_type == "local" else None
         self.q_norm, self.k_norm = (read_norm(attn.q_norm), read_norm(attn.k_norm)) if cfg.use_qk_norm else (None, None)
         self.rotary = _Rotary.of(attn, n_ctx) if cfg.positional_embedding_type == "rotary" else None
-        self.parallel, self.mlp = bool(cfg.parallel_attn_mlp), None if cfg.attn_only else _Mlp(block.mlp, bool(cfg.gated_mlp))
+        self.parallel, self.mlp = (
+            bool(cfg.parallel_attn_mlp),
+            None if cfg.attn_only else _Mlp(block.mlp, bool(cfg.gated_mlp), str(cfg.act_fn)),
+        )
         self.norm1, self.norm2 = read_norm(block.ln1), read_norm(getattr(block, "ln2", None))
         self.post1, self.post2 = read_norm(getattr(block, "ln1_post", None)), read_norm(getattr(block, "ln2_post", None))
 
@@ -171,8 +175,10 @@ class SliceBlock:
 
 
 class _Mlp:
-    def __init__(self, mlp: Any, gated: bool) -> None:
-        self.act = mlp.act_fn
+    def __init__(self, mlp: Any, gated: bool, act_fn: str) -> None:
+        # TransformerLens writes the tanh form as several passes over the hidden layer; torch has it in one.
+        tanh_form = act_fn in ("gelu_new", "gelu_fast")
+        self.act = partial(torch.nn.functional.gelu, approximate="tanh") if tanh_form else mlp.act_fn
         self.w_in, self.b_in = mlp.W_in.detach(), mlp.b_in.detach()
         self.w_out, self.b_out = mlp.W_out.detach(), mlp.b_out.detach()
         self.w_gate = mlp.W_gate.detach() if gated else None

@@ -1,0 +1,225 @@
+"""From pre-activations under high and low to means and spreads over documents, in one pass over a tile.
+
+A tile is what one matrix product gives: rows = (sample, high or low), columns = some targets of a dictionary. Before it leaves
+the processor's cache, each target's non-linearity is applied, high minus low is averaged within documents, and mean and spread
+over documents are kept: [sources, targets] instead of [samples, targets]. :func:`reduce_tile` runs compiled on the CPU;
+:func:`reduce_tile_plain` does the same by torch operations, on any device, and is what the compiled form is tested against.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which rows make a document, which documents a source; rows of a document, and documents of a source, lie together.
+
+    Attributes:
+        sources: int64 [K + 1]; documents of source k are ``sources[k]`` to ``sources[k + 1]``.
+        documents: int64 [D + 1]; rows of document d are ``documents[d]`` to ``documents[d + 1]``.
+        weights: float32 [R], weight of each row in its document's mean.
+    """
+
+    sources: Ints
+    documents: Ints
+    weights: NDArray[np.float32]
+
+    @property
+    def n_documents(self) -> Ints:
+        """Documents of each source [K]."""
+        return np.diff(self.sources)
+
+    @classmethod
+    def of(cls, source: Ints, document: Ints, samples: Ints | None = None) -> Groups:
+        """Group rows.
+
+        Args:
+            source: int64 [R], ascending: which source each row belongs to, 0..K-1. Sources without rows have no documents.
+            document: int64 [R], ascending within a source.
+            samples: int64 [R], the sample of each row where several rows (later positions) make one sample, whose effects are
+                summed and not averaged; every row is its own if None.
+        """
+        return cls.padded(source, document, int(source[-1]) + 1 if len(source) else 0, samples)
+
+    @classmethod
+    def padded(cls, source: Ints, document: Ints, n_sources: int, samples: Ints | None = None) -> Groups:
+        """As :meth:`of`, with the number of sources given."""
+        changes = np.flatnonzero((np.diff(source) != 0) | (np.diff(document) != 0)) + 1
+        starts = np.concatenate([[0], changes, [len(source)]]).astype(np.int64) if len(source) else np.zeros(1, dtype=np.int64)
+        of_document = source[starts[:-1]]
+        bounds = np.searchsorted(of_document, np.arange(n_sources + 1)).astype(np.int64)
+        rows = np.repeat(np.arange(len(starts) - 1), np.diff(starts))
+        names = np.arange(len(source)) if samples is None else samples
+        distinct = np.unique(np.stack([rows, names]), axis=1)[0]
+        counts = np.bincount(distinct, minlength=len(starts) - 1)
+        return cls(bounds, starts, (1 / counts[rows]).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Effects of K sources on T targets over documents, in target units for the whole clamp; all float32 [K, T].
+
+    Attributes:
+        mean: Mean over documents.
+        m2: Sum of squared deviations of the document means.
+        on: Mean change of activity: P(active | high) − P(active | low).
+    """
+
+    mean: Tensor
+    m2: Tensor
+    on: Tensor
+
+    @classmethod
+    def empty(cls, n_sources: int, n_targets: int, device: torch.device) -> Moments:
+        """Zeros to be filled tile by tile."""
+        mean, m2, on = (torch.zeros(n_sources, n_targets, device=device) for _ in range(3))
+        return cls(mean, m2, on)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Where the targets switch, all float32 [T]: ``bias`` is added first; above ``gate`` they pass; above ``active`` they count."""
+
+    bias: Tensor
+    gate: Tensor
+    active: Tensor
+
+    def tile(self, columns: slice) -> Limits:
+        """Those of some targets."""
+        return Limits(self.bias[columns], self.gate[columns], self.active[columns])
+
+
+def reduce_tile(pre: Tensor, limits: Limits, groups: Groups, into: Moments, columns: slice) -> None:
+    """Reduce one tile.
+
+    Args:
+        pre: float32 [R, 2, T], products without bias, high first; contiguous.
+        limits: Of these targets.
+        groups: Of these rows.
+        into: What to fill.
+        columns: The targets' place in ``into``.
+    """
+    if pre.device.type != "cpu":
+        reduce_tile_plain(pre, limits, groups, into, columns)
+        return
+    arrays = [t.numpy() for t in (pre, limits.bias, limits.gate, limits.active)]
+    out = [t.numpy()[:, columns] for t in (into.mean, into.m2, into.on)]
+    n, threads = len(groups.sources) - 1, torch.get_num_threads()
+
+    def some(bounds: tuple[int, int]) -> None:
+        _reduce(*arrays, groups.sources, groups.documents, groups.weights, *bounds, *out)
+
+    run_in_threads(some, [(n * i // threads, n * (i + 1) // threads) for i in range(threads)])
+
+
+def reduce_tile_plain(pre: Tensor, limits: Limits, groups: Groups, into: Moments, columns: slice) -> None:
+    """As :func:`reduce_tile`, by torch operations."""
+    device = pre.device
+    level = pre + limits.bias
+    f = torch.where(level > limits.gate, level, torch.zeros_like(level))
+    on = (f > limits.active).to(f.dtype)
+    weights = torch.as_tensor(groups.weights, device=device)[:, None]
+    document = torch.repeat_interleave(torch.as_tensor(np.diff(groups.documents), device=device))
+    source = torch.repeat_interleave(torch.as_tensor(groups.n_documents, device=device))
+    k, d = len(groups.sources) - 1, len(groups.documents) - 1
+    n = torch.as_tensor(groups.n_documents, device=device).clamp(min=1)[:, None].to(f.dtype)
+
+    def sums(values: Tensor, where: Tensor, rows: int) -> Tensor:
+        return torch.zeros(rows, values.shape[1], dtype=values.dtype, device=device).index_add_(0, where, values)
+
+    means = sums(weights * (f[:, 0] - f[:, 1]), document, d)
+    mean = sums(means, source, k) / n
+    into.mean[:, columns] = mean
+    into.m2[:, columns] = sums((means - mean[source]).square(), source, k)
+    into.on[:, columns] = sums(sums(weights * (on[:, 0] - on[:, 1]), document, d), source, k) / n
+
+
+def activate_tile(pre: Tensor, limits: Limits) -> Tensor:
+    """Turn a tile of products [..., T] into activations, in place."""
+    if pre.device.type != "cpu":
+        level = pre.add_(limits.bias)
+        return level.mul_(level > limits.gate)
+    flat, bias, gate = pre.view(-1, pre.shape[-1]).numpy(), limits.bias.numpy(), limits.gate.numpy()
+    n, threads = len(flat), torch.get_num_threads()
+    run_in_threads(
+        lambda rows: _activate(flat[rows[0] : rows[1]], bias, gate), [(n * i // threads, n * (i + 1) // threads) for i in range(threads)]
+    )
+    return pre
+
+
+def run_in_threads(work: object, parts: Iterable[tuple[int, int]]) -> None:
+    """Call ``work`` on each part, one thread each; the compiled functions give up Python's lock."""
+    parts = list(parts)
+    if len(parts) == 1:
+        work(parts[0])  # type: ignore[operator]
+        return
+    list(_pool().map(work, parts))  # type: ignore[arg-type]
+
+
+_POOLS: dict[int, ThreadPoolExecutor] = {}
+
+
+def _pool() -> ThreadPoolExecutor:
+    process = os.getpid()  # a forked child has no threads of its parent's pool
+    if process not in _POOLS:
+        _POOLS[process] = ThreadPoolExecutor(os.cpu_count())
+    return _POOLS[process]
+
+
+@numba.njit(nogil=True, cache=True)
+def _reduce(pre, bias, gate, active, sources, documents, weights, first, last, mean, m2, on):  # type: ignore[no-untyped-def]  # pragma: no cover
+    n_targets = pre.shape[2]
+    zero, one = np.float32(0), np.float32(1)
+    effect, start = np.empty(n_targets, np.float32), np.empty(n_targets, np.float32)
+    s1, s2, moved = np.empty(n_targets, np.float32), np.empty(n_targets, np.float32), np.empty(n_targets, np.float32)
+    for k in range(first, last):
+        begin, end = sources[k], sources[k + 1]
+        if begin == end:
+            continue
+        s1[:], s2[:], moved[:] = zero, zero, zero
+        for d in range(begin, end):
+            effect[:] = zero
+            for r in range(documents[d], documents[d + 1]):
+                weight, high, low = weights[r], pre[r, 0], pre[r, 1]
+                for t in range(n_targets):
+                    h, g = high[t] + bias[t], low[t] + bias[t]
+                    a = h if h > gate[t] else zero
+                    b = g if g > gate[t] else zero
+                    effect[t] += weight * (a - b)
+                    x = one if a > active[t] else zero
+                    y = one if b > active[t] else zero
+                    moved[t] += weight * (x - y)
+            if d == begin:  # deviations from the first document: equal effects have no spread at all
+                start[:] = effect
+            else:
+                for t in range(n_targets):
+                    gap = effect[t] - start[t]
+                    s1[t] += gap
+                    s2[t] += gap * gap
+        n = np.float32(end - begin)
+        for t in range(n_targets):
+            mean[k, t] = start[t] + s1[t] / n
+            m2[k, t] = max(s2[t] - s1[t] * s1[t] / n, zero)
+            on[k, t] = moved[t] / n
+
+
+@numba.njit(nogil=True, cache=True)
+def _activate(pre, bias, gate):  # type: ignore[no-untyped-def]  # pragma: no cover
+    zero = np.float32(0)
+    for r in range(pre.shape[0]):
+        row = pre[r]
+        for t in range(row.shape[0]):
+            level = row[t] + bias[t]
+            row[t] = level if level > gate[t] else zero

@@ -1,0 +1,220 @@
+"""The exhaustive path: one clamp, the effects on ALL features of the later sites, reduced to documents tile by tile.
+
+The same estimands as :func:`feature_graph.interventions.clamp.clamp_effects`, for many sources at once:
+
+1. The samples of a block of sources go through the blocks between in one batch, high and low together.
+2. Each site's dictionary is applied in tiles of targets: one matrix product, then one pass that applies the non-linearity,
+   averages within documents and keeps mean and spread (``moments.reduce_tile``). [samples, targets] is never held.
+3. For the direct effect the same tile, activated, goes back through the decoder at once: features are put back to their clean
+   values by x + reconstruction(clean) − reconstruction(now). The clean reconstructions are computed once a position.
+4. Effects before the non-linearity are linear in x: averaged over documents first, they cost one row a source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feature_graph.interventions.clamp import Clamps, later_mask, put_back, window_of
+from feature_graph.interventions.moments import Groups, Limits, Moments, activate_tile, reduce_tile
+from feature_graph.interventions.slices import CleanRun, ModelSlices
+from feature_graph.loading.encoders import SiteCodec
+
+#: Targets of one tile: a tile of some thousand rows stays in the last cache.
+TILE = 512
+#: Rows of one product at most; more of them go in several.
+ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Screened:
+    """Effects of K sources on all T features of one site.
+
+    Attributes:
+        total: Same position.
+        direct: With the sites between put back; None where that is the total (the next site) or was not asked for.
+        later: Summed over later positions; None without a horizon.
+        later_documents: Documents of each source that have a later position, int64 [K].
+        preactivation: Mean total effect before the non-linearity, float32 [K, T], for the whole clamp.
+    """
+
+    total: Moments
+    direct: Moments | None
+    later: Moments | None
+    later_documents: np.ndarray
+    preactivation: Tensor
+
+
+class CleanReconstruction:
+    """What a site's dictionary makes of the clean residual stream at some positions, computed once.
+
+    Args:
+        codec: The dictionary.
+        residual: Clean residual stream [n_docs, context, d_model].
+        documents: int64 [n], rows of ``residual``.
+        positions: int64 [n].
+    """
+
+    def __init__(self, codec: SiteCodec, residual: Tensor, documents: Tensor, positions: Tensor) -> None:
+        self._context = residual.shape[1]
+        keys = (documents * self._context + positions).unique()
+        self._row = torch.full((residual.shape[0] * self._context,), -1, dtype=torch.long, device=residual.device)
+        self._row[keys] = torch.arange(len(keys), device=residual.device)
+        flat = residual.flatten(0, 1)
+        self._values = torch.empty(len(keys), residual.shape[2], device=residual.device)
+        for part in torch.arange(len(keys), device=residual.device).split(ROWS):
+            x = flat[keys[part]]
+            self._values[part] = codec.record(x) @ codec.w_dec if codec.k is not None else _through(codec, x)
+
+    def at(self, documents: Tensor, positions: Tensor) -> Tensor:
+        """[n, d_model], without the decoder's bias."""
+        return self._values[self._row[documents * self._context + positions]]
+
+
+def _through(codec: SiteCodec, x: Tensor) -> Tensor:
+    """Encode and decode rows [n, d_model] tile by tile."""
+    out = torch.zeros_like(x)
+    for columns, product in _tiles(codec, x):
+        out.addmm_(activate_tile(product, limits_of(codec).tile(columns)), codec.w_dec[columns])
+    return out
+
+
+def limits_of(codec: SiteCodec) -> Limits:
+    """Bias, gate and activity of a dictionary's features."""
+    zero = torch.zeros_like(codec.b_enc)
+    return Limits(codec.b_enc, zero if codec.threshold is None else codec.threshold.clamp(min=0), codec.activity_threshold)
+
+
+def _tiles(codec: SiteCodec, x: Tensor):  # type: ignore[no-untyped-def]
+    """(columns, products without bias [n, tile]) for every tile; the buffer is used again."""
+    rows = codec.w_enc.T
+    buffer = torch.empty(len(x) * TILE, device=x.device, dtype=x.dtype)
+    for begin in range(0, codec.d_sae, TILE):
+        columns = slice(begin, min(begin + TILE, codec.d_sae))
+        width = columns.stop - begin
+        product = buffer[: len(x) * width].view(len(x), width)
+        torch.mm(x, rows[columns].T, out=product)
+        yield columns, product
+
+
+@torch.no_grad()
+def screen_effects(
+    slices: ModelSlices,
+    clean: CleanRun,
+    point: int,
+    clamps: Clamps,
+    groups: Groups,
+    path: Sequence[SiteCodec],
+    reconstructions: Sequence[CleanReconstruction],
+    horizon: int,
+    counted: Tensor,
+) -> list[Screened]:
+    """Effects of K sources on all features of every site of the path.
+
+    Args:
+        slices: The model.
+        clean: Clean run with the residual at ``point`` and at every site of the path, and the blocks between.
+        point: Point of the source's site.
+        clamps: Samples of all sources, in the order of ``groups``.
+        groups: How they make documents and sources.
+        path: Every analysed site after the source's, in order.
+        reconstructions: One a site that is passed (all but the last of the path); empty if no direct effect is wanted.
+        horizon: Later positions.
+        counted: bool [n_docs, context], positions that count as later ones.
+    """
+    later = _later_rows(clamps, groups, horizon, counted)
+    free = window_of(clean.residuals[point], clamps, horizon + 1).unsqueeze(1).repeat(1, 2, 1, 1)
+    free[:, :, 0] += clamps.shift
+    held, found = free[:, :, :1], []
+    for k, codec in enumerate(path):
+        free = slices.advance(free, point, codec.site.point, clean, clamps.documents, clamps.positions)
+        same = free[:, :, 0].contiguous()
+        wants_direct = k > 0 and len(reconstructions) > 0
+        if wants_direct:
+            held = slices.advance(held, point, codec.site.point, clean, clamps.documents, clamps.positions)
+        moved = held[:, :, 0].contiguous() if wants_direct else same
+        back = k < len(reconstructions)
+        total, decoded = encode_reduce(codec, same, groups, decode=back and not wants_direct)
+        direct = None
+        if wants_direct:
+            direct, decoded = encode_reduce(codec, moved, groups, decode=back)
+        found.append(Screened(total, direct, *_read_later(codec, free, later, groups), _preactivation(codec, same, groups)))
+        if back:
+            held = _put_back(codec, moved, decoded, clean, clamps, reconstructions[k]).unsqueeze(2)
+        point = codec.site.point
+    return found
+
+
+def encode_reduce(codec: SiteCodec, x: Tensor, groups: Groups, *, decode: bool) -> tuple[Moments, Tensor | None]:
+    """Effects on every feature, and what the features write back.
+
+    Args:
+        codec: The dictionary.
+        x: Residual stream [R, 2, d_model], high first.
+        groups: Of the rows.
+        decode: Whether the second result is wanted (dictionaries with a competition: never; see :func:`put_back`).
+
+    Returns:
+        Moments [K, d_sae], and activations × decoder [R, 2, d_model] or None.
+    """
+    moments = Moments.empty(len(groups.sources) - 1, codec.d_sae, x.device)
+    flat, limits = x.flatten(0, 1), limits_of(codec)
+    written = torch.zeros_like(flat) if decode and codec.k is None else None
+    for columns, product in _tiles(codec, flat):
+        here = limits.tile(columns)
+        reduce_tile(product.view(len(x), 2, -1), here, groups, moments, columns)
+        if written is not None:
+            written.addmm_(activate_tile(product, here), codec.w_dec[columns])
+    return moments, None if written is None else written.view_as(x)
+
+
+def _put_back(
+    codec: SiteCodec, moved: Tensor, decoded: Tensor | None, clean: CleanRun, clamps: Clamps, reconstruction: CleanReconstruction
+) -> Tensor:
+    """[R, 2, d_model] with the site's features at their clean values; the error runs free."""
+    if decoded is None:  # a competition needs all features at once
+        here = window_of(clean.residuals[codec.site.point], clamps, 1)
+        return put_back(codec, moved, here)
+    return moved + (reconstruction.at(clamps.documents, clamps.positions).unsqueeze(1) - decoded)
+
+
+def _preactivation(codec: SiteCodec, x: Tensor, groups: Groups) -> Tensor:
+    rows = _rows_a_source(groups)
+    weights = torch.as_tensor(groups.weights / np.repeat(groups.n_documents, rows), device=x.device, dtype=x.dtype)[:, None]
+    source = torch.repeat_interleave(torch.as_tensor(rows, device=x.device))
+    mean = torch.zeros(len(groups.sources) - 1, x.shape[-1], device=x.device, dtype=x.dtype)
+    mean.index_add_(0, source, weights * (x[:, 0] - x[:, 1]))
+    return mean @ codec.w_enc
+
+
+def _rows_a_source(groups: Groups) -> np.ndarray:
+    return np.diff(groups.documents[groups.sources])
+
+
+@dataclass(frozen=True)
+class _Later:
+    samples: Tensor
+    steps: Tensor
+    groups: Groups
+
+
+def _later_rows(clamps: Clamps, groups: Groups, horizon: int, counted: Tensor) -> _Later | None:
+    if horizon == 0:
+        return None
+    samples, steps = later_mask(clamps, horizon, counted).nonzero(as_tuple=True)
+    n_sources = len(groups.sources) - 1
+    source = np.repeat(np.arange(n_sources), _rows_a_source(groups))
+    of_row = samples.cpu().numpy()
+    documents = np.repeat(np.arange(len(groups.documents) - 1), np.diff(groups.documents))
+    return _Later(samples, steps + 1, Groups.padded(source[of_row], documents[of_row], n_sources, of_row))
+
+
+def _read_later(codec: SiteCodec, free: Tensor, later: _Later | None, groups: Groups) -> tuple[Moments | None, np.ndarray]:
+    if later is None:
+        return None, np.zeros(len(groups.sources) - 1, dtype=np.int64)
+    x = free[later.samples, :, later.steps].contiguous()
+    return encode_reduce(codec, x, later.groups, decode=False)[0], later.groups.n_documents

@@ -1,0 +1,117 @@
+"""The exhaustive path gives what the pairwise path gives, reduced to documents."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from feature_graph import stats
+from feature_graph.interventions import Clamps, Effects, ModelSlices, Reading, clamp_effects, screen_effects
+from feature_graph.interventions.clamp import later_mask
+from feature_graph.interventions.moments import Groups, Limits, Moments, activate_tile, reduce_tile, reduce_tile_plain
+from feature_graph.interventions.screen import CleanReconstruction
+from tests.causal.conftest import Tiny, make_tiny
+
+HORIZON, SOURCES, SAMPLES = 3, 5, 6
+
+
+def samples(tiny: Tiny) -> tuple[Clamps, Groups]:
+    """Five sources with six samples each, several in one document, some at the end of the context."""
+    generator = torch.Generator().manual_seed(4)
+    n = SOURCES * SAMPLES
+    documents = torch.randint(0, len(tiny.tokens), (SOURCES, SAMPLES), generator=generator).sort(1).values.flatten()
+    positions = torch.randint(0, tiny.tokens.shape[1], (n,), generator=generator)
+    positions[0], positions[-1] = tiny.tokens.shape[1] - 1, 0
+    source = torch.arange(SOURCES).repeat_interleave(SAMPLES)
+    high, low = torch.rand(2, n, generator=generator) * 2
+    clamps = Clamps(documents, positions, tiny.codecs[0].w_dec[source], high, -low)
+    return clamps, Groups.of(source.numpy(), documents.numpy())
+
+
+def by_source(effects: torch.Tensor, clamps: Clamps, k: int, keep: np.ndarray | None = None) -> np.ndarray:
+    """Document means of one source, float64 [D, T]."""
+    rows = slice(k * SAMPLES, (k + 1) * SAMPLES)
+    values, documents = effects[rows].double().numpy(), clamps.documents[rows].numpy()
+    keep = np.ones(SAMPLES, bool) if keep is None else keep[rows]
+    return stats.document_means(values[keep], documents[keep]).values
+
+
+def compare(moments: Moments, effects: torch.Tensor, clamps: Clamps, keep: np.ndarray | None = None) -> None:
+    scale = float(effects.abs().max())
+    for k in range(SOURCES):
+        means = by_source(effects, clamps, k, keep)
+        if not len(means):
+            assert not moments.mean[k].any()
+            continue
+        np.testing.assert_allclose(moments.mean[k], means.mean(0), atol=2e-6 * scale)
+        np.testing.assert_allclose(moments.m2[k], ((means - means.mean(0)) ** 2).sum(0), atol=1e-5 * scale**2)
+
+
+@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk"])
+@pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
+def test_screening_equals_the_pairwise_path(shape: str, kind: str) -> None:
+    tiny = make_tiny(shape, kind)
+    clamps, groups = samples(tiny)
+    slices, path = ModelSlices(tiny.model), [tiny.codecs[1], tiny.codecs[3]]
+    counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
+    counted[:, 0], counted[2, 8:] = False, False
+    clean = slices.residuals(tiny.tokens, [1, 2, 4], range(1, 4))
+    passed = [CleanReconstruction(path[0], clean.residuals[2], clamps.documents, clamps.positions)]
+    plain = clamp_effects(slices, clean, 1, clamps, [Reading(c, None) for c in path], HORIZON, counted)
+    found = screen_effects(slices, clean, 1, clamps, groups, path, passed, HORIZON, counted)
+    has_later = later_mask(clamps, HORIZON, counted).any(1).numpy()
+    assert has_later.any()
+    assert not has_later.all()
+    for screened, effects in zip(found, plain, strict=True):
+        assert isinstance(effects, Effects)
+        compare(screened.total, effects.total, clamps)
+        assert screened.later is not None
+        compare(screened.later, effects.later, clamps, has_later)
+        for k in range(SOURCES):
+            np.testing.assert_allclose(screened.preactivation[k], by_source(effects.preactivation, clamps, k).mean(0), atol=2e-5)
+            np.testing.assert_allclose(screened.total.on[k], by_source(effects.on, clamps, k).mean(0), atol=1e-5)
+    assert found[0].direct is None  # between neighbours the direct effect is the total one
+    assert found[1].direct is not None
+    compare(found[1].direct, plain[1].direct, clamps)
+    assert not torch.equal(found[1].direct.mean, found[1].total.mean)
+
+
+def test_equal_levels_give_exactly_zero() -> None:
+    tiny = make_tiny("gpt2")
+    clamps, groups = samples(tiny)
+    same = Clamps(clamps.documents, clamps.positions, clamps.directions, clamps.high, clamps.high)
+    slices = ModelSlices(tiny.model)
+    clean = slices.residuals(tiny.tokens, [1, 2], [1])
+    found = screen_effects(slices, clean, 1, same, groups, [tiny.codecs[1]], [], 0, torch.ones_like(tiny.tokens, dtype=torch.bool))
+    assert not found[0].total.mean.any()
+    assert not found[0].total.m2.any()
+    assert not found[0].preactivation.any()
+
+
+def test_compiled_reduction_equals_the_plain_one() -> None:
+    generator = torch.Generator().manual_seed(1)
+    source = np.repeat([0, 0, 2, 3], [3, 2, 4, 1])  # source 1 has no samples
+    document = np.array([0, 0, 1, 2, 2, 0, 1, 1, 1, 5])
+    groups = Groups.of(source, document)
+    pre = torch.randn(len(source), 2, 70, generator=generator)
+    limits = Limits(*torch.rand(3, 70, generator=generator).unbind())
+    fast, plain = (Moments.empty(4, 100, pre.device) for _ in range(2))
+    reduce_tile(pre, limits, groups, fast, slice(10, 80))
+    reduce_tile_plain(pre, limits, groups, plain, slice(10, 80))
+    for name in ("mean", "m2", "on"):
+        torch.testing.assert_close(getattr(fast, name), getattr(plain, name), atol=1e-6, rtol=1e-5)
+    assert not fast.mean[:, :10].any()
+    assert not fast.mean[1].any()
+    assert fast.mean[:, 10:80].any()
+    expected = torch.where(pre + limits.bias > limits.gate, pre + limits.bias, 0)
+    torch.testing.assert_close(activate_tile(pre.clone(), limits), expected)
+
+
+def test_effects_that_are_equal_in_every_document_have_no_spread() -> None:
+    pre = torch.tensor([[[3.3], [1.1]]]).repeat(5, 1, 1)
+    moments = Moments.empty(1, 1, pre.device)
+    zero = torch.zeros(1)
+    reduce_tile(pre, Limits(zero, zero, zero), Groups.of(np.zeros(5, np.int64), np.arange(5)), moments, slice(0, 1))
+    assert moments.m2.item() == 0
+    assert moments.mean.item() == pytest.approx(2.2)
