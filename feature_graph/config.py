@@ -66,6 +66,8 @@ class Config(BaseModel):
     """Contexts a forward pass. Changes speed and memory only."""
     prepend_bos: bool | None = None
     """Begin each context with BOS. ``None``: as the SAEs were trained; false when ``tokens=`` is given."""
+    outlier_norm: float | None = Field(10.0, gt=1)
+    """Tokens with a residual norm above this many times the site's median, at any site, are left out as BOS is. ``None``: none are."""
     activity_threshold: float | None = Field(None, ge=0)
     """A feature is *active* above this many activation units. ``None``: 1e-6 × mean residual norm × ‖w_enc‖; 0 for JumpReLU."""
 

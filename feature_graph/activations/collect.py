@@ -1,7 +1,8 @@
 """Recording which feature is how active at which token of the run's text.
 
 1. Contexts come from the corpus, or from the caller's ``tokens``; what does not fit the model is refused before work starts.
-2. Blocks of documents pass the model up to the last analysed site; every site's dictionary encodes what is read there.
+2. Blocks of documents pass the model up to the last analysed site; every site's dictionary encodes what is read there. Tokens whose
+   residual stream is an outlier at one of the sites are left out at all of them, as BOS is.
 3. *Active* values (above the activity threshold) of counted tokens are streamed to one HDF5 file, one CSR matrix a layer. Not more than
    one block of one layer is dense at a time.
 4. With a folder for parts, each block is kept as soon as it is done; a run that was killed goes on behind the last one.
@@ -23,15 +24,20 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from feature_graph.activations.errors import CollectError
 from feature_graph.activations.forward import read_residuals, record_features
 from feature_graph.activations.inputs import Contexts, contexts_of
 from feature_graph.activations.parts import Block, Parts
-from feature_graph.artifacts import ActivationStore, ActivationWriter
+from feature_graph.activations.summary import report_store
+from feature_graph.activations.table import decoder_of
+from feature_graph.artifacts import ActivationStore, ActivationWriter, Site
 from feature_graph.config import Config
 from feature_graph.loading.encoders import SiteCodec, build_codecs
 from feature_graph.loading.quality import check_quality, judge
 from feature_graph.loading.sites import weights_hash
+from feature_graph.loading.tokens import outlier_tokens
 from feature_graph.utils import progress, sha256_json, whole_file
 
 log = logging.getLogger(__name__)
@@ -40,6 +46,8 @@ log = logging.getLogger(__name__)
 _BLOCK_TOKENS = 4096
 #: Documents on which L0 and explained variance are measured.
 _JUDGED_DOCUMENTS = 8
+#: Outlying tokens that are named in the record.
+_NAMED = 5
 
 
 def collect_activations(
@@ -78,12 +86,12 @@ def collect_activations(
         "kinds": {str(layer): codec.kind for layer, codec in codecs.items()},
         "sae_quality": _judge(model, saes, codecs, contexts, cfg),
     }
-    parts = Parts(Path(parts_dir), _key(saes, codecs, contexts)) if parts_dir is not None else None
+    parts = Parts(Path(parts_dir), _key(saes, codecs, contexts, cfg)) if parts_dir is not None else None
     folder = Path(tempfile.mkdtemp(prefix="feature-graph-")) if path is None else None
     target = Path(path) if path is not None else Path(folder or "", "activations.h5")
     try:
         with whole_file(target) as part:
-            _write(part, meta, codecs, contexts, _blocks(model, codecs, contexts, cfg.batch_size, parts))
+            _write(part, meta, codecs, contexts, _blocks(model, codecs, contexts, cfg, parts), cfg)
         store = ActivationStore(target)
     except BaseException:
         if folder is not None:
@@ -93,7 +101,7 @@ def collect_activations(
         weakref.finalize(store.activations, shutil.rmtree, folder, ignore_errors=True)  # it may outlive the store, not the reverse
     if parts is not None:
         parts.remove()
-    _report(store)
+    report_store(store, decoder_of(getattr(model, "tokenizer", None)))
     return store
 
 
@@ -103,25 +111,53 @@ def _judge(model: Any, saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec],
         return {}
     few = np.flatnonzero(contexts.valid.any(axis=1))[:_JUDGED_DOCUMENTS]
     residuals = read_residuals(model, {layer: codec.site for layer, codec in codecs.items()}, contexts.tokens[few])
-    counted = torch.as_tensor(contexts.valid[few], device=model.cfg.device)
+    counted = torch.as_tensor(_counted(codecs, residuals, contexts.valid[few], contexts, cfg), device=model.cfg.device)
     found = {layer: judge(codec, saes[layer], residuals[layer][counted]) for layer, codec in codecs.items()}
     check_quality(found, cfg.sae_quality)
     return {str(layer): asdict(quality) for layer, quality in found.items()}
 
 
-def _write(path: Path, meta: dict[str, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, blocks: Iterator[Block]) -> None:
+def _counted(
+    codecs: Mapping[int, SiteCodec], residuals: Mapping[int, Tensor], valid: NDArray[np.bool_], contexts: Contexts, cfg: Config
+) -> NDArray[np.bool_]:
+    """Those of ``valid`` that are no outliers."""
+    by_hook = {codec.site.hook: residuals[layer] for layer, codec in codecs.items()}
+    return valid & ~outlier_tokens(by_hook, contexts.typical, cfg.outlier_norm).numpy()
+
+
+def _write(
+    path: Path, meta: dict[str, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, blocks: Iterator[Block], cfg: Config
+) -> None:
     sites = {layer: codec.site for layer, codec in codecs.items()}
+    valid: list[NDArray[np.bool_]] = []
     with ActivationWriter(path, sites, contexts.tokens, contexts.valid, meta) as writer:
         for block in blocks:
-            for layer, features in block.items():
+            valid.append(block.valid)
+            for layer, features in block.features.items():
                 writer.append(layer, features)
+        counted = np.concatenate(valid)
+        writer.count(counted, {"outliers": _outliers(contexts, counted, sites, cfg)})
         writer.finish(
             {layer: codec.activity_threshold.cpu().numpy() for layer, codec in codecs.items()},
             {layer: codec.decoder_norm.cpu().numpy() for layer, codec in codecs.items()},
         )
 
 
-def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, batch_size: int, parts: Parts | None) -> Iterator[Block]:
+def _outliers(contexts: Contexts, counted: NDArray[np.bool_], sites: Mapping[int, Site], cfg: Config) -> dict[str, Any]:
+    """How many tokens were left out as outliers, and which ids most often, for the record."""
+    ids, times = np.unique(contexts.tokens[contexts.valid & ~counted], return_counts=True)
+    if not counted.any():
+        raise CollectError(f"outlier_norm: got {cfg.outlier_norm}, which leaves out all {times.sum()} tokens; raise it, or set it to null")
+    order = np.argsort(-times, kind="stable")[:_NAMED]
+    return {
+        "factor": cfg.outlier_norm,
+        "tokens": int(times.sum()),
+        "typical_norms": {str(layer): contexts.typical[site.hook] for layer, site in sites.items()},
+        "commonest": [[int(ids[k]), int(times[k])] for k in order],
+    }
+
+
+def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config, parts: Parts | None) -> Iterator[Block]:
     """Blocks in order, each read from its part file or collected (and then kept)."""
     n_docs, context = contexts.tokens.shape
     step = max(1, _BLOCK_TOKENS // context)
@@ -129,25 +165,26 @@ def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, bat
     for number, start in enumerate(progress(range(0, n_docs, step), "Collecting activations")):
         block = parts.load(number, widths) if parts is not None else None
         if block is None:
-            rows = slice(start, start + step)
-            block = _collect(model, codecs, contexts.tokens[rows], contexts.valid[rows], batch_size)
+            block = _collect(model, codecs, contexts, slice(start, min(start + step, n_docs)), cfg)
             if parts is not None:
                 parts.save(number, block)
         yield block
 
 
-def _collect(model: Any, codecs: Mapping[int, SiteCodec], tokens: NDArray[np.int64], valid: NDArray[np.bool_], batch_size: int) -> Block:
+def _collect(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, documents: slice, cfg: Config) -> Block:
     sites = {layer: codec.site for layer, codec in codecs.items()}
     found: dict[int, list[sp.csr_matrix]] = {layer: [] for layer in codecs}
-    for start in range(0, len(tokens), batch_size):
-        rows = slice(start, start + batch_size)
-        residuals = read_residuals(model, sites, tokens[rows])
+    counted: list[NDArray[np.bool_]] = []
+    for start in range(documents.start, documents.stop, cfg.batch_size):
+        rows = slice(start, min(start + cfg.batch_size, documents.stop))
+        residuals = read_residuals(model, sites, contexts.tokens[rows])
+        counted.append(_counted(codecs, residuals, contexts.valid[rows], contexts, cfg))
         for layer, codec in codecs.items():
-            found[layer].append(record_features(codec, residuals[layer], valid[rows]))
-    return {layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}
+            found[layer].append(record_features(codec, residuals[layer], counted[-1]))
+    return Block({layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}, np.concatenate(counted))
 
 
-def _key(saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts) -> str:
+def _key(saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config) -> str:
     """Digest of everything that decides a block."""
     arrays = [contexts.tokens, contexts.valid, *(codec.activity_threshold.cpu().numpy() for codec in codecs.values())]
     return sha256_json(
@@ -155,17 +192,7 @@ def _key(saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Con
             "sites": [codec.site.to_dict() for codec in codecs.values()],
             "saes": [weights_hash(saes[layer]) for layer in codecs],
             "arrays": [[str(a.dtype), list(a.shape), hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()] for a in arrays],
+            "outliers": [cfg.outlier_norm, contexts.typical],
             "block_tokens": _BLOCK_TOKENS,
         }
     )
-
-
-def _report(store: ActivationStore) -> None:
-    log.info("collected %d tokens of %d documents at %d layers: %s", store.n_tokens, len(store.tokens), len(store.layers), store.path)
-    for layer in store.layers:
-        frequency, quality = store.feature_frequencies[layer], store.meta["sae_quality"].get(str(layer), {})
-        log.info(
-            "  layer %d (%s): %d features, %.1f active a token, %.1f %% never active, explained variance %s",
-            layer, store.sites[layer].hook, len(frequency), frequency.sum(), 100 * (frequency == 0).mean(),
-            f"{quality['explained_variance']:.3f}" if quality else "not measured",
-        )  # fmt: skip

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from feature_graph.activations.errors import CollectError
 from feature_graph.config import Config
 from feature_graph.loading.text import draw_contexts
-from feature_graph.loading.tokens import valid_mask
+from feature_graph.loading.tokens import counted_tokens
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,15 @@ class Contexts:
 
     Attributes:
         tokens: int64 [n_docs, context].
-        valid: bool [n_docs, context], the tokens that are counted.
+        valid: bool [n_docs, context], the tokens that are counted: no special ones, and position 0 only where it is none of the outliers.
+            Outliers further on are seen when the model runs.
+        typical: Hook → median residual norm of counted tokens.
         source: Where they come from: the dataset's name, or ``tokens=``.
     """
 
     tokens: NDArray[np.int64]
     valid: NDArray[np.bool_]
+    typical: dict[str, float]
     source: str
 
 
@@ -40,10 +43,10 @@ def contexts_of(model: Any, saes: Any, cfg: Config, tokens: Any, hooks: Iterable
     source = cfg.dataset if tokens is None else "tokens="
     given = draw_contexts(model, saes, cfg) if tokens is None else tokens
     checked = check_tokens(model, given)
-    valid = valid_mask(model, checked, hooks)
-    if not valid.any():
+    counting = counted_tokens(model, checked, hooks)
+    if not counting.valid.any():
         raise CollectError(f"{source}: got {checked.shape[0]} documents of {checked.shape[1]} tokens, all of them special; give text")
-    return Contexts(checked, valid, source)
+    return Contexts(checked, counting.valid, counting.typical, source)
 
 
 def check_tokens(model: Any, tokens: Any) -> NDArray[np.int64]:

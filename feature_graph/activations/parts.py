@@ -5,18 +5,29 @@ from __future__ import annotations
 import logging
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
+from numpy.typing import NDArray
 
 from feature_graph.utils import whole_file
 
 log = logging.getLogger(__name__)
 
 
-#: Layer → CSR [rows of the block, d_sae], active features of a block of documents.
-Block = dict[int, sp.csr_matrix]
+@dataclass(frozen=True)
+class Block:
+    """What was recorded of a block of documents.
+
+    Attributes:
+        features: Layer → CSR [rows of the block, d_sae], active features.
+        valid: bool [documents of the block, context], the tokens that are counted.
+    """
+
+    features: dict[int, sp.csr_matrix]
+    valid: NDArray[np.bool_]
 
 
 class Parts:
@@ -42,17 +53,18 @@ class Parts:
                 if str(file["key"]) != self._key:
                     log.info("%s was made from other inputs; the block is collected again", path.name)
                     return None
+                valid = np.asarray(file["valid"], dtype=bool)
                 arrays = {n: tuple(file[f"{n}/{name}"] for name in ("data", "indices", "indptr")) for n in widths}
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             log.warning("%s cannot be read (%s); the block is collected again", path.name, error)
             return None
-        return {n: sp.csr_matrix(parts, shape=(len(parts[2]) - 1, widths[n])) for n, parts in arrays.items()}
+        return Block({n: sp.csr_matrix(parts, shape=(len(parts[2]) - 1, widths[n])) for n, parts in arrays.items()}, valid)
 
     def save(self, number: int, block: Block) -> None:
         """Keep a block, whole or not at all."""
-        arrays = {f"{n}/{name}": getattr(m, name) for n, m in block.items() for name in ("data", "indices", "indptr")}
+        arrays = {f"{n}/{name}": getattr(m, name) for n, m in block.features.items() for name in ("data", "indices", "indptr")}
         with whole_file(self._path(number)) as part, part.open("wb") as handle:
-            np.savez(handle, key=np.array(self._key), **arrays)
+            np.savez(handle, key=np.array(self._key), valid=block.valid, **arrays)
 
     def remove(self) -> None:
         """Delete the part files, and the folder if nothing else lies in it."""

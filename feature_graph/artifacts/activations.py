@@ -1,7 +1,7 @@
 """Recorded feature activations: which feature was how active at which (document, position).
 
 Rows of every matrix are ``document * context_length + position``. Rows that are not counted (BOS, padding, EOS, position 0 where the
-model treats it as an outlier) are empty and ``False`` in ``valid``.
+model treats it as an outlier, other tokens with an outlying residual norm) are empty and ``False`` in ``valid``.
 """
 
 from __future__ import annotations
@@ -171,6 +171,11 @@ class ActivationWriter:
         self._indptr[layer].append(start + np.asarray(block.indptr[1:], dtype=np.int64))
         self._nnz[layer] = start + block.nnz
         self._stats[layer].add(block)
+
+    def count(self, valid: NDArray[np.bool_], facts: Mapping[str, Any]) -> None:
+        """Replace the counted tokens by those that were found to count, and add to the metadata why."""
+        self._file["valid"][...] = valid
+        self._file.attrs["meta"] = json.dumps(json.loads(self._file.attrs["meta"]) | dict(facts), allow_nan=False)
 
     def finish(self, thresholds: Mapping[int, NDArray[np.float32]], decoder_norms: Mapping[int, NDArray[np.float32]]) -> None:
         """Write row pointers and statistics and mark the store complete.

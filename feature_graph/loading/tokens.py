@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch import Tensor
 
 _OUTLIER = 3.0
 _PROBE_SEED = 20_240_229
+#: Documents on which the residual stream's usual length is measured.
+_PROBED = 8
 
 
 @dataclass(frozen=True)
@@ -24,12 +26,27 @@ class ResidualProbe:
         first_norm: Mean norm at position 0.
         median_norm: Median norm elsewhere.
         sample: [64, d_model] residual vectors.
+        norms: [n, ctx], norm of every token.
     """
 
     mean_norm: float
     first_norm: float
     median_norm: float
     sample: Tensor
+    norms: Tensor
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Which tokens count, and how long the residual stream of those usually is.
+
+    Attributes:
+        valid: bool [n, ctx].
+        typical: Hook → median norm of counted tokens, over the first few rows; 0 if none of them counts.
+    """
+
+    valid: NDArray[np.bool_]
+    typical: dict[str, float]
 
 
 def random_tokens(model: Any, rows: int = 8, width: int = 64) -> Tensor:
@@ -56,13 +73,17 @@ def _probe(residual: Tensor) -> ResidualProbe:
         first_norm=float(norms[:, 0].mean()),
         median_norm=float(norms[:, 1:].median()),
         sample=rest[picked.to(rest.device)],
+        norms=norms,
     )
 
 
 def first_position_is_outlier(model: Any, hooks: Iterable[str], tokens: Tensor | None = None) -> bool:
     """Whether the model treats position 0 as an attention sink: norm above 3 × the median of the others at some hook."""
-    probes = residual_norms(model, hooks, tokens).values()
-    return any(probe.first_norm > _OUTLIER * probe.median_norm for probe in probes)
+    return _first_is_outlier(residual_norms(model, hooks, tokens))
+
+
+def _first_is_outlier(probes: Mapping[str, ResidualProbe]) -> bool:
+    return any(probe.first_norm > _OUTLIER * probe.median_norm for probe in probes.values())
 
 
 def special_ids(model: Any) -> list[int]:
@@ -82,8 +103,40 @@ def valid_mask(model: Any, tokens: Tensor | NDArray[np.int64], hooks: Iterable[s
     Returns:
         bool [n, ctx].
     """
-    tokens = torch.as_tensor(tokens)
+    return counted_tokens(model, tokens, hooks).valid
+
+
+def counted_tokens(model: Any, tokens: Tensor | NDArray[np.int64], hooks: Iterable[str]) -> Counting:
+    """The same, with the usual length of the residual stream at each hook, measured in the same pass."""
+    tokens, hooks = torch.as_tensor(tokens), list(hooks)
     valid = ~torch.isin(tokens, torch.tensor(special_ids(model), dtype=tokens.dtype))
-    if tokens.shape[1] > 1 and first_position_is_outlier(model, hooks, tokens[:8]):
+    if tokens.shape[1] < 2:
+        return Counting(valid.cpu().numpy(), dict.fromkeys(hooks, 0.0))
+    probes = residual_norms(model, hooks, tokens[:_PROBED])
+    if _first_is_outlier(probes):
         valid[:, 0] = False
-    return valid.cpu().numpy()
+    probed = valid[:_PROBED]
+    typical = {hook: float(probe.norms.cpu()[probed.cpu()].median()) if probed.any() else 0.0 for hook, probe in probes.items()}
+    return Counting(valid.cpu().numpy(), typical)
+
+
+def outlier_tokens(residuals: Mapping[str, Tensor], typical: Mapping[str, float], factor: float | None) -> Tensor:
+    """Tokens whose residual stream is far longer than usual: massive activations, which models keep as attention sinks.
+
+    A few tokens, most often the first one, but also delimiters and others, get a vector that no longer says what the token is, tens to
+    hundreds of times longer than the rest (Sun, Chen, Kolter, Liu 2024, "Massive Activations in Large Language Models",
+    arXiv:2402.17762). Hundreds of features of a dictionary are then largest at such a token.
+
+    Args:
+        residuals: Hook → residual stream [n, ctx, d_model].
+        typical: Hook → usual norm; a hook with 0 is passed over.
+        factor: Longer than this many times the usual norm, at any hook, is an outlier; None: no token is one.
+
+    Returns:
+        bool [n, ctx].
+    """
+    found = torch.zeros(next(iter(residuals.values())).shape[:2], dtype=torch.bool)
+    for hook, residual in residuals.items():
+        if factor is not None and typical[hook] > 0:
+            found |= (residual.norm(dim=-1) > factor * typical[hook]).cpu()
+    return found

@@ -61,7 +61,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "collect",
         "feature activations on the text",
-        _DICTIONARIES | _TEXT | {"activity_threshold", "seed", "sae_quality"},
+        _DICTIONARIES | _TEXT | {"outlier_norm", "activity_threshold", "seed", "sae_quality"},
         (),
         ("activations.h5",),
         ("model_name", "sae_release", "dataset"),

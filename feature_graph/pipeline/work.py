@@ -87,7 +87,8 @@ def collect(shop: Workshop) -> Done:
         "saes": {str(layer): site.to_dict() | {"sha256": weights_hash(saes[layer])} for layer, site in store.sites.items()},
         "sae_quality": store.meta.get("sae_quality", {}),
     }
-    return Done(store.n_tokens, {"documents": len(store.tokens), "layers": len(store.layers)}, facts)
+    outliers = int(store.meta.get("outliers", {}).get("tokens", 0))
+    return Done(store.n_tokens, {"documents": len(store.tokens), "layers": len(store.layers), "outlier_tokens": outliers}, facts)
 
 
 def atlas(shop: Workshop) -> Done:

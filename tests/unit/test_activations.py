@@ -69,6 +69,53 @@ def test_batch_size_and_order_of_documents_change_nothing(model, batch_size, ord
         np.testing.assert_allclose(other.activations[layer].toarray(), plain.activations[layer][rows].toarray(), atol=2e-4)
 
 
+SINK = 7
+
+
+@pytest.fixture(scope="module")
+def sinking():
+    """A model that gives one token a residual stream far longer than the others'."""
+    model = tiny_model(2)
+    model.embed.W_E.data[SINK] *= 400
+    return model
+
+
+def test_tokens_with_an_outlying_norm_are_left_out_everywhere_and_counted(sinking, caplog):
+    saes, tokens = tiny_saes((0, 1)), random_tokens(60)
+    with caplog.at_level("INFO", logger="feature_graph"):
+        store = collect_activations(sinking, saes, config(layers=[0, 1]), tokens)
+    everything = collect_activations(sinking, saes, config(layers=[0, 1], outlier_norm=None), tokens)
+    sinks = tokens.numpy() == SINK
+    assert 3 < sinks.sum() < 30
+    np.testing.assert_array_equal(store.valid, ~sinks)
+    assert everything.valid.all()
+    assert everything.meta["outliers"]["tokens"] == 0
+    assert store.meta["outliers"]["tokens"] == sinks.sum()
+    assert store.meta["outliers"]["commonest"] == [[SINK, sinks.sum()]]
+    assert f"{sinks.sum()} tokens" in caplog.text
+    assert f"id {SINK} ({sinks.sum()})" in caplog.text
+    for layer in (0, 1):
+        ours, theirs = (s.activations[layer].toarray() for s in (store, everything))
+        np.testing.assert_array_equal(ours[~sinks.ravel()], theirs[~sinks.ravel()])
+        assert not ours[sinks.ravel()].any()
+        at_sink = everything.activations[layer].toarray()[sinks.ravel()].max(axis=0)
+        assert (at_sink > store.max_activations[layer]).mean() > 0.2  # they would have been the strongest example of many features
+        np.testing.assert_allclose(store.feature_frequencies[layer], (ours > 0).sum(axis=0) / (~sinks).sum())
+
+
+def test_ordinary_tokens_are_all_counted(model):
+    store = collect_activations(model, tiny_saes((0, 1)), config(layers=[0, 1]), random_tokens())
+    assert store.meta["outliers"] | {"typical_norms": None} == {"factor": 10.0, "tokens": 0, "typical_norms": None, "commonest": []}
+    assert set(store.meta["outliers"]["typical_norms"]) == {"0", "1"}
+    assert store.valid.all()
+
+
+def test_a_limit_that_leaves_out_much_is_said_to(sinking, caplog):
+    with caplog.at_level("WARNING", logger="feature_graph"):
+        collect_activations(sinking, tiny_saes((0, 1)), config(layers=[0, 1], outlier_norm=1.5), random_tokens(60))
+    assert "that is many: look at them, and raise outlier_norm" in caplog.text
+
+
 def test_a_later_token_changes_nothing_before_it(model):
     tokens = random_tokens(4)
     changed = tokens.clone()
