@@ -6,6 +6,7 @@ from feature_graph.artifacts.candidates import Candidate, CandidateSet, FeatureR
 from feature_graph.artifacts.errors import ArtifactError
 from feature_graph.artifacts.features import FeatureNumbers, number_features, number_pairs
 from feature_graph.artifacts.interactions import Interaction, InteractionSet
+from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
 from feature_graph.artifacts.rundir import RunPaths
 from feature_graph.artifacts.sites import Site, feature_id, parse_feature_id
 from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, split_documents
@@ -20,13 +21,19 @@ __all__ = [
     "Candidate",
     "CandidateSet",
     "CoactivationAtlas",
+    "DoseSet",
     "FeatureNumbers",
     "FeatureRef",
+    "GateSet",
+    "InsertionSet",
     "Interaction",
     "InteractionSet",
+    "MediationSet",
+    "Pair",
     "RunPaths",
     "Site",
     "StageCount",
+    "Triple",
     "feature_id",
     "number_features",
     "number_pairs",

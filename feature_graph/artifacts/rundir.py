@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.measures import MEASURES
+
 
 @dataclass(frozen=True)
 class RunPaths:
@@ -71,6 +73,10 @@ class RunPaths:
     def report(self) -> Path:
         """The report for people."""
         return self.root / "report.html"
+
+    def measure(self, kind: str) -> Path:
+        """A further measure of chosen edges: gates, doses, insertions or mediation."""
+        return self.root / MEASURES[kind].name
 
     def parts(self, stage: str) -> Path:
         """Folder of a stage's part files; those of collecting are removed when the stage is whole, those of measuring are kept."""

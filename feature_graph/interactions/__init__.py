@@ -15,6 +15,7 @@ https://arxiv.org/abs/2403.19647), with the delta form that keeps the dictionary
 """
 
 from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.gating import gating_candidates, measure_gating
 from feature_graph.interactions.measure import measure_interactions
 
-__all__ = ["MeasureError", "measure_interactions"]
+__all__ = ["MeasureError", "gating_candidates", "measure_gating", "measure_interactions"]

@@ -128,16 +128,21 @@ def decoder_cosine(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> Floa
 
 def _standardised(frame: pd.DataFrame, store: ActivationStore) -> Floats:
     change = frame["mean_strength"].to_numpy() * (frame["clamp_high"] - frame["clamp_low"]).to_numpy()
-    sd = np.full(len(frame), np.nan)
-    by_layer: dict[Any, Any] = frame.groupby("tgt_layer").indices
-    for layer, where in by_layer.items():
-        indices = frame["tgt_index"].to_numpy()[where]
-        wanted, inverse = np.unique(indices, return_inverse=True)
+    sd = target_sd(store, frame["tgt_layer"].to_numpy(), frame["tgt_index"].to_numpy())
+    return np.divide(change, sd, out=np.full(len(frame), np.nan), where=sd > 0)
+
+
+def target_sd(store: ActivationStore, layers: NDArray[Any], indices: NDArray[Any]) -> Floats:
+    """Standard deviation of features over counted tokens, zeros included; [n], in the order given."""
+    sd = np.full(len(layers), np.nan)
+    for layer in np.unique(layers).tolist():
+        where = np.flatnonzero(layers == layer)
+        wanted, inverse = np.unique(indices[where], return_inverse=True)
         columns = sp.csr_matrix(store.activations[layer][:, wanted]).astype(np.float64)
         mean = np.asarray(columns.sum(0)).ravel() / max(store.n_tokens, 1)
         square = np.asarray(columns.multiply(columns).sum(0)).ravel() / max(store.n_tokens, 1)
         sd[where] = np.sqrt(np.maximum(square - mean**2, 0))[inverse]
-    return np.divide(change, sd, out=np.full(len(frame), np.nan), where=sd > 0)
+    return sd
 
 
 def _add_confirmation(frame: pd.DataFrame) -> pd.DataFrame:

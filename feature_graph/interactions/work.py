@@ -105,7 +105,7 @@ def _work(
     blocks: list[list[Block]],
 ) -> Iterator[tuple[Block, pd.DataFrame]]:
     for chosen, pending in zip(passes, blocks, strict=True):
-        documents = _documents(chosen)
+        documents = documents_of(chosen)
         rows = np.full(len(store.tokens), -1, dtype=np.int64)
         rows[documents] = np.arange(len(documents))
         sweep = CleanSweep(slices, store.tokens[documents])
@@ -115,11 +115,11 @@ def _work(
             setting = None
             for block in here:
                 if setting is None and not parts.has(block.name):
-                    setting = _setting(slices, codecs, plan, sweep, rows, counted, layer, cfg)
+                    setting = setting_at(slices, codecs, plan, sweep, rows, counted, layer, cfg)
                 yield block, parts.get(block.name, lambda b=block, s=setting: _measure(s, plan, b, cfg))  # type: ignore[misc]
 
 
-def _setting(
+def setting_at(
     slices: ModelSlices,
     codecs: dict[int, SiteCodec],
     plan: Plan,
@@ -129,6 +129,11 @@ def _setting(
     layer: int,
     cfg: Config,
 ) -> Setting:
+    """What the blocks of one source site share: the clean run from there as far as the site's farthest target.
+
+    Raises:
+        MeasureError: If the residual stream is NaN or infinite there.
+    """
     last = max(plan.targets(layer))
     points = [codec.site.point for n, codec in codecs.items() if layer <= n <= last]
     clean = sweep.window(points[0], points[-1], points)
@@ -169,23 +174,24 @@ def split_passes(
     """
     room = max(1, limit // _bytes_a_document(slices, codecs, plan, context))
     waiting = [s for layer in sorted(plan.sources) for s in plan.sources[layer]]
-    if len(_documents(waiting)) <= room:
+    if len(documents_of(waiting)) <= room:
         yield waiting
         return
-    waiting.sort(key=lambda s: int(_documents([s]).max()))
+    waiting.sort(key=lambda s: int(documents_of([s]).max()))
     held: set[int] = set()
     chosen: list[Source] = []
     for source in waiting:
-        more = held | set(_documents([source]).tolist())
+        more = held | set(documents_of([source]).tolist())
         if len(more) > room and chosen:
             yield sorted(chosen, key=lambda s: (s.layer, s.index))
-            chosen, more = [], set(_documents([source]).tolist())
+            chosen, more = [], set(documents_of([source]).tolist())
         chosen.append(source)
         held = more
     yield sorted(chosen, key=lambda s: (s.layer, s.index))
 
 
-def _documents(sources: list[Source]) -> Ints:
+def documents_of(sources: list[Source]) -> Ints:
+    """Documents that hold a sample of these sources, ascending."""
     parts = [part.documents for s in sources for part in (s.test, s.confirm)]
     return np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
 
