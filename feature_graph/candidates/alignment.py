@@ -3,6 +3,9 @@
 ``block``: through the Jacobian of the blocks between, at tokens of the select documents at which the source is active; the only measure
 that sees what an MLP computes. ``cosine``: decoder against encoder, as if no block lay between. Only adjacent pairs are removed by it; it
 is reported for every pair, over all the blocks between for a longer span.
+
+Attention carries a direction on to later positions. That is h + 1 times the work, so it is looked at only for pairs that the same position
+would remove: they stay if the mean magnitude reaches the limit at one of the next ``position_horizon`` positions.
 """
 
 from __future__ import annotations
@@ -20,7 +23,15 @@ from torch import Tensor
 from feature_graph.artifacts import ActivationStore
 from feature_graph.attribution import rows_of_documents
 from feature_graph.candidates.grid import Grid
-from feature_graph.interventions import CleanRun, CleanSweep, ModelSlices, Samples, cosine_alignment, source_jacobian_alignment
+from feature_graph.interventions import (
+    CleanRun,
+    CleanSweep,
+    ModelSlices,
+    Samples,
+    cosine_alignment,
+    later_jacobian_alignment,
+    source_jacobian_alignment,
+)
 from feature_graph.loading.encoders import SiteCodec
 from feature_graph.utils import derived_seed
 
@@ -36,20 +47,44 @@ class Aligned:
 
     Attributes:
         first: Place of the first source in the grid.
-        signed: float64 [sources, M].
-        strength: float64 [sources, M], mean magnitude.
+        signed: float64 [sources, M], at the same position.
+        strength: float64 [sources, M], mean magnitude: at the same position, or at a later one where only that reaches the limit.
+        by_later: Pairs that reach the limit at a later position only.
     """
 
     first: int
     signed: NDArray[np.float64]
     strength: NDArray[np.float64]
+    by_later: int = 0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The pairs of a grid that alignment decides on.
+
+    Attributes:
+        row: int64 [n], place of the source in the grid.
+        column: int64 [n], place of the target.
+        limit: Mean magnitude below which a pair is removed; 0 removes none.
+    """
+
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+    limit: float
+
+    def of(self, first: int, strength: NDArray[np.float64]) -> Asked:
+        """Those of the sources from ``first`` whose strength is below the limit, rows counted from there."""
+        here = (self.row >= first) & (self.row < first + len(strength))
+        row, column = self.row[here] - first, self.column[here]
+        weak = strength[row, column] < self.limit
+        return Asked(row[weak], column[weak], self.limit)
 
 
 class Aligner(Protocol):
     """Gives the alignments of a grid, some sources at a time. Grids must come in ascending order of their source layer."""
 
-    def of(self, grid: Grid) -> Iterator[Aligned]:
-        """Alignments, sources in order."""
+    def of(self, grid: Grid, asked: Asked, /) -> Iterator[Aligned]:
+        """Alignments of all pairs of the grid, sources in order; those asked for are looked at more closely where they are weak."""
         ...
 
 
@@ -59,8 +94,8 @@ class CosineAligner:
     def __init__(self, codecs: Mapping[int, SiteCodec]) -> None:
         self._codecs = codecs
 
-    def of(self, grid: Grid) -> Iterator[Aligned]:
-        """See :class:`Aligner`."""
+    def of(self, grid: Grid, _asked: Asked, /) -> Iterator[Aligned]:
+        """See :class:`Aligner`; no block, no later position."""
         source, target = self._codecs[grid.source], self._codecs[grid.target]
         targets = torch.as_tensor(grid.targets, device=target.device)
         for first, part in _parts(grid.sources):
@@ -78,6 +113,7 @@ class BlockAligner:
         documents: Select documents on which the sources' samples lie, ascending.
         last: Source layer → last target layer that will be asked for.
         seed: Of the choice of samples.
+        horizon: Later positions that are looked at for pairs that the same position would remove.
     """
 
     def __init__(
@@ -88,25 +124,43 @@ class BlockAligner:
         documents: NDArray[np.int64],
         last: Mapping[int, int],
         seed: int,
+        horizon: int,
     ) -> None:
         self._codecs, self._store, self._documents, self._last, self._seed = codecs, store, documents, last, seed
+        self._horizon = horizon
         self._slices = ModelSlices(model)
         self._sweep = CleanSweep(self._slices, store.tokens[documents])
         self._run: CleanRun | None = None
         self._source = -1
         self._samples: _Places | None = None
 
-    def of(self, grid: Grid) -> Iterator[Aligned]:
+    def of(self, grid: Grid, asked: Asked, /) -> Iterator[Aligned]:
         """See :class:`Aligner`."""
         run, places = self._go_to(grid.source, grid.sources)
         source, target = self._codecs[grid.source], self._codecs[grid.target]
         targets = torch.as_tensor(grid.targets, device=target.device)
         for first, part in _parts(grid.sources):
-            samples = places.of(first, first + len(part), source.device)
-            found = source_jacobian_alignment(
-                self._slices, run, source, target, torch.as_tensor(part, device=source.device), samples, targets
-            )
-            yield Aligned(first, found.signed, found.absolute)
+            samples, features = places.of(first, first + len(part), source.device), torch.as_tensor(part, device=source.device)
+            found = source_jacobian_alignment(self._slices, run, source, target, features, samples, targets)
+            weak = asked.of(first, found.absolute)
+            by_later = self._raise(found.absolute, weak, run, grid, features, samples) if len(weak.row) and self._horizon else 0
+            yield Aligned(first, found.signed, found.absolute, by_later)
+
+    def _raise(self, strength: NDArray[np.float64], weak: Asked, run: CleanRun, grid: Grid, features: Tensor, samples: Samples) -> int:
+        """Put the later alignment into ``strength`` where it reaches the limit and the same position does not; how many pairs it did."""
+        source, target = self._codecs[grid.source], self._codecs[grid.target]
+        rows, at_row = np.unique(weak.row, return_inverse=True)
+        columns, at_column = np.unique(weak.column, return_inverse=True)
+        chosen = torch.as_tensor(rows, device=features.device)
+        mine = torch.isin(samples.source, chosen)
+        few = Samples(torch.searchsorted(chosen, samples.source[mine]), samples.documents[mine], samples.positions[mine])
+        counted = torch.as_tensor(self._store.valid[self._documents], device=features.device)
+        targets = torch.as_tensor(grid.targets[columns], device=features.device)
+        later = later_jacobian_alignment(self._slices, run, source, target, features[chosen], few, self._horizon, counted, targets)
+        value = later[at_row, at_column]
+        reached = value >= weak.limit
+        strength[weak.row[reached], weak.column[reached]] = value[reached]
+        return int(reached.sum())
 
     def _go_to(self, layer: int, sources: NDArray[np.int64]) -> tuple[CleanRun, _Places]:
         if self._run is None or self._samples is None or layer != self._source:

@@ -4,7 +4,8 @@
    place; dense ones may.
 2. Co-activation: pairs seen together at fewer than ``min_coactivation`` tokens, at the same position and within ``position_horizon``
    later ones alike, are removed. PMI ranks, it never removes: an always-on target has PMI 0 whatever its cause.
-3. Alignment: adjacent pairs whose direction does not reach the target's encoder are removed (see ``alignment``).
+3. Alignment: adjacent pairs whose direction reaches the target's encoder neither at the same position nor, by attention, at one of the
+   next ``position_horizon`` are removed (see ``alignment``).
 4. Layer window: targets at most ``layer_window`` analysed sites further.
 
 Then a rescue arm re-admits ``rescue_fraction`` of what was removed. Everything is chosen on the select documents.
@@ -19,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, StageCount
-from feature_graph.candidates.alignment import Aligner, BlockAligner, CosineAligner
+from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, CosineAligner
 from feature_graph.candidates.grid import Cells, Choice, Grid, coactive, join_cells
 from feature_graph.candidates.importance import Importance, measure_importance
 from feature_graph.candidates.inputs import check_inputs, codecs_of
@@ -69,7 +70,12 @@ def identify_candidates(
     ]
     stages = _stages(choices, codecs, wanted)
     frame = candidate_frame([choice for choice in choices if choice.arms], atlas, activation_store)
-    facts = {"importance": importance.facts, "alignment": kind, "arms": {str(k): int(v) for k, v in frame["arm"].value_counts().items()}}
+    facts = {
+        "importance": importance.facts,
+        "alignment": kind,
+        "aligned_by_later": sum(choice.n_by_later for choice in choices),
+        "arms": {str(k): int(v) for k, v in frame["arm"].value_counts().items()},
+    }
     return CandidateSet(frame, activation_store, stages, importance.measured, facts)
 
 
@@ -83,7 +89,7 @@ def _aligner(
         log.warning("alignment: through the blocks needs the model and its activations; the stage is skipped, plain cosines are reported")
         return CosineAligner(codecs), "skipped"
     last = {source: max(t for s, t in cfg.layer_pairs if s == source) for source, _ in cfg.layer_pairs}
-    return BlockAligner(model, codecs, store, importance.documents, last, cfg.seed), "block"
+    return BlockAligner(model, codecs, store, importance.documents, last, cfg.seed, cfg.position_horizon), "block"
 
 
 def _choose(
@@ -96,16 +102,17 @@ def _choose(
     limit = cfg.min_decoder_alignment if removing and cfg.span(grid.source, grid.target) == 1 else 0.0
     norms = codecs[grid.target].w_enc.norm(dim=0).double().cpu().numpy()[grid.targets]
     rng = np.random.default_rng(derived_seed(cfg.seed, "rescue", grid.source, grid.target))
-    rescue, kept = Rescue(grid, cfg.rescue_fraction, norms, rng), []
-    for aligned in aligner.of(grid):
+    rescue, kept, by_later = Rescue(grid, cfg.rescue_fraction, norms, rng), [], 0
+    for aligned in aligner.of(grid, Asked(row, column, limit)):
+        by_later += aligned.by_later
         here = (row >= aligned.first) & (row < aligned.first + len(aligned.signed))
         at = (row[here] - aligned.first, column[here])
         cells = Cells(row[here], column[here], aligned.signed[at], aligned.strength[at])
-        kept.append(cells.where(cells.strength >= limit))
+        kept.append(cells.where(~(cells.strength < limit)))  # what could not be measured is not removed
         rescue.see(aligned, kept[-1])
     survivors = join_cells(kept)
     largest, random = rescue.result(len(survivors))
-    return Choice(grid, len(row), len(survivors), {"kept": survivors, "rescue_jacobian": largest, "rescue_random": random})
+    return Choice(grid, len(row), len(survivors), by_later, {"kept": survivors, "rescue_jacobian": largest, "rescue_random": random})
 
 
 def _stages(choices: list[Choice], codecs: Mapping[int, SiteCodec], wanted: set[tuple[int, int]]) -> tuple[StageCount, ...]:

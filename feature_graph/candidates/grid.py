@@ -88,12 +88,14 @@ class Choice:
         grid: The layer pair.
         n_coactive: Pairs left after the co-activation stage.
         n_aligned: Pairs left after the alignment stage.
+        n_by_later: Those among them that reach the limit at a later position only.
         arms: How pairs got in (``kept``, ``rescue_jacobian``, ``rescue_random``) → the pairs; empty outside the window.
     """
 
     grid: Grid
     n_coactive: int
     n_aligned: int
+    n_by_later: int = 0
     arms: dict[str, Cells] = field(default_factory=dict)
 
 

@@ -82,6 +82,7 @@ STAGES: tuple[Stage, ...] = (
         ("activations.h5", "atlas.h5"),
         ("candidates.parquet",),
         ("model_name", "sae_release"),
+        version=2,  # alignment looks at later positions too
     ),
     Stage(
         "measure",

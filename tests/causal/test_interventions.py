@@ -21,6 +21,7 @@ from feature_graph.interventions import (
     clamp_effects,
     cosine_alignment,
     jacobian_effects,
+    later_jacobian_alignment,
     next_token_loss,
     plain_effects,
     residual_gradients,
@@ -173,6 +174,34 @@ def test_alignment_is_the_normalised_derivative_before_the_gate() -> None:
     cosine = cosine_alignment(tiny.codecs[0], tiny.codecs[3], features, torch.arange(10))
     assert cosine.shape == (2, 10)
     assert (abs(cosine) <= 1 + 1e-6).all()
+
+
+def test_alignment_at_later_positions_is_what_a_push_at_the_source_brings_there() -> None:
+    tiny = make_tiny("llama")
+    slices, clean, counted = setting(tiny)
+    counted = counted.clone()
+    counted[0, 5] = False  # not a token that counts: nothing is read there
+    features, context = torch.tensor([4, 11]), tiny.tokens.shape[1]
+    samples = Samples(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([3, context - 2, context - 1]))
+    found = later_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[3], features, samples, 3, counted, torch.arange(10), rows=2)
+    w = tiny.codecs[3].w_enc[:, :10]
+    seen: dict[int, list[torch.Tensor]] = {1: [], 2: [], 3: []}
+    step = 1e-2
+    for source, document, position in zip(samples.source[:2], samples.documents[:2], samples.positions[:2], strict=True):
+        ends = []
+        for sign in (1, -1):
+            x = clean.residuals[1][document : document + 1].clone()
+            x[0, position] += sign * step * tiny.codecs[0].w_dec[features[source]]
+            ends.append(slices.run(x, 1, tiny.codecs[3].site.point)[0])
+        slope = (ends[0] - ends[1]) / (2 * step) @ w / w.norm(dim=0)
+        for distance in seen:
+            at = int(position) + distance
+            if at < context and counted[document, at]:
+                seen[distance].append(slope[at].abs())
+    expected = torch.stack([torch.stack(values).mean(0) for values in seen.values() if values]).amax(0)
+    assert [len(values) for values in seen.values()] == [2, 0, 1]
+    torch.testing.assert_close(torch.tensor(found[0]).float(), expected, rtol=1e-2, atol=1e-3)
+    assert (found[1] == 0).all()  # its only sample is the last token
 
 
 def test_alignment_of_a_source_without_samples_is_nan() -> None:

@@ -62,13 +62,22 @@ def test_the_stages_together_find_every_planted_edge(planted: PlantedModel, stor
     assert (found.sign_accuracy, found.decoys_rejected) == (1, 1)
 
 
-def test_pruning_as_shipped_loses_only_what_attention_carries_to_later_positions(planted: PlantedModel, store: ActivationStore) -> None:
-    """Alignment looks at the same position, so a later-only edge to the next site falls to it; everything else stays."""
+def test_pruning_as_shipped_loses_no_planted_edge(planted: PlantedModel, store: ActivationStore) -> None:
+    """Not even the one that a head carries to a later position only, which alignment at the same position does not see."""
     shipped = Config()
     thresholds = {"min_coactivation": shipped.min_coactivation, "min_decoder_alignment": shipped.min_decoder_alignment}
-    found = score(chain_of_stages(planted, store, rescue_fraction=0.0, **thresholds).frame, planted)
-    assert found.false == []
-    assert found.missed == [(planted.key(0, "carry"), planted.key(1, "carried"))]
+    cfg = planted.config(rescue_fraction=0.0, **thresholds)
+    candidates = identify_candidates(build_coactivation_atlas(store, cfg), planted.saes, cfg, activation_store=store, model=planted.model)
+    (s, i), (t, j) = planted.key(0, "carry"), planted.key(1, "carried")
+    frame = candidates.frame
+    carried = frame[(frame["src_layer"] == s) & (frame["src_index"] == i) & (frame["tgt_layer"] == t) & (frame["tgt_index"] == j)]
+    assert abs(carried["decoder_alignment"].item()) < shipped.min_decoder_alignment
+    assert 0 < candidates.facts["aligned_by_later"] < 60
+    alignment = candidates.stages[2]
+    assert alignment.stage == "alignment"
+    assert alignment.after < 0.6 * alignment.before
+    found = score(measure_interactions(planted.model, planted.saes, candidates, cfg, progress=False).frame, planted)
+    assert (found.missed, found.false) == ([], [])
 
 
 def test_truth_by_hand(planted: PlantedModel) -> None:
