@@ -101,8 +101,8 @@ def mean_test(means: ArrayLike, level: float = 0.95) -> MeanTest:
     return MeanTest(mean, se, p, mean - half, mean + half, n)
 
 
-def t_p(mean: Float, se: Float, n: int) -> Float:
-    """Two-sided p of a one-sample t test.
+def t_p(mean: Float, se: Float, n: int | NDArray[np.int64]) -> Float:
+    """Two-sided p of a one-sample t test over ``n`` values (one number, or one a mean).
 
     A deterministic effect may have the very same value in every document. Effects come from float32 arithmetic, so a spread
     under its resolution (1e-7 of the mean) is taken as that resolution: no spread and rounding noise give the same p. A mean of
@@ -112,6 +112,22 @@ def t_p(mean: Float, se: Float, n: int) -> Float:
     spread = np.maximum(se, resolution)
     t = np.divide(np.abs(mean), spread, out=np.zeros_like(spread), where=spread > 0)
     return np.minimum(2 * special.stdtr(n - 1, -t), 1.0)
+
+
+def welch_p(a: MeanTest, b: MeanTest) -> Float:
+    """Two-sided p of "both means are equal", Welch's t over documents; 1 with fewer than two documents on either side.
+
+    A spread under float32's resolution counts as that resolution, as in :func:`t_p`. The two sets of documents are taken as
+    independent; where they share documents whose values rise and fall together, p is too large rather than too small.
+    """
+    if min(a.n, b.n) < 2:
+        return np.ones_like(a.mean)
+    resolution = np.finfo(np.float32).eps * np.maximum(np.abs(a.mean), np.abs(b.mean))
+    one, two = (np.maximum(t.se, resolution / np.sqrt(t.n)) ** 2 for t in (a, b))
+    variance = one + two
+    df = np.divide(variance**2, one**2 / (a.n - 1) + two**2 / (b.n - 1), out=np.ones_like(variance), where=variance > 0)
+    t = np.divide(np.abs(a.mean - b.mean), np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
+    return np.minimum(2 * special.stdtr(df, -t), 1.0)
 
 
 def sign_flip_p(means: Float) -> Float:

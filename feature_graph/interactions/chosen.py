@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import scipy.sparse as sp
 import torch
 
 from feature_graph import stats
@@ -18,9 +19,9 @@ from feature_graph.interactions.check import check_input
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.finish import leading_strength
 from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source, make_plan
-from feature_graph.interactions.probes import Setting
-from feature_graph.interactions.work import documents_of, setting_at, split_passes
-from feature_graph.interventions import CleanSweep, ModelSlices
+from feature_graph.interactions.probes import Measured, Probe, Setting, measure, path_of
+from feature_graph.interactions.work import BLOCK_SAMPLES, documents_of, setting_at, split_passes
+from feature_graph.interventions import CleanSweep, ModelSlices, Reading
 from feature_graph.loading.encoders import SiteCodec, build_codecs
 from feature_graph.loading.tokens import residual_norms
 
@@ -62,6 +63,29 @@ def open_bench(model: Any, saes: Mapping[int, Any], store: ActivationStore, cfg:
     return Bench(slices, codecs, store, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg)
 
 
+@dataclass(frozen=True)
+class SiteWork:
+    """Sources of one site, the sites behind it, and the clean run over both.
+
+    Attributes:
+        sources: By index.
+        path: Every analysed site after theirs, as far as the farthest target, with the targets asked for.
+        setting: The clean run.
+    """
+
+    sources: list[Source]
+    path: list[Reading]
+    setting: Setting
+
+    def column(self, layer: int, index: int) -> tuple[int, int]:
+        """Place of a target: number of its site in the path, and of the target among those read there."""
+        site = next(k for k, reading in enumerate(self.path) if reading.codec.site.layer == layer)
+        features = self.path[site].features
+        if features is None:
+            return site, index
+        return site, int((features == index).nonzero()[0, 0])
+
+
 def pair_frame(pairs: Iterable[Pair]) -> pd.DataFrame:
     """Pairs as a table: src_layer, src_index, tgt_layer, tgt_index."""
     rows = [(s.layer, s.index, t.layer, t.index) for s, t in pairs]
@@ -85,8 +109,8 @@ def plan_pairs(bench: Bench, pairs: Sequence[Pair]) -> Plan:
     return replace(plan, sources=sources)
 
 
-def sites(bench: Bench, plan: Plan) -> Iterator[tuple[list[Source], Setting]]:
-    """Sources of one site and their clean run, site by site up the model, in as few passes as memory allows."""
+def sites(bench: Bench, plan: Plan) -> Iterator[SiteWork]:
+    """The plan's sources site by site up the model, in as few passes as memory allows."""
     for chosen in split_passes(bench.slices, bench.codecs, plan, bench.store.context_length):
         documents = documents_of(chosen)
         if not len(documents):
@@ -94,7 +118,14 @@ def sites(bench: Bench, plan: Plan) -> Iterator[tuple[list[Source], Setting]]:
         sweep, rows, counted = open_sweep(bench, documents)
         for layer in sorted({s.layer for s in chosen}):
             setting = setting_at(bench.slices, bench.codecs, plan, sweep, rows, counted, layer, bench.cfg)
-            yield [s for s in chosen if s.layer == layer], setting
+            yield SiteWork([s for s in chosen if s.layer == layer], path_of(plan, bench.codecs, layer), setting)
+
+
+def measured(work: SiteWork, probes: Sequence[Probe]) -> Iterator[list[Measured]]:
+    """Effects of each probe by clamping, one list (a site of the path each) a probe, in batches of the usual size."""
+    size = max(1, BLOCK_SAMPLES // max((len(p.source.test) for p in probes), default=1))
+    for k in range(0, len(probes), size):
+        yield from measure(work.setting, probes[k : k + size], work.path, derivative=False)
 
 
 def open_sweep(bench: Bench, documents: Ints) -> tuple[CleanSweep, Ints, torch.Tensor]:
@@ -103,6 +134,23 @@ def open_sweep(bench: Bench, documents: Ints) -> tuple[CleanSweep, Ints, torch.T
     rows[documents] = np.arange(len(documents))
     counted = torch.as_tensor(bench.store.valid[documents], device=bench.slices.device)
     return CleanSweep(bench.slices, bench.store.tokens[documents]), rows, counted
+
+
+def columns_of(store: ActivationStore, refs: set[FeatureRef]) -> dict[FeatureRef, sp.csc_matrix]:
+    """Activations of some features, one column each; each layer is read once."""
+    found: dict[FeatureRef, sp.csc_matrix] = {}
+    for layer in sorted({ref.layer for ref in refs}):
+        mine = sorted((ref for ref in refs if ref.layer == layer), key=lambda ref: ref.index)
+        matrix = sp.csc_matrix(store.activations[layer][:, [ref.index for ref in mine]])
+        found |= {ref: matrix[:, [k]] for k, ref in enumerate(mine)}
+    return found
+
+
+def targets_of(plan: Plan, source: Source) -> Iterator[FeatureRef]:
+    """Targets that a source is asked for, in order."""
+    for layer, indices in sorted(plan.asked[source.layer, source.index].items()):
+        for index in indices.tolist():
+            yield FeatureRef(layer, index)
 
 
 def feature_ref(text: str) -> FeatureRef:

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph import stats
-from feature_graph.artifacts import TEST, ActivationStore, FeatureRef, Triple
+from feature_graph.artifacts import TEST, FeatureRef, Triple
 from feature_graph.config import Config
-from feature_graph.interactions.chosen import Bench, open_sweep
+from feature_graph.interactions.chosen import Bench, columns_of, open_sweep
 from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source, draw
 from feature_graph.interactions.probes import Floats, Setting
 from feature_graph.interactions.work import BLOCK_SAMPLES, setting_at
@@ -60,7 +60,7 @@ def make_groups(bench: Bench, plan: Plan, triples: Sequence[Triple], where: Wher
             left_out[triple_name(triple)] = f"{lacking[0]}: {plan.left_out[lacking[0]]}"
         else:
             by_sources.setdefault((triple.a, triple.b), []).append(triple)
-    columns = _columns(bench.store, {ref for pair in by_sources for ref in pair})
+    columns = columns_of(bench.store, {ref for pair in by_sources for ref in pair})
     priority = np.random.default_rng(derived_seed(bench.cfg.seed, "documents")).permutation(len(bench.store.tokens))
     groups = []
     for (a, b), members in by_sources.items():
@@ -73,16 +73,6 @@ def make_groups(bench: Bench, plan: Plan, triples: Sequence[Triple], where: Wher
         targets = {n: np.array([t.index for t in wanted if t.layer == n], dtype=np.int64) for n in sorted({t.layer for t in wanted})}
         groups.append(Group(sources[a], sources[b], samples, b_values, targets))
     return sorted(groups, key=lambda g: (g.a.layer, g.a.index, g.b.layer, g.b.index)), left_out
-
-
-def _columns(store: ActivationStore, refs: set[FeatureRef]) -> dict[FeatureRef, sp.csc_matrix]:
-    """Activations of some features, one column each; each layer is read once."""
-    found: dict[FeatureRef, sp.csc_matrix] = {}
-    for layer in sorted({ref.layer for ref in refs}):
-        mine = sorted((ref for ref in refs if ref.layer == layer), key=lambda ref: ref.index)
-        matrix = sp.csc_matrix(store.activations[layer][:, [ref.index for ref in mine]])
-        found |= {ref: matrix[:, [k]] for k, ref in enumerate(mine)}
-    return found
 
 
 def _samples(

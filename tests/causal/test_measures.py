@@ -11,9 +11,16 @@ import pytest
 import torch
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureRef, GateSet, InteractionSet, Triple
+from feature_graph.artifacts import ActivationStore, CandidateSet, DoseSet, FeatureRef, GateSet, InsertionSet, InteractionSet, Pair, Triple
 from feature_graph.config import Config
-from feature_graph.interactions import MeasureError, gating_candidates, measure_gating, measure_interactions
+from feature_graph.interactions import (
+    MeasureError,
+    gating_candidates,
+    measure_doses,
+    measure_gating,
+    measure_insertions,
+    measure_interactions,
+)
 from feature_graph.interactions.factorial import contrast
 from feature_graph.interventions import Arm, ModelSlices, Reading, joint_effects
 from feature_graph.interventions.plain import run_hooked
@@ -179,3 +186,119 @@ def test_triples_that_make_no_gate_are_refused(
 ) -> None:
     with pytest.raises(MeasureError, match=message):
         measure_gating(planted.model, planted.saes, [triple(planted, *names)], cfg, store=store, progress=False)
+
+
+def pairs(planted: PlantedModel, *names: tuple[tuple[int, str], tuple[int, str]]) -> list[Pair]:
+    return [Pair(ref(planted, *s), ref(planted, *t)) for s, t in names]
+
+
+@pytest.fixture(scope="module")
+def doses(planted: PlantedModel, store: ActivationStore, cfg: Config) -> DoseSet:
+    wanted = pairs(
+        planted,
+        ((0, "excite"), (1, "excited")),
+        ((0, "gate_a"), (1, "gated")),
+        ((0, "push"), (1, "pushed")),
+        ((0, "chain"), (2, "chain2")),
+        ((0, "decoy"), (1, "decoyed")),
+        ((0, "dead"), (1, "excited")),
+    )
+    return measure_doses(planted.model, planted.saes, wanted, cfg, store=store, progress=False)
+
+
+def curve(planted: PlantedModel, doses: DoseSet, source: str, target: tuple[int, str]) -> pd.DataFrame:
+    frame = doses.frame
+    found = frame[(frame["src_id"] == ref(planted, 0, source).id) & (frame["tgt_id"] == ref(planted, *target).id)]
+    assert found["level"].is_monotonic_increasing
+    assert found["dose"].tolist() == ["low", "q0.1", "q0.25", "q0.5", "q0.75", "high", "1.5 x high", "2 x high"]
+    return found
+
+
+@pytest.mark.parametrize(("source", "target", "slope"), [("excite", (1, "excited"), 0.8), ("chain", (2, "chain2"), 0.63)])
+def test_the_dose_curve_of_a_linear_edge_is_a_line(
+    planted: PlantedModel, doses: DoseSet, source: str, target: tuple[int, str], slope: float
+) -> None:
+    found = curve(planted, doses, source, target)
+    np.testing.assert_allclose(found["response"], slope * found["level"], rtol=1e-3, atol=1e-5)
+    assert (found["r_squared"] > 0.99999).all()
+    assert found["slope_low"].iloc[0] == pytest.approx(slope, rel=1e-3)
+    assert found["slope_high"].iloc[0] == pytest.approx(slope, rel=1e-3)
+
+
+def test_the_dose_curve_of_a_push_flattens_at_the_threshold(planted: PlantedModel, doses: DoseSet) -> None:
+    found = curve(planted, doses, "push", (1, "pushed"))
+    np.testing.assert_allclose(found["response"], -np.minimum(0.8 * found["level"], 1.0), atol=1e-4)
+    assert found["slope_high"].iloc[0] == pytest.approx(0, abs=1e-5)
+    assert found["slope_low"].iloc[0] < -0.1
+    assert found["r_squared"].iloc[0] < 0.9
+
+
+def test_doses_without_effect_and_sources_that_are_never_active(planted: PlantedModel, doses: DoseSet, tmp_path: Path) -> None:
+    assert curve(planted, doses, "decoy", (1, "decoyed"))["response"].abs().max() < 1e-4
+    assert doses.meta == {"pairs": 5, "left_out": {ref(planted, 0, "dead").id: "never active"}}
+    doses.save(tmp_path / "doses.parquet")
+    pd.testing.assert_frame_equal(DoseSet.load(tmp_path / "doses.parquet").frame, doses.frame)
+
+
+def test_the_dose_at_the_high_level_is_the_edge_itself(planted: PlantedModel, store: ActivationStore, cfg: Config, doses: DoseSet) -> None:
+    frame = all_pairs(planted, cfg)
+    frame = frame[(frame["src_layer"] == 0) & (frame["src_index"] == ref(planted, 0, "gate_a").index)]
+    measured = measure_interactions(planted.model, planted.saes, CandidateSet(frame, store), cfg, progress=False).frame
+    edge = measured[measured["tgt_id"] == ref(planted, 1, "gated").id].iloc[0]
+    high = doses.frame[(doses.frame["src_id"] == edge["src_id"]) & (doses.frame["dose"] == "high")].iloc[0]
+    assert high["response"] == pytest.approx(edge["mean_strength"] * edge["clamp_high"], rel=1e-4)
+    assert high["ci_low"] == pytest.approx(edge["ci_low"] * edge["clamp_high"], rel=1e-3)
+
+
+def test_levels_that_are_none_are_refused(planted: PlantedModel, store: ActivationStore, cfg: Config) -> None:
+    wanted = pairs(planted, ((0, "excite"), (1, "excited")))
+    for levels in ({"quantiles": [0.0]}, {"multiples": [-1.0]}, {"quantiles": [], "multiples": []}):
+        with pytest.raises(MeasureError, match="levels: got"):
+            measure_doses(planted.model, planted.saes, wanted, cfg, store=store, progress=False, **levels)
+    with pytest.raises(MeasureError, match="pairs: got none"):
+        measure_doses(planted.model, planted.saes, [], cfg, store=store, progress=False)
+    with pytest.raises(MeasureError, match="runs backwards"):
+        measure_doses(planted.model, planted.saes, [Pair(wanted[0].target, wanted[0].source)], cfg, store=store, progress=False)
+    with pytest.raises(MeasureError, match="L0_F999 does not exist"):
+        measure_doses(planted.model, planted.saes, [Pair(FeatureRef(0, 999), wanted[0].target)], cfg, store=store, progress=False)
+
+
+@pytest.fixture(scope="module")
+def insertions(planted: PlantedModel, store: ActivationStore, cfg: Config) -> InsertionSet:
+    wanted = pairs(
+        planted,
+        ((0, "excite"), (1, "excited")),
+        ((0, "gate_a"), (1, "gated")),
+        ((0, "skip"), (2, "skipped")),
+        ((0, "decoy"), (1, "decoyed")),
+        ((0, "dense"), (1, "dense1")),
+        ((0, "dead"), (1, "excited")),
+    )
+    return measure_insertions(planted.model, planted.saes, wanted, cfg, store=store, progress=False)
+
+
+def test_inserting_a_source_where_it_is_off(planted: PlantedModel, insertions: InsertionSet, tmp_path: Path) -> None:
+    frame = insertions.frame.set_index("src_id")
+    excite, skip = frame.loc[ref(planted, 0, "excite").id], frame.loc[ref(planted, 0, "skip").id]
+    assert (excite["strength"], skip["strength"]) == (pytest.approx(0.8, rel=1e-3), pytest.approx(0.72, rel=1e-3))
+    assert excite["active_strength"] == pytest.approx(0.8, rel=1e-3)
+    assert excite["significant"]
+    assert abs(excite["difference"]) < 1e-5
+    gate = frame.loc[ref(planted, 0, "gate_a").id]  # without its partner it does next to nothing
+    assert gate["difference"] < -0.1
+    assert gate["p_difference"] < 0.05
+    assert not frame.loc[ref(planted, 0, "decoy").id, "significant"]
+    insertions.save(tmp_path / "insertions.parquet")
+    pd.testing.assert_frame_equal(InsertionSet.load(tmp_path / "insertions.parquet").frame, insertions.frame)
+
+
+def test_sources_that_are_always_on_cannot_be_inserted(planted: PlantedModel, store: ActivationStore, cfg: Config) -> None:
+    again = ActivationStore.load(store.path)
+    again.valid[:, 0] = False  # BOS, the one token that does not write it
+    wanted = pairs(planted, ((0, "dense"), (1, "dense1")), ((0, "dead"), (1, "dense1")), ((0, "excite"), (1, "excited")))
+    found = measure_insertions(planted.model, planted.saes, wanted, cfg, store=again, progress=False)
+    assert found.meta["left_out"] == {
+        ref(planted, 0, "dead").id: "never active",
+        ref(planted, 0, "dense").id: "off in fewer than 6 test documents",
+    }
+    assert found.meta["family"] == 1
