@@ -1,0 +1,99 @@
+"""The figures of pruning recall, and their file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from feature_graph.artifacts import ArtifactError
+from feature_graph.utils import write_json
+
+KIND, VERSION = "pruning_recall", 1
+
+
+@dataclass(frozen=True)
+class StageLoss:
+    """What one stage, asked alone, would lose of the significant edges.
+
+    Attributes:
+        stage: ``source`` or ``target`` (importance), ``coactivation``, ``alignment``, ``all_stages`` (any of these four), ``layer_window``.
+        sources: Whose edges: ``all`` testable sources, or the ``top`` ones that a run takes.
+        sign: ``both``, ``excitatory`` or ``inhibitory``.
+        edges: Significant edges of the slice that the stage was asked about.
+        lost: Those that it would remove.
+        share: Share lost of the edges of all the sources that the measured ones stand for; None without edges.
+        low: Lower end of the 95 % interval of ``share``, by resampling sources.
+        high: Upper end.
+        strength_share: The same share with each edge counted by its |strength|.
+    """
+
+    stage: str
+    sources: str
+    sign: str
+    edges: int
+    lost: int
+    share: float | None
+    low: float | None
+    high: float | None
+    strength_share: float | None
+
+
+@dataclass(frozen=True)
+class PruningRecall:
+    """What pruning loses, measured on an exhaustive slice.
+
+    Attributes:
+        losses: One entry a stage, group of sources and sign.
+        tested: Pairs measured.
+        edges: Significant ones.
+        sources: Per layer: alive, testable, top and drawn features, and how many of the drawn gave edges.
+        left_out: Reason → drawn sources that could not be measured.
+        settings: Thresholds that were judged, how far was measured, level and correction.
+    """
+
+    losses: tuple[StageLoss, ...]
+    tested: int
+    edges: int
+    sources: dict[str, dict[str, int]] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, stage: str, sources: str = "all", sign: str = "both") -> StageLoss:
+        """One entry.
+
+        Raises:
+            KeyError: If there is none.
+        """
+        for loss in self.losses:
+            if (loss.stage, loss.sources, loss.sign) == (stage, sources, sign):
+                return loss
+        raise KeyError(f"no figures for {stage}, {sources} sources, sign {sign}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as they lie in the file."""
+        return {"kind": KIND, "version": VERSION, **asdict(self), "losses": [asdict(loss) for loss in self.losses]}
+
+    def save(self, path: str | Path) -> None:
+        """Write ``pruning_recall.json``."""
+        write_json(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read ``pruning_recall.json``.
+
+        Raises:
+            ArtifactError: If it is missing, no JSON, or of another kind or version.
+        """
+        path = Path(path)
+        if not path.is_file():
+            raise ArtifactError(f"{path}: no such file; `feature-graph recall` writes it")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise ArtifactError(f"{path}: not JSON: {error}; run `feature-graph recall` again") from error
+        got = (values.pop("kind", None), values.pop("version", None)) if isinstance(values, dict) else (None, None)
+        if got != (KIND, VERSION):
+            raise ArtifactError(f"{path}: got kind {got[0]} version {got[1]}; expected {KIND} version {VERSION}")
+        return cls(**(values | {"losses": tuple(StageLoss(**loss) for loss in values["losses"])}))
