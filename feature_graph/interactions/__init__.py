@@ -20,6 +20,7 @@ from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.gating import gating_candidates, measure_gating
 from feature_graph.interactions.insertion import measure_insertions
 from feature_graph.interactions.measure import measure_interactions
+from feature_graph.interactions.mediation import measure_mediation
 
 __all__ = [
     "MeasureError",
@@ -28,5 +29,6 @@ __all__ = [
     "measure_gating",
     "measure_insertions",
     "measure_interactions",
+    "measure_mediation",
     "strongest_pairs",
 ]

@@ -3,7 +3,8 @@
 For the engine: :class:`ModelSlices` (block ranges with cached keys and values), :class:`CleanSweep` (the clean run, walked up
 once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
 features, reduced to documents), :func:`plain_effects` (the same by plain
-hooks, for checking); :func:`joint_effects` (two sources, 2 × 2).
+hooks, for checking); :func:`joint_effects` (two sources, 2 × 2), :func:`mediated_effects` (by part of the
+blocks).
 
 For choosing candidates: :func:`source_jacobian_alignment`, :func:`later_jacobian_alignment`, :func:`cosine_alignment`.
 
@@ -40,11 +41,13 @@ from feature_graph.interventions.edits import ResidualGradients, Steered, ablate
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.jacobian import jacobian_effects
 from feature_graph.interventions.joint import Arm, joint_effects
+from feature_graph.interventions.mediation import PARTS, Mediated, mediated_effects
 from feature_graph.interventions.plain import plain_effects
 from feature_graph.interventions.screen import Screened, screen_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
 
 __all__ = [
+    "PARTS",
     "Alignment",
     "Arm",
     "Clamps",
@@ -53,6 +56,7 @@ __all__ = [
     "Effects",
     "InterventionError",
     "KeysValues",
+    "Mediated",
     "ModelSlices",
     "Reading",
     "ResidualGradients",
@@ -66,6 +70,7 @@ __all__ = [
     "jacobian_effects",
     "joint_effects",
     "later_jacobian_alignment",
+    "mediated_effects",
     "next_token_loss",
     "plain_effects",
     "put_back",

@@ -69,7 +69,7 @@ def carry_dual(slices: ModelSlices, dual: Dual, start: int, stop: int, clean: Cl
     """Value and tangent after blocks start..stop-1; attention carries the tangent to the later ones of the positions."""
     if start == stop:
         return dual
-    _load_forward_rules()
+    load_forward_rules()
     with forward_ad.dual_level():
         x = forward_ad.make_dual(dual.value, dual.tangent)
         moved = forward_ad.unpack_dual(slices.advance(x, start, stop, clean, clamps.documents, clamps.positions))
@@ -77,7 +77,7 @@ def carry_dual(slices: ModelSlices, dual: Dual, start: int, stop: int, clean: Cl
 
 
 @cache
-def _load_forward_rules() -> None:
+def load_forward_rules() -> None:
     """Load torch's forward-mode rules, which torch itself still compiles by a call that it warns about."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.script", category=FutureWarning)

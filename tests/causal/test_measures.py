@@ -11,7 +11,18 @@ import pytest
 import torch
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import ActivationStore, CandidateSet, DoseSet, FeatureRef, GateSet, InsertionSet, InteractionSet, Pair, Triple
+from feature_graph.artifacts import (
+    ActivationStore,
+    CandidateSet,
+    DoseSet,
+    FeatureRef,
+    GateSet,
+    InsertionSet,
+    InteractionSet,
+    MediationSet,
+    Pair,
+    Triple,
+)
 from feature_graph.config import Config
 from feature_graph.interactions import (
     MeasureError,
@@ -20,12 +31,24 @@ from feature_graph.interactions import (
     measure_gating,
     measure_insertions,
     measure_interactions,
+    measure_mediation,
 )
 from feature_graph.interactions.factorial import contrast
-from feature_graph.interventions import Arm, ModelSlices, Reading, joint_effects
+from feature_graph.interventions import (
+    PARTS,
+    Arm,
+    Clamps,
+    ModelSlices,
+    Reading,
+    clamp_effects,
+    jacobian_effects,
+    joint_effects,
+    mediated_effects,
+)
 from feature_graph.interventions.plain import run_hooked
 from feature_graph.loading.planted import PlantedModel
-from tests.causal.conftest import all_pairs, make_tiny
+from tests.causal.conftest import SHAPES, all_pairs, make_tiny
+from tests.causal.test_interventions import clamps_of, path_of, setting
 
 
 @pytest.fixture(scope="module")
@@ -302,3 +325,110 @@ def test_sources_that_are_always_on_cannot_be_inserted(planted: PlantedModel, st
         ref(planted, 0, "dense").id: "off in fewer than 6 test documents",
     }
     assert found.meta["family"] == 1
+
+
+@pytest.mark.parametrize("shape", list(SHAPES))
+def test_parts_add_up_to_the_jacobian_and_the_clamp_agrees_with_the_engine(shape: str) -> None:
+    tiny = make_tiny(shape, "jumprelu")
+    slices, clean, counted = setting(tiny)
+    clamps, path = clamps_of(tiny), path_of(tiny)
+    exact = jacobian_effects(slices, clean, 1, clamps, path, 0, counted)
+    finite = clamp_effects(slices, clean, 1, clamps, path, 0, counted)
+    linear = mediated_effects(slices, clean, 1, clamps, path, derivative=True)
+    alone = mediated_effects(slices, clean, 1, clamps, path, derivative=False)
+    for site in range(2):
+        scale = float(exact[site].total.abs().max())
+        torch.testing.assert_close(linear[site].total, exact[site].total, rtol=0, atol=1e-5 * scale)
+        torch.testing.assert_close(sum(linear[site].parts.values()), exact[site].total, rtol=0, atol=1e-5 * scale)  # type: ignore[arg-type]
+        torch.testing.assert_close(linear[site].parts["residual"], exact[site].copy, rtol=0, atol=1e-5 * scale)
+        torch.testing.assert_close(alone[site].total, finite[site].total, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(alone[site].parts["residual"], finite[site].copy, rtol=1e-4, atol=1e-4)
+        assert alone[site].remainder.abs().max() > 1e-3
+    there = {name for name, part in linear[1].parts.items() if part.abs().max() > 1e-3 * scale}
+    missing = {"attention_only": {"mlp"}, "no_norm": {"normalisation"}}.get(shape, set())
+    assert set(PARTS) - there <= missing | {"pattern"}
+    assert missing.isdisjoint(there)
+
+
+@pytest.mark.parametrize("shape", ["gpt2", "llama"])
+def test_parts_are_those_of_frozen_hooks(shape: str) -> None:
+    """Against full forward passes whose patterns, values and scales are put back by TransformerLens' own hooks."""
+    tiny = make_tiny(shape)
+    slices, clean, _ = setting(tiny)
+    clamps, (reading, _) = clamps_of(tiny), path_of(tiny)
+    codec, block = reading.codec, "blocks.1"
+    found = mediated_effects(slices, clean, 1, clamps, [reading], derivative=False)[0]
+    pattern, value = f"{block}.attn.hook_pattern", f"{block}.attn.hook_v"
+    scales = [f"{block}.ln1.hook_scale", f"{block}.ln2.hook_scale"]
+    outs = {"attention": f"{block}.hook_attn_out", "pattern": f"{block}.hook_attn_out", "mlp": f"{block}.hook_mlp_out"}
+    frozen = {"attention": [scales[0], pattern], "pattern": [scales[0], value], "mlp": [scales[1]]}
+    for s, (document, p) in enumerate(zip(clamps.documents.tolist(), clamps.positions.tolist(), strict=True)):
+        tokens = tiny.tokens[document].expand(2, -1)
+
+        def clamp(x: torch.Tensor, shift: torch.Tensor = clamps.shift[s], p: int = p) -> torch.Tensor:
+            x = x.clone()
+            x[:, p] += shift
+            return x
+
+        rest = run_hooked(tiny.model, tokens, {}, [pattern, value, *scales, *set(outs.values()), codec.site.hook])
+        pre = codec.preactivation(rest[codec.site.hook][:, p])
+        for name, held in frozen.items():
+            edits = {hook: [lambda x, clean=rest[hook]: clean] for hook in held} | {tiny.codecs[0].site.hook: [clamp]}
+            moved = (run_hooked(tiny.model, tokens, edits, [outs[name]])[outs[name]] - rest[outs[name]])[:, p]  # type: ignore[arg-type]
+            f = codec.activate(pre + moved @ codec.w_enc)
+            torch.testing.assert_close(found.parts[name][s], f[0] - f[1], rtol=1e-3, atol=1e-4)
+
+
+def test_a_clamp_of_no_width_has_no_parts() -> None:
+    tiny = make_tiny("gemma2")
+    slices, clean, _ = setting(tiny)
+    clamps = clamps_of(tiny)
+    same = Clamps(clamps.documents, clamps.positions, clamps.directions, clamps.high, clamps.high)
+    for effect in mediated_effects(slices, clean, 1, same, path_of(tiny), derivative=False):
+        assert all(torch.count_nonzero(part) == 0 for part in (effect.total, effect.remainder, *effect.parts.values()))
+
+
+@pytest.fixture(scope="module")
+def mediation(planted: PlantedModel, store: ActivationStore, cfg: Config) -> MediationSet:
+    wanted = pairs(
+        planted,
+        ((0, "excite"), (1, "excited")),
+        ((0, "pass"), (1, "pass")),
+        ((0, "chain"), (2, "chain2")),
+        ((0, "gate_a"), (1, "gated")),
+        ((0, "decoy"), (1, "decoyed")),
+        ((0, "dead"), (1, "decoyed")),
+    )
+    return measure_mediation(planted.model, planted.saes, wanted, cfg, store=store, progress=False)
+
+
+def part(planted: PlantedModel, mediation: MediationSet, source: str, method: str) -> pd.DataFrame:
+    frame = mediation.frame
+    return frame[(frame["src_id"] == ref(planted, 0, source).id) & (frame["method"] == method)].set_index("component")
+
+
+def test_planted_wires_go_through_the_mlp_and_pass_through_is_residual(planted: PlantedModel, mediation: MediationSet) -> None:
+    for source, slope in (("excite", 0.8), ("chain", 0.63)):
+        for method in ("jacobian", "clamping"):
+            found = part(planted, mediation, source, method)
+            assert found.loc["total", "strength"] == pytest.approx(slope, rel=1e-3)
+            assert found.loc["mlp", "share"] == pytest.approx(1, rel=1e-3)
+    through = part(planted, mediation, "pass", "jacobian")
+    assert through.loc["residual", "share"] == pytest.approx(1, rel=1e-3)
+    assert through["share"].drop(["total", "residual"]).abs().max() < 1e-3
+    assert list(through.index) == ["total", *PARTS]
+    assert list(part(planted, mediation, "pass", "clamping").index) == ["total", *PARTS, "remainder"]
+    decoy = part(planted, mediation, "decoy", "clamping")
+    assert decoy["share"].isna().all()
+    assert mediation.meta == {"pairs": 5, "left_out": {ref(planted, 0, "dead").id: "never active"}}
+
+
+def test_mediation_is_kept_and_read_back_and_bad_methods_refused(
+    planted: PlantedModel, store: ActivationStore, cfg: Config, mediation: MediationSet, tmp_path: Path
+) -> None:
+    mediation.save(tmp_path / "mediation.parquet")
+    pd.testing.assert_frame_equal(MediationSet.load(tmp_path / "mediation.parquet").frame, mediation.frame)
+    with pytest.raises(MeasureError, match=r"methods: got \['live'\]"):
+        measure_mediation(
+            planted.model, planted.saes, pairs(planted, ((0, "excite"), (1, "excited"))), cfg, store=store, methods=["live"], progress=False
+        )
