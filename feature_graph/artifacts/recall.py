@@ -1,4 +1,4 @@
-"""The figures of pruning recall, and their file."""
+"""What pruning loses, measured on an exhaustive slice: its figures and their file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from feature_graph.artifacts import ArtifactError
+from feature_graph.artifacts.errors import ArtifactError
 from feature_graph.utils import write_json
 
 KIND, VERSION = "pruning_recall", 1
+#: Stage → its name for people, in the order in which a pair meets them.
+STAGE_NAMES = {
+    "source": "importance of the source",
+    "target": "importance of the target",
+    "coactivation": "co-activation",
+    "alignment": "alignment (next site)",
+    "all_stages": "these together",
+    "layer_window": "window",
+}
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,11 @@ class RunPaths:
         """The report for people."""
         return self.root / "report.html"
 
+    @property
+    def pruning_recall(self) -> Path:
+        """What pruning loses, measured on an exhaustive slice."""
+        return self.root / "pruning_recall.json"
+
     def measure(self, kind: str) -> Path:
         """A further measure of chosen edges: gates, doses, insertions or mediation."""
         return self.root / MEASURES[kind].name

@@ -9,7 +9,7 @@ import os
 
 import typer
 
-from feature_graph.cli import db, demo, doctor, graphdb, report, stages
+from feature_graph.cli import calibrate, db, demo, doctor, graphdb, recall, report, stages
 from feature_graph.cli.common import Commands
 
 app = typer.Typer(
@@ -37,10 +37,12 @@ def _options(
 stages.register(app)
 app.command(rich_help_panel="A run")(report.report)
 app.command(rich_help_panel="A run")(report.analyze)
+app.command(rich_help_panel="A run")(recall.recall)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)
 app.command(rich_help_panel="Set-up")(doctor.doctor)
+app.command(rich_help_panel="Set-up")(calibrate.calibrate)
 app.command(rich_help_panel="Set-up")(demo.demo)
 app.command(rich_help_panel="Set-up")(doctor.version)
 

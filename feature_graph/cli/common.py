@@ -34,6 +34,8 @@ _KNOWN = (
     ("feature_graph.candidates.errors", "CandidateError", FAILURE),
     ("feature_graph.interventions.errors", "InterventionError", FAILURE),
     ("feature_graph.interactions.errors", "MeasureError", FAILURE),
+    ("feature_graph.calibration.errors", "CalibrationError", USAGE),
+    ("feature_graph.recall.measure", "RecallError", FAILURE),
     ("feature_graph.graph.files", "GraphFileError", FAILURE),
     ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
     ("feature_graph.steering.cascade", "SteeringError", FAILURE),

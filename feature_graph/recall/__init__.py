@@ -7,7 +7,7 @@
    stands for all that were not drawn, so shares are shares of the edges of all testable sources.
 """
 
+from feature_graph.artifacts import PruningRecall, StageLoss
 from feature_graph.recall.measure import RecallError, pruning_recall
-from feature_graph.recall.result import PruningRecall, StageLoss
 
 __all__ = ["PruningRecall", "RecallError", "StageLoss", "pruning_recall"]

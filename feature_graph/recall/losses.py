@@ -9,10 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import feature_id
+from feature_graph.artifacts import StageLoss, feature_id
 from feature_graph.config import Config
 from feature_graph.interactions.finish import leading_strength
-from feature_graph.recall.result import StageLoss
 from feature_graph.recall.sample import TOP, Drawn
 from feature_graph.utils import derived_seed
 

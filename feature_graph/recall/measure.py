@@ -11,14 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, parse_feature_id
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
 from feature_graph.candidates.importance import Importance, measure_importance
 from feature_graph.candidates.inputs import check_inputs, codecs_of
 from feature_graph.candidates.verdicts import removed_by
 from feature_graph.config import Config
 from feature_graph.interactions import measure_interactions
 from feature_graph.recall.losses import losses
-from feature_graph.recall.result import PruningRecall
 from feature_graph.recall.sample import Drawn, draw_sources, slice_pairs
 
 log = logging.getLogger(__name__)

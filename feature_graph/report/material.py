@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import networkx as nx
 import pandas as pd
 
-from feature_graph.artifacts import ArtifactError, InteractionSet, RunPaths
+from feature_graph.artifacts import ArtifactError, InteractionSet, PruningRecall, RunPaths
 from feature_graph.graph import GraphFileError, build_interaction_graph, load_graph
 from ingest.formats import CANDIDATES, FEATURES, FormatError, read_meta, read_table
 
@@ -42,6 +42,7 @@ class Material:
         features: Feature table.
         candidates: What candidates.parquet says of itself: pruning counts and other facts.
         behaviors: What behaviors.json holds.
+        recall: What pruning loses; None where it was not measured, which is no gap.
         gaps: What could not be read.
     """
 
@@ -53,6 +54,7 @@ class Material:
     features: pd.DataFrame | None
     candidates: dict[str, Any] | None
     behaviors: list[dict[str, Any]] | None
+    recall: PruningRecall | None
     gaps: tuple[Gap, ...]
 
 
@@ -83,6 +85,7 @@ def gather(run_dir: str | Path) -> Material:
         features=features,
         candidates=reader.read(paths.candidates, lambda p: read_meta(p, CANDIDATES), "how the pairs were chosen"),
         behaviors=reader.read(paths.root / "behaviors.json", lambda p: list(_json(p).get("behaviors", [])), "behaviours"),
+        recall=reader.read(paths.pruning_recall, PruningRecall.load, "what pruning loses") if paths.pruning_recall.exists() else None,
         gaps=tuple(reader.gaps),
     )
 

@@ -23,6 +23,7 @@ from feature_graph.analysis import (
     modularity,
     replication,
 )
+from feature_graph.artifacts.recall import STAGE_NAMES
 from feature_graph.graph import structural
 from feature_graph.motifs import MEANINGS
 from feature_graph.report.material import Material
@@ -39,6 +40,7 @@ FILES = {
     "graph.graphml": "the graph for Gephi, Cytoscape, yEd",
     "graph.json": "the graph as node-link JSON",
     "behaviors.json": "features that known behaviours rest on",
+    "pruning_recall.json": "what pruning loses, on an exhaustive slice",
     "report.html": "this page",
 }
 
@@ -200,6 +202,18 @@ def evidence(material: Material) -> dict[str, Any]:
         "achieved": float(frame["achieved"].mean()) if len(frame) else math.nan,
         "spill": float(frame["spill"].median()) if len(frame) else math.nan,
     }
+
+
+def pruning_losses(material: Material) -> list[dict[str, Any]]:
+    """What each pruning stage loses: one row a stage, columns for all edges and by sign; empty if it was not measured."""
+    found = material.recall
+    if found is None:
+        return []
+    rows = []
+    for stage, name in STAGE_NAMES.items():
+        by_sign = {sign: found.of(stage, sign=sign) for sign in ("both", "excitatory", "inhibitory")}
+        rows.append({"name": name, "top": found.of(stage, "top") if stage != "source" else None, **by_sign})
+    return rows
 
 
 def sae_quality(material: Material) -> list[dict[str, Any]]:

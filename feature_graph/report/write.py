@@ -65,6 +65,7 @@ def _context(material: Material) -> dict[str, Any]:
         "summary": sections.summary(material, found),
         "evidence": sections.evidence(material),
         "quality": sections.sae_quality(material),
+        "pruning": sections.pruning_losses(material),
         "stages": sections.stages(material),
         "files": sections.files(material),
         "made_at": sections.made_at(),
