@@ -90,6 +90,11 @@ class Config(BaseModel):
     # --- measuring ---
     interaction_method: Literal["clamping", "jacobian", "both"] = "clamping"
     """Finite differences under a clamp, the gated derivative at the clean point, or both."""
+    targets: Literal["candidates", "all"] = "candidates"
+    """What is measured: the chosen candidate pairs, or every feature of the window for every feature that can be clamped (no candidate list;
+    the fields of choosing are not used)."""
+    max_edges_per_target: int | None = Field(None, ge=1)
+    """With ``targets = all``: only so many strongest significant edges into a feature are kept. ``None``: all."""
     n_intervention_samples: int = Field(30, ge=2)
     """Test samples a source, over distinct documents first."""
     clamp_high_quantile: float = Field(0.9, gt=0, le=1)

@@ -179,6 +179,43 @@ def write_table(path: str | Path, fmt: FileFormat, table: pa.Table, meta: dict[s
     Raises:
         FormatError: If a column is missing, of another type, or null where it may not be.
     """
+    checked = _checked(path, fmt, table)
+    with TableWriter(path, fmt, meta) as writer:
+        writer.write(checked)
+
+
+class TableWriter:
+    """Writes a table in the given format piece by piece; a context manager. One piece is one row group.
+
+    Args:
+        path: The file.
+        fmt: Its format.
+        meta: Kept as JSON in the file's metadata.
+    """
+
+    def __init__(self, path: str | Path, fmt: FileFormat, meta: dict[str, Any] | None = None) -> None:
+        self._path, self._fmt = path, fmt
+        metadata = dict(fmt.schema.metadata or {}) | {b"meta": json.dumps(meta or {}, allow_nan=False).encode()}
+        self._schema = fmt.schema.with_metadata(metadata)
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def write(self, table: pa.Table) -> None:
+        """Write rows; columns may be in any order.
+
+        Raises:
+            FormatError: If a column is missing, of another type, or null where it may not be.
+        """
+        self._writer.write_table(_checked(self._path, self._fmt, table).replace_schema_metadata(self._schema.metadata))
+
+
+def _checked(path: str | Path, fmt: FileFormat, table: pa.Table) -> pa.Table:
+    """The table in the format's order and types."""
     lacking = sorted(set(fmt.names) - set(table.column_names))
     surplus = sorted(set(table.column_names) - set(fmt.names))
     if lacking or surplus:
@@ -191,8 +228,7 @@ def write_table(path: str | Path, fmt: FileFormat, table: pa.Table, meta: dict[s
         nulls = cast.column(column.name).null_count
         if nulls and not column.nullable:
             raise FormatError(f"{path}: column {column.name} has {nulls} nulls; none are allowed")
-    metadata = dict(fmt.schema.metadata or {}) | {b"meta": json.dumps(meta or {}, allow_nan=False).encode()}
-    pq.write_table(cast.replace_schema_metadata(metadata), path, compression="zstd")
+    return cast
 
 
 def read_meta(path: str | Path, fmt: FileFormat) -> dict[str, Any]:

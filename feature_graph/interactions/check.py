@@ -32,20 +32,29 @@ def checked_store(candidates: CandidateSet) -> ActivationStore:
     return candidates.store
 
 
+def check_sites(store: ActivationStore, codecs: Mapping[int, SiteCodec], slices: ModelSlices) -> None:
+    """Refuse activations of other dictionaries, and text that the model cannot read.
+
+    Raises:
+        MeasureError: Naming the layer.
+    """
+    slices.tokens(store.tokens[:1])
+    for layer, codec in codecs.items():
+        known = store.sites.get(layer)
+        if known is not None and (known.hook, known.d_sae) != (codec.site.hook, codec.site.d_sae):
+            raise MeasureError(
+                f"layer {layer}: the activations are of {known.d_sae} features at {known.hook}, the SAE given has {codec.site.d_sae} at "
+                f"{codec.site.hook}; collect the activations again"
+            )
+
+
 def check_input(store: ActivationStore, candidates: CandidateSet, codecs: Mapping[int, SiteCodec], slices: ModelSlices) -> None:
     """Refuse parts that do not belong together, before any work.
 
     Raises:
         MeasureError: Naming the feature, layer or field.
     """
-    slices.tokens(store.tokens[:1])
-    for layer, codec in codecs.items():
-        if layer in store.sites and (store.sites[layer].hook, store.sites[layer].d_sae) != (codec.site.hook, codec.site.d_sae):
-            known = store.sites[layer]
-            raise MeasureError(
-                f"layer {layer}: the activations are of {known.d_sae} features at {known.hook}, the SAE given has {codec.site.d_sae} at "
-                f"{codec.site.hook}; collect the activations again"
-            )
+    check_sites(store, codecs, slices)
     frame, order = candidates.frame, list(codecs)
     for side in ("src", "tgt"):
         _check_features(frame[f"{side}_layer"].to_numpy(), frame[f"{side}_index"].to_numpy(), codecs, store)

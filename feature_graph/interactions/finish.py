@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from feature_graph import stats
@@ -54,9 +53,9 @@ def finish(
     frame["computed_strength"] = frame["mean_strength"] - frame["copy_strength"]
     layers = sorted(codecs)
     frame["span"] = frame["tgt_layer"].map(layers.index) - frame["src_layer"].map(layers.index)
-    frame["standardised_effect"] = _standardised(frame, store)
-    frame["interaction_type"] = _types(frame, codecs)
-    frame = _add_confirmation(frame)
+    frame["standardised_effect"] = standardised(frame, target_sd(store, frame["tgt_layer"].to_numpy(), frame["tgt_index"].to_numpy()))
+    frame["interaction_type"] = interaction_types(frame, codecs)
+    frame = add_confirmation(frame)
     frame = _add_names(frame, candidates)
     frame = frame.sort_values(["src_fid", "tgt_fid", "method"], ignore_index=True)
     return frame[INTERACTIONS.names]
@@ -93,6 +92,12 @@ def add_q(frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
         frame[q] = 1.0
         for _, where in frame.groupby("method").indices.items():
             frame.loc[frame.index[where], q] = stats.adjust(frame[p].to_numpy()[where], cfg.correction_method)
+    return mark_significant(frame, cfg)
+
+
+def mark_significant(frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
+    """Add ``significant`` and ``significant_by`` from the adjusted p of each effect."""
+    frame = frame.copy()
     passed = {effect: (frame[q] < cfg.significance_level).to_numpy() for effect, (_, _, q, _) in EFFECTS.items()}
     frame["significant"] = np.logical_or.reduce(list(passed.values())) if len(frame) else np.zeros(0, dtype=bool)
     names = list(passed)
@@ -108,7 +113,8 @@ def leading_strength(frame: pd.DataFrame) -> Floats:
     return np.where(by == "later", frame["later_strength"], lead).astype(np.float64)
 
 
-def _types(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> NDArray[np.object_]:
+def interaction_types(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> NDArray[np.object_]:
+    """``excitatory``, ``inhibitory`` or ``pass_through`` for each pair."""
     kinds = np.where(leading_strength(frame) >= 0, "excitatory", "inhibitory").astype(object)
     near_one = (frame["mean_strength"] - 1).abs() < PASS_SLOPE
     kinds[(decoder_cosine(frame, codecs) > PASS_COSINE) & near_one.to_numpy()] = "pass_through"
@@ -126,26 +132,31 @@ def decoder_cosine(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> Floa
     return cosine
 
 
-def _standardised(frame: pd.DataFrame, store: ActivationStore) -> Floats:
-    change = frame["mean_strength"].to_numpy() * (frame["clamp_high"] - frame["clamp_low"]).to_numpy()
-    sd = target_sd(store, frame["tgt_layer"].to_numpy(), frame["tgt_index"].to_numpy())
-    return np.divide(change, sd, out=np.full(len(frame), np.nan), where=sd > 0)
+def feature_sd(store: ActivationStore, layer: int) -> Floats:
+    """Standard deviation of every feature of a layer over counted tokens, zeros included; float64 [d_sae]."""
+    matrix, n = store.activations[layer], max(store.n_tokens, 1)
+    values = matrix.data.astype(np.float64)
+    mean, square = (np.bincount(matrix.indices, weights=w, minlength=matrix.shape[1]) / n for w in (values, values**2))
+    return np.sqrt(np.maximum(square - mean**2, 0))
 
 
 def target_sd(store: ActivationStore, layers: NDArray[Any], indices: NDArray[Any]) -> Floats:
-    """Standard deviation of features over counted tokens, zeros included; [n], in the order given."""
+    """:func:`feature_sd` of features of several layers; [n], in the order given."""
     sd = np.full(len(layers), np.nan)
     for layer in np.unique(layers).tolist():
-        where = np.flatnonzero(layers == layer)
-        wanted, inverse = np.unique(indices[where], return_inverse=True)
-        columns = sp.csr_matrix(store.activations[layer][:, wanted]).astype(np.float64)
-        mean = np.asarray(columns.sum(0)).ravel() / max(store.n_tokens, 1)
-        square = np.asarray(columns.multiply(columns).sum(0)).ravel() / max(store.n_tokens, 1)
-        sd[where] = np.sqrt(np.maximum(square - mean**2, 0))[inverse]
+        where = layers == layer
+        sd[where] = feature_sd(store, layer)[indices[where]]
     return sd
 
 
-def _add_confirmation(frame: pd.DataFrame) -> pd.DataFrame:
+def standardised(frame: pd.DataFrame, sd: Floats) -> Floats:
+    """Change of each target for the whole clamp, in its standard deviations [n]; NaN for a target that never varies."""
+    change = frame["mean_strength"].to_numpy(np.float64) * (frame["clamp_high"] - frame["clamp_low"]).to_numpy()
+    return np.divide(change, sd, out=np.full(len(frame), np.nan), where=sd > 0)
+
+
+def add_confirmation(frame: pd.DataFrame) -> pd.DataFrame:
+    """Say whether each pair held on the confirmation documents."""
     frame = frame.copy()
     few = frame["n_confirm"] < MIN_CONFIRM
     frame["confirm_strength"] = frame["confirm_strength"].mask(few)
@@ -181,14 +192,15 @@ def facts(frame: pd.DataFrame, cfg: Config) -> dict[str, Any]:
         "families": {effect: int((frame["method"] == methods[0]).sum()) if methods else 0 for effect in EFFECTS},
         "significant": {effect: int(found["significant_by"].str.contains(effect).sum()) for effect in EFFECTS},
         "placebos": {"n": cfg.n_placebo, "quantile": cfg.placebo_quantile, "min_effect": cfg.min_effect, "floors": floors},
-        "replication": _replication(checked),
+        "replication": replication(checked),
     }
     if frame["strength_jacobian"].notna().any():
         values["agreement"] = agreement(frame)
     return values
 
 
-def _replication(checked: pd.DataFrame) -> dict[str, Any]:
+def replication(checked: pd.DataFrame) -> dict[str, Any]:
+    """Edges measured again, how many of them held, and by how much they shrank (1 − median ratio)."""
     if not len(checked):
         return {"checked": 0, "replicated": 0, "shrinkage": None}
     ratio = checked["confirm_strength"] / checked["mean_strength"]
@@ -196,12 +208,13 @@ def _replication(checked: pd.DataFrame) -> dict[str, Any]:
 
 
 def agreement(frame: pd.DataFrame, worst: int = 10) -> dict[str, Any]:
-    """How well the derivative and the clamp agree, over all pairs and by span; the pairs where they part most."""
+    """How well the derivative and the clamp agree: over all pairs, by sites crossed and by layers between; where they part most."""
     both = frame[frame["strength_jacobian"].notna()]
     gap = (both["mean_strength"] - both["strength_jacobian"]).abs().sort_values(ascending=False, kind="stable").index[:worst]
     columns = ["src_id", "tgt_id", "mean_strength", "strength_jacobian"]
     by_span = {str(span): _agree(group) for span, group in both.groupby("span")}
-    return _agree(both) | {"by_span": by_span, "worst": both.loc[gap, columns].to_dict("records")}
+    by_distance = {str(n): _agree(group) for n, group in both.groupby(both["tgt_layer"] - both["src_layer"])}
+    return _agree(both) | {"by_span": by_span, "by_layer_distance": by_distance, "worst": both.loc[gap, columns].to_dict("records")}
 
 
 def _agree(both: pd.DataFrame) -> dict[str, Any]:

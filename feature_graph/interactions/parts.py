@@ -44,6 +44,18 @@ class Parts:
             pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"key": self.key.encode()}), part)
         return frame
 
+    def read(self, name: str, columns: list[str] | None = None) -> pd.DataFrame:
+        """A part that was made before, or some of its columns."""
+        return pq.read_table(self._path(name), columns=columns).to_pandas()
+
+    def rows_of(self, name: str) -> int:
+        """Rows of a part."""
+        return int(pq.read_metadata(self._path(name)).num_rows)
+
+    def bytes_of(self, name: str) -> int:
+        """Size of a part's file."""
+        return self._path(name).stat().st_size
+
     def _path(self, name: str) -> Path:
         if self.folder is None:
             raise ValueError("these parts are not kept")

@@ -20,6 +20,8 @@ from feature_graph.utils import derived_seed
 Ints = NDArray[np.int64]
 #: A clamp shorter than this share of the mean residual norm is lost in rounding.
 SMALLEST_CLAMP = 1e-4
+#: Mark of documents that no sample may come from.
+_NOWHERE = -1
 
 
 @dataclass(frozen=True)
@@ -100,21 +102,61 @@ def make_plan(
     asked = _asked(pairs)
     sources: dict[int, list[Source]] = {}
     left_out: dict[str, str] = {}
-    priority = np.random.default_rng(derived_seed(cfg.seed, "documents")).permutation(len(store.tokens))
     for layer in sorted({key[0] for key in asked}):
         indices = np.array(sorted(index for n, index in asked if n == layer), dtype=np.int64)
-        columns = sp.csc_matrix(store.activations[layer][:, indices])
-        for k, index in enumerate(indices.tolist()):
-            rows = columns.indices[columns.indptr[k] : columns.indptr[k + 1]].astype(np.int64)
-            values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
-            found = _source(store, layer, index, rows, values, priority, cfg)
-            reason = found if isinstance(found, str) else _too_small(found, codecs[layer], norms[layer])
-            if isinstance(found, Source) and reason is None:
-                sources.setdefault(layer, []).append(found)
-            else:
-                left_out[feature_id(layer, index)] = str(reason)
+        found, refused = layer_sources(store, layer, indices, codecs[layer], norms[layer], cfg)
+        left_out |= refused
+        if found:
+            sources[layer] = found
     n_pairs = sum(len(t) for (n, i), by in asked.items() if feature_id(n, i) not in left_out for t in by.values())
     return Plan(sources, asked, left_out, n_pairs)
+
+
+def document_priority(store: ActivationStore, cfg: Config) -> Ints:
+    """Rank of each document in the random order in which every source goes through them, int64 [n_docs]."""
+    return np.random.default_rng(derived_seed(cfg.seed, "documents")).permutation(len(store.tokens))
+
+
+def layer_sources(
+    store: ActivationStore,
+    layer: int,
+    indices: Ints,
+    codec: SiteCodec,
+    norm: float,
+    cfg: Config,
+    among: NDArray[np.bool_] | None = None,
+) -> tuple[list[Source], dict[str, str]]:
+    """Levels and samples of some features of a layer.
+
+    Args:
+        store: Recorded activations.
+        layer: The layer.
+        indices: int64 [n], features, ascending.
+        codec: Their dictionary.
+        norm: Mean residual norm there.
+        cfg: The configuration.
+        among: bool [n_docs], documents that test and confirmation samples may come from; all if None.
+
+    Returns:
+        The sources, by index, and short id → why of those that cannot be measured.
+    """
+    sources: list[Source] = []
+    left_out: dict[str, str] = {}
+    priority = document_priority(store, cfg)
+    split = store.splits.astype(np.int64)
+    if among is not None:
+        split[~among & (split != SELECT)] = _NOWHERE
+    columns = sp.csc_matrix(store.activations[layer][:, indices])
+    for k, index in enumerate(indices.tolist()):
+        rows = columns.indices[columns.indptr[k] : columns.indptr[k + 1]].astype(np.int64)
+        values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
+        found = _source(store.context_length, split, layer, index, rows, values, priority, cfg)
+        reason = found if isinstance(found, str) else _too_small(found, codec, norm)
+        if isinstance(found, Source) and reason is None:
+            sources.append(found)
+        else:
+            left_out[feature_id(layer, index)] = str(reason)
+    return sources, left_out
 
 
 def _asked(pairs: pd.DataFrame) -> dict[tuple[int, int], dict[int, Ints]]:
@@ -127,11 +169,11 @@ def _asked(pairs: pd.DataFrame) -> dict[tuple[int, int], dict[int, Ints]]:
 
 
 def _source(
-    store: ActivationStore, layer: int, index: int, rows: Ints, values: NDArray[np.float32], priority: Ints, cfg: Config
+    context: int, splits: Ints, layer: int, index: int, rows: Ints, values: NDArray[np.float32], priority: Ints, cfg: Config
 ) -> Source | str:
     """The source, or why it cannot be measured."""
-    documents, positions = np.divmod(rows, store.context_length)
-    split = store.splits[documents]
+    documents, positions = np.divmod(rows, context)
+    split = splits[documents]
     if len(rows) == 0:
         return "never active"
     if not (split == SELECT).any():

@@ -63,13 +63,19 @@ def part_key(store: ActivationStore, candidates: CandidateSet, codecs: Mapping[i
         "blocks": [BLOCK_SAMPLES, clean_bytes],
         "config": cfg.digest(set(_FIELDS)),
         "candidates": hashlib.sha256(np.ascontiguousarray(pairs).tobytes()).hexdigest(),
+    }
+    return sha256_json(text | inputs_of(store, codecs))
+
+
+def inputs_of(store: ActivationStore, codecs: Mapping[int, SiteCodec]) -> dict[str, object]:
+    """Hashes of the text, the recorded activations and the dictionaries."""
+    return {
         "tokens": hashlib.sha256(store.tokens.tobytes() + store.valid.tobytes() + store.splits.tobytes()).hexdigest(),
         "active": {
             str(n): hashlib.sha256(store.feature_frequencies[n].tobytes() + store.mean_activations[n].tobytes()).hexdigest() for n in codecs
         },
         "sites": [c.site.to_dict() for c in codecs.values()],
     }
-    return sha256_json(text)
 
 
 def measure_blocks(

@@ -31,22 +31,35 @@ ROWS = 4096
 
 
 @dataclass(frozen=True)
+class Arrived:
+    """The residual stream that arrived at a site.
+
+    Attributes:
+        x: [R, 2, d_model], high first.
+        groups: Which rows make a document and a source.
+    """
+
+    x: Tensor
+    groups: Groups
+
+
+@dataclass(frozen=True)
 class Screened:
-    """Effects of K sources on all T features of one site.
+    """Effects of K sources on all T features of one site, and the rows that they were read from.
 
     Attributes:
         total: Same position.
-        direct: With the sites between put back; None where that is the total (the next site) or was not asked for.
+        direct: With the sites between put back; the total where there is none between or it was not asked for.
         later: Summed over later positions; None without a horizon.
-        later_documents: Documents of each source that have a later position, int64 [K].
         preactivation: Mean total effect before the non-linearity, float32 [K, T], for the whole clamp.
+        rows: ``total``, ``direct`` and (with a horizon) ``later`` → what they were read from.
     """
 
     total: Moments
-    direct: Moments | None
+    direct: Moments
     later: Moments | None
-    later_documents: np.ndarray
     preactivation: Tensor
+    rows: dict[str, Arrived]
 
 
 class CleanReconstruction:
@@ -139,10 +152,15 @@ def screen_effects(
         moved = held[:, :, 0].contiguous() if wants_direct else same
         back = k < len(reconstructions)
         total, decoded = encode_reduce(codec, same, groups, decode=back and not wants_direct)
-        direct = None
+        direct = total
         if wants_direct:
             direct, decoded = encode_reduce(codec, moved, groups, decode=back)
-        found.append(Screened(total, direct, *_read_later(codec, free, later, groups), _preactivation(codec, same, groups)))
+        rows = {"total": Arrived(same, groups), "direct": Arrived(moved, groups)}
+        summed = None
+        if later is not None:
+            rows["later"] = Arrived(free[later.samples, :, later.steps].contiguous(), later.groups)
+            summed, _ = encode_reduce(codec, rows["later"].x, later.groups, decode=False)
+        found.append(Screened(total, direct, summed, _preactivation(codec, same, groups), rows))
         if back:
             held = _put_back(codec, moved, decoded, clean, clamps, reconstructions[k]).unsqueeze(2)
         point = codec.site.point
@@ -213,8 +231,11 @@ def _later_rows(clamps: Clamps, groups: Groups, horizon: int, counted: Tensor) -
     return _Later(samples, steps + 1, Groups.padded(source[of_row], documents[of_row], n_sources, of_row))
 
 
-def _read_later(codec: SiteCodec, free: Tensor, later: _Later | None, groups: Groups) -> tuple[Moments | None, np.ndarray]:
-    if later is None:
-        return None, np.zeros(len(groups.sources) - 1, dtype=np.int64)
-    x = free[later.samples, :, later.steps].contiguous()
-    return encode_reduce(codec, x, later.groups, decode=False)[0], later.groups.n_documents
+def document_effects(codec: SiteCodec, arrived: Arrived, source: int, targets: Tensor) -> np.ndarray:
+    """Effect in each document of one source on a few targets, float64 [documents of the source, len(targets)]: for exact tests."""
+    groups = arrived.groups
+    bounds = groups.documents[groups.sources[source] : groups.sources[source + 1] + 1]
+    rows = slice(int(bounds[0]), int(bounds[-1]))
+    f = codec.encode(arrived.x[rows], targets)
+    change = (f[:, 0] - f[:, 1]).double().cpu().numpy() * groups.weights[rows, None]
+    return np.add.reduceat(change, bounds[:-1] - bounds[0], axis=0)

@@ -10,7 +10,7 @@ from feature_graph import stats
 from feature_graph.interventions import Clamps, Effects, ModelSlices, Reading, clamp_effects, screen_effects
 from feature_graph.interventions.clamp import later_mask
 from feature_graph.interventions.moments import Groups, Limits, Moments, activate_tile, reduce_tile, reduce_tile_plain
-from feature_graph.interventions.screen import CleanReconstruction
+from feature_graph.interventions.screen import CleanReconstruction, document_effects
 from tests.causal.conftest import Tiny, make_tiny
 
 HORIZON, SOURCES, SAMPLES = 3, 5, 6
@@ -71,10 +71,25 @@ def test_screening_equals_the_pairwise_path(shape: str, kind: str) -> None:
         for k in range(SOURCES):
             np.testing.assert_allclose(screened.preactivation[k], by_source(effects.preactivation, clamps, k).mean(0), atol=2e-5)
             np.testing.assert_allclose(screened.total.on[k], by_source(effects.on, clamps, k).mean(0), atol=1e-5)
-    assert found[0].direct is None  # between neighbours the direct effect is the total one
-    assert found[1].direct is not None
+    assert found[0].direct is found[0].total  # between neighbours the direct effect is the total one
     compare(found[1].direct, plain[1].direct, clamps)
     assert not torch.equal(found[1].direct.mean, found[1].total.mean)
+
+
+def test_effects_in_each_document_have_the_means_of_the_screen() -> None:
+    tiny = make_tiny("llama")
+    clamps, groups = samples(tiny)
+    slices = ModelSlices(tiny.model)
+    clean = slices.residuals(tiny.tokens, [1, 2], [1])
+    counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
+    (found,) = screen_effects(slices, clean, 1, clamps, groups, [tiny.codecs[1]], [], HORIZON, counted)
+    targets = torch.tensor([3, 7, 20])
+    for effect, moments in (("total", found.total), ("later", found.later)):
+        assert moments is not None
+        for k in range(SOURCES):
+            each = document_effects(tiny.codecs[1], found.rows[effect], k, targets)
+            assert len(each) == found.rows[effect].groups.n_documents[k]
+            np.testing.assert_allclose(each.mean(0), moments.mean[k, targets], rtol=1e-5, atol=5e-5)
 
 
 def test_equal_levels_give_exactly_zero() -> None:

@@ -1,0 +1,232 @@
+"""One block of sources (or placebos) of a site against every feature of the window; what is worth keeping comes back as rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from feature_graph import stats
+from feature_graph.config import Config
+from feature_graph.interactions.blocks import achieved
+from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.exhaustive.floors import SiteFloors
+from feature_graph.interactions.plan import SampleRows
+from feature_graph.interactions.probes import Probe, Setting, clamps_of
+from feature_graph.interventions import Screened, screen_effects, spill
+from feature_graph.interventions.clamp import later_mask, window_of
+from feature_graph.interventions.moments import Groups, Moments
+from feature_graph.interventions.screen import Arrived, CleanReconstruction, document_effects
+from feature_graph.loading.encoders import SiteCodec
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+EFFECTS = ("total", "direct", "later")
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What every block of one source site shares.
+
+    Attributes:
+        setting: Clean run, model, dictionaries.
+        source: Dictionary of the source site.
+        path: Dictionaries of the later sites of the window, in order.
+        reconstructions: Clean reconstructions of all but the last of the path.
+    """
+
+    setting: Setting
+    source: SiteCodec
+    path: tuple[SiteCodec, ...]
+    reconstructions: tuple[CleanReconstruction, ...]
+
+
+def by_document(rows: SampleRows) -> SampleRows:
+    """The same samples, those of a document together."""
+    order = np.lexsort((rows.positions, rows.documents))
+    return SampleRows(rows.documents[order], rows.positions[order], rows.values[order])
+
+
+def groups_of(parts: Sequence[SampleRows]) -> Groups:
+    """How the samples of a block, one part a source, make documents and sources."""
+    source = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    documents = np.concatenate([part.documents for part in parts]) if parts else np.zeros(0, dtype=np.int64)
+    return Groups.padded(source, documents, len(parts))
+
+
+def screen_probes(ground: Ground, probes: Sequence[Probe]) -> list[Screened]:
+    """Effects of some probes on every feature of the path, on their test samples."""
+    parts = [by_document(p.source.test) for p in probes]
+    setting, clamps = ground.setting, clamps_of(ground.setting, probes, parts)
+    found = screen_effects(
+        setting.slices,
+        setting.clean,
+        ground.source.site.point,
+        clamps,
+        groups_of(parts),
+        ground.path,
+        ground.reconstructions,
+        setting.horizon,
+        setting.counted,
+    )
+    for site in found:
+        if not all(bool(torch.isfinite(m.mean).all()) for m in (site.total, site.direct, site.later) if m is not None):
+            raise MeasureError("an effect is NaN or infinite: the model overflows under the clamp; check its weights and precision")
+    return found
+
+
+def units_of(probes: Sequence[Probe]) -> Floats:
+    """High minus low of each probe, float64 [K, 1]."""
+    return np.array([[p.source.high - p.source.low] for p in probes])
+
+
+def site_floors(ground: Ground, placebos: Sequence[Probe], cfg: Config, size: int) -> list[SiteFloors]:
+    """Floors of every site of the path; without placebos they are ``min_effect``."""
+    strengths: list[dict[str, list[NDArray[np.float32]]]] = [{name: [] for name in EFFECTS} for _ in ground.path]
+    for block in (placebos[k : k + size] for k in range(0, len(placebos), size)):
+        for held, site in zip(strengths, screen_probes(ground, block), strict=True):
+            for name in EFFECTS:
+                moments = getattr(site, name)
+                if moments is not None:
+                    held[name].append((numpy(moments.mean) / units_of(block)).astype(np.float32))
+    floors = []
+    for codec, held in zip(ground.path, strengths, strict=True):
+        nothing = np.zeros((0, codec.d_sae), dtype=np.float32)
+        total, direct, later = (np.concatenate([nothing, *held[name]]) for name in EFFECTS)
+        floors.append(SiteFloors.of(total, direct, later, cfg))
+    return floors
+
+
+def numpy(tensor: Tensor) -> NDArray[np.float32]:
+    """On the CPU, as an array."""
+    return tensor.cpu().numpy()
+
+
+def source_rows(ground: Ground, probes: Sequence[Probe], floors: Sequence[SiteFloors], cfg: Config, *, confirm: bool) -> pd.DataFrame:
+    """Pairs of some sources that stand above a floor with p at or below the level, sorted by source and target.
+
+    Returns:
+        ``src_index``, ``tgt_layer``, ``tgt_index``, strengths, p, standard error and what else was measured; float32 but for p.
+    """
+    found = screen_probes(ground, probes)
+    again = _confirmed(ground, probes) if confirm else None
+    frames = []
+    for k, (codec, site, floor) in enumerate(zip(ground.path, found, floors, strict=True)):
+        frame = _kept(ground, probes, codec, site, floor, cfg)
+        frame["confirm_strength"] = again[k][frame["row"], frame["tgt_index"]] if again is not None else np.nan
+        frames.append(frame)
+    table = pd.concat(frames, ignore_index=True)
+    return table.sort_values(["row", "tgt_layer", "tgt_index"], ignore_index=True).drop(columns="row")
+
+
+def _kept(ground: Ground, probes: Sequence[Probe], codec: SiteCodec, site: Screened, floor: SiteFloors, cfg: Config) -> pd.DataFrame:
+    unit, level = units_of(probes), cfg.significance_level
+    strengths: dict[str, Floats] = {}
+    p: dict[str, Floats] = {}
+    for name in EFFECTS:
+        moments = getattr(site, name)
+        if name == "direct" and site.direct is site.total:  # the next site: nothing lies between, floors are the same too
+            strengths["direct"], p["direct"] = strengths["total"], p["total"]
+        elif moments is not None:
+            strengths[name] = numpy(moments.mean) / unit
+            p[name] = _p_values(codec, moments, site.rows[name], np.abs(strengths[name]) >= getattr(floor, name))
+    keep = np.logical_or.reduce([values <= level for values in p.values()])
+    row, target = np.nonzero(keep)
+    frame = pd.DataFrame({"row": row, "src_index": np.array([x.source.index for x in probes])[row], "tgt_layer": codec.site.layer})
+    frame["tgt_index"] = target
+    se = _errors(site.total, site.rows["total"].groups)
+    frame["mean_strength"], frame["se"] = strengths["total"][row, target], (se / unit)[row, target]
+    frame["direct_strength"] = strengths["direct"][row, target]
+    frame["later_strength"] = strengths["later"][row, target] if "later" in strengths else np.nan
+    frame["preactivation_strength"] = (numpy(site.preactivation) / unit)[row, target]
+    frame["p_on_change"] = numpy(site.total.on)[row, target]
+    frame["p_value"], frame["p_direct"] = p["total"][row, target], p["direct"][row, target]
+    frame["p_later"] = p["later"][row, target] if "later" in p else 1.0
+    frame["copy_strength"] = _copies(ground, probes, codec, row, target)
+    frame["placebo_quantile"] = floor.share(frame["mean_strength"].to_numpy(), target)
+    exact = ("p_value", "p_direct", "p_later")
+    single = [c for c in frame.select_dtypes(np.float64).columns.tolist() if c not in exact]
+    return frame.astype(dict.fromkeys(single, np.float32) | {"src_index": np.int32, "tgt_layer": np.int32, "tgt_index": np.int32})
+
+
+def _errors(moments: Moments, groups: Groups) -> Floats:
+    """Standard errors over documents, float64 [K, T]; NaN with fewer than two."""
+    n = groups.n_documents[:, None].astype(np.float64)
+    return np.sqrt(numpy(moments.m2).astype(np.float64) / np.where(n > 1, (n - 1) * n, np.nan))
+
+
+def _p_values(codec: SiteCodec, moments: Moments, arrived: Arrived, above: NDArray[np.bool_]) -> Floats:
+    """p of every pair above its floor, 1 elsewhere; float64 [K, T]."""
+    p = np.ones(above.shape)
+    n = arrived.groups.n_documents
+    exact = n <= stats.SIGN_FLIP_MAX
+    for k in np.flatnonzero(exact & (n > 1)):
+        targets = np.flatnonzero(above[k])
+        if len(targets):
+            each = document_effects(codec, arrived, int(k), torch.as_tensor(targets, device=codec.device))
+            p[k, targets] = stats.sign_flip_p(each)
+    row, target = np.nonzero(above & ~exact[:, None])
+    se = _errors(moments, arrived.groups)
+    p[row, target] = stats.t_p(numpy(moments.mean)[row, target].astype(np.float64), se[row, target], n[row])
+    return p
+
+
+def _copies(ground: Ground, probes: Sequence[Probe], codec: SiteCodec, row: Ints, target: Ints) -> Floats:
+    """What the identity path alone gives, for the kept pairs: float64 [n], per unit of the source."""
+    copies, setting = np.zeros(len(row)), ground.setting
+    residual = setting.clean.residuals[codec.site.point]
+    for k in np.unique(row):
+        here, source = row == k, probes[k].source
+        targets = torch.as_tensor(target[here], device=codec.device)
+        part = by_document(source.test)
+        clamps = clamps_of(setting, [probes[k]], [part])
+        w = codec.w_enc.T[targets]
+        clean = torch.nn.functional.linear(window_of(residual, clamps, 1)[:, 0], w, codec.b_enc[targets])
+        along = clamps.directions[:1].to(w.dtype) @ w.T
+        levels = (codec.activate(clean + x[:, None] * along, targets) for x in (clamps.high, clamps.low))
+        change = next(levels) - next(levels)
+        copies[here] = stats.document_means(change.double().cpu().numpy(), part.documents).values.mean(0) / (source.high - source.low)
+    return copies
+
+
+def _confirmed(ground: Ground, probes: Sequence[Probe]) -> list[Floats]:
+    """Total strength of each probe on the confirmation documents, [K, T] a site; NaN without samples."""
+    parts = [by_document(p.source.confirm) for p in probes]
+    groups, setting = groups_of(parts), ground.setting
+    clamps = clamps_of(setting, probes, parts)
+    found = screen_effects(setting.slices, setting.clean, ground.source.site.point, clamps, groups, ground.path, (), 0, setting.counted)
+    none = np.where(groups.n_documents[:, None] > 0, units_of(probes), np.nan)
+    return [numpy(site.total.mean) / none for site in found]
+
+
+def source_table(ground: Ground, probes: Sequence[Probe]) -> pd.DataFrame:
+    """One row a source: levels, samples, level reached, spill."""
+    codec = ground.source
+    index = torch.tensor([p.source.index for p in probes], device=codec.device)
+    return pd.DataFrame(
+        {
+            "src_layer": codec.site.layer,
+            "src_index": [p.source.index for p in probes],
+            "clamp_low": [p.source.low for p in probes],
+            "clamp_high": [p.source.high for p in probes],
+            "n_samples": [len(p.source.test) for p in probes],
+            "n_documents": [p.source.test.n_documents for p in probes],
+            "n_later": _n_later(ground, probes),
+            "n_confirm": [p.source.confirm.n_documents for p in probes],
+            "achieved": achieved(ground.setting, probes),
+            "spill": spill(codec, index).double().cpu().numpy(),
+        }
+    )
+
+
+def _n_later(ground: Ground, probes: Sequence[Probe]) -> list[int]:
+    """Samples of each probe that have a later position."""
+    parts = [p.source.test for p in probes]
+    setting = ground.setting
+    has = later_mask(clamps_of(setting, probes, parts), setting.horizon, setting.counted).any(1).cpu().numpy()
+    return [int(part.sum()) for part in np.split(has, np.cumsum([len(part) for part in parts])[:-1])]

@@ -1,0 +1,254 @@
+"""From part files to ``interactions.parquet``: three passes over the parts, none of which holds them all.
+
+1. Count p in histograms and find every effect's adjusted p (``correct``).
+2. Of the rows that pass, find how strong a target's edges must be to stay (``max_edges_per_target``), and number the features.
+3. Write the edges, part by part, with everything that ``ingest.formats.INTERACTIONS`` lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import special
+
+from feature_graph.artifacts import ActivationStore, FeatureNumbers, feature_id, number_features
+from feature_graph.config import Config
+from feature_graph.interactions.exhaustive.correct import Adjusted, PHistogram, adjust_kept
+from feature_graph.interactions.exhaustive.ground import Field
+from feature_graph.interactions.finish import (
+    EFFECTS,
+    add_confirmation,
+    feature_sd,
+    interaction_types,
+    leading_strength,
+    mark_significant,
+    replication,
+    standardised,
+)
+from feature_graph.interactions.parts import Parts
+from feature_graph.loading.encoders import SiteCodec
+from feature_graph.utils import whole_file
+from ingest.formats import INTERACTIONS, TableWriter
+
+Floats = NDArray[np.float64]
+_MEASURED = ("mean_strength", "direct_strength", "later_strength", "copy_strength", "preactivation_strength", "p_on_change", "se")
+_EMPTY = ("strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Part files of a finished measurement.
+
+    Attributes:
+        parts: Where they lie.
+        names: Blocks, in order; the sources of a block lie under its name with "-sources".
+        floors: Source layer → name of its floors.
+    """
+
+    parts: Parts
+    names: list[str]
+    floors: dict[int, str]
+
+    def p(self, column: str) -> Iterator[Floats]:
+        """One p column, block by block."""
+        for name in self.names:
+            yield self.parts.read(name, [column])[column].to_numpy(np.float64)
+
+
+def write_edges(
+    path: Path, kept: Kept, store: ActivationStore, codecs: Mapping[int, SiteCodec], cfg: Config, plan: Field
+) -> dict[str, Any]:
+    """Correct, cut and write; see the module's docstring.
+
+    Returns:
+        The ``meta`` of the file.
+    """
+    adjusted = {effect: _adjusted(kept, p, plan.n_tests, cfg) for effect, (_, p, _, _) in EFFECTS.items()}
+    edges = _Edges(kept, adjusted, _floors(kept), codecs, cfg, _cut(kept, adjusted, codecs, cfg))
+    seen = _Seen()
+    for frame in edges.frames():
+        seen.add(frame)
+    meta = _meta(cfg, plan, codecs, seen, edges)
+    numbers, sd = (
+        seen.numbers(),
+        {layer: feature_sd(store, layer) for layer in sorted({t for found in plan.targets.values() for t in found})},
+    )
+    with whole_file(path) as part, TableWriter(part, INTERACTIONS, meta) as writer:
+        for frame in edges.frames():
+            writer.write(pa.Table.from_pandas(_complete(frame, numbers, sd, codecs), preserve_index=False))
+    return meta
+
+
+def _adjusted(kept: Kept, column: str, n_tests: int, cfg: Config) -> Adjusted:
+    histogram = PHistogram()
+
+    def read() -> Iterable[Floats]:
+        return (p[p <= cfg.significance_level] for p in kept.p(column))
+
+    for p in read():
+        histogram.add(p)
+    return adjust_kept(histogram, read, n_tests, cfg.significance_level, cfg.correction_method)
+
+
+def _floors(kept: Kept) -> dict[tuple[int, int], pd.DataFrame]:
+    """(source layer, target layer) → floors of every feature, by index."""
+    tables = {layer: kept.parts.read(name) for layer, name in kept.floors.items()}
+    by_site = {}
+    for layer, table in tables.items():
+        for target in table["tgt_layer"].unique().tolist():
+            by_site[layer, target] = table[table["tgt_layer"] == target].reset_index(drop=True)
+    return by_site
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """The significant edges, block by block."""
+
+    kept: Kept
+    adjusted: dict[str, Adjusted]
+    floors: dict[tuple[int, int], pd.DataFrame]
+    codecs: Mapping[int, SiteCodec]
+    cfg: Config
+    cut: dict[int, Floats]
+
+    def frames(self) -> Iterator[pd.DataFrame]:
+        """Edges with adjusted p, floors, levels and samples; sorted within and over the blocks."""
+        for name in self.kept.names:
+            frame = significant_rows(self.kept.parts.read(name), self.adjusted, self.cfg)
+            frame = frame[self._strong(frame)]
+            if len(frame):
+                yield self._joined(frame, self.kept.parts.read(f"{name}-sources"))
+
+    def _strong(self, frame: pd.DataFrame) -> NDArray[np.bool_]:
+        limit = np.zeros(len(frame))
+        layers, indices = frame["tgt_layer"].to_numpy(), frame["tgt_index"].to_numpy()
+        for layer, limits in self.cut.items():
+            limit[layers == layer] = limits[indices[layers == layer]]
+        return np.abs(leading_strength(frame)) >= limit
+
+    def _joined(self, frame: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
+        frame = frame.merge(sources, on="src_index", how="left", validate="many_to_one")
+        layer = int(sources["src_layer"].iloc[0])
+        for column in ("floor", "floor_direct", "floor_later"):
+            frame[column] = np.nan
+        by_layer: dict[Any, Any] = frame.groupby("tgt_layer").indices
+        for target, where in by_layer.items():
+            table = self.floors[layer, int(target)].iloc[frame["tgt_index"].to_numpy()[where]]
+            for column in ("floor", "floor_direct", "floor_later"):
+                frame.loc[frame.index[where], column] = table[column].to_numpy()
+        return add_confirmation(frame)
+
+
+def significant_rows(frame: pd.DataFrame, adjusted: Mapping[str, Adjusted], cfg: Config) -> pd.DataFrame:
+    """Rows of a block that pass by one effect or more, with q and what they passed by; strengths as float64."""
+    frame = frame.astype(dict.fromkeys([*_MEASURED, "confirm_strength", "placebo_quantile"], np.float64))
+    for effect, (_, p, q, _) in EFFECTS.items():
+        frame[q] = adjusted[effect].of(frame[p].to_numpy())
+    frame = mark_significant(frame, cfg)
+    return frame[frame["significant"]].reset_index(drop=True)
+
+
+def _cut(kept: Kept, adjusted: Mapping[str, Adjusted], codecs: Mapping[int, SiteCodec], cfg: Config) -> dict[int, Floats]:
+    """Target layer → smallest |strength| of an edge that stays, [d_sae]; empty without ``max_edges_per_target``."""
+    if cfg.max_edges_per_target is None:
+        return {}
+    best = {layer: pd.DataFrame({"tgt_index": np.zeros(0, dtype=np.int32), "lead": np.zeros(0)}) for layer in codecs}
+    for name in kept.names:
+        frame = significant_rows(kept.parts.read(name), adjusted, cfg)
+        frame["lead"] = np.abs(leading_strength(frame))
+        for layer in frame["tgt_layer"].unique().tolist():
+            both = pd.concat([best[layer], frame.loc[frame["tgt_layer"] == layer, ["tgt_index", "lead"]]], ignore_index=True)
+            best[layer] = both.sort_values("lead", ascending=False).groupby("tgt_index").head(cfg.max_edges_per_target)
+    cut = {layer: np.zeros(codecs[layer].d_sae) for layer in best}
+    for layer, table in best.items():
+        groups = table.groupby("tgt_index")["lead"]
+        full = groups.min()[groups.size() == cfg.max_edges_per_target]
+        cut[layer][full.index.to_numpy()] = full.to_numpy()
+    return cut
+
+
+@dataclass
+class _Seen:
+    """What the second pass finds out."""
+
+    edges: int = 0
+    by: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EFFECTS, 0))
+    features: list[NDArray[np.int64]] = field(default_factory=list)
+    checked: list[pd.DataFrame] = field(default_factory=list)
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Count a block."""
+        self.edges += len(frame)
+        for effect in EFFECTS:
+            self.by[effect] += int(frame["significant_by"].str.contains(effect).sum())
+        for side in ("src", "tgt"):
+            self.features.append(np.unique(frame[[f"{side}_layer", f"{side}_index"]].to_numpy(np.int64), axis=0))
+        self.features = [np.unique(np.concatenate(self.features), axis=0)]
+        measured = frame["replicated"].notna()
+        self.checked.append(frame.loc[measured, ["mean_strength", "confirm_strength", "replicated"]])
+
+    def numbers(self) -> FeatureNumbers:
+        """Numbers of the features that have an edge."""
+        found = np.concatenate([np.zeros((0, 2), dtype=np.int64), *self.features])
+        return number_features(found[:, 0], found[:, 1])
+
+
+def _meta(cfg: Config, plan: Field, codecs: Mapping[int, SiteCodec], seen: _Seen, edges: _Edges) -> dict[str, Any]:
+    reasons = pd.Series(list(plan.left_out.values()), dtype=object).value_counts()
+    floors = {
+        f"{s}->{t}": {effect: float(table[column].median()) for effect, (_, _, _, column) in EFFECTS.items()}
+        for (s, t), table in edges.floors.items()
+    }
+    checked = pd.concat(seen.checked) if seen.checked else pd.DataFrame(columns=["mean_strength", "confirm_strength", "replicated"])
+    return {
+        "model": next(iter(codecs.values())).site.model,
+        "method": "clamping",
+        "targets": "all",
+        "level": cfg.significance_level,
+        "correction": cfg.correction_method,
+        "families": dict.fromkeys(EFFECTS, plan.n_tests),
+        "significant": seen.by,
+        "sources": {"measured": sum(map(len, plan.sources.values())), "left_out": {str(k): int(n) for k, n in reasons.items()}},
+        "exhaustive": {
+            "kept": sum(edges.kept.parts.rows_of(name) for name in edges.kept.names),
+            "significant": sum(len(significant_rows(edges.kept.parts.read(n), edges.adjusted, cfg)) for n in edges.kept.names),
+            "edges": seen.edges,
+            "max_edges_per_target": cfg.max_edges_per_target,
+            "documents": len(plan.documents),
+        },
+        "placebos": {"n": cfg.n_placebo, "quantile": cfg.placebo_quantile, "min_effect": cfg.min_effect, "floors": floors},
+        "replication": replication(checked),
+        "topk_layers": [n for n, c in codecs.items() if c.kind == "topk"],
+        "samples_a_source": cfg.n_intervention_samples,
+        "position_horizon": cfg.position_horizon,
+        "warnings": [],
+    }
+
+
+def _complete(frame: pd.DataFrame, numbers: FeatureNumbers, sd: Mapping[int, Floats], codecs: Mapping[int, SiteCodec]) -> pd.DataFrame:
+    """All columns of the file."""
+    frame = frame.assign(method="clamping", arm="exhaustive", **dict.fromkeys(_EMPTY, np.nan))
+    frame["abs_strength"] = frame["mean_strength"].abs()
+    frame["computed_strength"] = frame["mean_strength"] - frame["copy_strength"]
+    half = special.stdtrit(frame["n_documents"].to_numpy() - 1, 0.975) * frame["se"]
+    frame["ci_low"], frame["ci_high"] = frame["mean_strength"] - half, frame["mean_strength"] + half
+    layers = sorted(codecs)
+    frame["span"] = frame["tgt_layer"].map(layers.index) - frame["src_layer"].map(layers.index)
+    frame["interaction_type"] = interaction_types(frame, codecs)
+    spread = np.empty(len(frame))
+    by_layer: dict[Any, Any] = frame.groupby("tgt_layer").indices
+    for layer, where in by_layer.items():
+        spread[where] = sd[layer][frame["tgt_index"].to_numpy()[where]]
+    frame["standardised_effect"] = standardised(frame, spread)
+    for side in ("src", "tgt"):
+        at, index = frame[f"{side}_layer"].tolist(), frame[f"{side}_index"].tolist()
+        frame[f"{side}_fid"] = numbers.fids(at, index)
+        frame[f"{side}_id"] = [feature_id(n, i) for n, i in zip(at, index, strict=True)]
+    return frame[INTERACTIONS.names]

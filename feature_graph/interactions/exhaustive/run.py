@@ -1,0 +1,215 @@
+"""The exhaustive stage itself: sites in order, blocks of sources, each measured once or read back from its part files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from feature_graph.artifacts import ActivationStore
+from feature_graph.config import Config
+from feature_graph.interactions.check import check_sites
+from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.exhaustive.block import Ground, site_floors, source_rows, source_table
+from feature_graph.interactions.exhaustive.correct import check_method
+from feature_graph.interactions.exhaustive.disk import DiskWatch
+from feature_graph.interactions.exhaustive.finish import Kept, write_edges
+from feature_graph.interactions.exhaustive.floors import SiteFloors
+from feature_graph.interactions.exhaustive.ground import Field, Sweep, plan_field
+from feature_graph.interactions.parts import Parts
+from feature_graph.interactions.plan import Source
+from feature_graph.interactions.probes import Probe, placebos
+from feature_graph.interactions.work import CLEAN_BYTES, inputs_of
+from feature_graph.interventions import ModelSlices
+from feature_graph.loading.encoders import SiteCodec, build_codecs
+from feature_graph.loading.tokens import residual_norms
+from feature_graph.utils import progress as progress_over
+from feature_graph.utils import sha256_json
+
+log = logging.getLogger(__name__)
+#: Samples of one batch; a block holds as many sources as fit.
+BLOCK_SAMPLES = 1280
+_VERSION = 1
+_FIELDS = frozenset(
+    {
+        "layers",
+        "layer_window",
+        "n_intervention_samples",
+        "clamp_high_quantile",
+        "clamp_low",
+        "position_horizon",
+        "min_documents",
+        "min_effect",
+        "n_placebo",
+        "placebo_quantile",
+        "significance_level",
+        "activity_threshold",
+        "seed",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Exhaustive:
+    """What an exhaustive run wrote.
+
+    Attributes:
+        path: ``interactions.parquet``, significant edges only.
+        n_sources: Features that were clamped.
+        n_tests: (source, target) pairs tested: the size of each family.
+        n_kept: Rows above a floor with a raw p at or below the level.
+        n_significant: Of them, edges after correction.
+        n_edges: Of them, written (``max_edges_per_target``).
+        meta: As written into the file.
+    """
+
+    path: Path
+    n_sources: int
+    n_tests: int
+    n_kept: int
+    n_significant: int
+    n_edges: int
+    meta: dict[str, Any]
+
+
+def measure_exhaustive(
+    model: Any,
+    saes: Mapping[int, Any],
+    store: ActivationStore,
+    cfg: Config,
+    path: str | Path,
+    *,
+    parts_dir: str | Path,
+    sources: Mapping[int, Sequence[int]] | None = None,
+    confirm: bool = True,
+    progress: bool = True,
+    clean_bytes: int = CLEAN_BYTES,
+) -> Exhaustive:
+    """Measure the effect of every feature that can be clamped on every feature of the later sites of its window.
+
+    No candidate list: nothing is missed by choosing. Rows above their floor with p ≤ ``significance_level`` are streamed to part
+    files, corrected over the family of all tests, cut to the ``max_edges_per_target`` strongest a target, and written.
+
+    Args:
+        model: A transformer_lens HookedTransformer, float32.
+        saes: Layer → SAELens SAE.
+        store: Recorded activations, for samples and levels.
+        cfg: The configuration.
+        path: Where ``interactions.parquet`` is written.
+        parts_dir: Folder for part files; a killed run resumes from them with the same result.
+        sources: Layer → features to clamp; default: all.
+        confirm: Whether the total effect is measured again on the confirmation documents.
+        progress: Whether to show a progress bar.
+        clean_bytes: Memory for the clean run; see :func:`feature_graph.interactions.exhaustive.ground.plan_field`.
+
+    Raises:
+        MeasureError: If the parts do not fit together, the method or the correction is one that needs every pair at once, no
+            feature can be a source, or the disk is too small for what is expected.
+        feature_graph.interventions.InterventionError: If the model cannot be run in slices.
+    """
+    check_method(cfg.correction_method)
+    if cfg.interaction_method != "clamping":
+        raise MeasureError(f"interaction_method: got {cfg.interaction_method!r}; with targets = all it must be clamping")
+    slices, codecs = ModelSlices(model), build_codecs(model, saes, cfg)
+    check_sites(store, codecs, slices)
+    slices.check(store.tokens[:2])
+    norms = residual_norms(model, [c.site.hook for c in codecs.values()], torch.as_tensor(store.tokens[:8]))
+    field = plan_field(slices, store, codecs, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg, sources, clean_bytes)
+    if not field.sources:
+        raise MeasureError("no feature can be a source: none is active in enough test documents. Collect more text or lower min_documents")
+    log.info(
+        "%d sources, %d pairs to test; %d features left out", sum(map(len, field.sources.values())), field.n_tests, len(field.left_out)
+    )
+    key = sha256_json(
+        {"version": _VERSION, "block": BLOCK_SAMPLES, "bytes": clean_bytes, "confirm": confirm, "config": cfg.digest(set(_FIELDS))}
+        | {"sources": sorted(f"{n}:{s.index}" for n, found in field.sources.items() for s in found)}
+        | inputs_of(store, codecs)
+    )
+    kept = _measure(slices, codecs, store, field, Parts(Path(parts_dir), key), cfg, confirm=confirm, progress=progress)
+    return _result(write_edges(Path(path), kept, store, codecs, cfg, field), field, Path(path))
+
+
+def _result(meta: dict[str, Any], field: Field, path: Path) -> Exhaustive:
+    counts = meta["exhaustive"]
+    n_sources = sum(map(len, field.sources.values()))
+    return Exhaustive(path, n_sources, field.n_tests, counts["kept"], counts["significant"], counts["edges"], meta)
+
+
+def _measure(
+    slices: ModelSlices,
+    codecs: dict[int, SiteCodec],
+    store: ActivationStore,
+    field: Field,
+    parts: Parts,
+    cfg: Config,
+    *,
+    confirm: bool,
+    progress: bool,
+) -> Kept:
+    blocks = [(layer, number, chosen) for layer, found in field.sources.items() for number, chosen in enumerate(_blocks(found, cfg))]
+    watch = DiskWatch(parts, field.n_tests, cfg, sum(codec.d_sae for codec in codecs.values()))
+    work = _work(Sweep(slices, codecs, store, field, cfg), codecs, field, parts, cfg, blocks, watch, confirm)
+    done = progress_over(work, "measuring all pairs", len(blocks)) if progress else work
+    names = list(done)
+    return Kept(parts, [name for name in names if name], {layer: _floor_name(layer) for layer in field.sources})
+
+
+def _floor_name(layer: int) -> str:
+    return f"site{layer:03d}-floors"
+
+
+def _blocks(sources: Sequence[Source], cfg: Config) -> Iterator[Sequence[Source]]:
+    size = block_size(cfg)
+    return (sources[k : k + size] for k in range(0, len(sources), size))
+
+
+def block_size(cfg: Config) -> int:
+    """Sources of one block."""
+    return max(1, BLOCK_SAMPLES // cfg.n_intervention_samples)
+
+
+def _work(
+    sweep: Sweep,
+    codecs: dict[int, SiteCodec],
+    field: Field,
+    parts: Parts,
+    cfg: Config,
+    blocks: Sequence[tuple[int, int, Sequence[Source]]],
+    watch: DiskWatch,
+    confirm: bool,
+) -> Iterator[str]:
+    ground: tuple[Ground, list[SiteFloors]] | None = None
+    at = -1
+    for layer, number, chosen in blocks:
+        name = f"site{layer:03d}-{number:05d}"
+        if layer != at:
+            ground, at = None, layer
+        if not (parts.has(name) and parts.has(f"{name}-sources") and parts.has(_floor_name(layer))):
+            ground = ground or _prepare(sweep, field, layer, parts, cfg)
+            probes = [Probe(s, codecs[layer].w_dec[s.index]) for s in chosen]
+            parts.get(f"{name}-sources", partial(source_table, ground[0], probes))
+            rows = parts.get(name, partial(source_rows, ground[0], probes, ground[1], cfg, confirm=confirm))
+            watch.look(name, len(rows), len(probes) * sum(c.d_sae for c in ground[0].path))
+        yield name
+
+
+def _prepare(sweep: Sweep, field: Field, layer: int, parts: Parts, cfg: Config) -> tuple[Ground, list[SiteFloors]]:
+    ground = sweep.ground(layer)
+    random = placebos(field.sources[layer], cfg.n_placebo, ground.setting.slices.d_model, cfg.seed)
+    floors = site_floors(ground, random, cfg, block_size(cfg))
+
+    def table() -> pd.DataFrame:
+        frames = [
+            pd.DataFrame({"tgt_layer": c.site.layer, "floor": f.total, "floor_direct": f.direct, "floor_later": f.later})
+            for c, f in zip(ground.path, floors, strict=True)
+        ]
+        return pd.concat(frames, ignore_index=True)
+
+    parts.get(_floor_name(layer), table)
+    return ground, floors
