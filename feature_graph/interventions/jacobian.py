@@ -1,4 +1,4 @@
-"""Derivatives at the clean point, in forward mode: ∂f_j/∂f_i through the target's gate.
+"""Derivatives at the clean point: ∂f_j/∂f_i through the target's gate, in forward mode, or in reverse mode where that is cheaper.
 
 The tangent d_i is put in at position p and carried through the same block code as a clamp, as a dual number. A target that is
 off has derivative 0. The direct twin replaces the residual stream at every site passed by x − Σ_k d_k (f_k − stopgrad f_k):
@@ -12,12 +12,14 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
 from feature_graph.interventions.clamp import Clamps, Effects, Reading, later_mask, overlap, window_of
+from feature_graph.interventions.reverse import reverse_effects, reverse_is_cheaper
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 from feature_graph.loading.encoders import SiteCodec
 
@@ -30,14 +32,41 @@ class Dual:
     tangent: Tensor
 
 
-@torch.no_grad()
 def jacobian_effects(
-    slices: ModelSlices, clean: CleanRun, point: int, clamps: Clamps, path: Sequence[Reading], horizon: int, counted: Tensor
+    slices: ModelSlices,
+    clean: CleanRun,
+    point: int,
+    clamps: Clamps,
+    path: Sequence[Reading],
+    horizon: int,
+    counted: Tensor,
+    *,
+    mode: Literal["auto", "forward", "reverse"] = "auto",
 ) -> list[Effects]:
     """Gated derivatives with respect to the source, in the fields of :class:`Effects` (per unit of the source; ``on`` is 0).
 
-    Arguments as :func:`feature_graph.interventions.clamp.clamp_effects`; the levels of the clamps are not used.
+    Args:
+        slices: The model.
+        clean: Clean run with the residual at ``point`` and at every site of the path, and the blocks between.
+        point: Point of the source's site.
+        clamps: The samples; their levels are not used.
+        path: Every analysed site after the source's, in order.
+        horizon: Later positions.
+        counted: Positions that count as later ones.
+        mode: Tangents carried forward, gradients carried back, or the one that needs less work; the numbers are the same.
+
+    Returns:
+        One entry a site of the path.
     """
+    backward = reverse_is_cheaper(clamps, path, horizon) if mode == "auto" else mode == "reverse"
+    run = reverse_effects if backward else _forward_effects
+    return run(slices, clean, point, clamps, path, horizon, counted)
+
+
+@torch.no_grad()
+def _forward_effects(
+    slices: ModelSlices, clean: CleanRun, point: int, clamps: Clamps, path: Sequence[Reading], horizon: int, counted: Tensor
+) -> list[Effects]:
     later = later_mask(clamps, horizon, counted)
     free = start_dual(clean.residuals[point], clamps, horizon + 1)
     held, effects = _first(free), []
