@@ -23,6 +23,8 @@ from tests.causal.conftest import SHAPES, Tiny, all_pairs, make_tiny
 from tests.causal.test_interventions import assert_same, clamps_of, path_of, setting
 
 CONTEXT, HORIZON = 12, 3
+#: Activations of these models reach 70, and the clamps may be next to nothing: float32 rounds differences by some 1e-4.
+ROUNDING = 3e-4
 shapes = st.sampled_from(sorted(SHAPES))
 kinds = st.sampled_from(["standard", "jumprelu", "topk"])
 
@@ -64,7 +66,7 @@ def test_swapping_the_levels_turns_every_effect_round(data: st.DataObject, shape
     two = clamp_effects(slices, clean, 1, replace(some, high=some.low, low=some.high), path_of(model), HORIZON, counted)
     for a, b in zip(one, two, strict=True):
         for item in fields(Effects):
-            torch.testing.assert_close(getattr(a, item.name), -getattr(b, item.name), rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(getattr(a, item.name), -getattr(b, item.name), rtol=1e-4, atol=ROUNDING)
 
 
 @settings(max_examples=15)
@@ -97,7 +99,7 @@ def test_padding_on_the_right_changes_nothing(data: st.DataObject, shape: str, p
         short = run(slices, clean, 1, some, path_of(model), HORIZON, counted)
         long = run(slices, padded, 1, some, path_of(model), HORIZON, mask)
         for a, b in zip(short, long, strict=True):
-            assert_same(a, b)
+            assert_same(a, b, ROUNDING)
 
 
 @settings(max_examples=10)
@@ -114,9 +116,9 @@ def test_order_and_company_change_nothing(data: st.DataObject, shape: str) -> No
         alone = Clamps(*(getattr(some, item.name)[k : k + 1] for item in fields(Clamps)))
         single = clamp_effects(slices, clean, 1, alone, path_of(model), HORIZON, counted)
         for site in range(2):
-            assert_same(_sample(single[site], 0), _sample(whole[site], k))
+            assert_same(_sample(single[site], 0), _sample(whole[site], k), ROUNDING)
     for site in range(2):
-        assert_same(again[site], Effects(*(getattr(whole[site], item.name)[order] for item in fields(Effects))))
+        assert_same(again[site], Effects(*(getattr(whole[site], item.name)[order] for item in fields(Effects))), ROUNDING)
 
 
 def _sample(effects: Effects, k: int) -> Effects:
