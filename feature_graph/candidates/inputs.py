@@ -53,6 +53,9 @@ def check_inputs(atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg:
             raise CandidateError(
                 f"layer {layer}: the atlas has {len(atlas.active[layer])} features, the SAE {codec.d_sae}: not the same SAE"
             )
+    widths = {layer: int(codec.w_dec.shape[1]) for layer, codec in codecs.items()}
+    if len(set(widths.values())) > 1:
+        raise CandidateError(f"saes: got residual streams of different widths, {widths} by layer; all must be of one model")
     if store is not None:
         _check_store(atlas, codecs, store)
 

@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 
+from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Measured, Probe, Setting, clamps_of, confirm, measure, path_of
 from feature_graph.interventions import achieved_levels, spill
 from feature_graph.interventions.clamp import Reading
 
+log = logging.getLogger(__name__)
+
 
 def source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method: str) -> pd.DataFrame:
-    """Measure some sources of one site: one row a pair asked for, before floors and corrections."""
+    """Measure some sources of one site: one row a pair asked for, before floors and corrections.
+
+    A source under whose clamp the model gives NaN or infinity has no rows; the others of the block are measured without it.
+    """
+    try:
+        return _source_rows(setting, plan, sources, method) if sources else pd.DataFrame()
+    except BrokenEffect as broken:
+        log.warning("%s. Left out", broken)
+        return source_rows(setting, plan, [s for s in sources if s.id not in broken.names], method)
+
+
+def _source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method: str) -> pd.DataFrame:
     layer = sources[0].layer
     codec, path = setting.codecs[layer], path_of(plan, setting.codecs, layer)
     index = torch.tensor([s.index for s in sources], device=codec.device)
@@ -90,7 +105,15 @@ def achieved(setting: Setting, probes: Sequence[Probe]) -> np.ndarray:
 
 
 def placebo_rows(setting: Setting, plan: Plan, probes: Sequence[Probe], method: str) -> pd.DataFrame:
-    """Measure some placebos of one site on every target of the site: one row a placebo and target."""
+    """Measure some placebos of one site on every target of the site: one row a placebo and target; none of those that overflow."""
+    try:
+        return _placebo_rows(setting, plan, probes, method) if probes else pd.DataFrame()
+    except BrokenEffect as broken:
+        log.warning("%s. Left out", broken)
+        return placebo_rows(setting, plan, [p for p in probes if p.id not in broken.names], method)
+
+
+def _placebo_rows(setting: Setting, plan: Plan, probes: Sequence[Probe], method: str) -> pd.DataFrame:
     layer = probes[0].source.layer
     path = path_of(plan, setting.codecs, layer)
     found = measure(setting, probes, path, derivative=method == "jacobian")

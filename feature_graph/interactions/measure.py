@@ -15,7 +15,7 @@ from feature_graph.config import Config
 from feature_graph.interactions.check import announce, check_input, checked_store
 from feature_graph.interactions.finish import facts, finish
 from feature_graph.interactions.parts import Parts
-from feature_graph.interactions.plan import make_plan
+from feature_graph.interactions.plan import make_plan, without_broken
 from feature_graph.interactions.work import CLEAN_BYTES, measure_blocks, part_key
 from feature_graph.interventions import ModelSlices
 from feature_graph.loading.encoders import build_codecs
@@ -60,13 +60,14 @@ def measure_interactions(
     check_input(store, candidates, codecs, slices)
     if not len(candidates):
         log.warning("no candidate pairs: nothing is measured. Lower min_coactivation or min_decoder_alignment, or give more text")
-        return InteractionSet(_empty(), {"level": cfg.significance_level, "warnings": ["no candidate pairs"], "left_out": {}})
+        return InteractionSet(_empty(), _nothing(cfg))
     slices.check(store.tokens[:2])
     norms = residual_norms(model, [c.site.hook for c in codecs.values()], torch.as_tensor(store.tokens[:8]))
     plan = make_plan(store, candidates.frame, codecs, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg)
     warnings = announce(plan, cfg)
     parts = Parts(Path(parts_dir) if parts_dir is not None else None, part_key(store, candidates, codecs, cfg, clean_bytes))
     rows, random = measure_blocks(slices, codecs, store, plan, parts, cfg, progress=progress, clean_bytes=clean_bytes)
+    plan = without_broken(plan, rows)
     frame = finish(rows, random, candidates.frame, store, codecs, cfg) if len(rows) else _empty()
     meta = {
         "model": next(iter(codecs.values())).site.model,
@@ -79,6 +80,11 @@ def measure_interactions(
         "position_horizon": cfg.position_horizon,
     }
     return InteractionSet(frame, meta | facts(frame, cfg))
+
+
+def _nothing(cfg: Config) -> dict[str, Any]:
+    sources: dict[str, Any] = {"measured": 0, "left_out": {}}
+    return {"level": cfg.significance_level, "warnings": ["no candidate pairs"], "sources": sources, "left_out": {}}
 
 
 def _empty() -> pd.DataFrame:

@@ -159,6 +159,16 @@ def layer_sources(
     return sources, left_out
 
 
+def without_broken(plan: Plan, rows: pd.DataFrame) -> Plan:
+    """The plan without the sources that gave no rows, since the model overflowed under their clamp; they are counted."""
+    measured = set(zip(rows["src_layer"], rows["src_index"], strict=True)) if len(rows) else set()
+    sources = {n: [s for s in found if (n, s.index) in measured] for n, found in plan.sources.items()}
+    broken = [s for n, found in plan.sources.items() for s in found if (n, s.index) not in measured]
+    left_out = plan.left_out | {s.id: "the model gives NaN or infinity under its clamp" for s in broken}
+    lost = sum(len(indices) for s in broken for indices in plan.asked[s.layer, s.index].values())
+    return Plan(sources, plan.asked, left_out, plan.n_pairs - lost)
+
+
 def _asked(pairs: pd.DataFrame) -> dict[tuple[int, int], dict[int, Ints]]:
     asked: dict[tuple[int, int], dict[int, Ints]] = {}
     keys = ["src_layer", "src_index", "tgt_layer"]

@@ -7,7 +7,7 @@ from a real source, so that its clamp has a real clamp's norm at real positions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph import stats
-from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source
 from feature_graph.interventions import Clamps, CleanRun, Effects, ModelSlices, Reading, clamp_effects, jacobian_effects, random_directions
 from feature_graph.interventions.clamp import later_mask
@@ -38,6 +38,11 @@ class Probe:
     source: Source
     direction: Tensor
     number: int = -1
+
+    @property
+    def id(self) -> str:
+        """Short id of the source, or what the placebo is called in messages."""
+        return self.source.id if self.number < 0 else f"placebo {self.number} of layer {self.source.layer}"
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,9 @@ def measure(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
         probes: The block.
         path: Sites and targets.
         derivative: The gated derivative at the clean point instead of the finite difference.
+
+    Raises:
+        BrokenEffect: If effects of some probes are NaN or infinite.
     """
     parts = [p.source.test for p in probes]
     clamps = clamps_of(setting, probes, parts)
@@ -131,15 +139,20 @@ def measure(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
     found = run(setting.slices, setting.clean, point, clamps, path, setting.horizon, setting.counted)
     has_later = later_mask(clamps, setting.horizon, setting.counted).any(1).cpu().numpy()
     ends = np.cumsum([0, *(len(part) for part in parts)])
+    broken = [p.id for k, p in enumerate(probes) if not all(_finite(effects, slice(ends[k], ends[k + 1])) for effects in found)]
+    if broken:
+        raise BrokenEffect(broken)
     units = [1.0 if derivative else p.source.high - p.source.low for p in probes]
     return [[_reduce(effects, slice(ends[k], ends[k + 1]), parts[k], units[k], has_later) for effects in found] for k in range(len(probes))]
+
+
+def _finite(effects: Effects, where: slice) -> bool:
+    return all(bool(torch.isfinite(getattr(effects, item.name)[where]).all()) for item in fields(effects))
 
 
 def _reduce(effects: Effects, where: slice, rows: SampleRows, unit: float, has_later: NDArray[np.bool_]) -> Measured:
     def means(values: Tensor, keep: NDArray[np.bool_] | None = None) -> Floats:
         array, documents = values[where].double().cpu().numpy(), rows.documents
-        if not np.isfinite(array).all():
-            raise MeasureError("an effect is NaN or infinite: the model overflows under the clamp; check its weights and precision")
         return stats.document_means(array if keep is None else array[keep], documents if keep is None else documents[keep]).values
 
     later = has_later[where]
@@ -155,7 +168,7 @@ def _reduce(effects: Effects, where: slice, rows: SampleRows, unit: float, has_l
 
 
 def confirm(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], *, derivative: bool) -> list[list[Floats]]:
-    """Total effect of each probe at each site on the confirmation documents, [T] each; NaN without samples."""
+    """Total effect of each probe at each site on the confirmation documents, [T] each; NaN without samples or where it overflows."""
     parts = [p.source.confirm for p in probes]
     nothing = [[np.full(len(_features(r)), np.nan) for r in path] for _ in probes]
     if not any(len(part) for part in parts):
@@ -170,8 +183,8 @@ def confirm(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
     for k, (probe, part) in enumerate(zip(probes, parts, strict=True)):
         unit = 1.0 if derivative else probe.source.high - probe.source.low
         for site, effects in enumerate(found):
-            if len(part):
-                values = effects.total[ends[k] : ends[k + 1]].double().cpu().numpy()
+            values = effects.total[ends[k] : ends[k + 1]].double().cpu().numpy()
+            if len(part) and np.isfinite(values).all():
                 nothing[k][site] = stats.document_means(values, part.documents).values.mean(0) / unit
     return nothing
 

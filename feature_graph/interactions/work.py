@@ -95,7 +95,7 @@ def measure_blocks(
     work = _work(slices, codecs, store, plan, parts, cfg, passes, blocks)
     total = sum(map(len, blocks))
     found = list(progress_over(work, "measuring interactions", total) if progress else work)
-    frames = {kind: [frame for block, frame in found if block.placebo == kind] for kind in (False, True)}
+    frames = {kind: [frame for block, frame in found if block.placebo == kind and len(frame)] for kind in (False, True)}
     rows, random = (pd.concat(frames[kind], ignore_index=True) if frames[kind] else pd.DataFrame() for kind in (False, True))
     return rows, random
 

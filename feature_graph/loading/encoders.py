@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feature_graph.artifacts import Site
+from feature_graph.artifacts import Site, feature_id
 from feature_graph.config import Config
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.kinds import non_linearity
@@ -97,6 +97,7 @@ class SiteCodec:
 
         Raises:
             UnsupportedSAEError: If it is of a kind that cannot be folded exactly.
+            LoadingError: If a weight is NaN or infinite; the features are named.
         """
         kind = non_linearity(sae, site.layer)
         to = {"device": device or sae.W_dec.device, "dtype": torch.float32}
@@ -109,6 +110,7 @@ class SiteCodec:
         if sae.cfg.apply_b_dec_to_input:
             b_enc = b_enc - b_dec @ w_enc
         folded = (w_enc * scale).T.contiguous().T  # rows of one feature lie together: subsets are cheap to take
+        _refuse_broken(site, sae)
         jump = (sae.threshold.detach().to(**to) * scale) if kind == "jumprelu" else None
         return cls(
             site=site,
@@ -178,6 +180,20 @@ class SiteCodec:
 
     def _index(self, features: Features) -> Tensor:
         return torch.as_tensor(features, dtype=torch.long, device=self.device)
+
+
+def _refuse_broken(site: Site, sae: Any) -> None:
+    per_feature = [sae.W_dec.isfinite().all(1), sae.W_enc.isfinite().all(0), sae.b_enc.isfinite()]
+    if hasattr(sae, "threshold"):
+        per_feature.append(sae.threshold.isfinite())
+    broken = (~torch.stack(per_feature).all(0)).nonzero()[:, 0].tolist()
+    if broken:
+        names = ", ".join(feature_id(site.layer, i) for i in broken[:3]) + (" …" if len(broken) > 3 else "")
+        raise LoadingError(
+            f"layer {site.layer}: weights of {len(broken)} features are NaN or infinite ({names}); the SAE's file is damaged"
+        )
+    if not bool(sae.b_dec.isfinite().all()):
+        raise LoadingError(f"layer {site.layer}: the SAE's b_dec is NaN or infinite; its file is damaged")
 
 
 def _activity_threshold(kind: str, w_enc: Tensor, residual_norm: float, given: float | None) -> Tensor:

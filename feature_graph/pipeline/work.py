@@ -101,9 +101,12 @@ def atlas(shop: Workshop) -> Done:
 
 
 def candidates(shop: Workshop) -> Done:
-    """Choose the pairs to measure."""
+    """Choose the pairs to measure; with ``targets = all`` there is nothing to choose."""
     from feature_graph.candidates import identify_candidates
 
+    if shop.cfg.targets == "all":
+        CandidateSet.empty(facts={"targets": "all"}).save(shop.paths.candidates)
+        return Done(0)
     model, saes = shop.model_and_saes()
     counts = CoactivationAtlas.load(shop.paths.atlas)
     chosen = identify_candidates(counts, saes, shop.cfg, activation_store=shop.store(), model=model)
@@ -116,12 +119,28 @@ def measure(shop: Workshop) -> Done:
     from feature_graph.activations import write_features
     from feature_graph.interactions import measure_interactions
 
+    if shop.cfg.targets == "all":
+        return _measure_all(shop)
     model, saes = shop.model_and_saes()
     pairs = shop.candidates()
     measured = measure_interactions(model, saes, pairs, shop.cfg, parts_dir=shop.paths.parts("measure"))
     n_features = write_features(shop.paths.features, pairs, model)
     measured.save(shop.paths.interactions)
-    return Done(len(measured), {"features": n_features, "significant": int(measured.frame["significant"].sum())})
+    left_out = {f"left out: {reason}": count for reason, count in measured.meta["sources"]["left_out"].items()}
+    return Done(len(measured), {"features": n_features, "significant": int(measured.frame["significant"].sum()), **left_out})
+
+
+def _measure_all(shop: Workshop) -> Done:
+    """Every feature against every feature of its window; features.parquet lists those that have an edge."""
+    from feature_graph.activations import write_features
+    from feature_graph.interactions import measure_exhaustive
+
+    model, saes = shop.model_and_saes()
+    store = shop.store()
+    found = measure_exhaustive(model, saes, store, shop.cfg, shop.paths.interactions, parts_dir=shop.paths.parts("measure"))
+    n_features = write_features(shop.paths.features, CandidateSet.empty(store), model, found.features)
+    counts = {"features": n_features, "significant": found.n_edges, "tested": found.n_tests, "sources": found.n_sources}
+    return Done(found.n_edges, counts)
 
 
 def graph(shop: Workshop) -> Done:

@@ -25,9 +25,9 @@ def tiny_model(n_layers: int = 3, seed: int = 0) -> HookedTransformer:
     return model.eval()
 
 
-def tiny_sae(hook: str, kind: str = "standard", d_sae: int = 40, seed: int = 0) -> SAE[Any]:
+def tiny_sae(hook: str, kind: str = "standard", d_sae: int = 40, seed: int = 0, d_in: int = D_MODEL) -> SAE[Any]:
     """A random dictionary with a sparse-ish code and decoder rows of different norms; feature 0 never fires."""
-    common: dict[str, Any] = {"d_in": D_MODEL, "d_sae": d_sae, "device": "cpu", "dtype": "float32"}
+    common: dict[str, Any] = {"d_in": d_in, "d_sae": d_sae, "device": "cpu", "dtype": "float32"}
     made: SAE[Any]
     if kind == "topk":
         made = TopKSAE(TopKSAEConfig(**common, k=5))
@@ -37,13 +37,13 @@ def tiny_sae(hook: str, kind: str = "standard", d_sae: int = 40, seed: int = 0) 
         made = StandardSAE(StandardSAEConfig(**common))
     made.cfg.metadata.hook_name = hook
     generator = torch.Generator().manual_seed(seed)
-    decoder = torch.randn(d_sae, D_MODEL, generator=generator)
+    decoder = torch.randn(d_sae, d_in, generator=generator)
     decoder = decoder / decoder.norm(dim=1, keepdim=True) * torch.linspace(0.5, 2.0, d_sae)[:, None]
     made.W_dec.data = decoder
     made.W_enc.data = decoder.T.clone() / decoder.norm(dim=1) ** 2
     made.b_enc.data = torch.full((d_sae,), -0.6)
     made.b_enc.data[0] = -1e6
-    made.b_dec.data = 0.1 * torch.randn(D_MODEL, generator=generator)
+    made.b_dec.data = 0.1 * torch.randn(d_in, generator=generator)
     if kind == "jumprelu":
         made.threshold.data = torch.full((d_sae,), 0.2)
     return made.eval()
