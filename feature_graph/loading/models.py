@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformer_lens import HookedTransformer
 from transformer_lens.loading_from_pretrained import get_official_model_name, get_pretrained_model_config, get_pretrained_state_dict
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from feature_graph.config import BUNDLED_MODEL, Config
 from feature_graph.loading.bundled import load_bundled_model
@@ -83,7 +83,9 @@ def _local(folder: Path, asked: dict[str, Any], device: str) -> HookedTransforme
     except (AttributeError, NotImplementedError, ValueError) as error:
         raise LoadingError(f"model_name: TransformerLens cannot take {folder / 'config.json'}: {error}") from error
     model_cfg.model_name = folder.name
-    state = get_pretrained_state_dict(path, model_cfg, dtype=torch.float32)
+    # Given a path alone, TransformerLens takes any with "bert" or "t5" in it for such a model, and folders below /home/albert are many.
+    hf_model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+    state = get_pretrained_state_dict(path, model_cfg, hf_model=hf_model, dtype=torch.float32)
     model_cfg.tokenizer_name = None  # else an empty tokenizer is made up where the folder has none
     tokenizer = AutoTokenizer.from_pretrained(path) if any((folder / name).is_file() for name in _TOKENIZER_FILES) else None
     model = HookedTransformer(model_cfg, tokenizer=tokenizer, move_to_device=False)

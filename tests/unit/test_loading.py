@@ -107,6 +107,13 @@ def test_a_local_model_computes_what_transformers_computes(parts):
         assert torch.allclose(ours.log_softmax(-1), theirs(tokens).logits.log_softmax(-1), atol=1e-4)
 
 
+def test_a_folder_whose_path_names_another_kind_of_model_is_loaded_by_its_own_config(tmp_path):
+    folder = write_model(tmp_path / "albert" / "t5-notes" / "mine", tokenizer=False)
+    model = load_model(Config(model_name=str(folder), layers=[0, 1]))
+    assert model.cfg.original_architecture == "GPT2LMHeadModel"
+    assert model.cfg.n_layers == N_LAYERS
+
+
 def test_the_model_is_processed_as_the_dictionaries_ask(parts, tmp_path):
     plain = load_model(config(parts))
     saes = write_saes(
