@@ -10,6 +10,7 @@ import random
 import tempfile
 from collections.abc import Iterable, Iterator, Sized
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 CACHE_ENV = "FEATURE_GRAPH_CACHE"
+
+_bars: ContextVar[bool] = ContextVar("bars", default=True)
 
 
 def setup_logging(level: str | int = "INFO") -> None:
@@ -79,19 +82,32 @@ def progress_bar() -> Progress:
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:
-    """Yield from ``items`` while a progress bar with an estimate runs on standard error.
+    """Yield from ``items`` while a progress bar with an estimate runs on standard error (none inside :func:`without_progress`).
 
     Args:
         items: What to go through.
         description: What is being done, in three or four words.
         total: How many there are, if ``items`` has no length.
     """
+    if not _bars.get():
+        yield from items
+        return
     count = total if total is not None else (len(items) if isinstance(items, Sized) else None)
     with progress_bar() as bar:
         task = bar.add_task(description, total=count)
         for item in items:
             yield item
             bar.advance(task)
+
+
+@contextmanager
+def without_progress() -> Iterator[None]:
+    """No progress bars inside: for many short runs under one bar of their own."""
+    token = _bars.set(False)
+    try:
+        yield
+    finally:
+        _bars.reset(token)
 
 
 @contextmanager

@@ -2,18 +2,37 @@
 
 from feature_graph.loading.planted.model import PlantedModel, planted_model
 from feature_graph.loading.planted.score import PlantedScore, score
-from feature_graph.loading.planted.wiring import Gate, TrueEffect, Wire, Wiring, nonlinear_pairs, standard_wiring, true_effects
+from feature_graph.loading.planted.simulate import simulated_effects
+from feature_graph.loading.planted.variants import VARIANTS, Variant
+from feature_graph.loading.planted.wiring import (
+    Gate,
+    Pair,
+    TrueEffect,
+    Wire,
+    Wiring,
+    disjoint_wiring,
+    faint_wiring,
+    nonlinear_pairs,
+    standard_wiring,
+    true_effects,
+)
 
 __all__ = [
+    "VARIANTS",
     "Gate",
+    "Pair",
     "PlantedModel",
     "PlantedScore",
     "TrueEffect",
+    "Variant",
     "Wire",
     "Wiring",
+    "disjoint_wiring",
+    "faint_wiring",
     "nonlinear_pairs",
     "planted_model",
     "score",
+    "simulated_effects",
     "standard_wiring",
     "true_effects",
 ]

@@ -7,7 +7,7 @@ and the direct effect the same product with the directions of every dictionary b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -71,6 +71,7 @@ class Wiring:
         base: Block → {direction: constant that the block adds}.
         driven: Directions that tokens write themselves.
         decoys: (source, target) names that are active together without a causal path.
+        faint: Wires too weak to count as an effect: they are in the model and must not be reported.
     """
 
     dictionaries: tuple[tuple[str, ...], ...]
@@ -80,11 +81,17 @@ class Wiring:
     base: dict[int, dict[str, float]]
     driven: tuple[str, ...]
     decoys: tuple[tuple[str, str], ...]
+    faint: tuple[Wire, ...] = ()
+
+    @property
+    def units(self) -> tuple[Wire, ...]:
+        """Every wire, whatever its kind."""
+        return (*self.wires, *self.pushed, *self.faint)
 
     @property
     def names(self) -> list[str]:
         """Every direction, sorted."""
-        wired = [name for w in (*self.wires, *self.pushed) for name in (w.read, w.write)]
+        wired = [name for w in self.units for name in (w.read, w.write)]
         return sorted({*(n for d in self.dictionaries for n in d), *wired, *(g.write for g in self.gates), *self.driven})
 
     def keys(self, site: int, name: str) -> list[FeatureKey]:
@@ -182,3 +189,28 @@ def standard_wiring(n_filler: int = 12) -> Wiring:
         driven=(*sorted(set(first)), "decoyed", "dense", "dense1", *(name for group in filler for name in group)),
         decoys=(("decoy", "decoyed"), ("dense", "dense1")),
     )
+
+
+def faint_wiring(n: int = 12, slopes: tuple[float, float] = (0.002, 0.008)) -> Wiring:
+    """The standard plan with ``n`` more wires that are too weak to count, of both signs, between features that tokens drive.
+
+    Args:
+        n: How many.
+        slopes: The smallest and the largest |slope|; both under ``min_effect``.
+    """
+    plan = standard_wiring()
+    sizes = np.geomspace(*slopes, n)
+    wires = tuple(Wire(1, f"faint{k}", f"fainter{k}", float(size) * (-1) ** k) for k, size in enumerate(sizes))
+    first, second, *rest = plan.dictionaries
+    first, second = (*first, *(w.read for w in wires)), (*second, *(w.write for w in wires))
+    driven = (*plan.driven, *(w.read for w in wires), *(w.write for w in wires))
+    return replace(plan, dictionaries=(first, second, *rest), driven=driven, faint=wires)
+
+
+def disjoint_wiring(n_features: int = 16, n_hidden: int = 6) -> Wiring:
+    """Four sites without a path between any two features: what moves the targets comes from directions in no dictionary."""
+    features = tuple(tuple(f"island{site}_{k}" for k in range(n_features)) for site in range(4))
+    hidden = tuple(f"hidden{k}" for k in range(n_hidden))
+    wires = tuple(Wire(block, hidden[k], features[block][k], 0.5) for block in (1, 2, 3) for k in range(n_hidden))
+    driven = (*hidden, *(name for group in features for name in group))
+    return Wiring(features, wires, (), (), {}, driven, ())

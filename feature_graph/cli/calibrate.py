@@ -1,0 +1,92 @@
+"""``feature-graph calibrate``: the engine on models whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from feature_graph.cli.common import FAILURE, cell, err, fail, out, table
+
+if TYPE_CHECKING:
+    from feature_graph.calibration import Calibration
+
+QUICK_SEEDS = 1
+Values = dict[str, Any]
+
+
+def calibrate(
+    seeds: int = typer.Option(20, "--seeds", "-n", min=1, help="Planted worlds a variant; null runs take half as many."),
+    variants: str = typer.Option("", "--variants", help="Only these, with commas between; see --list."),
+    quick: bool = typer.Option(False, "--quick", help="One seed of everything, in about a minute."),
+    nulls: bool = typer.Option(True, "--nulls/--no-nulls", help="Null runs, where nothing is there to be found."),
+    programs: bool = typer.Option(True, "--programs/--no-programs", help="Programs compiled into transformers by Tracr."),
+    folder: str = typer.Option("outputs/calibration", "--out", "-o", help="Folder for calibration.json; a killed run goes on there."),
+    workers: int = typer.Option(0, "--workers", help="Processes of one thread each; 0: two, where there are two cores."),
+    as_json: bool = typer.Option(False, "--json", help="Print the figures as one JSON object and nothing else."),
+    strict: bool = typer.Option(False, "--strict", help="End with exit code 1 if an aim was missed."),
+    listing: bool = typer.Option(False, "--list", help="Say which variants there are, and stop."),
+) -> None:
+    """Measure planted transformers, whose effects are known, with the public stages, and say how much of the truth comes back.
+
+    Aims: recall of at least 0.99, realised false discovery rate at most the level, every sign right, effects within 1 %, null runs at
+    most at the level.
+    """
+    from feature_graph.calibration import calibrate as run
+    from feature_graph.calibration import known_variants
+
+    if listing:
+        out.print(table("Variants", ["name", "what is different"], known_variants().items()))
+        return
+    names = [name.strip() for name in variants.split(",") if name.strip()] or None
+    done = run(QUICK_SEEDS if quick else seeds, names, nulls=nulls, programs=programs, folder=folder, workers=workers or None)
+    if as_json:
+        typer.echo(json.dumps(done.figures, allow_nan=False, ensure_ascii=False))
+    else:
+        _show(done, Path(folder))
+    if done.missed:
+        message = f"missed: {', '.join(done.missed)}"
+        if strict:
+            fail(message, FAILURE)
+        err.print(f"[bold yellow]{message}[/]")
+
+
+def _show(done: Calibration, folder: Path) -> None:
+    figures = done.figures
+    columns = ["variant", "recall", "FDR", "signs", "error total", "direct", "later", "decoys", "gates", "coverage"]
+    rows = [[name, *_row(values)] for name, values in figures["variants"].items()]
+    out.print(table(f"Planted truth, {figures['seeds']} seeds", columns, rows, right=columns[1:]))
+    if figures["nulls"]:
+        rows = [[name, *_null_row(values)] for name, values in figures["nulls"].items()]
+        out.print(table("Null runs", ["run", "tests", "found", "interval", "at or below the level"], rows, right=["tests", "found"]))
+    if figures["programs"]:
+        rows = [[name, v["text"], v["agreement"], v["max_error"], v["came_back"]] for name, v in figures["programs"].items()]
+        out.print(table("Compiled programs", ["program", "what it does", "wiring", "largest error", "came back"], rows))
+    rows = [[aim["name"], aim["aim"], aim["value"], "met" if aim["met"] else "MISSED"] for aim in figures["aims"]]
+    out.print(table("Aims", ["what", "aim", "reached", ""], rows, right=["reached"]))
+    out.print(f"{folder / 'calibration.json'} ({figures['seconds']:.0f} s)", highlight=False)
+
+
+def _row(values: Values) -> list[str]:
+    errors = [values["errors"][effect] for effect in ("total", "direct", "later")]
+    shares = [values[name] for name in ("decoys_rejected", "gates_found", "interval_coverage") if name in values]
+    shares += [None] * (3 - len(shares))
+    return [
+        *(_share(values[name]) for name in ("recall", "fdr", "signs")),
+        *("" if error is None else f"{error['max']:.2g}" for error in errors),
+        *(_share(share) for share in shares),
+    ]
+
+
+def _null_row(values: Values) -> list[str]:
+    found = values["found"]
+    judged = {True: "yes", False: "NO", None: "a comparison"}[values.get("at_or_below_level")]
+    if found is None:
+        return ["0", "", "", judged]
+    return [cell(found["of"]), f"{found['value']:.4f}", f"{found['low']:.4f} to {found['high']:.4f}", judged]
+
+
+def _share(share: Values | None) -> str:
+    return "" if share is None else f"{share['value']:.4g}"
