@@ -1,7 +1,7 @@
 """What passes between the stages and how it lies on disk. Stages meet here and nowhere else."""
 
 from feature_graph.artifacts.activations import ActivationStore, ActivationWriter
-from feature_graph.artifacts.atlas import CoactivationAtlas
+from feature_graph.artifacts.atlas import AtlasWriter, CoactivationAtlas
 from feature_graph.artifacts.candidates import Candidate, CandidateSet, FeatureRef, StageCount
 from feature_graph.artifacts.errors import ArtifactError
 from feature_graph.artifacts.features import FeatureNumbers, number_features, number_pairs
@@ -19,6 +19,7 @@ __all__ = [
     "ActivationStore",
     "ActivationWriter",
     "ArtifactError",
+    "AtlasWriter",
     "Candidate",
     "CandidateSet",
     "CoactivationAtlas",

@@ -11,27 +11,30 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas
-from feature_graph.coactivation.kernel import JointCounts, Pattern, count_pairs
+from feature_graph.artifacts import SELECT, ActivationStore, AtlasWriter, CoactivationAtlas
+from feature_graph.coactivation.kernel import Pattern, count_pairs
 from feature_graph.config import Config
-from feature_graph.utils import progress
+from feature_graph.utils import progress, whole_file
 
 log = logging.getLogger(__name__)
 LayerPair = tuple[int, int]
 
 
-def build_coactivation_atlas(store: ActivationStore, cfg: Config) -> CoactivationAtlas:
+def build_coactivation_atlas(store: ActivationStore, cfg: Config, *, path: str | Path | None = None) -> CoactivationAtlas:
     """Count joint activity for every ordered layer pair of ``cfg.layer_pairs``, on the select documents.
 
     Args:
         store: Activations of the run.
         cfg: ``layers``, ``layer_window``, ``position_horizon`` and ``min_coactivation`` are read.
+        path: Where the atlas shall lie; then not more than one layer pair is held in memory. None: all of it is held.
 
     Raises:
         ValueError: If the store lacks a layer of ``cfg.layers``, or has no select document.
@@ -43,19 +46,41 @@ def build_coactivation_atlas(store: ActivationStore, cfg: Config) -> Coactivatio
     if n_tokens == 0:
         raise ValueError(f"the store has {len(store.tokens)} documents, none of them for selection; collect more tokens")
     min_count = max(cfg.min_coactivation, 1)
-    rows = select_rows(store)
+    if path is None:
+        held = _Held({}, {})
+        active = _count(store, cfg, min_count, held.append)
+        return CoactivationAtlas(held.counts, held.later, active, n_tokens, cfg.position_horizon, min_count)
+    with whole_file(path) as part, AtlasWriter(part, n_tokens, cfg.position_horizon, min_count) as writer:
+        writer.finish(_count(store, cfg, min_count, writer.append))
+    return CoactivationAtlas.load(path)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """Counts in memory."""
+
+    counts: dict[LayerPair, sp.csr_matrix]
+    later: dict[LayerPair, sp.csr_matrix]
+
+    def append(self, pair: LayerPair, counts: sp.csr_matrix, later: sp.csr_matrix) -> None:
+        self.counts[pair], self.later[pair] = counts, later
+
+
+def _count(
+    store: ActivationStore, cfg: Config, min_count: int, keep: Callable[[LayerPair, sp.csr_matrix, sp.csr_matrix], None]
+) -> dict[int, NDArray[np.int64]]:
+    """Count each layer pair and give it to ``keep``; layer → tokens at which each feature is active."""
     active = {layer: np.zeros(store.sites[layer].d_sae, dtype=np.int64) for layer in cfg.layers}
-    joint: dict[LayerPair, JointCounts] = {}
+    stored, rows = 0, select_rows(store)
     for pair, source, target, later in progress(_pairs(store, rows, cfg), "Counting joint activity", total=len(cfg.layer_pairs)):
-        joint[pair] = count_pairs(source, target, later, min_count)
+        joint = count_pairs(source, target, later, min_count)
         for layer, pattern in zip(pair, (source, target), strict=True):
             active[layer] = np.bincount(pattern.indices, minlength=pattern.n_features).astype(np.int64)
-        log.debug("layers %d → %d: %d pairs stored", *pair, joint[pair].same.nnz)
-    counts: dict[LayerPair, sp.csr_matrix] = {pair: counted.same for pair, counted in joint.items()}
-    later_counts: dict[LayerPair, sp.csr_matrix] = {pair: counted.later for pair, counted in joint.items()}
-    stored = sum(matrix.nnz for matrix in counts.values())
-    log.info("co-activation: %d layer pairs over %d select tokens, %d feature pairs stored", len(joint), n_tokens, stored)
-    return CoactivationAtlas(counts, later_counts, active, n_tokens, cfg.position_horizon, min_count)
+        log.debug("layers %d → %d: %d pairs stored", *pair, joint.same.nnz)
+        stored += joint.same.nnz
+        keep(pair, joint.same, joint.later)
+    log.info("co-activation: %d layer pairs, %d feature pairs stored", len(cfg.layer_pairs), stored)
+    return active
 
 
 def select_rows(store: ActivationStore) -> NDArray[np.int64]:

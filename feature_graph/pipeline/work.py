@@ -95,8 +95,7 @@ def atlas(shop: Workshop) -> Done:
     """Count joint activity."""
     from feature_graph.coactivation import build_coactivation_atlas
 
-    made = build_coactivation_atlas(shop.store(), shop.cfg)
-    made.save(shop.paths.atlas)
+    made = build_coactivation_atlas(shop.store(), shop.cfg, path=shop.paths.atlas)
     return Done(sum(int(counts.nnz) for counts in made.counts.values()), {"layer_pairs": len(made.layer_pairs)})
 
 

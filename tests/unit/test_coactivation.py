@@ -125,6 +125,25 @@ def test_atlas_survives_the_disk_and_the_window_bounds_the_pairs(three_layers, t
         assert (again.later_counts[pair] != atlas.later_counts[pair]).nnz == 0
 
 
+def test_written_pair_by_pair_it_is_the_same_atlas(three_layers, tmp_path):
+    held = build_coactivation_atlas(three_layers, config(min_coactivation=2))
+    path = tmp_path / "atlas.h5"
+    lazy = build_coactivation_atlas(three_layers, config(min_coactivation=2), path=path)
+    held.save(tmp_path / "saved.h5")
+    assert (tmp_path / "saved.h5").read_bytes() == path.read_bytes()
+    assert lazy.layer_pairs == held.layer_pairs
+    for pair in held.layer_pairs:
+        for ours, theirs in ((lazy.counts, held.counts), (lazy.later_counts, held.later_counts)):
+            assert (ours[pair] != theirs[pair]).nnz == 0
+            assert ours[pair] is ours[pair]  # kept until another pair is asked for
+    for layer, active in held.active.items():
+        np.testing.assert_array_equal(lazy.active[layer], active)
+    assert (4, 1) not in lazy.counts
+    with pytest.raises(KeyError, match=r"layer pair \(4, 1\) is not in the atlas"):
+        lazy.counts[4, 1]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["atlas.h5", "saved.h5", "store.h5"]
+
+
 def test_a_layer_that_was_not_collected_is_named(three_layers):
     with pytest.raises(ValueError, match=r"names \[3\], the store holds \[1, 2, 4\]"):
         build_coactivation_atlas(three_layers, config(layers=[1, 2, 3, 4]))
