@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,13 @@ def read_residuals(model: Any, sites: Mapping[int, Site], tokens: NDArray[np.int
     hooks = list(dict.fromkeys(site.hook for site in sites.values()))
     seen: dict[str, Tensor] = {}
 
-    def record(x: Tensor, hook: Any) -> None:
-        seen[hook.name] = x.detach().float()
+    def record(x: Tensor, hook: Any, name: str) -> None:  # noqa: ARG001 (a bridge's hook may call itself by another name)
+        seen[name] = x.detach().float()
 
     last = max(int(hook.split(".")[1]) for hook in hooks)
     with torch.no_grad():
         ids = torch.as_tensor(tokens, device=model.cfg.device)
-        model.run_with_hooks(ids, stop_at_layer=last + 1, fwd_hooks=[(hook, record) for hook in hooks])
+        model.run_with_hooks(ids, stop_at_layer=last + 1, fwd_hooks=[(hook, partial(record, name=hook)) for hook in hooks])
     lost = [hook for hook in hooks if hook not in seen]
     if lost:
         raise CollectError(f"hooks {lost} did not fire in a forward pass up to block {last}; nothing was collected")

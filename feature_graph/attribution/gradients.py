@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
 
 from feature_graph.artifacts import Site
 
@@ -60,14 +62,14 @@ def _one_pass(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Te
     names = _hooks_in_order(sites.values())
     seen: dict[str, Tensor] = {}
 
-    def record(x: Tensor, hook: Any) -> Tensor:
+    def record(x: Tensor, hook: Any, name: str) -> Tensor:  # noqa: ARG001 (a bridge's hook may call itself by another name)
         if not seen:
             x = x.detach().requires_grad_()
-        seen[hook.name] = x
+        seen[name] = x
         return x
 
     with _frozen(model), torch.enable_grad():
-        logits = model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[(name, record) for name in names])
+        logits = model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[(name, partial(record, name=name)) for name in names])
         lost = [name for name in names if name not in seen]
         if lost:
             raise RuntimeError(f"hooks {lost} did not fire; the model has {type(model).__name__} blocks 0 to {model.cfg.n_layers - 1}")
@@ -88,8 +90,15 @@ def next_token_loss(logits: Tensor, tokens: Tensor, counted: Tensor) -> Tensor:
 
 def loss_from(model: Any, residual: Tensor, point: int, tokens: Tensor, counted: Tensor) -> Tensor:
     """Next-token loss of the model run on from a residual stream [n, context, d_model] after ``point`` blocks; float64 [n]."""
+    residual = residual.to(model.cfg.dtype)
     with torch.no_grad():
-        logits = model(residual.to(model.cfg.dtype), start_at_layer=point, return_type="logits")
+        if isinstance(model, TransformerBridge):  # cannot start at a layer: the residual stream is put in on the way
+            last = point == model.cfg.n_layers
+            hook = f"blocks.{point - last}.hook_resid_{'post' if last else 'pre'}"
+            put_in = (hook, lambda x, hook: residual)  # noqa: ARG005 (the names by which hooks are called)
+            logits = model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[put_in])
+        else:
+            logits = model(residual, start_at_layer=point, return_type="logits")
         return next_token_loss(logits, tokens, counted)
 
 

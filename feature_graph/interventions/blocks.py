@@ -48,7 +48,9 @@ def refuse(model: Any) -> None:
         InterventionError: Naming the class or the settings that stand in the way.
     """
     if not (hasattr(model, "blocks") and hasattr(model, "embed") and hasattr(getattr(model, "cfg", None), "normalization_type")):
-        raise InterventionError(f"model: got {type(model).__name__}; interventions run on a transformer_lens HookedTransformer")
+        raise InterventionError(
+            f"model: got {type(model).__name__}; interventions run on a transformer_lens HookedTransformer or TransformerBridge"
+        )
     cfg = model.cfg
     wrong = [f"{name} = {getattr(cfg, name)!r}" for name, allowed in _WANTED if hasattr(cfg, name) and getattr(cfg, name) not in allowed]
     if not cfg.attn_only and str(cfg.act_fn).endswith("_ln"):
@@ -79,14 +81,16 @@ class Norm:
         return x if self.b is None else x + self.b
 
 
-def read_norm(module: nn.Module | None) -> Norm | None:
-    """The normalisation of a TransformerLens module; None for none.
+def read_norm(module: nn.Module | Norm | None) -> Norm | None:
+    """The normalisation of a TransformerLens module, or one that was read already; None for none.
 
     Raises:
         InterventionError: For a module of another kind.
     """
     if module is None or isinstance(module, nn.Identity):
         return None
+    if isinstance(module, Norm):
+        return module
     if isinstance(module, LayerNorm):
         return Norm(True, float(module.eps), module.w.detach(), module.b.detach())
     if isinstance(module, LayerNormPre):

@@ -7,6 +7,7 @@ are compared in the tests. It is also the way to check a single edge by hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ def plain_effects(
     """Effects of each clamp by full forward passes.
 
     Args:
-        model: A HookedTransformer.
+        model: A HookedTransformer or TransformerBridge.
         tokens: int64 [n_docs, context].
         source: Site of the sources.
         clamps: The samples.
@@ -92,7 +93,7 @@ def run_hooked(model: Any, tokens: Tensor, edits: dict[str, list[Hook]], read: S
     """One forward pass with edits, reading some hooks after them.
 
     Args:
-        model: A HookedTransformer.
+        model: A HookedTransformer or TransformerBridge.
         tokens: int64 [n, context].
         edits: Hook name → functions applied to its value in turn.
         read: Hook names to keep.
@@ -103,19 +104,19 @@ def run_hooked(model: Any, tokens: Tensor, edits: dict[str, list[Hook]], read: S
     kept: dict[str, Tensor] = {}
     fired: set[str] = set()
 
-    def at(value: Tensor, hook: Any) -> Tensor:
-        fired.add(hook.name)
-        for edit in edits.get(hook.name, []):
+    def at(value: Tensor, hook: Any, name: str) -> Tensor:  # noqa: ARG001 (a bridge's hook may call itself by another name)
+        fired.add(name)
+        for edit in edits.get(name, []):
             value = edit(value)
-        if hook.name in read:
-            kept[hook.name] = value.detach().clone()
+        if name in read:
+            kept[name] = value.detach().clone()
         return value
 
     names = set(edits) | set(read)
     unknown = sorted(names - set(model.hook_dict))
     if unknown:
         raise InterventionError(f"hooks {unknown} do not exist in this model")
-    model.run_with_hooks(tokens, return_type=None, fwd_hooks=[(name, at) for name in sorted(names)])
+    model.run_with_hooks(tokens, return_type=None, fwd_hooks=[(name, partial(at, name=name)) for name in sorted(names)])
     if fired != names:
         raise InterventionError(f"hooks {sorted(names - fired)} did not fire; the result would be that of an unedited run")
     return kept

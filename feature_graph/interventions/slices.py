@@ -1,11 +1,12 @@
-"""Block ranges of a HookedTransformer: whole contexts once, then only the positions and blocks that an intervention touches.
+"""Block ranges of a transformer: whole contexts once, then only the positions and blocks that an intervention touches.
 
 1. The clean run keeps the residual stream at the points asked for, and keys and values of the blocks between.
 2. An intervention at position p of point a changes nothing before p: positions p..p+h of the blocks a..b are computed
    again, and attend to the clean keys and values of the earlier positions.
 3. Samples with different documents and positions, and the variants of a sample (high and low), share one batch.
 
-``TransformerBridge``, which replaces HookedTransformer in TransformerLens 4, cannot start at a layer in 3.9 and is refused.
+Two adapters give the same numbers: HookedTransformer, read as it is, and TransformerBridge, its successor, whose weights
+:mod:`feature_graph.interventions.bridge` reads.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from feature_graph.interventions.attention import KeysValues, Prefix, attend_contexts, attend_prefix
 from feature_graph.interventions.blocks import SliceBlock, read_norm, refuse
+from feature_graph.interventions.bridge import bridge_parts, is_bridge
 from feature_graph.interventions.errors import InterventionError
 
 #: Positions that one pass over whole contexts holds at a time.
@@ -44,28 +46,29 @@ class ModelSlices:
     """Runs block ranges of a model; a *point* is the number of blocks that have been run.
 
     Args:
-        model: A transformer_lens HookedTransformer in float32 or float64. Its weights are shared, not copied (the query, key
-            and value projections excepted), and never changed.
+        model: A transformer_lens HookedTransformer or TransformerBridge in float32 or float64. Its weights are shared, not copied
+            (the query, key and value projections excepted), and never changed.
 
     Raises:
         InterventionError: If the model has a part that the slices do not reproduce; it is named.
     """
 
     def __init__(self, model: Any) -> None:
-        refuse(model)
-        self.model = model
+        parts = bridge_parts(model) if is_bridge(model) else model
+        refuse(parts)
+        self.model, self._parts = model, parts
         self.n_blocks, self.d_model = int(model.cfg.n_layers), int(model.cfg.d_model)
         self.n_ctx, self.d_vocab = int(model.cfg.n_ctx), int(model.cfg.d_vocab)
-        self.device, self.dtype = model.embed.W_E.device, model.embed.W_E.dtype
+        self.device, self.dtype = parts.embed.W_E.device, parts.embed.W_E.dtype
         self._blocks: dict[int, SliceBlock] = {}
-        self._final = read_norm(getattr(model, "ln_final", None)) if model.cfg.normalization_type is not None else None
+        self._final = read_norm(getattr(parts, "ln_final", None)) if model.cfg.normalization_type is not None else None
         cap = model.cfg.output_logits_soft_cap
         self._logit_cap = float(cap) if cap and cap > 0 else None
 
     def block(self, index: int) -> SliceBlock:
         """The block, made at first use."""
         if index not in self._blocks:
-            self._blocks[index] = SliceBlock(self.model.blocks[index], self.n_ctx)
+            self._blocks[index] = SliceBlock(self._parts.blocks[index], self.n_ctx)
         return self._blocks[index]
 
     def tokens(self, tokens: Any) -> Tensor:
@@ -86,9 +89,9 @@ class ModelSlices:
     def embed(self, tokens: Any) -> Tensor:
         """The residual stream at point 0, [n, context, d_model]."""
         ids = self.tokens(tokens)
-        x = self.model.embed.W_E.detach()[ids]
-        if self.model.cfg.positional_embedding_type == "standard":
-            x = x + self.model.pos_embed.W_pos.detach()[: ids.shape[1]]
+        x = self._parts.embed.W_E.detach()[ids]
+        if self._parts.cfg.positional_embedding_type == "standard":
+            x = x + self._parts.pos_embed.W_pos.detach()[: ids.shape[1]]
         return x
 
     def run(self, x: Tensor, start: int, stop: int, caches: dict[int, list[KeysValues]] | None = None) -> Tensor:
@@ -162,7 +165,7 @@ class ModelSlices:
     def logits(self, x: Tensor) -> Tensor:
         """Final norm and unembedding of [..., d_model] → [..., d_vocab]."""
         x = x if self._final is None else self._final(x)
-        unembed = self.model.unembed
+        unembed = self._parts.unembed
         logits = torch.nn.functional.linear(x, unembed.W_U.detach().T, unembed.b_U.detach())
         return logits if self._logit_cap is None else self._logit_cap * torch.tanh(logits / self._logit_cap)
 
