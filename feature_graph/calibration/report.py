@@ -95,6 +95,8 @@ def _tally(names: Iterable[list[str]]) -> dict[str, int]:
 def pool_null(name: str, cells: list[Values], level: float) -> Values:
     """Figures of one null run (or of the comparison) over its seeds."""
     values: Values = {"seeds": len(cells), "found": _pooled(cells)}
+    # Tests of one seed share their floors, so the interval over all of them is too narrow: the spread over seeds says more.
+    values["found_by_seed"] = [cell["found"] / max(cell["tests"], 1) for cell in cells]
     if name == "scrambled":
         rounds = sum(cell["rounds"] for cell in cells)
         values["rounds_with_discovery"] = share(sum(cell["rounds_with_discovery"] for cell in cells), rounds)
