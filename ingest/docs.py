@@ -73,8 +73,8 @@ _DIRECTORY = """## The directory
 | `{manifest}` | MAY | `versions`: package to version; `saes`: layer to facts of its site; `stages`: of each, `artifacts`: file name to \
 `sha256`. A file whose hash differs from the recorded one is refused. |
 | `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
-| `gates.parquet`, `doses.parquet`, `insertions.parquet`, `mediation.parquet` | MAY | further measures of chosen edges; \
-not loaded into the graph |
+| `gates.parquet`, `doses.parquet`, `insertions.parquet`, `mediation.parquet` | MAY | further measures of chosen edges \
+(`feature-graph probe`); not loaded into the graph |
 
 A run's id is the first 16 hex digits of the sha256 over the configuration (without {outside}, which change only speed or place), model and
 dictionaries, seed, and the sha256 of both Parquet files: the same result is the same run.

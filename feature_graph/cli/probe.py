@@ -1,0 +1,183 @@
+"""``probe``: further measures of chosen edges of a run: dose curves, insertion, mediation, gating."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_graph.cli import common
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from feature_graph.artifacts import FeatureRef, Pair, Triple
+
+KINDS = ("doses", "insertion", "mediation", "gating")
+_PAIR, _TRIPLE = "L3_F1:L7_F5", "L3_F1+L3_F9:L7_F5"
+
+
+def probe(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as outputs/bundled.")],
+    kind: Annotated[str, typer.Option("--kind", "-k", help="doses, insertion, mediation or gating.")] = "doses",
+    pairs: Annotated[str, typer.Option("--pairs", "-p", help=f"Edges, such as {_PAIR},…; for gating {_TRIPLE}.")] = "",
+    top: Annotated[
+        int, typer.Option("--top", "-n", min=1, help="Without --pairs: the strongest significant edges, or pairs of them.")
+    ] = 10,
+    either: Annotated[bool, typer.Option("--either", help="Gating: sample where either source is active, not both.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Look closer at chosen edges: at several doses, where the source is off, by part of the model, or two sources at once.
+
+    Needs the run's activations, and its interactions to choose the strongest edges from. Writes doses, insertions, mediation or gates
+    .parquet into the run directory, replacing an earlier one.
+    """
+    if kind not in KINDS:
+        raise typer.BadParameter(f"got {kind!r}; expected one of {', '.join(KINDS)}", param_hint="--kind")
+    if either and kind != "gating":
+        raise typer.BadParameter("only gating samples where either of two sources is active", param_hint="--either")
+    asked = list(_asked(pairs, kind))
+    found, path = _measure(run_dir, kind, asked, top, either)
+    if json_:
+        rows = found.frame.astype(object).where(found.frame.notna(), None).to_dict("records")
+        common.out.print_json(data={"kind": kind, "file": str(path), **found.meta, "rows": rows}, default=_plain)
+        return
+    _show(found, kind, _labels(run_dir))
+    common.out.print(f"written to {path}", highlight=False, soft_wrap=True)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else str(value)
+
+
+def _asked(text: str, kind: str) -> Iterator[tuple[FeatureRef, ...]]:
+    """Features of each item of --pairs, the target last."""
+    from feature_graph.artifacts import FeatureRef, parse_feature_id
+
+    sources, example = (2, _TRIPLE) if kind == "gating" else (1, _PAIR)
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        left, mark, right = item.partition(":")
+        ids = [*left.split("+"), right]
+        if not mark or len(ids) != sources + 1:
+            raise typer.BadParameter(f"got {item!r}; expected {'two sources and a' if sources == 2 else 'a source and a'} target, such as "
+                                     f"{example}", param_hint="--pairs")  # fmt: skip
+        try:
+            yield tuple(FeatureRef(*parse_feature_id(one.strip())) for one in ids)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--pairs") from error
+
+
+def _measure(run_dir: Path, kind: str, asked: list[tuple[FeatureRef, ...]], top: int, either: bool) -> tuple[Any, Path]:
+    """The measured table and its file."""
+    from feature_graph import interactions
+    from feature_graph.artifacts import ActivationStore, Pair, RunPaths, Triple
+    from feature_graph.loading import load_model_and_saes
+    from feature_graph.pipeline.lock import locked
+
+    cfg, paths = common.load_config(str(run_dir)), RunPaths.of(run_dir)
+    store = ActivationStore.load(paths.activations)
+    chosen: Any = [Triple(*item) for item in asked] if kind == "gating" else [Pair(*item) for item in asked]
+    chosen = chosen or _strongest(paths, kind, top)
+    with locked(paths.lock):
+        model, saes = load_model_and_saes(cfg)
+        run: Any = {
+            "doses": interactions.measure_doses,
+            "insertion": interactions.measure_insertions,
+            "mediation": interactions.measure_mediation,
+            "gating": interactions.measure_gating,
+        }[kind]
+        found = run(model, saes, chosen, cfg, store=store, **({"where": "either" if either else "both"} if kind == "gating" else {}))
+        path = paths.measure(found.format.kind)
+        found.save(path)
+    return found, path
+
+
+def _strongest(paths: Any, kind: str, top: int) -> list[Triple] | list[Pair]:
+    from feature_graph.artifacts import InteractionSet
+    from feature_graph.interactions import gating_candidates, strongest_pairs
+
+    edges = InteractionSet.load(paths.interactions)
+    chosen = gating_candidates(edges, top) if kind == "gating" else strongest_pairs(edges, top)
+    if not chosen:
+        what = "two significant edges onto one target" if kind == "gating" else "significant edge"
+        common.fail(f"{paths.interactions} has no {what}; name what to measure by --pairs")
+    return chosen
+
+
+def _labels(run_dir: Path) -> dict[str, str]:
+    """Short id → label, of the features that the run describes."""
+    from feature_graph.artifacts import RunPaths
+    from ingest.formats import FEATURES, read_table
+
+    path = RunPaths.of(run_dir).features
+    if not path.is_file():
+        return {}
+    frame = read_table(path, FEATURES).to_pandas()
+    return dict(zip(frame["id"], frame["label"], strict=True))
+
+
+def _show(found: Any, kind: str, labels: dict[str, str]) -> None:
+    heads, rows = {"doses": _dose_rows, "insertion": _insertion_rows, "mediation": _mediation_rows, "gating": _gate_rows}[kind](found.frame)
+    text = ("edge", "gate", "dose", "by", "95 %", "", "kind")
+    common.out.print(common.table(kind, heads, rows, right=[head for head in heads if head not in text]))
+    ends = [name for name in found.frame.columns if name.endswith("_id")]
+    for name in dict.fromkeys(one for row in found.frame[ends].itertuples(index=False) for one in row):
+        if labels.get(name):
+            common.out.print(f"{name}  {common.escaped(labels[name])}", highlight=False, soft_wrap=True)
+    for name, reason in found.meta.get("left_out", {}).items():
+        common.out.print(f"left out: {common.escaped(name)}: {reason}", highlight=False, soft_wrap=True)
+
+
+_SHORT = {"residual": "copy", "attention": "attn", "normalisation": "norm", "remainder": "rest"}
+_Table = tuple[list[str], list[list[object]]]
+
+
+def _dose_rows(frame: pd.DataFrame) -> _Table:
+    rows: list[list[object]] = []
+    for edge, curve in _by_edge(frame):
+        for k, row in enumerate(curve.to_dict("records")):
+            between = "" if row["se"] != row["se"] else f"{row['ci_low']:.3g} … {row['ci_high']:.3g}"
+            rows.append(
+                [edge if k == 0 else "", row["dose"], row["level"], row["response"], between, _known(row["r_squared"]) if k == 0 else None]
+            )
+    return ["edge", "dose", "level", "response", "95 %", "R²"], rows
+
+
+def _insertion_rows(frame: pd.DataFrame) -> _Table:
+    names = ["strength", "active_strength", "difference", "p_difference", "q_value", "floor"]
+    rows = [[edge, *part[names].iloc[0].tolist(), "significant" if part["significant"].iloc[0] else ""] for edge, part in _by_edge(frame)]
+    return ["edge", "off", "on", "difference", "p", "q", "floor", ""], rows
+
+
+def _mediation_rows(frame: pd.DataFrame) -> _Table:
+    """The total, and the parts in per cent of it."""
+    parts = [name for name in dict.fromkeys(frame["component"]) if name != "total"]
+    rows: list[list[object]] = []
+    for edge, both in _by_edge(frame):
+        for method, part in both.groupby("method", sort=False):
+            values = part.set_index("component")
+            shares = [values["share"].get(name, float("nan")) for name in parts]
+            known = ["" if share != share else f"{share:.0%}" for share in shares]
+            rows.append([edge, "clamp" if method == "clamping" else "slope", float(values["strength"]["total"]), *known])
+    return ["edge", "by", "total", *(_SHORT.get(name, name) for name in parts)], rows
+
+
+def _gate_rows(frame: pd.DataFrame) -> _Table:
+    rows: list[list[object]] = []
+    for row in frame.to_dict("records"):
+        cells = [row[name] for name in ("f_hh", "f_hl", "f_lh", "f_ll")]
+        numbers = [row["contrast"], row["strength"], row["floor"], row["q_value"]]
+        kind = str(row["kind"]).partition("_")[0] if row["significant"] else ""
+        rows.append([f"{row['a_id']}\n+ {row['b_id']}\n→ {row['tgt_id']}", *cells, *numbers, kind])
+    return ["gate", "hh", "hl", "lh", "ll", "contrast", "strength", "floor", "q", "kind"], rows
+
+
+def _by_edge(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (source, target), part in frame.groupby(["src_id", "tgt_id"], sort=False):
+        yield f"{source}\n→ {target}", part
+
+
+def _known(value: float) -> float | None:
+    return None if value != value else value
