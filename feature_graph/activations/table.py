@@ -18,15 +18,18 @@ from ingest.formats import FEATURES, write_table
 DENSE = 0.2
 
 
-def build_features_table(store: ActivationStore, candidates: CandidateSet, decode: Decode | None = None) -> pa.Table:
+def build_features_table(
+    store: ActivationStore, candidates: CandidateSet, decode: Decode | None = None, numbers: FeatureNumbers | None = None
+) -> pa.Table:
     """One row for every source and target of the candidates, columns of ``ingest.formats.FEATURES``, sorted by fid.
 
     Args:
         store: Activations of the run.
         candidates: Pairs of the run; they also carry the importance.
         decode: Token ids → text, for the labels; None leaves them empty.
+        numbers: Features to list instead of those of the pairs.
     """
-    numbers = number_pairs(candidates.frame)
+    numbers = numbers or number_pairs(candidates.frame)
     layers = [layer for layer in store.layers if (numbers.layers == layer).any()]
     frames = [_layer_frame(store, candidates, numbers, layer, decode) for layer in layers]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=FEATURES.names)
@@ -35,13 +38,14 @@ def build_features_table(store: ActivationStore, candidates: CandidateSet, decod
     return pa.Table.from_pandas(frame[FEATURES.names], schema=schema, preserve_index=False)
 
 
-def write_features(path: str | Path, candidates: CandidateSet, model: Any = None) -> int:
+def write_features(path: str | Path, candidates: CandidateSet, model: Any = None, numbers: FeatureNumbers | None = None) -> int:
     """Write features.parquet for the candidates' features, labelled with the model's tokenizer if it has one.
 
     Args:
         path: The file; replaced whole.
         candidates: Pairs of the run, with their store.
         model: HookedTransformer; None leaves the labels empty.
+        numbers: Features to list; those of the pairs if None.
 
     Returns:
         Rows written.
@@ -52,7 +56,7 @@ def write_features(path: str | Path, candidates: CandidateSet, model: Any = None
     if candidates.store is None:
         raise ValueError("candidates: got a set without its store; load it with CandidateSet.load(path, store)")
     tokenizer = getattr(model, "tokenizer", None)
-    table = build_features_table(candidates.store, candidates, decoder_of(tokenizer))
+    table = build_features_table(candidates.store, candidates, decoder_of(tokenizer), numbers)
     with whole_file(path) as part:
         write_table(part, FEATURES, table, {"sites": [site.to_dict() for site in candidates.store.sites.values()]})
     return int(table.num_rows)

@@ -81,6 +81,11 @@ class CandidateSet(Sequence[Candidate]):
     importance: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def empty(cls, store: ActivationStore | None = None, facts: dict[str, Any] | None = None) -> Self:
+        """No pairs, in the format's columns: where nothing is chosen because everything is measured."""
+        return cls(CANDIDATES.schema.empty_table().to_pandas(), store, facts=facts or {})
+
     def __len__(self) -> int:
         return len(self.frame)
 

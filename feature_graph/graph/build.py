@@ -37,7 +37,8 @@ def build_interaction_graph(
     Args:
         interactions: An :class:`InteractionSet` or any sequence of :class:`Interaction`.
         cfg: Configuration of the run; gives the model, level and correction where ``interactions`` does not record them.
-        features: Table of ``features.parquet``; adds label, uid, density and more to the nodes.
+        features: Table of ``features.parquet``; adds label, uid, density and more to the nodes. Default: what the interactions themselves
+            know of their features, if they were measured in this process.
         method: Which method's results are the edges, if several are there. Default: clamping where present.
 
     Returns:
@@ -52,10 +53,10 @@ def build_interaction_graph(
     kept = chosen[chosen["significant"].astype(bool)]
     _check(kept)
     graph: nx.DiGraph = nx.DiGraph(**_facts(interactions, cfg, chosen, kept))
-    graph.add_nodes_from(_nodes(kept, features))
+    graph.add_nodes_from(_nodes(kept, _described(interactions, kept) if features is None else features))
     graph.add_edges_from(zip(kept["src_id"], kept["tgt_id"], _edge_attributes(kept), strict=True))
     graph.graph["scale"] = scale(graph)
-    log.info("graph: %d of %d tested pairs are edges between %d features", len(kept), len(chosen), len(graph))
+    log.info("graph: %d of %d tested pairs are edges between %d features", len(kept), graph.graph["tested"], len(graph))
     return graph
 
 
@@ -83,6 +84,12 @@ def _check(kept: pd.DataFrame) -> None:
     if len(twice):
         row = twice.iloc[0]
         raise ValueError(f"{row['src_id']} → {row['tgt_id']}: got {len(twice) + 1} or more results for one pair and method; expected one")
+
+
+def _described(interactions: InteractionSet | Sequence[Interaction], kept: pd.DataFrame) -> pd.DataFrame | None:
+    if not isinstance(interactions, InteractionSet) or interactions.describe is None or not len(kept):
+        return None
+    return interactions.describe(sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=parse_feature_id))
 
 
 def _nodes(kept: pd.DataFrame, features: pd.DataFrame | None) -> list[tuple[str, dict[str, Any]]]:
@@ -137,6 +144,7 @@ def _facts(
         "alpha": float(meta.get("level", cfg.significance_level if cfg else 0.05)),
         "correction": str(meta.get("correction", cfg.correction_method if cfg else "")),
         "families": json.dumps(meta.get("families", {}), sort_keys=True),
-        "tested": len(chosen),
+        # an exhaustive run keeps significant rows only; its families say how many were tested
+        "tested": int(meta.get("families", {}).get("total", len(chosen))),
         "significant": len(kept),
     }

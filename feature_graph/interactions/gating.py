@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -74,8 +74,10 @@ def measure_gating(
         One row a triple, sorted by q; ``meta`` says what was left out and why.
 
     Raises:
-        MeasureError: If a triple names a feature that does not exist, or its target does not lie after both sources.
+        MeasureError: If a triple names a feature that does not exist or a source twice, or its target does not lie after both.
     """
+    if where not in get_args(Where):
+        raise MeasureError(f"where: got {where!r}; expected one of {', '.join(get_args(Where))}")
     bench = open_bench(model, saes, store, cfg)
     asked = list(dict.fromkeys(_ordered(t) for t in triples))
     for triple in asked:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
 
-from feature_graph.artifacts import CandidateSet, InteractionSet
+from feature_graph.activations.table import build_features_table, decoder_of
+from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, number_features, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.interactions.check import announce, check_input, checked_store
 from feature_graph.interactions.finish import facts, finish
@@ -79,7 +80,19 @@ def measure_interactions(
         "samples_a_source": cfg.n_intervention_samples,
         "position_horizon": cfg.position_horizon,
     }
-    return InteractionSet(frame, meta | facts(frame, cfg))
+    return InteractionSet(frame, meta | facts(frame, cfg), _describer(store, candidates, model))
+
+
+def _describer(store: ActivationStore, candidates: CandidateSet, model: Any) -> Callable[[Sequence[str]], pd.DataFrame]:
+    """What the features respond to, worked out when it is asked for."""
+    decode = decoder_of(getattr(model, "tokenizer", None))
+
+    def describe(ids: Sequence[str]) -> pd.DataFrame:
+        keys = [parse_feature_id(name) for name in ids]
+        numbers = number_features([layer for layer, _ in keys], [index for _, index in keys])
+        return build_features_table(store, candidates, decode, numbers).to_pandas()
+
+    return describe
 
 
 def _nothing(cfg: Config) -> dict[str, Any]:

@@ -78,7 +78,7 @@ STAGES: tuple[Stage, ...] = (
         "which pairs are worth measuring",
         _DICTIONARIES
         | {"top_k_features", "layer_window", "importance_tokens", "min_coactivation", "min_decoder_alignment", "alignment"}
-        | {"rescue_fraction", "position_horizon", "activity_threshold", "seed"},
+        | {"rescue_fraction", "position_horizon", "activity_threshold", "seed", "targets"},
         ("activations.h5", "atlas.h5"),
         ("candidates.parquet",),
         ("model_name", "sae_release"),
@@ -91,11 +91,11 @@ STAGES: tuple[Stage, ...] = (
         | _LEVELS
         | _TESTING
         | {"interaction_method", "position_horizon", "min_effect", "n_placebo", "placebo_quantile", "layer_window"}
-        | {"activity_threshold", "seed"},
+        | {"activity_threshold", "seed", "targets", "max_edges_per_target"},
         ("activations.h5", "candidates.parquet"),
         ("features.parquet", "interactions.parquet"),
         ("model_name", "sae_release"),
-        finishing=_TESTING | {"min_effect", "placebo_quantile"},
+        finishing=_TESTING | {"min_effect", "placebo_quantile", "max_edges_per_target"},
     ),
     Stage(
         "graph",

@@ -64,11 +64,11 @@ class Kept:
 
 def write_edges(
     path: Path, kept: Kept, store: ActivationStore, codecs: Mapping[int, SiteCodec], cfg: Config, plan: Field
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], FeatureNumbers]:
     """Correct, cut and write; see the module's docstring.
 
     Returns:
-        The ``meta`` of the file.
+        The ``meta`` of the file, and the numbers of its features.
     """
     adjusted = {effect: _adjusted(kept, p, plan.n_tests, cfg) for effect, (_, p, _, _) in EFFECTS.items()}
     edges = _Edges(kept, adjusted, _floors(kept), codecs, cfg, _cut(kept, adjusted, codecs, cfg))
@@ -76,14 +76,12 @@ def write_edges(
     for frame in edges.frames():
         seen.add(frame)
     meta = _meta(cfg, plan, codecs, seen, edges)
-    numbers, sd = (
-        seen.numbers(),
-        {layer: feature_sd(store, layer) for layer in sorted({t for found in plan.targets.values() for t in found})},
-    )
+    numbers = seen.numbers()
+    sd = {layer: feature_sd(store, layer) for layer in sorted({t for found in plan.targets.values() for t in found})}
     with whole_file(path) as part, TableWriter(part, INTERACTIONS, meta) as writer:
         for frame in edges.frames():
             writer.write(pa.Table.from_pandas(_complete(frame, numbers, sd, codecs), preserve_index=False))
-    return meta
+    return meta, numbers
 
 
 def _adjusted(kept: Kept, column: str, n_tests: int, cfg: Config) -> Adjusted:

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from feature_graph.artifacts import ActivationStore
+from feature_graph.artifacts import ActivationStore, FeatureNumbers
 from feature_graph.config import Config
 from feature_graph.interactions.check import check_sites
 from feature_graph.interactions.errors import MeasureError
@@ -66,6 +66,7 @@ class Exhaustive:
         n_kept: Rows above a floor with a raw p at or below the level.
         n_significant: Of them, edges after correction.
         n_edges: Of them, written (``max_edges_per_target``).
+        features: Numbers of the features that have an edge.
         meta: As written into the file.
     """
 
@@ -75,6 +76,7 @@ class Exhaustive:
     n_kept: int
     n_significant: int
     n_edges: int
+    features: FeatureNumbers
     meta: dict[str, Any]
 
 
@@ -132,13 +134,18 @@ def measure_exhaustive(
         | inputs_of(store, codecs)
     )
     kept = _measure(slices, codecs, store, field, Parts(Path(parts_dir), key), cfg, confirm=confirm, progress=progress)
-    return _result(write_edges(Path(path), kept, store, codecs, cfg, field), field, Path(path))
-
-
-def _result(meta: dict[str, Any], field: Field, path: Path) -> Exhaustive:
+    meta, features = write_edges(Path(path), kept, store, codecs, cfg, field)
     counts = meta["exhaustive"]
-    n_sources = sum(map(len, field.sources.values()))
-    return Exhaustive(path, n_sources, field.n_tests, counts["kept"], counts["significant"], counts["edges"], meta)
+    return Exhaustive(
+        path=Path(path),
+        n_sources=sum(map(len, field.sources.values())),
+        n_tests=field.n_tests,
+        n_kept=counts["kept"],
+        n_significant=counts["significant"],
+        n_edges=counts["edges"],
+        features=features,
+        meta=meta,
+    )
 
 
 def _measure(
