@@ -120,7 +120,7 @@ def _labels(run_dir: Path) -> dict[str, str]:
 
 def _show(found: Any, kind: str, labels: dict[str, str]) -> None:
     heads, rows = {"doses": _dose_rows, "insertion": _insertion_rows, "mediation": _mediation_rows, "gating": _gate_rows}[kind](found.frame)
-    text = ("edge", "gate", "dose", "by", "95 %", "", "kind")
+    text = ("edge", "gate", "dose", "by", "95 %", "found", "kind")
     common.out.print(common.table(kind, heads, rows, right=[head for head in heads if head not in text]))
     ends = [name for name in found.frame.columns if name.endswith("_id")]
     for name in dict.fromkeys(one for row in found.frame[ends].itertuples(index=False) for one in row):
@@ -146,9 +146,13 @@ def _dose_rows(frame: pd.DataFrame) -> _Table:
 
 
 def _insertion_rows(frame: pd.DataFrame) -> _Table:
-    names = ["strength", "active_strength", "difference", "p_difference", "q_value", "floor"]
-    rows = [[edge, *part[names].iloc[0].tolist(), "significant" if part["significant"].iloc[0] else ""] for edge, part in _by_edge(frame)]
-    return ["edge", "off", "on", "difference", "p", "q", "floor", ""], rows
+    rows: list[list[object]] = []
+    for edge, part in _by_edge(frame):
+        row = part.iloc[0]
+        chances = [f"{row[name]:.1g}" for name in ("p_difference", "q_value")]
+        numbers = [f"{row[name]:.3g}" for name in ("strength", "active_strength", "difference", "floor")]
+        rows.append([edge, *numbers[:3], *chances, numbers[3], "yes" if row["significant"] else ""])
+    return ["edge", "off", "on", "off − on", "p", "q", "floor", "found"], rows
 
 
 def _mediation_rows(frame: pd.DataFrame) -> _Table:
@@ -168,7 +172,7 @@ def _gate_rows(frame: pd.DataFrame) -> _Table:
     rows: list[list[object]] = []
     for row in frame.to_dict("records"):
         cells = [row[name] for name in ("f_hh", "f_hl", "f_lh", "f_ll")]
-        numbers = [row["contrast"], row["strength"], row["floor"], row["q_value"]]
+        numbers = [row["contrast"], row["strength"], row["floor"], f"{row['q_value']:.1g}"]
         kind = str(row["kind"]).partition("_")[0] if row["significant"] else ""
         rows.append([f"{row['a_id']}\n+ {row['b_id']}\n→ {row['tgt_id']}", *cells, *numbers, kind])
     return ["gate", "hh", "hl", "lh", "ll", "contrast", "strength", "floor", "q", "kind"], rows

@@ -124,6 +124,8 @@ def test_samples_where_either_is_active(planted: PlantedModel, store: Activation
     either = measure_gating(planted.model, planted.saes, wanted, cfg, store=store, where="either", progress=False)
     assert either.meta["where"] == "either"
     assert either.frame["significant"].all()
+    with pytest.raises(MeasureError, match="where: got 'neither'; expected one of both, either"):
+        measure_gating(planted.model, planted.saes, wanted, cfg, store=store, where="neither", progress=False)  # type: ignore[arg-type]
     rare = cfg.model_copy(update={"min_documents": 200})
     nobody = measure_gating(planted.model, planted.saes, wanted, rare, store=store, progress=False)
     assert len(nobody) == 0
