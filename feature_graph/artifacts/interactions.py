@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, overload
@@ -79,10 +79,13 @@ class InteractionSet(Sequence[Interaction]):
     Attributes:
         frame: One row a result, columns of ``ingest.formats.INTERACTIONS``; missing values are NaN (or None for ``replicated``).
         meta: Family sizes, correction, level, counts of what was left out and why, placebo summary.
+        describe: Short ids → rows of ``ingest.formats.FEATURES`` for them, ``fid`` counted among them; None when read from a file, where
+            ``features.parquet`` says it.
     """
 
     frame: pd.DataFrame
     meta: dict[str, Any] = field(default_factory=dict)
+    describe: Callable[[Sequence[str]], pd.DataFrame] | None = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.frame)
