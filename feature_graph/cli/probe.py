@@ -120,7 +120,7 @@ def _labels(run_dir: Path) -> dict[str, str]:
 
 def _show(found: Any, kind: str, labels: dict[str, str]) -> None:
     heads, rows = {"doses": _dose_rows, "insertion": _insertion_rows, "mediation": _mediation_rows, "gating": _gate_rows}[kind](found.frame)
-    text = ("edge", "gate", "dose", "by", "95 %", "found", "kind")
+    text = ("edge", "gate", "target", "dose", "by", "95 %", "found", "kind")
     common.out.print(common.table(kind, heads, rows, right=[head for head in heads if head not in text]))
     ends = [name for name in found.frame.columns if name.endswith("_id")]
     for name in dict.fromkeys(one for row in found.frame[ends].itertuples(index=False) for one in row):
@@ -169,13 +169,15 @@ def _mediation_rows(frame: pd.DataFrame) -> _Table:
 
 
 def _gate_rows(frame: pd.DataFrame) -> _Table:
+    """The target in the four cells: A high (first line) or low, B high or low."""
     rows: list[list[object]] = []
     for row in frame.to_dict("records"):
-        cells = [row[name] for name in ("f_hh", "f_hl", "f_lh", "f_ll")]
-        numbers = [row["contrast"], row["strength"], row["floor"], f"{row['q_value']:.1g}"]
+        gate = f"{row['a_id']}\n+ {row['b_id']}\n→ {row['tgt_id']}"
+        cells = f"hh {row['f_hh']:.3g}  hl {row['f_hl']:.3g}\nlh {row['f_lh']:.3g}  ll {row['f_ll']:.3g}"
+        numbers = [f"{row[name]:.3g}" for name in ("contrast", "strength", "floor")]
         kind = str(row["kind"]).partition("_")[0] if row["significant"] else ""
-        rows.append([f"{row['a_id']}\n+ {row['b_id']}\n→ {row['tgt_id']}", *cells, *numbers, kind])
-    return ["gate", "hh", "hl", "lh", "ll", "contrast", "strength", "floor", "q", "kind"], rows
+        rows.append([gate, cells, *numbers, f"{row['q_value']:.1g}", kind])
+    return ["gate", "target", "contrast", "strength", "floor", "q", "kind"], rows
 
 
 def _by_edge(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

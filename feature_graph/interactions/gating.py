@@ -30,7 +30,7 @@ from feature_graph.utils import progress as progress_over
 from ingest.measures import GATES
 
 
-def gating_candidates(interactions: InteractionSet, top: int = 50, per_target: int = 10) -> list[Triple]:
+def gating_candidates(interactions: InteractionSet, top: int = 50, per_target: int = 10, *, chains: bool = False) -> list[Triple]:
     """Pairs of sources with significant edges onto the same target, strongest first.
 
     Args:
@@ -38,10 +38,15 @@ def gating_candidates(interactions: InteractionSet, top: int = 50, per_target: i
         top: How many triples.
         per_target: Of these at most so many a target. A triple is as strong as the weaker of its two edges, by |standardised
             effect|.
+        chains: Whether to take pairs too of which one source has a significant edge onto the other: mostly the same thing, seen at
+            two sites.
     """
+    edges = significant_edges(interactions)
+    linked = set() if chains else set(zip(edges["src_id"], edges["tgt_id"], strict=True))
     found: list[tuple[float, Triple]] = []
-    for target, edges in significant_edges(interactions).groupby("tgt_id", sort=False):
-        scored = [(min(x, y), s, t) for (x, s), (y, t) in combinations(zip(edges["rank_by"], edges["src_id"], strict=True), 2)]
+    for target, onto in edges.groupby("tgt_id", sort=False):
+        sources = list(zip(onto["rank_by"], onto["src_id"], strict=True))
+        scored = [(min(x, y), s, t) for (x, s), (y, t) in combinations(sources, 2) if not {(s, t), (t, s)} & linked]
         scored.sort(key=lambda item: -item[0])
         found += [(score, Triple(feature_ref(s), feature_ref(t), feature_ref(str(target)))) for score, s, t in scored[:per_target]]
     found.sort(key=lambda item: -item[0])

@@ -138,10 +138,14 @@ def test_candidates_are_pairs_of_edges_onto_one_target(planted: PlantedModel, st
     edges = measure_interactions(planted.model, planted.saes, CandidateSet(pairs, store), cfg, progress=False)
     chosen = gating_candidates(edges)
     gate = triple(planted, (0, "gate_a"), (0, "gate_b"), (1, "gated"))
-    assert Triple(*gate) in chosen
+    assert gate in chosen
     by_target = edges.frame[edges.frame["significant"]].groupby("tgt_id").size()
     assert len(chosen) == sum(min(10, n * (n - 1) // 2) for n in by_target)
     assert gating_candidates(edges, top=1) == chosen[:1]
+    chained = edges.frame.assign(tgt_id=edges.frame["tgt_id"].mask(edges.frame["src_id"] == gate.a.id, gate.b.id))
+    both = pd.concat([edges.frame, chained[chained["tgt_id"] == gate.b.id]])
+    assert gate not in gating_candidates(InteractionSet(both, edges.meta))
+    assert gate in gating_candidates(InteractionSet(both, edges.meta), chains=True)
     nothing = InteractionSet(edges.frame.iloc[:0], edges.meta)
     assert gating_candidates(nothing) == []
 
