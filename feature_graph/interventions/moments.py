@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numba
 import numpy as np
@@ -35,6 +35,15 @@ class Groups:
     sources: Ints
     documents: Ints
     weights: NDArray[np.float32]
+    _held: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict, repr=False, compare=False)
+
+    def on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Document of each row [R], source of each document [D], and weights [R, 1], as tensors there; copied once."""
+        if device not in self._held:
+            document = torch.repeat_interleave(torch.as_tensor(np.diff(self.documents)))
+            source = torch.repeat_interleave(torch.as_tensor(self.n_documents))
+            self._held[device] = document.to(device), source.to(device), torch.as_tensor(self.weights)[:, None].to(device)
+        return self._held[device]
 
     @property
     def n_documents(self) -> Ints:
@@ -130,9 +139,7 @@ def reduce_tile_plain(pre: Tensor, limits: Limits, groups: Groups, into: Moments
     level = pre + limits.bias
     f = torch.where(level > limits.gate, level, torch.zeros_like(level))
     on = (f > limits.active).to(f.dtype)
-    weights = torch.as_tensor(groups.weights, device=device)[:, None]
-    document = torch.repeat_interleave(torch.as_tensor(np.diff(groups.documents), device=device))
-    source = torch.repeat_interleave(torch.as_tensor(groups.n_documents, device=device))
+    document, source, weights = groups.on(device)
     k, d = len(groups.sources) - 1, len(groups.documents) - 1
     n = torch.as_tensor(groups.n_documents, device=device).clamp(min=1)[:, None].to(f.dtype)
 

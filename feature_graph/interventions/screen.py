@@ -24,8 +24,10 @@ from feature_graph.interventions.moments import Groups, Limits, Moments, activat
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 from feature_graph.loading.encoders import SiteCodec
 
-#: Targets of one tile: a tile of some thousand rows stays in the last cache.
+#: Targets of one tile on a CPU: a tile of some thousand rows stays in the last cache.
 TILE = 512
+#: The same on a GPU, where larger products pay.
+GPU_TILE = 8192
 #: Rows of one product at most; more of them go in several.
 ROWS = 4096
 
@@ -105,9 +107,10 @@ def limits_of(codec: SiteCodec) -> Limits:
 def _tiles(codec: SiteCodec, x: Tensor):  # type: ignore[no-untyped-def]
     """(columns, products without bias [n, tile]) for every tile; the buffer is used again."""
     rows = codec.w_enc.T
-    buffer = torch.empty(len(x) * TILE, device=x.device, dtype=x.dtype)
-    for begin in range(0, codec.d_sae, TILE):
-        columns = slice(begin, min(begin + TILE, codec.d_sae))
+    wide = TILE if x.device.type == "cpu" else GPU_TILE
+    buffer = torch.empty(len(x) * wide, device=x.device, dtype=x.dtype)
+    for begin in range(0, codec.d_sae, wide):
+        columns = slice(begin, min(begin + wide, codec.d_sae))
         width = columns.stop - begin
         product = buffer[: len(x) * width].view(len(x), width)
         torch.mm(x, rows[columns].T, out=product)

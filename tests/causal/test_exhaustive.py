@@ -180,3 +180,18 @@ def test_streamed_correction_equals_statsmodels(values: list[float], method: str
     found = adjusted.of(p)
     assert ((expected < level) == (found < level)).all()
     np.testing.assert_allclose(found[expected < level], expected[expected < level], rtol=1e-11, atol=1e-300)
+
+
+def test_a_family_too_large_to_remember_loses_nothing_but_digits_of_q() -> None:
+    p = np.random.default_rng(0).uniform(size=20_000) ** 3
+    level, chunks = 0.05, [p[p <= 0.05]]
+    histogram = PHistogram()
+    histogram.add(chunks[0])
+    found = adjust_kept(histogram, lambda: iter(chunks), len(p), level, "fdr_bh", group=500, remembered=100)
+    expected = multipletests(p, method="fdr_bh")[1]
+    q = found.of(p)
+    assert len(found.p) < (expected < level).sum() / 1.02
+    assert ((q < level) == (expected < level)).all()
+    passed = expected < level
+    assert (q[passed] >= expected[passed] * (1 - 1e-12)).all()
+    np.testing.assert_allclose(q[passed], expected[passed], rtol=1e-3)

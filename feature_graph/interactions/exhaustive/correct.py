@@ -25,6 +25,8 @@ _SHIFT = np.uint64(40)
 _BINS = (0x3FF0000000000000 >> 40) + 1  # up to p = 1
 #: Values sorted at a time.
 GROUP = 20_000_000
+#: With more kept p than this, only the last of each bin is remembered: what passes stays exact, a reported q is at most 1/4096 too large.
+REMEMBERED = 40_000_000
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Adjusted:
     """Adjusted p of every kept p that passes.
 
     Attributes:
-        p: Passing p, ascending.
+        p: Passing p, ascending; or the last of every bin of them.
         q: Their adjusted p.
     """
 
@@ -73,7 +75,9 @@ class Adjusted:
         return q
 
 
-def adjust_kept(histogram: PHistogram, read: Reader, n_tests: int, level: float, method: str, group: int = GROUP) -> Adjusted:
+def adjust_kept(
+    histogram: PHistogram, read: Reader, n_tests: int, level: float, method: str, group: int = GROUP, remembered: int = REMEMBERED
+) -> Adjusted:
     """Adjusted p over a family of which only p ≤ ``level`` were kept.
 
     Args:
@@ -83,6 +87,7 @@ def adjust_kept(histogram: PHistogram, read: Reader, n_tests: int, level: float,
         level: Level of the adjusted p.
         method: ``fdr_bh``, ``fdr_by`` or ``bonferroni``.
         group: Values sorted at a time.
+        remembered: See :data:`REMEMBERED`.
 
     Raises:
         MeasureError: For another method.
@@ -92,6 +97,7 @@ def adjust_kept(histogram: PHistogram, read: Reader, n_tests: int, level: float,
     harmonic = float(special.digamma(n_tests + 1) + np.euler_gamma) if method == "fdr_by" else 1.0
     found_p: list[Floats] = []
     found_q: list[Floats] = []
+    thin = histogram.total > remembered
     carry, ends = np.inf, np.cumsum(histogram.counts)
     for first, last in _groups(histogram.counts, group):
         p = np.sort(np.concatenate([np.zeros(0), *(c[(b >= first) & (b < last)] for c in read() for b in (bins_of(c),))]))
@@ -104,9 +110,12 @@ def adjust_kept(histogram: PHistogram, read: Reader, n_tests: int, level: float,
             q = np.minimum(np.minimum.accumulate(q[::-1])[::-1], carry)
             carry = float(q[0]) if len(q) else carry
         # The last of equal p has the smallest q, which is theirs.
-        passed = q < level
-        found_p.append(p[passed])
-        found_q.append(q[passed])
+        p, q = p[q < level], q[q < level]
+        if thin and len(p):
+            ends_of_bins = np.flatnonzero(np.append(np.diff(bins_of(p)) != 0, True))
+            p, q = p[ends_of_bins], q[ends_of_bins]
+        found_p.append(p)
+        found_q.append(q)
     p, q = (np.concatenate([np.zeros(0), *reversed(parts)]) for parts in (found_p, found_q))
     return Adjusted(p, q)
 

@@ -39,6 +39,8 @@ from ingest.formats import INTERACTIONS, TableWriter
 
 Floats = NDArray[np.float64]
 _MEASURED = ("mean_strength", "direct_strength", "later_strength", "copy_strength", "preactivation_strength", "p_on_change", "se")
+#: Edges whose shrinkage is remembered.
+_SAMPLE = 1_000_000
 _EMPTY = ("strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment")
 
 
@@ -71,11 +73,12 @@ def write_edges(
         The ``meta`` of the file, and the numbers of its features.
     """
     adjusted = {effect: _adjusted(kept, p, plan.n_tests, cfg) for effect, (_, p, _, _) in EFFECTS.items()}
-    edges = _Edges(kept, adjusted, _floors(kept), codecs, cfg, _cut(kept, adjusted, codecs, cfg))
+    n_significant, cut = _survey(kept, adjusted, codecs, cfg)
+    edges = _Edges(kept, adjusted, _floors(kept), codecs, cfg, cut)
     seen = _Seen()
     for frame in edges.frames():
         seen.add(frame)
-    meta = _meta(cfg, plan, codecs, seen, edges)
+    meta = _meta(cfg, plan, codecs, seen, edges, n_significant)
     numbers = seen.numbers()
     sd = {layer: feature_sd(store, layer) for layer in sorted({t for found in plan.targets.values() for t in found})}
     with whole_file(path) as part, TableWriter(part, INTERACTIONS, meta) as writer:
@@ -153,15 +156,15 @@ def significant_rows(frame: pd.DataFrame, adjusted: Mapping[str, Adjusted], cfg:
     return frame[frame["significant"]].reset_index(drop=True)
 
 
-def _cut(kept: Kept, adjusted: Mapping[str, Adjusted], codecs: Mapping[int, SiteCodec], cfg: Config) -> dict[int, Floats]:
-    """Target layer → smallest |strength| of an edge that stays, [d_sae]; empty without ``max_edges_per_target``."""
-    if cfg.max_edges_per_target is None:
-        return {}
+def _survey(kept: Kept, adjusted: Mapping[str, Adjusted], codecs: Mapping[int, SiteCodec], cfg: Config) -> tuple[int, dict[int, Floats]]:
+    """Significant rows, and target layer → smallest |strength| of an edge that stays [d_sae] (none without ``max_edges_per_target``)."""
     best = {layer: pd.DataFrame({"tgt_index": np.zeros(0, dtype=np.int32), "lead": np.zeros(0)}) for layer in codecs}
+    n = 0
     for name in kept.names:
         frame = significant_rows(kept.parts.read(name), adjusted, cfg)
+        n += len(frame)
         frame["lead"] = np.abs(leading_strength(frame))
-        for layer in frame["tgt_layer"].unique().tolist():
+        for layer in frame["tgt_layer"].unique().tolist() if cfg.max_edges_per_target is not None else ():
             both = pd.concat([best[layer], frame.loc[frame["tgt_layer"] == layer, ["tgt_index", "lead"]]], ignore_index=True)
             best[layer] = both.sort_values("lead", ascending=False).groupby("tgt_index").head(cfg.max_edges_per_target)
     cut = {layer: np.zeros(codecs[layer].d_sae) for layer in best}
@@ -169,7 +172,7 @@ def _cut(kept: Kept, adjusted: Mapping[str, Adjusted], codecs: Mapping[int, Site
         groups = table.groupby("tgt_index")["lead"]
         full = groups.min()[groups.size() == cfg.max_edges_per_target]
         cut[layer][full.index.to_numpy()] = full.to_numpy()
-    return cut
+    return n, cut
 
 
 @dataclass
@@ -179,7 +182,9 @@ class _Seen:
     edges: int = 0
     by: dict[str, int] = field(default_factory=lambda: dict.fromkeys(EFFECTS, 0))
     features: list[NDArray[np.int64]] = field(default_factory=list)
-    checked: list[pd.DataFrame] = field(default_factory=list)
+    checked: int = 0
+    held: int = 0
+    sample: list[pd.DataFrame] = field(default_factory=list)
 
     def add(self, frame: pd.DataFrame) -> None:
         """Count a block."""
@@ -189,8 +194,17 @@ class _Seen:
         for side in ("src", "tgt"):
             self.features.append(np.unique(frame[[f"{side}_layer", f"{side}_index"]].to_numpy(np.int64), axis=0))
         self.features = [np.unique(np.concatenate(self.features), axis=0)]
-        measured = frame["replicated"].notna()
-        self.checked.append(frame.loc[measured, ["mean_strength", "confirm_strength", "replicated"]])
+        measured = frame.loc[frame["replicated"].notna(), ["mean_strength", "confirm_strength", "replicated"]]
+        if self.checked < _SAMPLE:
+            self.sample.append(measured)
+        self.checked += len(measured)
+        self.held += int(measured["replicated"].astype(bool).sum())
+
+    def replication(self) -> dict[str, Any]:
+        """Edges measured again and how many held; the shrinkage over the first million of them."""
+        if not self.checked:
+            return {"checked": 0, "replicated": 0, "shrinkage": None}
+        return replication(pd.concat(self.sample)) | {"checked": self.checked, "replicated": self.held}
 
     def numbers(self) -> FeatureNumbers:
         """Numbers of the features that have an edge."""
@@ -198,13 +212,12 @@ class _Seen:
         return number_features(found[:, 0], found[:, 1])
 
 
-def _meta(cfg: Config, plan: Field, codecs: Mapping[int, SiteCodec], seen: _Seen, edges: _Edges) -> dict[str, Any]:
+def _meta(cfg: Config, plan: Field, codecs: Mapping[int, SiteCodec], seen: _Seen, edges: _Edges, n_significant: int) -> dict[str, Any]:
     reasons = pd.Series(list(plan.left_out.values()), dtype=object).value_counts()
     floors = {
         f"{s}->{t}": {effect: float(table[column].median()) for effect, (_, _, _, column) in EFFECTS.items()}
         for (s, t), table in edges.floors.items()
     }
-    checked = pd.concat(seen.checked) if seen.checked else pd.DataFrame(columns=["mean_strength", "confirm_strength", "replicated"])
     return {
         "model": next(iter(codecs.values())).site.model,
         "method": "clamping",
@@ -216,13 +229,13 @@ def _meta(cfg: Config, plan: Field, codecs: Mapping[int, SiteCodec], seen: _Seen
         "sources": {"measured": sum(map(len, plan.sources.values())), "left_out": {str(k): int(n) for k, n in reasons.items()}},
         "exhaustive": {
             "kept": sum(edges.kept.parts.rows_of(name) for name in edges.kept.names),
-            "significant": sum(len(significant_rows(edges.kept.parts.read(n), edges.adjusted, cfg)) for n in edges.kept.names),
+            "significant": n_significant,
             "edges": seen.edges,
             "max_edges_per_target": cfg.max_edges_per_target,
             "documents": len(plan.documents),
         },
         "placebos": {"n": cfg.n_placebo, "quantile": cfg.placebo_quantile, "min_effect": cfg.min_effect, "floors": floors},
-        "replication": replication(checked),
+        "replication": seen.replication(),
         "topk_layers": [n for n, c in codecs.items() if c.kind == "topk"],
         "samples_a_source": cfg.n_intervention_samples,
         "position_horizon": cfg.position_horizon,
