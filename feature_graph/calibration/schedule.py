@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
@@ -48,7 +50,7 @@ def _run_here(cells: Sequence[Cell]) -> Iterator[Result]:
 def _run_apart(cells: Sequence[Cell], workers: int) -> Iterator[Result]:
     """In fresh processes (a forked one would share this one's threads)."""
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
         running: dict[Future[dict[str, Any]], Cell] = {pool.submit(run_cell, cell): cell for cell in cells}
         try:
             while running:
@@ -59,9 +61,19 @@ def _run_apart(cells: Sequence[Cell], workers: int) -> Iterator[Result]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _one_thread() -> None:
+def _begin() -> None:
+    """A worker has one thread, leaves interrupts to its parent, and ends with it: a killed parent must not leave workers behind."""
     torch.set_num_threads(1)
     logging.getLogger("feature_graph").setLevel(logging.ERROR)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 @contextmanager

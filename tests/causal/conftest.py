@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 from sae_lens.saes import JumpReLUSAE, JumpReLUSAEConfig, StandardSAE, StandardSAEConfig, TopKSAE, TopKSAEConfig
 from sae_lens.saes.sae import SAEMetadata
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from feature_graph.config import Config
+from feature_graph.calibration.pairs import all_pairs as all_pairs
 from feature_graph.loading.encoders import SiteCodec, build_codecs
 from feature_graph.loading.planted import PlantedModel, planted_model
-from ingest.formats import CANDIDATES
 
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {"normalization_type": "LN", "act_fn": "gelu_new"},
@@ -123,14 +121,3 @@ def make_tiny(shape: str, kind: str = "standard", n_docs: int = 5, **changes: An
 @pytest.fixture(scope="session")
 def planted() -> PlantedModel:
     return planted_model(seed=0)
-
-
-def all_pairs(planted: PlantedModel, cfg: Config) -> pd.DataFrame:
-    """Every pair inside the window as a candidate table: an exhaustive slice, so that nothing depends on the choosing."""
-    rows = [
-        (source, i, target, j, 0.0, 0.0, 0, 0.0, "kept")
-        for source, target in cfg.layer_pairs
-        for i in range(planted.saes[source].cfg.d_sae)
-        for j in range(planted.saes[target].cfg.d_sae)
-    ]
-    return pd.DataFrame(rows, columns=CANDIDATES.names)
