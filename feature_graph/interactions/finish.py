@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ PASS_COSINE, PASS_SLOPE = 0.9, 0.25
 MIN_CONFIRM = 3
 _PAIR = ["src_layer", "src_index", "tgt_layer", "tgt_index"]
 _TARGET = ["src_layer", "tgt_layer", "tgt_index"]
+#: Pairs that are compared with their placebos at a time.
+_ROWS = 100_000
 
 
 def finish(
@@ -69,20 +72,44 @@ def add_floors(frame: pd.DataFrame, placebos: pd.DataFrame, cfg: Config) -> pd.D
     frame = frame.copy()
     share = np.full(len(frame), np.nan)
     floors = {effect: np.full(len(frame), cfg.min_effect) for effect in EFFECTS}
-    tables = {key: group.sort_values("number") for key, group in placebos.groupby(_TARGET)} if len(placebos) else {}
-    for key, where in frame.groupby(_TARGET).indices.items():
-        if key not in tables:
-            continue
-        table = tables[key]
+    wanted, strengths = pd.MultiIndex.from_frame(frame[_TARGET]), frame["mean_strength"].to_numpy()
+    for table in _tables(placebos) if len(placebos) else ():
+        at = table.targets.get_indexer(wanted)
+        where = np.flatnonzero(at >= 0)
         for effect in EFFECTS:
-            floors[effect][where] = stats.placebo_floor(table[effect].to_numpy(), cfg.placebo_quantile, cfg.min_effect)
-        share[where] = stats.placebo_share(frame["mean_strength"].to_numpy()[where], table["total"].to_numpy()[:, None])
+            floors[effect][where] = stats.placebo_floor(table.effects[effect], cfg.placebo_quantile, cfg.min_effect)[at[where]]
+        for part in np.array_split(where, max(1, len(where) // _ROWS)):
+            share[part] = stats.placebo_share(strengths[part], table.effects["total"][:, at[part]])
     for effect, (strength, p, _, floor) in EFFECTS.items():
         frame[floor] = floors[effect]
         small = ~(frame[strength].abs() >= frame[floor])  # a missing strength is not an effect
         frame[p] = np.where(small, 1.0, frame[p])
     frame["placebo_quantile"] = share
     return frame
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Placebos of the targets that have equally many of them.
+
+    Attributes:
+        targets: (source layer, target layer, target index) [T].
+        effects: Effect → float64 [n_placebo, T].
+    """
+
+    targets: pd.MultiIndex
+    effects: dict[str, Floats]
+
+
+def _tables(placebos: pd.DataFrame) -> list[_Table]:
+    ordered = placebos.sort_values([*_TARGET, "number"], ignore_index=True)
+    counts = ordered.groupby(_TARGET, sort=True)["number"].transform("size").to_numpy()
+    found = []
+    for n in np.unique(counts).tolist():
+        rows = ordered[counts == n]
+        targets = pd.MultiIndex.from_frame(rows[_TARGET].iloc[::n])
+        found.append(_Table(targets, {effect: rows[effect].to_numpy(np.float64).reshape(-1, n).T for effect in EFFECTS}))
+    return found
 
 
 def add_q(frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
