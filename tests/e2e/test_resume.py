@@ -23,7 +23,7 @@ import pytest
 
 from feature_graph.artifacts import RunPaths
 from feature_graph.config import Config
-from feature_graph.pipeline import STAGE_NAMES, Manifest, status
+from feature_graph.pipeline import STAGE_NAMES, STAGES, Manifest, status
 from tests.tiny_run import write_tiny_run
 
 pytestmark = pytest.mark.slow
@@ -37,8 +37,8 @@ PRELOAD = [
 ]
 
 
-def run_and_die(config: Path, at_rename: int) -> None:
-    """Run, and die by SIGKILL just before the given rename (never, if 0)."""
+def run_and_die(config: Path, at_rename: int, at_file: str = "") -> None:
+    """Run, and die by SIGKILL just before the given rename (never, if 0), or before a file gets its name."""
     import torch
 
     from feature_graph import pipeline
@@ -47,7 +47,7 @@ def run_and_die(config: Path, at_rename: int) -> None:
     count = itertools.count(1)
 
     def hook(event: str, arguments: tuple[object, ...]) -> None:
-        if event == "os.rename" and next(count) == at_rename:
+        if event == "os.rename" and (next(count) == at_rename or Path(str(arguments[1])).name == at_file):
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
@@ -66,11 +66,11 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Config:
     return write_tiny_run(tmp_path_factory.mktemp("tiny"))
 
 
-def attempt(server: ForkServerContext, cfg: Config, at_rename: int) -> int:
+def attempt(server: ForkServerContext, cfg: Config, at_rename: int, at_file: str = "") -> int:
     """Exit code of one attempt in a process of its own; −9 if it was killed."""
     config = Path(cfg.output_dir).parent / f"{Path(cfg.output_dir).name}.json"
     cfg.save(config)
-    child = server.Process(target=run_and_die, args=(config, at_rename))
+    child = server.Process(target=run_and_die, args=(config, at_rename, at_file))
     child.start()
     child.join(800)
     assert child.exitcode is not None
@@ -121,6 +121,17 @@ def test_killed_again_and_again(server: ForkServerContext, tiny: Config, peacefu
     same_interactions(Path(cfg.output_dir), peaceful)
     assert status(cfg.output_dir).complete
     assert not list(Path(cfg.output_dir).rglob(".*.part"))
+
+
+def test_killed_once_in_every_stage(server: ForkServerContext, tiny: Config, peaceful: Path) -> None:
+    """With all its work done, just before its last file gets its name."""
+    cfg = in_place(tiny, "every")
+    for stage in STAGES:
+        assert attempt(server, cfg, 0, stage.outputs[-1]) == -signal.SIGKILL
+        assert Manifest.load(RunPaths.of(cfg.output_dir).manifest).stages[stage.name].state == "running"
+    assert attempt(server, cfg, 0) == 0
+    same_interactions(Path(cfg.output_dir), peaceful)
+    assert status(cfg.output_dir).complete
 
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
