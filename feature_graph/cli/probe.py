@@ -174,10 +174,10 @@ def _gate_rows(frame: pd.DataFrame) -> _Table:
     for row in frame.to_dict("records"):
         gate = f"{row['a_id']}\n+ {row['b_id']}\n→ {row['tgt_id']}"
         cells = f"hh {row['f_hh']:.3g}  hl {row['f_hl']:.3g}\nlh {row['f_lh']:.3g}  ll {row['f_ll']:.3g}"
-        numbers = [f"{row[name]:.3g}" for name in ("contrast", "strength", "floor")]
+        numbers = [f"{row[name]:.3g}" for name in ("strength", "floor")]
         kind = str(row["kind"]).partition("_")[0] if row["significant"] else ""
         rows.append([gate, cells, *numbers, f"{row['q_value']:.1g}", kind])
-    return ["gate", "target", "contrast", "strength", "floor", "q", "kind"], rows
+    return ["gate", "target", "strength", "floor", "q", "kind"], rows
 
 
 def _by_edge(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureRef, InteractionSet, Pair, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.interactions.check import check_input
-from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.errors import BrokenEffect, MeasureError
 from feature_graph.interactions.finish import leading_strength
 from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source, make_plan
 from feature_graph.interactions.probes import Measured, Probe, Setting, measure, path_of
@@ -26,6 +26,10 @@ from feature_graph.loading.encoders import SiteCodec, build_codecs
 from feature_graph.loading.tokens import residual_norms
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+#: Why a source that makes the model overflow is left out.
+OVERFLOW = "the model gives NaN or infinity under its clamp"
 
 _NO_ROWS = SampleRows(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32))
 
@@ -126,6 +130,25 @@ def measured(work: SiteWork, probes: Sequence[Probe]) -> Iterator[list[Measured]
     size = max(1, BLOCK_SAMPLES // max((len(p.source.test) for p in probes), default=1))
     for k in range(0, len(probes), size):
         yield from measure(work.setting, probes[k : k + size], work.path, derivative=False)
+
+
+def sparing_broken(plan: Plan, make: Callable[[Plan], list[T]]) -> tuple[list[T], Plan]:
+    """Measure by ``make``; sources under which the model overflows are left out, and the others are measured again.
+
+    Returns:
+        What was made, and the plan without them.
+    """
+    while True:
+        try:
+            return make(plan), plan
+        except BrokenEffect as broken:
+            known = {s.id for found in plan.sources.values() for s in found}
+            if not broken.names & known:
+                raise
+            log.warning("%s. Left out", BrokenEffect(sorted(broken.names)))
+            rest = {layer: [s for s in found if s.id not in broken.names] for layer, found in plan.sources.items()}
+            left_out = plan.left_out | dict.fromkeys(sorted(broken.names), OVERFLOW)
+            plan = replace(plan, sources={layer: found for layer, found in rest.items() if found}, left_out=left_out)
 
 
 def open_sweep(bench: Bench, documents: Ints) -> tuple[CleanSweep, Ints, torch.Tensor]:

@@ -16,7 +16,17 @@ import pandas as pd
 
 from feature_graph.artifacts import SELECT, ActivationStore, DoseSet, FeatureRef, Pair
 from feature_graph.config import Config
-from feature_graph.interactions.chosen import Bench, SiteWork, columns_of, measured, open_bench, plan_pairs, sites, targets_of
+from feature_graph.interactions.chosen import (
+    Bench,
+    SiteWork,
+    columns_of,
+    measured,
+    open_bench,
+    plan_pairs,
+    sites,
+    sparing_broken,
+    targets_of,
+)
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Measured, Probe
@@ -71,8 +81,13 @@ def measure_doses(
     bench = open_bench(model, saes, store, cfg)
     plan = plan_pairs(bench, pairs)
     curves = _doses(bench, plan, quantiles, multiples)
-    work = _measure(bench, plan, curves)
-    rows = [row for part in (progress_over(work, "measuring doses", len(curves)) if progress else work) for row in part]
+
+    def make(plan: Plan) -> list[dict[str, Any]]:
+        work = _measure(bench, plan, curves)
+        total = sum(map(len, plan.sources.values()))
+        return [row for part in (progress_over(work, "measuring doses", total) if progress else work) for row in part]
+
+    rows, plan = sparing_broken(plan, make)
     frame = pd.DataFrame(rows, columns=DOSES.names).astype({c.name: c.type for c in DOSES.columns if c.type != "string"})
     frame = frame.sort_values(["src_layer", "src_id", "tgt_layer", "tgt_id", "level"], ignore_index=True, kind="stable")
     return DoseSet(frame, {"pairs": len(frame.groupby(["src_id", "tgt_id"])), "left_out": plan.left_out})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -21,6 +22,8 @@ from feature_graph.interactions.probes import Floats, Setting
 from feature_graph.interactions.work import BLOCK_SAMPLES, setting_at
 from feature_graph.interventions import Arm, Reading, joint_effects, random_directions
 from feature_graph.utils import derived_seed
+
+log = logging.getLogger(__name__)
 
 Where = Literal["both", "either"]
 
@@ -103,14 +106,19 @@ def measure_groups(bench: Bench, plan: Plan, groups: Sequence[Group]) -> Iterato
 
 
 def _rows(bench: Bench, setting: Setting, group: Group) -> list[dict[str, Any]]:
-    """Rows of one pair of sources: one a target, before correction."""
-    cells, placebos = _cells(setting, group), _placebo_cells(setting, group, bench.cfg)
+    """Rows of one pair of sources: one a target, before correction; none if the model overflows under the clamps."""
+    cells = _cells(setting, group)
+    if not all(np.isfinite(site).all() for site in cells):
+        log.warning("%s and %s: under the clamps the model gives NaN or infinity. Left out", group.a.id, group.b.id)
+        return []
+    placebos = _placebo_cells(setting, group, bench.cfg)
     unit = float(np.sqrt((group.a.high - group.a.low) * (group.b.high - group.b.low)))
     rows = []
     for site, (layer, indices) in enumerate(group.targets.items()):
         means = np.moveaxis(cells[site][0], -1, 0)  # [documents, 4, targets]
         test = stats.mean_test(contrast(means))
         random = contrast(placebos[site]) / unit  # [placebos, targets]
+        random = random[np.isfinite(random).all(1)]
         strength = test.mean / unit
         floor = stats.placebo_floor(random, bench.cfg.placebo_quantile, bench.cfg.min_effect)
         share = stats.placebo_share(strength, random)
@@ -145,6 +153,8 @@ def contrast(cells: Floats) -> Floats:
 def _cells(setting: Setting, group: Group, a: Tensor | None = None, b: Tensor | None = None) -> list[Floats]:
     """Document means of the targets' activations in the four cells, [n, 4, targets, documents] a site.
 
+    All NaN where the model overflows.
+
     Args:
         setting: The clean run.
         group: The two sources.
@@ -168,6 +178,8 @@ def _cells(setting: Setting, group: Group, a: Tensor | None = None, b: Tensor | 
         found.append(joint_effects(setting.slices, setting.clean, first, second, documents[part], positions[part], path))
     joined = [torch.cat(list(site)).double().cpu().numpy() for site in zip(*found, strict=True)]
     each = [site.reshape(n, len(samples), 4, -1).swapaxes(0, 1) for site in joined]
+    if not all(np.isfinite(site).all() for site in each):
+        return [np.full((n, *site.shape[2:], 1), np.nan) for site in each]
     return [np.moveaxis(stats.document_means(site, samples.documents).values, 0, -1) for site in each]
 
 

@@ -22,7 +22,7 @@ import pandas as pd
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, GateSet, InteractionSet, Pair, Triple
 from feature_graph.config import Config
-from feature_graph.interactions.chosen import feature_ref, open_bench, plan_pairs, reach_warning, significant_edges
+from feature_graph.interactions.chosen import OVERFLOW, feature_ref, open_bench, plan_pairs, reach_warning, significant_edges
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.factorial import Where, make_groups, measure_groups, triple_name
 from feature_graph.interactions.finish import target_sd
@@ -91,6 +91,8 @@ def measure_gating(
     groups, left_out = make_groups(bench, plan, asked, where)
     work = measure_groups(bench, plan, groups)
     rows = [row for group in (progress_over(work, "measuring gates", len(groups)) if progress else work) for row in group]
+    measured = {(row["a_id"], row["b_id"]) for row in rows}
+    left_out |= {triple_name(t): OVERFLOW for t in asked if triple_name(t) not in left_out and (t.a.id, t.b.id) not in measured}
     frame = _finish(pd.DataFrame(rows, columns=[n for n in GATES.names if n not in _LATER]), store, cfg)
     meta = {
         "level": cfg.significance_level,

@@ -9,6 +9,7 @@ The floor is taken anew: random directions inserted at these very samples. One f
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -29,13 +30,17 @@ from feature_graph.interactions.chosen import (
     plan_pairs,
     reach_warning,
     sites,
+    sparing_broken,
     targets_of,
 )
+from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source, draw
-from feature_graph.interactions.probes import Floats, Probe, placebos
+from feature_graph.interactions.probes import Floats, Measured, Probe, placebos
 from feature_graph.utils import derived_seed
 from feature_graph.utils import progress as progress_over
 from ingest.measures import INSERTIONS
+
+log = logging.getLogger(__name__)
 
 
 def measure_insertions(
@@ -59,13 +64,16 @@ def measure_insertions(
     """
     bench = open_bench(model, saes, store, cfg)
     active = plan_pairs(bench, pairs)
-    inactive = _where_off(bench, active)
-    active = replace(active, sources={layer: _same(active.sources[layer], found) for layer, found in inactive.sources.items()})
-    total = 2 * sum(map(len, inactive.sources.values()))
-    steps = chain(_effects(bench, inactive, floors=True), _effects(bench, active, floors=False))
-    found = list(progress_over(steps, "measuring insertions", total) if progress else steps)
-    off, on = found[: total // 2], found[total // 2 :]
-    rows = [_row(key, effect, one[key]) for effects, one in zip(off, on, strict=True) for key, effect in effects.items()]
+
+    def make(plan: Plan) -> list[dict[str, Any]]:
+        on_plan = replace(active, sources={layer: _same(active.sources[layer], found) for layer, found in plan.sources.items()})
+        total = 2 * sum(map(len, plan.sources.values()))
+        steps = chain(_effects(bench, plan, floors=True), _effects(bench, on_plan, floors=False))
+        found = list(progress_over(steps, "measuring insertions", total) if progress else steps)
+        on = {key: effect for effects in found[total // 2 :] for key, effect in effects.items()}
+        return [_row(key, effect, on[key]) for effects in found[: total // 2] for key, effect in effects.items()]
+
+    rows, inactive = sparing_broken(_where_off(bench, active), make)
     frame = _finish(pd.DataFrame(rows, columns=[n for n in INSERTIONS.names if n not in ("q_value", "significant")]), cfg)
     meta = {
         "level": cfg.significance_level,
@@ -142,11 +150,19 @@ def _effects(bench: Bench, plan: Plan, *, floors: bool) -> Iterator[_Effects]:
 def _floors(bench: Bench, work: SiteWork) -> list[Floats]:
     """Floor of each target, [targets] a site of the path."""
     cfg = bench.cfg
-    probes = placebos(work.sources, cfg.n_placebo, bench.slices.d_model, cfg.seed)
-    found = list(measured(work, probes))
+    found = _spared(work, placebos(work.sources, cfg.n_placebo, bench.slices.d_model, cfg.seed))
     targets = [0 if r.features is None else len(r.features) for r in work.path]
     strengths = [np.array([one[k].total.mean for one in found]).reshape(len(found), n) for k, n in enumerate(targets)]
     return [stats.placebo_floor(each, cfg.placebo_quantile, cfg.min_effect) for each in strengths]
+
+
+def _spared(work: SiteWork, probes: Sequence[Probe]) -> list[list[Measured]]:
+    """Effects of the placebos, without those that make the model overflow."""
+    try:
+        return list(measured(work, probes))
+    except BrokenEffect as broken:
+        log.warning("%s. Left out", broken)
+        return _spared(work, [p for p in probes if p.id not in broken.names])
 
 
 def _one(test: stats.MeanTest, j: int) -> stats.MeanTest:

@@ -16,8 +16,8 @@ from torch import Tensor
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, FeatureRef, MediationSet, Pair
 from feature_graph.config import Config
-from feature_graph.interactions.chosen import SiteWork, open_bench, plan_pairs, sites, targets_of
-from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.chosen import SiteWork, open_bench, plan_pairs, sites, sparing_broken, targets_of
+from feature_graph.interactions.errors import BrokenEffect, MeasureError
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, clamps_of
 from feature_graph.interventions import PARTS, mediated_effects
@@ -61,9 +61,13 @@ def measure_mediation(
         raise MeasureError(f"methods: got {list(methods)}; expected some of {list(METHODS)}")
     bench = open_bench(model, saes, store, cfg)
     plan = plan_pairs(bench, pairs)
-    work = (part for site in sites(bench, plan) for part in _measure(site, plan, methods, cfg.min_effect))
-    total = sum(map(len, plan.sources.values()))
-    rows = [row for part in (progress_over(work, "measuring mediation", total) if progress else work) for row in part]
+
+    def make(plan: Plan) -> list[dict[str, Any]]:
+        work = (part for site in sites(bench, plan) for part in _measure(site, plan, methods, cfg.min_effect))
+        total = sum(map(len, plan.sources.values()))
+        return [row for part in (progress_over(work, "measuring mediation", total) if progress else work) for row in part]
+
+    rows, plan = sparing_broken(plan, make)
     frame = pd.DataFrame(rows, columns=MEDIATION.names).astype({c.name: c.type for c in MEDIATION.columns if c.type != "string"})
     frame["order"] = frame["component"].map(_ORDER)
     keys = ["src_layer", "src_id", "tgt_layer", "tgt_id", "method", "order"]
@@ -94,7 +98,7 @@ def _measure(work: SiteWork, plan: Plan, methods: Sequence[Method], min_effect: 
 def _test(values: Tensor, source: Source) -> stats.MeanTest:
     array = values.double().cpu().numpy()
     if not np.isfinite(array).all():
-        raise MeasureError(f"{source.id}: an effect is NaN or infinite: the model overflows under the clamp; check its weights")
+        raise BrokenEffect([source.id])
     return stats.mean_test(stats.document_means(array, source.test.documents).values)
 
 

@@ -48,6 +48,8 @@ from feature_graph.interventions import (
 from feature_graph.interventions.plain import run_hooked
 from feature_graph.loading.planted import PlantedModel
 from tests.causal.conftest import SHAPES, all_pairs, make_tiny
+from tests.causal.test_bad_input import overflowing
+from tests.causal.test_interactions import config as tiny_config
 from tests.causal.test_interventions import clamps_of, path_of, setting
 
 
@@ -438,3 +440,24 @@ def test_mediation_is_kept_and_read_back_and_bad_methods_refused(
         measure_mediation(
             planted.model, planted.saes, pairs(planted, ((0, "excite"), (1, "excited"))), cfg, store=store, methods=["live"], progress=False
         )
+
+
+def test_a_source_that_makes_the_model_overflow_is_left_out_of_every_measure(tmp_path: Path) -> None:
+    tiny, settings = make_tiny("llama", n_docs=50), tiny_config()
+    whole = collect_activations(tiny.model, tiny.saes, settings, tokens=tiny.tokens, path=tmp_path / "whole.h5")
+    often_off = np.argsort(abs(whole.feature_frequencies[0] - 0.5))
+    good, third, target = FeatureRef(0, int(often_off[0])), FeatureRef(0, int(often_off[1])), FeatureRef(1, 3)
+    bad = FeatureRef(0, 33)
+    store = overflowing(whole, 0, bad.index, tmp_path / "bad.h5")
+    both = [Pair(good, target), Pair(bad, target)]
+    reason = {bad.id: "the model gives NaN or infinity under its clamp"}
+    for measure in (measure_doses, measure_insertions, measure_mediation):
+        found = measure(tiny.model, tiny.saes, both, settings, store=store, progress=False)  # type: ignore[operator]
+        assert found.meta["left_out"] == reason
+        alone = measure(tiny.model, tiny.saes, both[:1], settings, store=store, progress=False)  # type: ignore[operator]
+        pd.testing.assert_frame_equal(found.frame, alone.frame, rtol=1e-3, atol=1e-3)
+    everything = [Triple(good, other, FeatureRef(1, j)) for other in (bad, third) for j in range(40)]
+    gates = measure_gating(tiny.model, tiny.saes, everything, settings, store=store, progress=False)
+    assert set(gates.meta["left_out"].values()) == {reason[bad.id]}
+    assert all(bad.id in name for name in gates.meta["left_out"])
+    assert (len(gates.meta["left_out"]), len(gates)) == (40, 40)
