@@ -9,7 +9,7 @@ import os
 
 import typer
 
-from feature_graph.cli import calibrate, db, demo, doctor, graphdb, probe, recall, report, stages
+from feature_graph.cli import calibrate, db, demo, doctor, graphdb, probe, recall, report, runs, stages
 from feature_graph.cli.common import Commands
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command(rich_help_panel="A run")(probe.probe)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)
+app.add_typer(runs.runs_app, name="runs", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="Set-up")(doctor.doctor)
 app.command(rich_help_panel="Set-up")(calibrate.calibrate)
 app.command(rich_help_panel="Set-up")(demo.demo)

@@ -12,6 +12,7 @@ from feature_graph.store.analysis import Projection, analyze, client, projected
 from feature_graph.store.connection import check_address, connect
 from feature_graph.store.database import Store
 from feature_graph.store.errors import GdsUnavailable, LoginRefused, NotEncrypted, NotReachable, StoreError
+from feature_graph.store.runs import RunDiff, diff_runs, export_run, list_runs
 
 __all__ = [
     "GdsUnavailable",
@@ -19,11 +20,15 @@ __all__ = [
     "NotEncrypted",
     "NotReachable",
     "Projection",
+    "RunDiff",
     "Store",
     "StoreError",
     "analyze",
     "check_address",
     "client",
     "connect",
+    "diff_runs",
+    "export_run",
+    "list_runs",
     "projected",
 ]

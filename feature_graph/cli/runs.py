@@ -1,0 +1,125 @@
+"""``runs``: what is in the database, one run as files, two runs side by side, one run out."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from feature_graph.cli import common
+from feature_graph.cli.graphdb import HomeOption, InsecureOption, UriOption, UserOption, open_store
+
+runs_app = typer.Typer(cls=common.Commands, no_args_is_help=True, help="Runs in the database: list, show, export, diff, drop.")
+
+RunArgument = Annotated[str, typer.Argument(help="Id of the run, or the beginning of it.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Export(StrEnum):
+    """Formats of an export."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    GRAPHML = "graphml"
+
+
+@runs_app.command("list")
+def list_(
+    as_json: JsonOption = False, home: HomeOption = None, uri: UriOption = None, user: UserOption = None, insecure: InsecureOption = False
+) -> None:
+    """Every run in the database, whatever its status."""
+    from feature_graph.store import list_runs
+
+    with open_store(home, uri, user, insecure) as db:
+        frame = list_runs(db)
+    if as_json:
+        typer.echo(json.dumps(frame.to_dict("records"), indent=2))
+        return
+    columns = ["id", "name", "status", "model", "nodes", "edges"]
+    common.out.print(common.table("runs", columns, frame[columns].fillna("").to_numpy().tolist(), right=["nodes", "edges"]))
+
+
+@runs_app.command()
+def show(
+    run: RunArgument,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Where a run comes from and how good it is."""
+    with open_store(home, uri, user, insecure) as db:
+        found = db.find_run(run)
+        answers = {name: db.ask(name, run=found) for name in ("provenance", "quality")}
+    if as_json:
+        typer.echo(json.dumps({"run": found} | {name: answer.records for name, answer in answers.items()}, indent=2, default=str))
+        return
+    for name, answer in answers.items():
+        common.out.print(common.table(f"{name} of {found}", answer.columns, answer.rows))
+
+
+@runs_app.command()
+def export(
+    run: RunArgument,
+    folder: Annotated[Path, typer.Argument(help="Folder to write into; made if need be.")],
+    format_: Annotated[Export, typer.Option("--format", "-f", help="csv and parquet: nodes and edges; graphml: one file.")] = Export.CSV,
+    method: Annotated[str | None, typer.Option("--method", help="Whose edges: clamping or jacobian.")] = None,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Write a run's features and edges as files."""
+    from feature_graph.store import export_run
+
+    with open_store(home, uri, user, insecure) as db:
+        for path in export_run(db, run, folder, format_.value, method):
+            typer.echo(path)
+
+
+@runs_app.command()
+def diff(
+    first: RunArgument,
+    second: Annotated[str, typer.Argument(help="The other run.")],
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Edges to show.")] = 20,
+    method: Annotated[str | None, typer.Option("--method", help="Whose edges: clamping or jacobian.")] = None,
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Edges gained, lost, turned round or changed in strength from one run to another."""
+    from feature_graph.store import diff_runs
+
+    with open_store(home, uri, user, insecure) as db:
+        found = diff_runs(db, first, second, method)
+    other = found.edges[found.edges["change"] != "kept"].head(limit)
+    if as_json:
+        records: list[Any] = other.astype(object).where(other.notna(), None).to_dict("records")
+        typer.echo(json.dumps({"first": found.first, "second": found.second, "counts": found.counts, "edges": records}, indent=2))
+        return
+    common.out.print(", ".join(f"{n} {name}" for name, n in found.counts.items()), highlight=False)
+    common.out.print(common.table(f"{found.first} → {found.second}", [str(c) for c in other], other.fillna("").to_numpy().tolist()))
+
+
+@runs_app.command()
+def drop(
+    run: RunArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Take a run out of the database. Other runs and the run directory stay as they are."""
+    with open_store(home, uri, user, insecure) as db:
+        if not yes and not typer.confirm(f"drop run {run} from the database?", err=True):
+            raise typer.Exit(common.FAILURE)
+        done = db.drop(run)
+    gone = ", ".join(f"{n:,} {what}" for what, n in done.deleted.items() if n)
+    common.out.print(f"run {done.run} dropped: {gone or 'it was empty'}", highlight=False)
