@@ -201,6 +201,11 @@ class ModelSlices:
         ids = self.tokens(tokens)
         names = [f"blocks.{b}.hook_resid_pre" for b in range(self.n_blocks)] + [f"blocks.{self.n_blocks - 1}.hook_resid_post"]
         _, cache = self.model.run_with_cache(ids, names_filter=lambda name: name in names, return_type=None)
+        lost = [name for name in names if name not in cache]
+        if lost:
+            raise InterventionError(
+                f"hooks {lost} did not fire in model.run_with_cache, so that the slices cannot be compared with the model"
+            )
         clean = self.residuals(ids, range(self.n_blocks + 1), range(self.n_blocks))
         rows = torch.arange(len(ids), device=self.device)
         starts = torch.full_like(rows, ids.shape[1] // 2)

@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from feature_graph.loading.errors import LoadingError
+
 _OUTLIER = 3.0
 _PROBE_SEED = 20_240_229
 #: Documents on which the residual stream's usual length is measured.
@@ -57,10 +59,19 @@ def random_tokens(model: Any, rows: int = 8, width: int = 64) -> Tensor:
 
 @torch.no_grad()
 def residual_norms(model: Any, hooks: Iterable[str], tokens: Tensor | None = None) -> dict[str, ResidualProbe]:
-    """Measure the residual stream at ``hooks``, on ``tokens`` [n, ctx] or on random ones."""
+    """Measure the residual stream at ``hooks``, on ``tokens`` [n, ctx] or on random ones.
+
+    Raises:
+        LoadingError: If a hook did not fire.
+    """
     names = list(dict.fromkeys(hooks))
     tokens = random_tokens(model) if tokens is None else tokens
     _, cache = model.run_with_cache(tokens.to(model.cfg.device), names_filter=names, return_type=None)
+    lost = [name for name in names if name not in cache]
+    if lost:
+        raise LoadingError(
+            f"hooks {lost} did not fire in a forward pass of {type(model).__name__}; its residual stream cannot be read there"
+        )
     return {name: _probe(cache[name].float()) for name in names}
 
 

@@ -18,7 +18,9 @@ from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import Clamps, Effects, InterventionError, ModelSlices, Reading, clamp_effects, jacobian_effects
 from feature_graph.interventions.plain import run_hooked
 from feature_graph.interventions.reverse import reverse_is_cheaper
+from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.planted import planted_model
+from feature_graph.loading.tokens import residual_norms
 from tests.causal.conftest import SHAPES, Tiny, all_pairs, make_tiny
 from tests.causal.test_interventions import assert_same, clamps_of, path_of, setting
 
@@ -187,3 +189,5 @@ def test_a_hook_that_exists_and_does_not_fire_is_an_error() -> None:
     assert "blocks.1.hook_q_input" in model.model.hook_dict
     with pytest.raises(InterventionError, match=r"\['blocks.1.hook_q_input'\] did not fire"):
         run_hooked(model.model, model.tokens, {"blocks.1.hook_q_input": [lambda x: x * 2]}, [])
+    with pytest.raises(LoadingError, match=r"\['blocks.1.hook_q_input'\] did not fire"):
+        residual_norms(model.model, ["blocks.1.hook_resid_pre", "blocks.1.hook_q_input"])
