@@ -5,8 +5,10 @@ from ingest.drop import DropReport, drop_run
 from ingest.errors import IngestError, IngestMismatch, InvalidRun, LeaseHeld, LeaseLost, SchemaMismatch
 from ingest.load import IngestReport, edge_digest, ingest_run
 from ingest.rundir import run_id
+from ingest.verify import Check, VerifyReport, verify_run
 
 __all__ = [
+    "Check",
     "DriverDatabase",
     "DropReport",
     "IngestError",
@@ -17,8 +19,10 @@ __all__ = [
     "LeaseLost",
     "Py2neoDatabase",
     "SchemaMismatch",
+    "VerifyReport",
     "drop_run",
     "edge_digest",
     "ingest_run",
     "run_id",
+    "verify_run",
 ]

@@ -136,7 +136,9 @@ INTERACTIONS = FileFormat(
         Column("ci_low", "float64", "lower end of the 95 % interval of mean_strength over documents"),
         Column("ci_high", "float64", "upper end"),
         Column("p_value", "float64", "raw p of the total effect; 1 below the floor"),
-        Column("q_value", "float64", "p_value adjusted over the family of all tests of the run; 1 in an exhaustive run where it does not pass"),
+        Column(
+            "q_value", "float64", "p_value adjusted over the family of all tests of the run; 1 in an exhaustive run where it does not pass"
+        ),
         Column("p_direct", "float64", "raw p of the direct effect; 1 below the floor"),
         Column("q_direct", "float64", "p_direct adjusted in its own family"),
         Column("p_later", "float64", "raw p of the later effect; 1 below the floor or without later positions"),

@@ -139,7 +139,12 @@ def ingest_run(
 
 def edge_digest(connection: neo4j.Driver | py2neo.Graph | Database, n: int) -> str:
     """Digest of what the database holds of run number ``n``, as 16 hex digits."""
-    return f"{as_database(connection).write(lambda tx: _stored(tx, n).digest):016x}"
+    return f"{stored(as_database(connection), n).digest:016x}"
+
+
+def stored(database: Database, n: int) -> Stored:
+    """Counts and digest of what the database holds of run number ``n``."""
+    return database.write(lambda tx: _stored(tx, n))
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,9 @@ class _Done:
 
 
 @dataclass(frozen=True)
-class _Stored:
+class Stored:
+    """What the database holds of a run: the digest over every row, features observed, edges."""
+
     digest: int
     nodes: int
     edges: int
@@ -266,18 +273,18 @@ def _already(database: Database, lease: runs.Claim, wanted: int, begun: float) -
     return IngestReport(lease.id, lease.n, True, row["nodes"], row["edges"], count, 0, row["digest"], seconds)
 
 
-def _stored(tx: Transaction, n: int) -> _Stored:
+def _stored(tx: Transaction, n: int) -> Stored:
     counts = {"nodes": 0, "edges": 0}
     total = 0
     for what, query in (("nodes", _READ_OBSERVATIONS), ("edges", _READ_EDGES)):
         for record in tx.stream(query, n=n):
             counts[what] += 1
             total = digest([record["row"]], total)
-    return _Stored(total, counts["nodes"], counts["edges"])
+    return Stored(total, counts["nodes"], counts["edges"])
 
 
 def _finish(database: Database, lease: runs.Claim, seen: Validated, wanted: int) -> None:
-    expected = _Stored(wanted, len(seen.features), seen.edges)
+    expected = Stored(wanted, len(seen.features), seen.edges)
 
     def check(tx: Transaction) -> None:
         runs.hold(tx, lease)

@@ -107,6 +107,31 @@ def diff(
     common.out.print(common.table(f"{found.first} → {found.second}", [str(c) for c in other], other.fillna("").to_numpy().tolist()))
 
 
+def verify(
+    run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Compare the database with a run's files: counts, every property, constraints, orphans. Exit code 1 if anything differs."""
+    with open_store(home, uri, user, insecure) as db:
+        report = db.verify(run_dir)
+    if as_json:
+        checks = [{"check": c.name, "found": c.found, "expected": c.expected, "ok": c.ok} for c in report.checks]
+        typer.echo(json.dumps({"run": report.run, "ok": report.ok, "checks": checks}, indent=2))
+    else:
+        rows = [[c.name, _words(c.found), _words(c.expected), "yes" if c.ok else "NO"] for c in report.checks]
+        common.out.print(common.table(f"run {report.run}", ["check", "found", "expected", "ok"], rows))
+    if not report.ok:
+        raise typer.Exit(common.FAILURE)
+
+
+def _words(value: Any) -> str:
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
+
+
 @runs_app.command()
 def drop(
     run: RunArgument,

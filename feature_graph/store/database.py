@@ -10,7 +10,7 @@ import neo4j
 import pandas as pd
 
 import queries
-from ingest import DriverDatabase, DropReport, IngestReport, drop_run, ingest_run
+from ingest import DriverDatabase, DropReport, IngestReport, VerifyReport, drop_run, ingest_run, verify_run
 from ingest.schema import NODES, RELATIONSHIPS
 
 _EDGES = """
@@ -117,6 +117,10 @@ class Store:
     def ingest(self, run_dir: str | Path, progress: Callable[[str, int, int], None] | None = None) -> IngestReport:
         """Write a run directory into the database; see :func:`ingest.ingest_run`."""
         return ingest_run(DriverDatabase(self.driver, self.database), run_dir, progress)
+
+    def verify(self, run_dir: str | Path) -> VerifyReport:
+        """Compare the database with a run's files; see :func:`ingest.verify_run`."""
+        return verify_run(DriverDatabase(self.driver, self.database), run_dir)
 
     def drop(self, run: str) -> DropReport:
         """Take a run out of the database; see :func:`ingest.drop_run`."""

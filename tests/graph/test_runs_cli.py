@@ -15,6 +15,7 @@ from feature_graph import store
 from feature_graph.artifacts import InteractionSet
 from feature_graph.store import Store, StoreError
 from ingest.formats import INTERACTIONS, read_meta, read_table, write_table
+from ingest.schema import index_statements
 from tests.graph.conftest import wipe
 from tests.graph.test_queries import EXAMPLE
 from tests.graph.test_queries_cli import Run, command  # noqa: F401  # a fixture
@@ -112,3 +113,38 @@ def test_bad_requests_are_refused_by_name(command: Run, connected: Store, two: t
         assert "Traceback" not in done.output
     with pytest.raises(StoreError, match="format: got 'xlsx'"):
         store.export_run(connected, two[0], tmp_path, "xlsx")  # type: ignore[arg-type]
+
+
+def test_verify_compares_every_property_with_the_files(command: Run, connected: Store, changed: Path) -> None:  # noqa: F811
+    wipe(connected)
+    missing = command("verify", EXAMPLE, "--json")
+    assert missing.exit_code == 1
+    assert json.loads(missing.stdout)["checks"] == [{"check": "run", "found": "not in the database", "expected": "ready", "ok": False}]
+    run = connected.ingest(EXAMPLE).run
+    good = command("verify", EXAMPLE, "--json")
+    assert good.exit_code == 0, good.output
+    assert json.loads(good.stdout)["run"] == run
+    assert command("verify", changed).exit_code == 1  # another result, not loaded
+
+    def wrong() -> set[str]:
+        done = command("verify", EXAMPLE, "--json")
+        assert done.exit_code == 1
+        return {check["check"] for check in json.loads(done.stdout)["checks"] if not check["ok"]}
+
+    connected.write("MATCH ()-[e:AFFECTS {method: 'clamping'}]->() WITH e LIMIT 1 SET e.strength = e.strength + 0.001")
+    assert wrong() == {"digest of all properties"}
+    connected.write(
+        "MATCH (s)-[e:AFFECTS {method: 'clamping'}]->(t) WITH s, t, e LIMIT 1 CREATE (s)-[x:AFFECTS]->(t) SET x = properties(e)"
+    )
+    assert wrong() == {"digest of all properties", "edges", "edges that are there twice"}
+    connected.write("CREATE (:Feature {uid: 'nobody/s'})")
+    edge = "CREATE (s)-[:AFFECTS {run: 999, method: 'clamping'}]->(t)"
+    connected.write(f"MATCH (s:Feature {{uid: 'nobody/s'}}), (t:Feature) WHERE t <> s WITH s, t LIMIT 1 {edge}")
+    assert {"features that no run observes", "edges of no run"} <= wrong()
+    connected.driver.execute_query("DROP INDEX behavior_run_name")
+    try:
+        assert "indexes missing or not online" in wrong()
+    finally:
+        for statement in index_statements():
+            connected.driver.execute_query(statement)
+        wipe(connected)

@@ -1,0 +1,118 @@
+"""The database against a run's files: does it hold exactly this result, once, and hang together?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest import behaviors
+from ingest.connection import Database, as_database
+from ingest.load import stored
+from ingest.rows import EDGE_FILE_COLUMNS, digest, edge_rows, observation_rows
+from ingest.rundir import RunDirectory, open_run, significant_rows
+from ingest.schema import INDEXES, NODES
+from ingest.validate import Validated, validate
+
+if TYPE_CHECKING:
+    import neo4j
+    import py2neo
+
+_ORPHANS = {
+    "features that no run observes": (
+        "MATCH (f:Feature) WHERE NOT EXISTS { (f)<-[:OF]-() } AND NOT EXISTS { (f)<-[:SEEDED_BY]-() } RETURN count(f) AS n"
+    ),
+    "observations without their feature": "MATCH (o:Observation) WHERE COUNT { (o)-[:OF]->(:Feature) } <> 1 RETURN count(o) AS n",
+    "edges of no run": (
+        "MATCH (r:Run) WITH collect(r.n) AS known MATCH ()-[e:AFFECTS]->() WHERE NOT e.run IN known AND e.method IS NOT NULL "
+        "RETURN count(e) AS n"
+    ),
+    "edges that are there twice": (
+        "MATCH (s)-[e:AFFECTS]->(t) WHERE e.run = $n AND e.method IS NOT NULL "
+        "WITH s, t, e.method AS method, count(*) - 1 AS more RETURN coalesce(sum(more), 0) AS n"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: what it is called, what the database holds, what it should hold."""
+
+    name: str
+    found: Any
+    expected: Any
+
+    @property
+    def ok(self) -> bool:
+        """Whether they are the same."""
+        return bool(self.found == self.expected)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """What was compared.
+
+    Attributes:
+        run: Id of the run that the files make.
+        checks: Every comparison.
+    """
+
+    run: str
+    checks: tuple[Check, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything is as it should be."""
+        return all(check.ok for check in self.checks)
+
+
+def verify_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str | Path) -> VerifyReport:
+    """Compare the database with the files of a run: counts, the digest over every property, constraints, orphans. Nothing is written.
+
+    Args:
+        connection: An open driver or a py2neo graph.
+        run_dir: The run directory.
+
+    Raises:
+        InvalidRun: If a file is missing or wrong.
+    """
+    database, run = as_database(connection), open_run(run_dir)
+    seen = validate(run)
+    rows = database.read("MATCH (r:Run {id: $id}) RETURN r.n AS n, r.status AS status", id=run.id)
+    if not rows:
+        return VerifyReport(run.id, (Check("run", "not in the database", "ready"),))
+    n = int(rows[0]["n"])
+    got = stored(database, n)
+    checks = [
+        Check("run", rows[0]["status"], "ready"),
+        Check("features observed", got.nodes, len(seen.features)),
+        Check("edges", got.edges, seen.edges),
+        Check("digest of all properties", f"{got.digest:016x}", f"{_of_files(run, seen):016x}"),
+        Check(
+            "behaviours",
+            database.read("MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS n", n=n)[0]["n"],
+            len(behaviors.read(run, seen.features)),
+        ),
+        Check("constraints missing", _missing_constraints(database), []),
+        Check("indexes missing or not online", _missing_indexes(database), []),
+        *(Check(name, database.read(query, n=n)[0]["n"], 0) for name, query in _ORPHANS.items()),
+    ]
+    return VerifyReport(run.id, tuple(checks))
+
+
+def _of_files(run: RunDirectory, seen: Validated) -> int:
+    total, uids = digest(observation_rows(seen.features)), seen.features["uid"].tolist()
+    for table in significant_rows(run.interactions, EDGE_FILE_COLUMNS):
+        total = digest(edge_rows(table, uids), total)
+    return total
+
+
+def _missing_constraints(database: Database) -> list[str]:
+    rows = database.read("SHOW CONSTRAINTS YIELD type, labelsOrTypes, properties RETURN type, labelsOrTypes, properties")
+    there = {(row["labelsOrTypes"][0], row["properties"][0]) for row in rows if "UNIQUENESS" in row["type"]}
+    return sorted(f"{node.label}.{node.key}" for node in NODES if (node.label, node.key) not in there)
+
+
+def _missing_indexes(database: Database) -> list[str]:
+    online = {row["name"] for row in database.read("SHOW INDEXES YIELD name, state WHERE state = 'ONLINE' RETURN name")}
+    return sorted(index.name for index in INDEXES if index.name not in online)
