@@ -9,7 +9,7 @@ with store.connect() as db:                       # NEO4J_URI …; or store.conn
 """
 
 from feature_graph.store.analysis import Projection, analyze, client, projected
-from feature_graph.store.connection import check_address, connect
+from feature_graph.store.connection import check_address, connect, connect_py2neo
 from feature_graph.store.database import Store
 from feature_graph.store.errors import GdsUnavailable, LoginRefused, NotEncrypted, NotReachable, StoreError
 from feature_graph.store.runs import RunDiff, diff_runs, export_run, list_runs
@@ -27,6 +27,7 @@ __all__ = [
     "check_address",
     "client",
     "connect",
+    "connect_py2neo",
     "diff_runs",
     "export_run",
     "list_runs",

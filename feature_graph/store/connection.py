@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import neo4j
@@ -11,6 +13,9 @@ from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
 from feature_graph.store.database import Store
 from feature_graph.store.errors import LoginRefused, NotEncrypted, NotReachable, StoreError
+
+if TYPE_CHECKING:
+    import py2neo
 
 _ENCRYPTED = {"bolt+s", "bolt+ssc", "neo4j+s", "neo4j+ssc"}
 _PLAIN = {"bolt", "neo4j"}
@@ -39,14 +44,7 @@ def connect(
         LoginRefused: If user or password are wrong.
         NotEncrypted: If the address is another machine's and its scheme is not encrypted.
     """
-    uri = uri or os.environ.get("NEO4J_URI")
-    user = user or os.environ.get("NEO4J_USERNAME") or "neo4j"
-    password = password or os.environ.get("NEO4J_PASSWORD")
-    if not uri:
-        raise NotReachable("no database address: start the embedded server with `feature-graph db start`, or set NEO4J_URI")
-    if password is None:
-        raise LoginRefused(f"no password for {user} at {uri}: set NEO4J_PASSWORD, or give it as an argument")
-    check_address(uri, insecure)
+    uri, user, password = _credentials(uri, user, password, insecure)
     # Without notifications: the server would warn of every optional property that no node happens to have yet.
     driver = neo4j.GraphDatabase.driver(uri, auth=(user, password), connection_timeout=_CONNECT_SECONDS, notifications_min_severity="OFF")
     try:
@@ -57,6 +55,61 @@ def connect(
         driver.close()
         raise _explained(error, uri, user) from error
     return Store(driver, database)
+
+
+def connect_py2neo(uri: str | None = None, user: str | None = None, password: str | None = None, *, insecure: bool = False) -> py2neo.Graph:
+    """Open a database through py2neo 2021.2; ``ingest.ingest_run`` and ``queries.run`` take what comes back like a driver.
+
+    py2neo alone says of a wrong password that the connection was closed; here it is said as :func:`connect` says it. It has no timeout,
+    retries a transaction at most twice, and is no longer maintained: prefer :func:`connect`.
+
+    Args:
+        uri: As for :func:`connect`.
+        user: As for :func:`connect`.
+        password: As for :func:`connect`.
+        insecure: As for :func:`connect`.
+
+    Raises:
+        NotReachable: If nothing answers there, or no address is given.
+        LoginRefused: If user or password are wrong.
+        NotEncrypted: If the address is another machine's and its scheme is not encrypted.
+    """
+    import py2neo
+    import py2neo.errors
+
+    uri, user, password = _credentials(uri, user, password, insecure)
+    try:
+        return py2neo.Graph(uri, auth=(user, password))
+    except (py2neo.errors.ConnectionUnavailable, py2neo.errors.ServiceUnavailable, py2neo.errors.ClientError, OSError) as error:
+        if any("Unauthorized" in str(e) or "unauthorized" in str(e) for e in _chain(error)):
+            raise _refused(uri, user, "the user or the password is wrong") from error
+        raise _silent(uri, error) from error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _credentials(uri: str | None, user: str | None, password: str | None, insecure: bool) -> tuple[str, str, str]:
+    """Address, user and password from the arguments or the environment, checked.
+
+    Raises:
+        NotReachable: Without an address.
+        LoginRefused: Without a password.
+        NotEncrypted: See :func:`check_address`.
+    """
+    uri = uri or os.environ.get("NEO4J_URI")
+    user = user or os.environ.get("NEO4J_USERNAME") or "neo4j"
+    password = password or os.environ.get("NEO4J_PASSWORD")
+    if not uri:
+        raise NotReachable("no database address: start the embedded server with `feature-graph db start`, or set NEO4J_URI")
+    if password is None:
+        raise LoginRefused(f"no password for {user} at {uri}: set NEO4J_PASSWORD, or give it as an argument")
+    check_address(uri, insecure)
+    return uri, user, password
 
 
 def check_address(uri: str, insecure: bool = False) -> None:
@@ -89,10 +142,18 @@ def _is_loopback(host: str) -> bool:
 
 def _explained(error: Exception, uri: str, user: str) -> StoreError:
     if isinstance(error, AuthError):
-        return LoginRefused(
-            f"{uri} refused user {user!r}: {error.message}. The embedded server's password: `feature-graph db password --show`; "
-            "another server's: set NEO4J_PASSWORD"
-        )
+        return _refused(uri, user, error.message or "the user or the password is wrong")
     if isinstance(error, Neo4jError):
         return StoreError(f"{uri}: {error.message}")
+    return _silent(uri, error)
+
+
+def _refused(uri: str, user: str, why: str) -> LoginRefused:
+    return LoginRefused(
+        f"{uri} refused user {user!r}: {why}. The embedded server's password: `feature-graph db password --show`; "
+        "another server's: set NEO4J_PASSWORD"
+    )
+
+
+def _silent(uri: str, error: Exception) -> NotReachable:
     return NotReachable(f"no Neo4j answers at {uri}: {error}. Start the embedded one with `feature-graph db start`, or correct NEO4J_URI")

@@ -33,9 +33,7 @@ def connected(neo4j_server: server.Connection) -> Iterator[store.Store]:
 @pytest.fixture
 def py2neo_graph(neo4j_server: server.Connection) -> Iterator[Any]:
     """The session's server, through py2neo."""
-    import py2neo
-
-    graph = py2neo.Graph(neo4j_server.uri, auth=neo4j_server.auth)
+    graph = store.connect_py2neo(neo4j_server.uri, neo4j_server.username, neo4j_server.password)
     try:
         yield graph
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from pathlib import Path
@@ -11,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from feature_graph import store
+from feature_graph import server, store
 from feature_graph.artifacts import InteractionSet
 from feature_graph.store import Store, StoreError
 from ingest.formats import INTERACTIONS, read_meta, read_table, write_table
@@ -148,3 +149,18 @@ def test_verify_compares_every_property_with_the_files(command: Run, connected: 
         for statement in index_statements():
             connected.driver.execute_query(statement)
         wipe(connected)
+
+
+# py2neo's own connection fails once more when it is collected
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_py2neo_says_that_the_password_is_wrong(connected: Store, neo4j_server: server.Connection) -> None:
+    graph = store.connect_py2neo(neo4j_server.uri, neo4j_server.username, neo4j_server.password)
+    assert graph.evaluate("RETURN 1") == 1
+    graph.service.connector.close()
+    with pytest.raises(store.LoginRefused, match="refused user 'neo4j'"):
+        store.connect_py2neo(neo4j_server.uri, "neo4j", "not the password")
+    with pytest.raises(store.NotReachable, match=r"no Neo4j answers at bolt://127\.0\.0\.1:9"):
+        store.connect_py2neo("bolt://127.0.0.1:9", "neo4j", "any")
+    with pytest.raises(store.NotEncrypted):
+        store.connect_py2neo("bolt://db.example.org:7687", "neo4j", "any")
+    gc.collect()
