@@ -74,7 +74,7 @@ def _rows(found: PruningRecall, group: str) -> Iterator[tuple[object, ...]]:
         if loss.sources != group or (group == "top" and loss.stage == "source"):
             continue
         between = "" if loss.low is None or loss.high is None else f"{loss.low:.0%} … {loss.high:.0%}"
-        shares = ["" if share is None else f"{share:.0%}" for share in (loss.share, loss.strength_share)]
+        shares = ["" if share is None else f"{share:.1%}" for share in (loss.share, loss.strength_share)]
         yield (
             *(("", loss.sign) if loss.sign != "both" else (STAGE_NAMES[loss.stage], "all")),
             loss.lost,

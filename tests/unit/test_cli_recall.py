@@ -66,6 +66,6 @@ def test_the_report_shows_it_where_it_was_measured(tmp_path: Path) -> None:
     text = words(write_report(paths.root))
     assert "What pruning loses" in text
     assert "up to 3 sites on: 12,345 pairs, 678 of them significant" in text
-    assert "co-activation 200 25% 20% … 31%" in text
+    assert "co-activation 50 of 200 25% 20% … 31%" in text
     paths.pruning_recall.write_text("{}")
     assert "pruning_recall.json cannot be read" in words(write_report(paths.root))
