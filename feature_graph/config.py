@@ -91,8 +91,8 @@ class Config(BaseModel):
     interaction_method: Literal["clamping", "jacobian", "both"] = "clamping"
     """Finite differences under a clamp, the gated derivative at the clean point, or both."""
     targets: Literal["candidates", "all"] = "candidates"
-    """What is measured: the chosen candidate pairs, or every feature of the window for every feature that can be clamped (no candidate list;
-    the fields of choosing are not used)."""
+    """What is measured: the chosen candidate pairs, or every feature of the window for every feature that can be clamped. Then there is no
+    candidate list, and the fields of choosing are not used."""
     max_edges_per_target: int | None = Field(None, ge=1)
     """With ``targets = all``: only so many strongest significant edges into a feature are kept. ``None``: all."""
     n_intervention_samples: int = Field(30, ge=2)
