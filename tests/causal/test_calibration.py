@@ -47,7 +47,7 @@ def test_the_simulation_runs_as_the_model_does(normalization: Any, overlap: floa
         np.testing.assert_allclose(state @ vectors, cache[f"blocks.{block}.hook_resid_post"].numpy(), atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name != "pruned"])  # that one runs below
+@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ("relu", "pruned")])  # these two run below
 def test_every_variant_meets_the_aims(name: str) -> None:
     cell = measure_variant(name, seed=11)
     assert (cell["missed"], cell["false"]) == ([], [])

@@ -42,7 +42,7 @@ class PlantedScore:
         n_true_found: Of these, how many were found; the others lie under their placebo floor.
         n_above_floor: Measured pairs whose true effect reaches the floor that they were held against.
         n_above_floor_found: Of these, how many were found.
-        n_intervals: Planted edges with a true total effect and a measured interval.
+        n_intervals: Planted edges with a true total effect that is not the same in every document.
         n_covered: Of these, how many intervals hold the true effect.
         n_decoys: Decoys that were measured and have no true effect.
         n_decoys_found: Of these, how many were found.
@@ -105,7 +105,7 @@ def score(
     errors = {name: _errors(rows, judge, hits, name) for name in EFFECTS}
     true = [pair for pair in rows if judge.is_edge(pair)]
     strong = [pair for pair in true if judge.above_floor(pair, rows[pair])]
-    intervals = [pair for pair in planned if pair in rows and judge.has(pair, "total")]
+    intervals = [pair for pair in planned if pair in rows and judge.has(pair, "total") and _varies(rows[pair])]
     decoys = [pair for pair in planted.decoys if pair in rows and not judge.is_edge(pair)]
     decoys_found = sum(pair in found for pair in decoys)
     fdr = len(false) / len(found) if found else 0.0
@@ -175,6 +175,11 @@ def pair_of(row: Row) -> Pair:
 def _errors(rows: dict[Pair, Row], judge: _Judge, hits: list[Pair], name: str) -> list[float]:
     true = {pair: getattr(judge.effect(pair), name) for pair in hits if judge.has(pair, name)}
     return [float(abs(rows[pair][EFFECTS[name]] - value) / abs(value)) for pair, value in true.items()]
+
+
+def _varies(row: Row) -> bool:
+    """Whether documents differ by more than float32 rounds: an interval around a constant has no width that means anything."""
+    return bool(row["se"] > 1e-6 * abs(row["mean_strength"]))
 
 
 def _stray(row: Row, effect: TrueEffect) -> float:

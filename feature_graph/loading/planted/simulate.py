@@ -27,7 +27,7 @@ from feature_graph.loading.planted.world import EPS
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
-#: Activations in float64 below this are rounding, not activity.
+#: Activations in float64 below this are rounding, not activity, where the configuration has no threshold of its own.
 TINY = 1e-5
 
 
@@ -77,10 +77,11 @@ class _Samples:
 
 
 def _samples(levels: Floats, active: Floats, test: Bools, cfg: Config) -> _Samples | None:
-    documents, positions = np.nonzero((active > TINY) & test[:, None])
-    if not len(documents) or not (levels > TINY).any():
+    limit = TINY if cfg.activity_threshold is None else cfg.activity_threshold
+    documents, positions = np.nonzero((active > limit) & test[:, None])
+    if not len(documents) or not (levels > limit).any():
         return None
-    high = float(np.quantile(levels[levels > TINY], cfg.clamp_high_quantile))
+    high = float(np.quantile(levels[levels > limit], cfg.clamp_high_quantile))
     return _Samples(documents, positions, active[documents, positions], high, cfg.clamp_low)
 
 

@@ -14,6 +14,10 @@ from feature_graph.loading.planted.model import BOS, PlantedModel, planted_model
 from feature_graph.loading.planted.wiring import faint_wiring
 from feature_graph.loading.planted.world import Normalization
 
+#: Enough that every planted source fires in more test documents than the exact sign-flip test takes: with fewer its p cannot be small.
+DOCUMENTS = 128
+#: A feature is active above this. LayerNorm's centring leaves every wire a little to carry, and what is active must not hang on rounding.
+ACTIVE = 1e-3
 #: More than a planted source has: every active position of the test documents is measured.
 EVERY_SAMPLE = 100_000
 
@@ -50,11 +54,10 @@ class Variant:
 
     def build(self, seed: int) -> PlantedModel:
         """The planted model of one seed."""
-        n_docs, context = (64, 12) if self.every_sample else (128, 16)
         return planted_model(
             seed,
-            n_docs=n_docs,
-            context=context,
+            n_docs=DOCUMENTS,
+            context=12 if self.every_sample else 16,
             architecture=self.architecture,
             normalization=self.normalization,
             overlap=self.overlap,
@@ -64,7 +67,7 @@ class Variant:
     def config(self, planted: PlantedModel) -> Config:
         """The configuration that it is measured with."""
         samples = {"n_intervention_samples": EVERY_SAMPLE} if self.every_sample else {}
-        return planted.config(**samples | dict(self.settings))
+        return planted.config(activity_threshold=ACTIVE, **samples | dict(self.settings))
 
     def fresh_text(self, planted: PlantedModel) -> NDArray[np.int64] | None:
         """Documents of the same kind that the run has not seen, [population, context]; None if the variant needs none."""
