@@ -10,6 +10,7 @@ run(driver, "hubs", measure="pagerank").records
 from queries.connection import Answer
 from queries.errors import GdsMissing, ParameterError, QueryError, QueryTimeout, TemplateError
 from queries.library import names, template, templates, text
+from queries.own import ask, explain
 from queries.runner import find_run, run
 from queries.template import Parameter, Template
 
@@ -22,6 +23,8 @@ __all__ = [
     "QueryTimeout",
     "Template",
     "TemplateError",
+    "ask",
+    "explain",
     "find_run",
     "names",
     "run",

@@ -54,6 +54,10 @@ def query(
     list_: Annotated[bool, typer.Option("--list", help="List the questions.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the Cypher instead of asking.")] = False,
     visual: Annotated[bool, typer.Option("--visual", help="The form that returns paths, for Neo4j Browser.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the database's plan instead of asking.")] = False,
+    cypher: Annotated[
+        Path | None, typer.Option("--cypher", metavar="FILE", help="Ask a statement of your own, read-only; - is stdin.")
+    ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which the database gives up.")] = 60.0,
     home: HomeOption = None,
     uri: UriOption = None,
@@ -63,6 +67,11 @@ def query(
     """Ask the graph a question."""
     if list_:
         _print_list(format_, output)
+        return
+    if cypher is not None:
+        if name is not None:
+            common.fail("--cypher takes the place of a question's name; give one of the two", common.USAGE)
+        _ask_own(cypher, param or [], format_, output, timeout, (home, uri, user, insecure))
         return
     if name is None:
         common.fail("give the name of a question, such as hubs; `feature-graph query --list` shows them", common.USAGE)
@@ -74,8 +83,38 @@ def query(
     found = queries.template(name)
     values = parse_parameters(found, param or [])
     with open_store(home, uri, user, insecure) as store:
+        if explain:
+            typer.echo(queries.explain(store.driver, name, visual=visual, database=store.database, **values))
+            return
         answer = store.ask(name, timeout=timeout, visual=visual, **values)
     print_answer(answer, format_, found.title, output)
+
+
+def _ask_own(
+    file: Path,
+    param: list[str],
+    format_: Format,
+    output: Path | None,
+    timeout: float,
+    where: tuple[Path | None, str | None, str | None, bool],
+) -> None:
+    """Run a statement from a file (``-``: standard input); parameters are read as JSON, else as text."""
+    import sys
+
+    import queries
+
+    text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    values = {key: _json_or_text(value) for key, value in _pairs(param).items()}
+    with open_store(*where) as store:
+        answer = queries.ask(store.driver, text, timeout=timeout, database=store.database, parameters=values)
+    print_answer(answer, format_, file.name, output)
+
+
+def _json_or_text(value: str) -> Any:
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
 
 
 @contextmanager
@@ -121,14 +160,18 @@ def parse_parameters(found: Template, texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         ParameterError: If a text has no ``=``, or a parameter is unknown, given twice, or of another type.
     """
+    return {key: found.parameter(key).parse(value) for key, value in _pairs(texts).items()}
+
+
+def _pairs(texts: Sequence[str]) -> dict[str, str]:
     from queries import ParameterError
 
-    values: dict[str, Any] = {}
+    values: dict[str, str] = {}
     for text in texts:
         key, mark, value = text.partition("=")
         if not mark or key in values:
             raise ParameterError(f"--param: got {text!r}; expected KEY=VALUE, each key once, such as limit=5")
-        values[key] = found.parameter(key).parse(value)
+        values[key] = value
     return values
 
 

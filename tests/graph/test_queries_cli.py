@@ -174,3 +174,33 @@ def test_the_run_is_found_by_its_beginning(connected: Store, example: str) -> No
     assert len(connected.fetch_edges(example[:5])) == len(twins.RunFiles.read(EXAMPLE).edges())
     with pytest.raises(queries.ParameterError, match="the ready runs are"):
         connected.fetch_features("zzz")
+
+
+def test_a_statement_of_ones_own_is_read_only(command: Run, example: str, tmp_path: Path) -> None:
+    file = tmp_path / "own.cypher"
+    file.write_text("MATCH (o:Observation {layer: $layer}) RETURN o.id AS id, o.fid AS fid ORDER BY fid LIMIT $n")
+    done = command("query", "--cypher", file, "-p", "layer=2", "-p", "n=3", "-f", "json")
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert len(rows) == 3
+    assert all(row["id"].startswith("L2_F") for row in rows)
+    file.write_text("CREATE (n:Intruder) RETURN n")
+    refused = command("query", "--cypher", file)
+    assert refused.exit_code == 1
+    assert "refused" in refused.output
+    assert "Traceback" not in refused.output
+    file.write_text("MATCH (n:Intruder) RETURN count(n) AS n")
+    assert json.loads(command("query", "--cypher", file, "-f", "json").stdout) == [{"n": 0}]
+    for wrong, named in (("MATCH (n RETURN n", "Invalid input"), ("RETURN $missing", "missing"), ("  ", "empty")):
+        file.write_text(wrong)
+        told = command("query", "--cypher", file)
+        assert told.exit_code == 1
+        assert named in told.output
+    assert command("query", "hubs", "--cypher", file).exit_code == 2
+
+
+@pytest.mark.parametrize("name", queries.names())
+def test_every_template_has_a_plan(name: str, command: Run, example: str) -> None:
+    done = command("query", name, "--explain")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("ProduceResults")
