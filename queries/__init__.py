@@ -7,6 +7,7 @@ text("hubs")                                   # the Cypher, as it is run
 run(driver, "hubs", measure="pagerank").records
 """
 
+from queries.check import Checked, check, example_run
 from queries.connection import Answer
 from queries.errors import GdsMissing, ParameterError, QueryError, QueryTimeout, TemplateError
 from queries.library import names, template, templates, text
@@ -16,6 +17,7 @@ from queries.template import Parameter, Template
 
 __all__ = [
     "Answer",
+    "Checked",
     "GdsMissing",
     "Parameter",
     "ParameterError",
@@ -24,6 +26,8 @@ __all__ = [
     "Template",
     "TemplateError",
     "ask",
+    "check",
+    "example_run",
     "explain",
     "find_run",
     "names",

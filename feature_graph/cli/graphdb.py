@@ -58,6 +58,10 @@ def query(
     cypher: Annotated[
         Path | None, typer.Option("--cypher", metavar="FILE", help="Ask a statement of your own, read-only; - is stdin.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Ask every template its example on the shipped run, in a database of its own, and compare.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which the database gives up.")] = 60.0,
     home: HomeOption = None,
     uri: UriOption = None,
@@ -65,6 +69,10 @@ def query(
     insecure: InsecureOption = False,
 ) -> None:
     """Ask the graph a question."""
+    format_ = Format.JSON if as_json else format_
+    if check:
+        _check_templates(format_)
+        return
     if list_:
         _print_list(format_, output)
         return
@@ -88,6 +96,31 @@ def query(
             return
         answer = store.ask(name, timeout=timeout, visual=visual, **values)
     print_answer(answer, format_, found.title, output)
+
+
+def _check_templates(format_: Format) -> None:
+    """Load the shipped run into a database of its own and compare every template's example with its expected rows."""
+    import tempfile
+
+    import queries
+    from feature_graph import server, store
+
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        server.disposable(Path(folder)) as where,
+        store.connect(where.uri, where.username, where.password) as db,
+    ):
+        found = queries.check(db.driver, db.ingest(queries.example_run()).run)
+    failed = [one for one in found if not one.passed]
+    if format_ is Format.JSON:
+        wrong = {one.name: one.problem for one in failed}
+        typer.echo(json.dumps({"templates": len(found), "passed": len(found) - len(failed), "failed": len(failed), "problems": wrong}))
+    else:
+        for one in failed:
+            common.out.print(f"{one.name}: {one.problem}", highlight=False)
+        common.out.print(f"{len(found)} templates, {len(found) - len(failed)} passed, {len(failed)} failed", highlight=False)
+    if failed:
+        raise typer.Exit(common.FAILURE)
 
 
 def _ask_own(

@@ -6,6 +6,7 @@
     connection = server.connection(home)  # Connection(uri, username, password, origin), .auth = (username, password)
     server.status(home)                   # Status(state "absent" | "stopped" | "starting" | "running", server, store_bytes, memory_bytes)
     server.stop(home)                     # True if it was running
+    with server.disposable(folder) as connection: …   # a server for the length of a block
     server.reset(home)                    # stop, and erase the database
     server.admin(home, "database", "dump", …)   # neo4j-admin on a stopped home
 
@@ -18,7 +19,7 @@ from feature_graph.server.errors import HomeError, JarsUnavailable, NotRunning, 
 from feature_graph.server.homes import Home, find_home
 from feature_graph.server.jars import ensure_jars, jar_folder
 from feature_graph.server.java import java_executable, java_version
-from feature_graph.server.lifecycle import admin, reset, start, stop
+from feature_graph.server.lifecycle import admin, disposable, reset, start, stop
 from feature_graph.server.logs import failure_text, tail
 from feature_graph.server.password import read_password
 from feature_graph.server.running import RunningServer, Status, connection, status
@@ -37,6 +38,7 @@ __all__ = [
     "admin",
     "connection",
     "connection_from_environment",
+    "disposable",
     "driver",
     "ensure_jars",
     "failure_text",

@@ -8,12 +8,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 from filelock import FileLock, Timeout
 
 from feature_graph.server import process
-from feature_graph.server.bolt import driver
+from feature_graph.server.bolt import Connection, driver
 from feature_graph.server.errors import HomeError, PortTaken, ServerError
 from feature_graph.server.homes import Home, erase_home, prepare_home, unusable
 from feature_graph.server.jars import JarFolder, ensure_jars
@@ -131,6 +132,16 @@ def stop(home: HomeLike = None) -> bool:
         return False
     with _locked(home):
         return _stop(home)
+
+
+@contextmanager
+def disposable(folder: Path, heap: str = "768m", page_cache: str = "128m") -> Iterator[Connection]:
+    """A server of its own for the length of the block, in ``folder`` (which the caller removes)."""
+    home = folder / "home"
+    try:
+        yield start(home, heap=heap, page_cache=page_cache, quick=True).connection()
+    finally:
+        stop(home)
 
 
 def _stop(home: Home) -> bool:

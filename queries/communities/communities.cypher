@@ -35,6 +35,8 @@ CALL (run) {
   WHERE o.run = run.n AND o.layer IS NOT NULL
   RETURN s, null AS t, 0.0 AS weight
 }
+// in a fixed order, so that a seed gives the same groups in every database
+WITH run, s, t, weight ORDER BY s.uid, t.uid
 WITH run, gds.graph.project($graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS g
 CALL (g) {
   WITH g WHERE $algorithm = 'leiden' AND g.relationshipCount > 0

@@ -204,3 +204,37 @@ def test_every_template_has_a_plan(name: str, command: Run, example: str) -> Non
     done = command("query", name, "--explain")
     assert done.exit_code == 0, done.output
     assert done.stdout.startswith("ProduceResults")
+
+
+def test_check_asks_every_template_in_a_database_of_its_own(connected: Store) -> None:
+    before = connected.cypher("MATCH (r:Run) RETURN count(r) AS n")["n"].iloc[0]
+    done = CliRunner().invoke(app, ["query", "--check", "--json"])
+    assert done.exit_code == 0, done.output
+    said = json.loads(done.stdout[done.stdout.index("{") :])
+    assert said == {"templates": len(queries.names()), "passed": len(queries.names()), "failed": 0, "problems": {}}
+    assert connected.cypher("MATCH (r:Run) RETURN count(r) AS n")["n"].iloc[0] == before
+
+
+def test_check_notices_a_wrong_row(connected: Store) -> None:
+    wipe(connected)
+    run = connected.ingest(EXAMPLE).run
+    assert all(one.passed for one in queries.check(connected.driver, run))
+    connected.write("MATCH (:Observation {id: 'L5_F280'})-[:OF]->(f)-[e:AFFECTS]->() SET e.strength = e.strength * 1.001")
+    wrong = {one.name: one.problem for one in queries.check(connected.driver, run) if not one.passed}
+    assert "neighbours" in wrong
+    assert "expected" in wrong["neighbours"]
+    wipe(connected)
+
+
+@pytest.mark.parametrize("algorithm", ["leiden", "louvain", "label_propagation"])
+def test_communities_are_the_same_after_loading_anew(connected: Store, algorithm: str) -> None:
+    """Nodes get other numbers inside the database; the same seed must still give the same groups."""
+    found = []
+    for _ in range(3):
+        wipe(connected)
+        run = connected.ingest(EXAMPLE).run
+        found.append(connected.query("communities", run=run, algorithm=algorithm)["members"].tolist())
+        if algorithm == "leiden":
+            found.append(store.analyze(connected, "leiden", Projection(run)).sort_values("id")["community"].tolist())
+            found[-2:] = [found[-2:]]
+    assert found[0] == found[1] == found[2]
