@@ -44,7 +44,7 @@ CALL (run) {
   MATCH (a:Observation) WHERE a.run = run.n AND a.layer IS NOT NULL
   RETURN a, null AS b, 0.0 AS weight
 }
-WITH a, b, weight ORDER BY a.fid, b.fid // in a fixed order, so that a seed gives the same groups in every database
+WITH a, b, weight ORDER BY a.key, b.key // in a fixed order, that of the templates: a seed gives the same groups in every database
 RETURN gds.graph.project(
   $graph, a, b, {relationshipProperties: {weight: weight}},
   {undirectedRelationshipTypes: CASE WHEN $undirected THEN ['*'] ELSE [] END}
