@@ -22,6 +22,8 @@ Float = NDArray[np.float64]
 
 #: Up to this many documents every pattern of signs is counted (2,048 of them); above it the t distribution serves.
 SIGN_FLIP_MAX = 12
+#: Families above this are not written down to count how many edges a correction needs.
+LARGE_FAMILY = 200_000
 
 
 @dataclass(frozen=True)
@@ -206,10 +208,23 @@ def edges_needed(n_tests: int, p: float, level: float, method: str) -> int | Non
         family[:k] = p
         return bool(adjust(family, method)[0] < level)
 
-    if n_tests == 0 or not passes(n_tests):
+    if n_tests == 0:
+        return None
+    if n_tests > LARGE_FAMILY and method in ("fdr_bh", "fdr_by", "bonferroni"):
+        return _edges_needed_directly(n_tests, p, level, method)
+    if not passes(n_tests):
         return None
     low, high = 1, n_tests
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if passes(middle) else (middle + 1, high)
     return low
+
+
+def _edges_needed_directly(n_tests: int, p: float, level: float, method: str) -> int | None:
+    """The same by the formula, for families too large to write down."""
+    if method == "bonferroni":
+        return 1 if p * n_tests < level else None
+    harmonic = float(special.digamma(n_tests + 1) + np.euler_gamma) if method == "fdr_by" else 1.0
+    needed = int(np.floor(p * n_tests * harmonic / level)) + 1  # p · n / k < level
+    return needed if needed <= n_tests else None

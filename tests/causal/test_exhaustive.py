@@ -89,6 +89,7 @@ def test_families_and_what_was_left_out_are_reported(stage: Stage, pairwise: Int
     assert found.n_tests == len(pairwise) == found.meta["families"]["total"]
     assert found.meta["sources"]["left_out"] == pairwise.meta["sources"]["left_out"]
     assert found.n_kept >= found.n_significant == found.n_edges
+    assert found.meta["warnings"] == pairwise.meta["warnings"]  # how many edges the smallest p needs
     assert found.meta["placebos"]["floors"].keys() == pairwise.meta["placebos"]["floors"].keys()
 
 

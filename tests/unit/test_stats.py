@@ -114,6 +114,17 @@ def test_the_floor_is_the_quantile_or_the_least_effect() -> None:
     assert np.isnan(stats.placebo_share(np.array([0.3]), np.zeros((0, 1)))).all()
 
 
+@pytest.mark.parametrize("method", ["fdr_bh", "fdr_by", "bonferroni"])
+@pytest.mark.parametrize("p", [2.0**-5, 2.0**-8, 2.0**-11, 1e-9])
+def test_edges_needed_in_a_family_too_large_to_write_down(method: str, p: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n_tests in (10, 1_000, 7_777):
+        searched = stats.edges_needed(n_tests, p, 0.05, method)
+        with monkeypatch.context() as patched:
+            patched.setattr(stats, "LARGE_FAMILY", 0)
+            assert stats.edges_needed(n_tests, p, 0.05, method) == searched
+    assert stats.edges_needed(13_000_000_000, 2.0**-5, 0.05, "fdr_bh") == 8_125_000_001
+
+
 def test_edges_needed_by_the_correction() -> None:
     p = stats.smallest_p(6)
     assert stats.edges_needed(1000, p, 0.05, "bonferroni") is None

@@ -65,7 +65,7 @@ class Kept:
 
 
 def write_edges(
-    path: Path, kept: Kept, store: ActivationStore, codecs: Mapping[int, SiteCodec], cfg: Config, plan: Field
+    path: Path, kept: Kept, store: ActivationStore, codecs: Mapping[int, SiteCodec], cfg: Config, plan: Field, warnings: list[str]
 ) -> tuple[dict[str, Any], FeatureNumbers]:
     """Correct, cut and write; see the module's docstring.
 
@@ -78,7 +78,7 @@ def write_edges(
     seen = _Seen()
     for frame in edges.frames():
         seen.add(frame)
-    meta = _meta(cfg, plan, codecs, seen, edges, n_significant)
+    meta = _meta(cfg, plan, codecs, seen, edges, n_significant) | {"warnings": warnings}
     numbers = seen.numbers()
     sd = {layer: feature_sd(store, layer) for layer in sorted({t for found in plan.targets.values() for t in found})}
     with whole_file(path) as part, TableWriter(part, INTERACTIONS, meta) as writer:
@@ -239,7 +239,6 @@ def _meta(cfg: Config, plan: Field, codecs: Mapping[int, SiteCodec], seen: _Seen
         "topk_layers": [n for n, c in codecs.items() if c.kind == "topk"],
         "samples_a_source": cfg.n_intervention_samples,
         "position_horizon": cfg.position_horizon,
-        "warnings": [],
     }
 
 

@@ -14,7 +14,7 @@ import torch
 
 from feature_graph.artifacts import ActivationStore, FeatureNumbers
 from feature_graph.config import Config
-from feature_graph.interactions.check import check_sites
+from feature_graph.interactions.check import announce, check_sites
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import Ground, site_floors, source_rows, source_table
 from feature_graph.interactions.exhaustive.correct import check_method
@@ -23,7 +23,7 @@ from feature_graph.interactions.exhaustive.finish import Kept, write_edges
 from feature_graph.interactions.exhaustive.floors import SiteFloors
 from feature_graph.interactions.exhaustive.ground import Field, Sweep, plan_field
 from feature_graph.interactions.parts import Parts
-from feature_graph.interactions.plan import Source
+from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.interactions.work import CLEAN_BYTES, inputs_of
 from feature_graph.interventions import ModelSlices
@@ -125,6 +125,7 @@ def measure_exhaustive(
     field = plan_field(slices, store, codecs, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg, sources, clean_bytes)
     if not field.sources:
         raise MeasureError("no feature can be a source: none is active in enough test documents. Collect more text or lower min_documents")
+    warnings = announce(Plan(field.sources, {}, field.left_out, field.n_tests), cfg)
     log.info(
         "%d sources, %d pairs to test; %d features left out", sum(map(len, field.sources.values())), field.n_tests, len(field.left_out)
     )
@@ -134,7 +135,7 @@ def measure_exhaustive(
         | inputs_of(store, codecs)
     )
     kept = _measure(slices, codecs, store, field, Parts(Path(parts_dir), key), cfg, confirm=confirm, progress=progress)
-    meta, features = write_edges(Path(path), kept, store, codecs, cfg, field)
+    meta, features = write_edges(Path(path), kept, store, codecs, cfg, field, warnings)
     counts = meta["exhaustive"]
     return Exhaustive(
         path=Path(path),
