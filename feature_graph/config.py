@@ -118,6 +118,11 @@ class Config(BaseModel):
     correction_method: CorrectionMethod = "fdr_bh"
     """Correction for many tests, by statsmodels' name."""
 
+    # --- behaviours ---
+    behaviors: list[str] = ["factual_recall", "indirect_object", "greater_than", "subject_verb_agreement"]
+    """Behaviours whose features are looked for: names of those that come with the library, or paths of YAML files. Eight come with it; four
+    are the default, for time."""
+
     output_dir: str = "outputs/run"
     """Run directory."""
     seed: int = Field(42, ge=0)

@@ -91,7 +91,12 @@ def run(cfg: Config, only: StageName | None = None, from_: StageName | None = No
         StaleInput: If a stage before ``only`` or ``from_`` is not up to date.
         RunLocked: If another process writes into the run directory.
         ManifestError: If the manifest is damaged.
+        BehaviorError: If a behaviour is unknown or its file is malformed.
     """
+    from feature_graph.subgraphs import find_behavior
+
+    for name in cfg.behaviors:  # said now, not after hours of measuring
+        find_behavior(name)
     return run_with(WORK, cfg, only, from_)
 
 

@@ -107,7 +107,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "behaviors",
         "which features known behaviours rest on",
-        _DICTIONARIES | {"prepend_bos", "activity_threshold", "significance_level", "seed"},
+        _DICTIONARIES | {"prepend_bos", "activity_threshold", "significance_level", "seed", "behaviors"},
         ("features.parquet", "graph.json"),
         ("behaviors.json",),
         ("model_name", "sae_release"),

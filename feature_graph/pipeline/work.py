@@ -154,11 +154,11 @@ def graph(shop: Workshop) -> Done:
 
 def behaviors(shop: Workshop) -> Done:
     """Find the features that known behaviours rest on."""
-    from feature_graph.subgraphs import PREDEFINED_BEHAVIORS, extract_behavior_subgraph, save_behaviors
+    from feature_graph.subgraphs import extract_behavior_subgraph, save_behaviors
 
     model, saes = shop.model_and_saes()
     whole = shop.graph()
-    found = [extract_behavior_subgraph(model, saes, whole, behavior=name, cfg=shop.cfg) for name in PREDEFINED_BEHAVIORS]
+    found = [extract_behavior_subgraph(model, saes, whole, behavior=name, cfg=shop.cfg) for name in shop.cfg.behaviors]
     save_behaviors(shop.paths.root / "behaviors.json", found)
     return Done(len(found), {"seeds": sum(len(one.seed_features) for one in found)})
 

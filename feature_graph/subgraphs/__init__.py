@@ -3,7 +3,7 @@
 from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, PromptPair, load_behavior
 from feature_graph.subgraphs.extract import extract_behavior_subgraph
 from feature_graph.subgraphs.files import load_behaviors, save_behaviors
-from feature_graph.subgraphs.prompts import PREDEFINED_BEHAVIORS
+from feature_graph.subgraphs.prompts import PREDEFINED_BEHAVIORS, find_behavior
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "BehaviorSubgraph",
     "PromptPair",
     "extract_behavior_subgraph",
+    "find_behavior",
     "load_behavior",
     "load_behaviors",
     "save_behaviors",

@@ -10,6 +10,8 @@ import yaml
 
 #: Groups of prompts that a behaviour needs: two to choose seeds on, two to test them on.
 MIN_GROUPS = 4
+#: What can be read off the last position, right against wrong answers.
+METRICS = ("logit_difference", "probability_difference")
 
 
 class BehaviorError(ValueError):
@@ -40,8 +42,9 @@ class PromptPair:
 class Behavior:
     """A named set of prompt pairs.
 
-    The metric is the logit difference: log Σ exp(logit) over the right answers minus the same over the wrong ones, at the last position of
-    the prompt. With one answer each this is logit(right) − logit(wrong); with several it is the log odds of right against wrong.
+    The metric is read at the last position of the prompt. ``logit_difference``: log Σ exp(logit) over the right answers minus the same
+    over the wrong ones; with one answer each this is logit(right) − logit(wrong), with several the log odds of right against wrong.
+    ``probability_difference``: the probability of all right answers minus that of all wrong ones, from -1 to 1.
     """
 
     name: str
@@ -51,6 +54,8 @@ class Behavior:
     metric: str = "logit_difference"
 
     def __post_init__(self) -> None:
+        if self.metric not in METRICS:
+            raise BehaviorError(f"behaviour {self.name!r}: metric: got {self.metric!r}, expected one of {', '.join(METRICS)}")
         groups = {pair.group for pair in self.pairs}
         if len(groups) < MIN_GROUPS:
             raise BehaviorError(f"behaviour {self.name!r}: got {len(groups)} groups of prompts, expected at least {MIN_GROUPS}")
@@ -62,9 +67,10 @@ class Behavior:
 
 
 def load_behavior(path: str | Path) -> Behavior:
-    """Read a behaviour from a YAML file: name, description, and a list ``prompts`` with the fields of :class:`PromptPair`.
+    """Read a behaviour from a YAML file: name, description, metric, and a list ``prompts`` with the fields of :class:`PromptPair`.
 
-    ``answers`` and ``wrong`` may be one text or a list of texts; ``group`` may be left out, then each prompt is its own.
+    ``answers`` and ``wrong`` may be one text or a list of texts; ``group`` may be left out, then each prompt is its own, and ``metric``,
+    then it is ``logit_difference``.
 
     Raises:
         BehaviorError: If the file is missing or not in this form; the message names the prompt and the field.
@@ -79,7 +85,13 @@ def load_behavior(path: str | Path) -> Behavior:
     if not isinstance(values, dict) or not isinstance(values.get("prompts"), list) or not isinstance(values.get("name"), str):
         raise BehaviorError(f"{path}: expected a mapping with name, description and a list of prompts")
     pairs = tuple(_pair(f"{path}: prompt {i}", item, i) for i, item in enumerate(values["prompts"]))
-    return Behavior(values["name"], str(values.get("description", "")), pairs, str(values.get("source", path.name)))
+    return Behavior(
+        values["name"],
+        str(values.get("description", "")),
+        pairs,
+        str(values.get("source", path.name)),
+        str(values.get("metric", METRICS[0])),
+    )
 
 
 def _pair(where: str, item: Any, number: int) -> PromptPair:

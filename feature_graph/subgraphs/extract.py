@@ -15,10 +15,10 @@ from feature_graph.config import Config
 from feature_graph.interventions import ModelSlices, ablate
 from feature_graph.loading.encoders import build_codecs
 from feature_graph.stats import document_means, mean_test, smallest_p
-from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, load_behavior
+from feature_graph.subgraphs.behaviors import Behavior, BehaviorError
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.neighbourhood import around
-from feature_graph.subgraphs.prompts import PREDEFINED_BEHAVIORS
+from feature_graph.subgraphs.prompts import find_behavior
 from feature_graph.subgraphs.readable import readable_prompts
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
 from feature_graph.subgraphs.seeds import TestedSeeds, choose_seeds, confirm_seeds
@@ -60,7 +60,7 @@ def extract_behavior_subgraph(
     Raises:
         BehaviorError: If the behaviour is unknown (those known are listed) or malformed, or a number makes no sense.
     """
-    wanted = _behavior(behavior)
+    wanted = find_behavior(behavior)
     for name, value, least in (("n_hops", n_hops, 0), ("top_k_seeds", top_k_seeds, 1), ("max_prompts", max_prompts, 8)):
         if value < least:
             raise BehaviorError(f"{name}: got {value}, expected at least {least}")
@@ -85,17 +85,6 @@ def extract_behavior_subgraph(
     )
 
 
-def _behavior(behavior: str | Path | Behavior) -> Behavior:
-    if isinstance(behavior, Behavior):
-        return behavior
-    if str(behavior) in PREDEFINED_BEHAVIORS:
-        return PREDEFINED_BEHAVIORS[str(behavior)]
-    if Path(behavior).suffix in {".yaml", ".yml"}:
-        return load_behavior(behavior)
-    known = ", ".join(PREDEFINED_BEHAVIORS)
-    raise BehaviorError(f"behavior: got {str(behavior)!r}, expected one of {known}, a Behavior, or the path of a .yaml file with one")
-
-
 def _score(analysed: BehaviorModel, held_out: ReadPrompts, tested: TestedSeeds) -> BehaviorScore:
     clean, groups = held_out.clean, held_out.clean.groups
     logits = analysed.logits(clean)
@@ -103,7 +92,7 @@ def _score(analysed: BehaviorModel, held_out: ReadPrompts, tested: TestedSeeds) 
     corrupted = held_out.corrupted.metric(analysed.logits(held_out.corrupted)).double().cpu().numpy()
     does, follows = (mean_test(document_means(values, groups).values) for values in (metric, metric - corrupted))
     return BehaviorScore(
-        metric="logit_difference",
+        metric=clean.measure,
         clean=float(does.mean),
         ci_low=float(does.ci_low),
         ci_high=float(does.ci_high),
@@ -134,7 +123,7 @@ def _warnings(score: BehaviorScore, tested: TestedSeeds, level: float) -> list[s
     found = []
     if not score.ci_low > 0:
         found.append(
-            f"the model cannot do it: logit difference {score.clean:+.2f} [{score.ci_low:+.2f}, {score.ci_high:+.2f}] is not above 0 "
+            f"the model cannot do it: {score.measure} {score.clean:+.2f} [{score.ci_low:+.2f}, {score.ci_high:+.2f}] is not above 0 "
             f"(right answer preferred in {score.accuracy:.0%})"
         )
     elif not score.follows_prompt:

@@ -43,6 +43,11 @@ class BehaviorScore:
     dropped: dict[str, int]
 
     @property
+    def measure(self) -> str:
+        """The metric in words."""
+        return self.metric.replace("_", " ")
+
+    @property
     def able(self) -> bool:
         """Whether the model does it: the intervals of the metric and of clean − corrupted lie above 0."""
         return self.ci_low > 0 and self.follows_prompt
@@ -113,7 +118,7 @@ class BehaviorSubgraph:
 
 def _score_lines(score: BehaviorScore) -> list[str]:
     lines = [
-        f"  logit difference {score.clean:+.2f} [{score.ci_low:+.2f}, {score.ci_high:+.2f}] on {score.prompts} held-out prompts "
+        f"  {score.measure} {score.clean:+.2f} [{score.ci_low:+.2f}, {score.ci_high:+.2f}] on {score.prompts} held-out prompts "
         f"({score.groups} groups); {score.corrupted:+.2f} on the corrupted ones",
         f"  right answer preferred in {score.accuracy:.0%}; its mean probability {score.answer_probability:.2f}",
     ]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.subgraphs.behaviors import Behavior, PromptPair
+from feature_graph.subgraphs.behaviors import METRICS, Behavior, PromptPair
 from feature_graph.utils import derived_seed
 
 _ABSENT = -1
@@ -29,6 +29,7 @@ class PromptTokens:
         right: int64 [n, k], token ids of right answers, -1 where a prompt has fewer.
         wrong: int64 [n, m], the same for wrong answers.
         groups: int64 [n], what each prompt is about; one group is one observation.
+        measure: Name of the metric, one of ``behaviors.METRICS``.
     """
 
     texts: tuple[str, ...]
@@ -37,6 +38,7 @@ class PromptTokens:
     right: Tensor
     wrong: Tensor
     groups: NDArray[np.int64]
+    measure: str = "logit_difference"
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -48,8 +50,12 @@ class PromptTokens:
         return replace(self, texts=tuple(self.texts[r] for r in rows), groups=self.groups[index.numpy()], **tensors)
 
     def metric(self, logits: Tensor) -> Tensor:
-        """Logit difference [n] of the logits [n, d_vocab] at the last positions; rows as here."""
-        return _log_sum(logits, self.right) - _log_sum(logits, self.wrong)
+        """The metric [n] of the logits [n, d_vocab] at the last positions; rows as here."""
+        right, wrong = _log_sum(logits, self.right), _log_sum(logits, self.wrong)
+        if self.measure == "probability_difference":
+            whole = logits.logsumexp(-1)
+            return (right - whole).exp() - (wrong - whole).exp()
+        return right - wrong
 
     def answer_probability(self, logits: Tensor) -> Tensor:
         """Probability [n] of all right answers together."""
@@ -116,8 +122,8 @@ def read_prompts(tokenizer: Any, behavior: Behavior, bos: int | None, n_ctx: int
     groups = np.array([names[pair.group] for pair in kept], dtype=np.int64)
     answers = _padded(columns[2], _ABSENT), _padded(columns[3], _ABSENT)
     return ReadPrompts(
-        _prompts([pair.clean for pair in kept], columns[0], *answers, groups),
-        _prompts([pair.corrupted for pair in kept], columns[1], *answers, groups),
+        _prompts([pair.clean for pair in kept], columns[0], *answers, groups, behavior.metric),
+        _prompts([pair.corrupted for pair in kept], columns[1], *answers, groups, behavior.metric),
         dict(dropped),
     )
 
@@ -163,9 +169,11 @@ def _single_tokens(tokenizer: Any, prompt: str, answers: Sequence[str]) -> list[
     return list(dict.fromkeys(ids[-1] for ids in after if len(ids) == len(before) + 1 and ids[:-1] == before))
 
 
-def _prompts(texts: list[str], ids: list[list[int]], right: Tensor, wrong: Tensor, groups: NDArray[np.int64]) -> PromptTokens:
+def _prompts(
+    texts: list[str], ids: list[list[int]], right: Tensor, wrong: Tensor, groups: NDArray[np.int64], measure: str = METRICS[0]
+) -> PromptTokens:
     last = torch.tensor([len(row) - 1 for row in ids], dtype=torch.long)
-    return PromptTokens(tuple(texts), _padded(ids, 0), last, right, wrong, groups)
+    return PromptTokens(tuple(texts), _padded(ids, 0), last, right, wrong, groups, measure)
 
 
 def _padded(rows: list[list[int]], fill: int) -> Tensor:

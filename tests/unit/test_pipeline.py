@@ -393,3 +393,9 @@ def test_a_new_version_of_a_stage_makes_it_stale(cfg: Config) -> None:
     newer = replace(stage_named("atlas"), version=2)
     assert why_stale(newer, cfg, Path(cfg.output_dir), manifest) == "this program computes it differently"
     assert why_stale(stage_named("atlas"), cfg, Path(cfg.output_dir), manifest) == ""
+
+
+def test_an_unknown_behaviour_is_refused_before_any_work(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"got 'factual recal', expected one of factual_recall, .*sentiment"):
+        run(Config(layers=[0, 1], behaviors=["factual recal"], output_dir=str(tmp_path / "run")))
+    assert not (tmp_path / "run").exists()

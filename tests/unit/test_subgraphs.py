@@ -19,6 +19,7 @@ from feature_graph.subgraphs import (
     BehaviorScore,
     BehaviorSubgraph,
     PromptPair,
+    find_behavior,
     load_behavior,
     load_behaviors,
     save_behaviors,
@@ -27,7 +28,20 @@ from feature_graph.subgraphs.neighbourhood import around
 from feature_graph.subgraphs.tokens import prompts_of_ids, split_prompts
 
 
-@pytest.mark.parametrize("name", ["factual_recall", "indirect_object", "greater_than", "subject_verb_agreement"])
+def test_eight_behaviours_come_with_the_library() -> None:
+    assert list(PREDEFINED_BEHAVIORS) == [
+        "factual_recall",
+        "indirect_object",
+        "greater_than",
+        "subject_verb_agreement",
+        "gendered_pronoun",
+        "induction",
+        "antonyms",
+        "sentiment",
+    ]
+
+
+@pytest.mark.parametrize("name", PREDEFINED_BEHAVIORS)
 def test_every_behaviour_has_many_prompts_about_many_things(name: str) -> None:
     behavior = PREDEFINED_BEHAVIORS[name]
     assert behavior.name == name
@@ -69,6 +83,32 @@ def test_the_distractor_has_the_other_number() -> None:
         assert pair.clean.split()[2:] == pair.corrupted.split()[2:]
 
 
+def test_the_pronoun_of_the_corrupted_prompt_is_the_wrong_one() -> None:
+    pairs = PREDEFINED_BEHAVIORS["gendered_pronoun"].pairs
+    right = {pair.clean: pair.answers for pair in pairs}
+    assert all(right[pair.corrupted] == pair.wrong for pair in pairs)
+    assert {pair.answers[0] for pair in pairs} == {" she", " he"}
+
+
+def test_induction_repeats_and_its_corrupted_prompt_leads_to_the_wrong_word() -> None:
+    for pair in PREDEFINED_BEHAVIORS["induction"].pairs:
+        for text, expected in ((pair.clean, pair.answers[0]), (pair.corrupted, pair.wrong[0])):
+            words = text.split()
+            assert words[words.index(words[-1]) + 1] == expected.strip()
+        assert set(pair.clean.split()) == set(pair.corrupted.split())
+
+
+def test_antonyms_go_both_ways() -> None:
+    facts = {(pair.clean, pair.answers[0]) for pair in PREDEFINED_BEHAVIORS["antonyms"].pairs}
+    assert {("The opposite of hot is", " cold"), ("The opposite of cold is", " hot")} <= facts
+    assert all((pair.corrupted, pair.wrong[0]) in facts for pair in PREDEFINED_BEHAVIORS["antonyms"].pairs)
+
+
+def test_no_review_contains_its_verdict() -> None:
+    for pair in PREDEFINED_BEHAVIORS["sentiment"].pairs:
+        assert not {word.strip() for word in pair.answers + pair.wrong} & set(pair.clean.replace(",", " ").replace("!", " ").split())
+
+
 YAML = """
 name: colours
 description: what is what colour
@@ -105,6 +145,13 @@ def test_a_malformed_file_is_refused_where_it_is_wrong(tmp_path: Path, old: str,
     path.write_text(YAML.replace(old, new))
     with pytest.raises(BehaviorError, match=message):
         load_behavior(path)
+
+
+def test_the_example_file_is_a_behaviour() -> None:
+    found = find_behavior(Path(__file__).parents[2] / "examples" / "behaviors" / "weekdays.yaml")
+    right = {pair.clean: pair.answers for pair in found.pairs}
+    assert right["The day after Sunday is"] == (" Monday",)
+    assert all(right[pair.corrupted] == pair.wrong for pair in found.pairs)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -238,6 +285,19 @@ def test_another_file_is_refused(tmp_path: Path, text: str | None, message: str)
         path.write_text(text)
     with pytest.raises(ArtifactError, match=message):
         load_behaviors(path)
+
+
+def test_the_probability_difference_is_that_of_the_softmax() -> None:
+    ids = torch.zeros(2, 3, dtype=torch.long)
+    prompts = replace(prompts_of_ids(ids, ids, torch.tensor([1, 2]), torch.tensor([0, 3])).clean, measure="probability_difference")
+    logits = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    p = logits.softmax(-1)
+    assert torch.allclose(prompts.metric(logits), torch.stack([p[0, 1] - p[0, 0], p[1, 2] - p[1, 3]]))
+
+
+def test_an_unknown_metric_is_refused() -> None:
+    with pytest.raises(BehaviorError, match=r"metric: got 'kl', expected one of logit_difference, probability_difference"):
+        replace(PREDEFINED_BEHAVIORS["antonyms"], metric="kl")
 
 
 def test_a_behaviour_without_enough_groups_is_refused() -> None:
