@@ -2,6 +2,8 @@
 
 1. Attribution, all features of all analysed sites at once: Σ over the prompt's positions of f_i · ⟨gradient of the metric, d_i⟩, the
    first-order effect of the feature being there (Syed et al. 2023, Attribution Patching Outperforms Automated Circuit Discovery).
+   Integrated, the gradient is the mean over a straight way from the site with its features at other levels to the site as it is
+   (Sundararajan et al. 2017); at one site the sum over all features is then the change of the metric between the two.
 2. Ablation, one feature at a time: f_i · d_i is taken out of the residual stream at every position of the prompt, position 0 excepted, the
    reconstruction error stays, everything behind runs freely; the effect is clean metric − ablated metric (positive: it supports).
 3. Placebo, the same with a random direction in place of d_i: what removing that much of anything does.
@@ -67,15 +69,21 @@ class BehaviorModel:
         run = clean or self.slices.residuals(prompts.tokens, [self.slices.n_blocks])
         return self.slices.logits_from(self.slices.n_blocks, run.residuals[self.slices.n_blocks], prompts.last)
 
-    def attribution(self, prompts: PromptTokens) -> dict[int, Float]:
-        """Layer → mean over groups of the attribution of each feature, float64 [d_sae], in units of the metric."""
+    def attribution(self, prompts: PromptTokens, baseline: Mapping[int, Tensor] | None = None) -> dict[int, Float]:
+        """Layer → mean over groups of the attribution of each feature, float64 [d_sae], in units of the metric.
+
+        Args:
+            prompts: Prompts.
+            baseline: Layer → activations [d_sae] that the change is counted from; 0 if not given.
+        """
         parts: dict[int, list[Tensor]] = {layer: [] for layer in self.codecs}
-        for rows in _chunks(len(prompts)):
+        for rows in chunks(len(prompts)):
             part = prompts.take(rows)
             found = residual_gradients(self.slices, part.tokens, self.points, part.metric, positions=part.last)
             mask = part.mask().to(self.slices.device)
             for layer, codec in self.codecs.items():
-                parts[layer].append(_attributed(codec, found.residuals[codec.site.point], found.gradients[codec.site.point], mask))
+                acts = changed(codec, found.residuals[codec.site.point], mask, None if baseline is None else baseline[layer])
+                parts[layer].append(attributed(codec, acts, found.gradients[codec.site.point], mask))
         return {layer: document_means(torch.cat(p).cpu().numpy(), prompts.groups).values.mean(axis=0) for layer, p in parts.items()}
 
     @torch.no_grad()
@@ -144,16 +152,23 @@ def _jobs(removals: Sequence[Removal]) -> dict[int, list[_Job]]:
 
 
 @torch.no_grad()
-def _attributed(codec: SiteCodec, residual: Tensor, gradient: Tensor, mask: Tensor) -> Tensor:
-    """Attribution of each feature in each row, [rows, d_sae]."""
+def changed(codec: SiteCodec, residual: Tensor, mask: Tensor, baseline: Tensor | None = None) -> list[Tensor]:
+    """Activations minus the baseline at the positions of ``mask``, [positions, d_sae] a row."""
+    acts = (_recorded(codec, x[m]) for x, m in zip(residual, mask, strict=True))
+    return [a if baseline is None else a - baseline for a in acts]
+
+
+@torch.no_grad()
+def attributed(codec: SiteCodec, change: Sequence[Tensor], gradient: Tensor, mask: Tensor) -> Tensor:
+    """Σ over positions of change · ⟨gradient, d_i⟩ of each feature in each row, [rows, d_sae]."""
     wide = gradient.to(codec.w_dec.dtype)
-    rows = [(_recorded(codec, x[m]) * (g[m] @ codec.w_dec.T)).sum(dim=0) for x, g, m in zip(residual, wide, mask, strict=True)]
-    return torch.stack(rows)
+    return torch.stack([(c * (g[m] @ codec.w_dec.T)).sum(dim=0) for c, g, m in zip(change, wide, mask, strict=True)])
 
 
 def _recorded(codec: SiteCodec, residual: Tensor) -> Tensor:
     return codec.record(residual.to(codec.w_enc.dtype))
 
 
-def _chunks(n: int) -> Iterator[range]:
+def chunks(n: int) -> Iterator[range]:
+    """Rows of one batch after another."""
     return (range(i, min(i + _ROWS // 2, n)) for i in range(0, n, _ROWS // 2))
