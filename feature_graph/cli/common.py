@@ -38,6 +38,8 @@ _KNOWN = (
     ("feature_graph.recall.measure", "RecallError", FAILURE),
     ("feature_graph.graph.files", "GraphFileError", FAILURE),
     ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
+    ("feature_graph.motifs.pattern", "PatternError", USAGE),
+    ("feature_graph.motifs.arrays", "MotifError", FAILURE),
     ("feature_graph.steering.cascade", "SteeringError", FAILURE),
     ("ingest.formats", "FormatError", FAILURE),
     ("queries.errors", "ParameterError", USAGE),

@@ -76,7 +76,7 @@ def test_blocks_do_not_change_the_counts(monkeypatch: pytest.MonkeyPatch) -> Non
 
     graph = build_interaction_graph(random_interactions(5, 30, 1500, seed=3))
     whole = count_motifs(graph)
-    monkeypatch.setattr("feature_graph.motifs._BLOCK_ENTRIES", 50)
+    monkeypatch.setattr("feature_graph.motifs.counts._BLOCK_ENTRIES", 50)
     assert count_motifs(graph) == whole
 
 

@@ -20,6 +20,8 @@ import networkx as nx
 import numpy as np
 import scipy.sparse as sp
 
+from feature_graph.motifs.arrays import SignedGraph
+
 MEANINGS = {
     "chain": "A → B → C: a feature drives another through a third",
     "fan_in": "two features drive the same one",
@@ -33,18 +35,17 @@ MEANINGS = {
 _BLOCK_ENTRIES = 20_000_000
 
 
-def count_motifs(graph: nx.DiGraph) -> dict[str, int]:
+def count_motifs(graph: nx.DiGraph | SignedGraph) -> dict[str, int]:
     """Exact number of each motif of :data:`MEANINGS`.
 
     Works on any directed graph without cycles; an edge without a strength counts as exciting. ``graph.structural`` and
     ``graph.restated`` choose what is counted.
 
     Raises:
-        ValueError: If the graph has a cycle, which an interaction graph cannot have.
+        MotifError: If the graph has a cycle, which an interaction graph cannot have.
     """
-    if not nx.is_directed_acyclic_graph(graph):
-        raise ValueError("motifs: got a graph with a cycle; edges of an interaction graph go to later layers only")
-    adjacency, signed = _matrices(graph)
+    arrays = SignedGraph.of(graph)
+    adjacency, signed = arrays.adjacency, arrays.signed
     incoming, outgoing = (np.asarray(adjacency.sum(axis=a)).ravel().astype(np.int64) for a in (0, 1))
     loops, balance = _feed_forward(adjacency, signed)
     return {
@@ -59,23 +60,12 @@ def count_motifs(graph: nx.DiGraph) -> dict[str, int]:
     }
 
 
-def _matrices(graph: nx.DiGraph) -> tuple[sp.csr_array, sp.csr_array]:
-    """Adjacency with ones and with signs, int64 [n, n]."""
-    number = {node: i for i, node in enumerate(graph)}
-    n, m = len(number), graph.number_of_edges()
-    rows = np.fromiter((number[u] for u, _ in graph.edges), dtype=np.int64, count=m)
-    columns = np.fromiter((number[v] for _, v in graph.edges), dtype=np.int64, count=m)
-    strengths = (d.get("strength", d.get("weight", 1.0)) for _, _, d in graph.edges(data=True))
-    sign = np.fromiter((-1 if s < 0 else 1 for s in strengths), dtype=np.int64, count=m)
-    return sp.csr_array((np.ones(m, np.int64), (rows, columns)), shape=(n, n)), sp.csr_array((sign, (rows, columns)), shape=(n, n))
-
-
 def _feed_forward(adjacency: sp.csr_array, signed: sp.csr_array) -> tuple[int, int]:
     """Number of feed-forward loops, and coherent minus incoherent."""
     loops = balance = 0
-    for rows, block in _numbered_row_blocks(adjacency, adjacency):
+    for rows, block in numbered_row_blocks(adjacency, adjacency):
         loops += int(block.multiply(adjacency[rows]).sum())
-    for rows, block in _numbered_row_blocks(signed, signed):
+    for rows, block in numbered_row_blocks(signed, signed):
         balance += int(block.multiply(signed[rows]).sum())
     return loops, balance
 
@@ -90,10 +80,10 @@ def _bi_fans(adjacency: sp.csr_array) -> int:
 
 
 def _row_blocks(left: sp.csr_array, right: sp.csr_array) -> Iterator[sp.csr_array]:
-    return (block for _, block in _numbered_row_blocks(left, right))
+    return (block for _, block in numbered_row_blocks(left, right))
 
 
-def _numbered_row_blocks(left: sp.csr_array, right: sp.csr_array) -> Iterator[tuple[slice, sp.csr_array]]:
+def numbered_row_blocks(left: sp.csr_array, right: sp.csr_array) -> Iterator[tuple[slice, sp.csr_array]]:
     """``left @ right`` in blocks of rows whose entries are at most about ``_BLOCK_ENTRIES``."""
     work = np.asarray(left.astype(bool).astype(np.int64) @ np.diff(right.indptr))
     ends = np.minimum(np.cumsum(np.minimum(work, right.shape[1])), np.iinfo(np.int64).max)
