@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from feature_graph.cli.browser import browser
+
 if TYPE_CHECKING:
     from feature_graph.server import Home, RunningServer
 
@@ -21,7 +23,7 @@ HomeOption = Annotated[
 ]
 
 
-def _said_home(given: Path | None) -> Home:
+def said_home(given: Path | None) -> Home:
     """The home that is meant, said on standard error."""
     from feature_graph.server import find_home
 
@@ -45,7 +47,7 @@ def start(
     """Start the server and wait until it answers. The first start fetches Neo4j (about 150 MB) and makes a password."""
     from feature_graph import server
 
-    where = _said_home(home)
+    where = said_home(home)
     running = server.start(where, heap=heap, page_cache=page_cache, bolt_port=bolt_port, http_port=http_port)
     typer.echo("Neo4j was already running." if running.already_running else "Neo4j is running.")
     _show(running)
@@ -68,7 +70,7 @@ def stop(home: HomeOption = None) -> None:
     """Stop the server; takes a few seconds, and 30 at most before it is killed."""
     from feature_graph import server
 
-    was_running = server.stop(_said_home(home))
+    was_running = server.stop(said_home(home))
     typer.echo("Neo4j is stopped." if was_running else "Neo4j was not running.")
 
 
@@ -77,7 +79,7 @@ def status(home: HomeOption = None) -> None:
     """Say whether the server runs, where, and how large it is. Exit status 0 if it answers, 3 if not."""
     from feature_graph import server
 
-    found = server.status(_said_home(home))
+    found = server.status(said_home(home))
     typer.echo(
         {
             "absent": "There is no database here yet. Make one: feature-graph db start",
@@ -104,7 +106,7 @@ def logs(
     """Show the end of a log."""
     from feature_graph import server
 
-    where = _said_home(home)
+    where = said_home(home)
     if which not in ("neo4j", "debug", "console"):
         raise typer.BadParameter(f"{which!r} is no log; expected neo4j, debug or console", param_hint="--which")
     path = where.logs / f"{which}.log"
@@ -121,7 +123,7 @@ def password(
     """Print the password of user neo4j, on a terminal only."""
     from feature_graph import server
 
-    where = _said_home(home)
+    where = said_home(home)
     secret = server.read_password(where)
     if not (show or sys.stdout.isatty()):
         raise server.ServerError(
@@ -130,21 +132,7 @@ def password(
     typer.echo(secret)
 
 
-@db_app.command()
-def browser(
-    home: HomeOption = None, open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the web browser.")] = True
-) -> None:
-    """Print the address of Neo4j Browser, say how to log in, and open it."""
-    from feature_graph import server
-
-    where = _said_home(home)
-    found = server.status(where)
-    if found.server is None or found.state != "running":
-        raise server.NotRunning("Neo4j is not running. Start it: feature-graph db start")
-    typer.echo(found.server.browser_url)
-    typer.echo(f"Log in as user {found.server.username} with the password that `feature-graph db password` prints.", err=True)
-    if open_:
-        typer.launch(found.server.browser_url)
+db_app.command()(browser)
 
 
 @db_app.command()
@@ -152,7 +140,7 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-
     """Stop the server and erase the database, its password and its logs. Runs and other files stay."""
     from feature_graph import server
 
-    where = _said_home(home)
+    where = said_home(home)
     found = server.status(where)
     if found.state == "absent" and not where.marker.exists():
         typer.echo("There is no database here.")
@@ -173,7 +161,7 @@ def shell(
     from feature_graph.cli.cypher_shell import print_answer, prompt
 
     if home is not None or server.connection_from_environment() is None:
-        home = _said_home(home).root
+        home = said_home(home).root
     connection = server.connection(home)
     if command is None:
         prompt(connection)

@@ -61,6 +61,10 @@ def query(
     check: Annotated[
         bool, typer.Option("--check", help="Ask every template its example on the shipped run, in a database of its own, and compare.")
     ] = False,
+    favourites: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Write all questions as favourites for Neo4j Browser, into a folder or an archive PATH.zip."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which the database gives up.")] = 60.0,
     home: HomeOption = None,
@@ -75,6 +79,9 @@ def query(
         return
     if list_:
         _print_list(format_, output)
+        return
+    if favourites is not None:
+        _write_favourites(favourites)
         return
     if cypher is not None:
         if name is not None:
@@ -96,6 +103,13 @@ def query(
             return
         answer = store.ask(name, timeout=timeout, visual=visual, **values)
     print_answer(answer, format_, found.title, output)
+
+
+def _write_favourites(where: Path) -> None:
+    from queries import browser
+
+    count = browser.write_favourites(where)
+    common.err.print(f"{count} favourites in {where}", highlight=False)
 
 
 def _check_templates(format_: Format) -> None:

@@ -7,6 +7,7 @@
     server.status(home)                   # Status(state "absent" | "stopped" | "starting" | "running", server, store_bytes, memory_bytes)
     server.stop(home)                     # True if it was running
     with server.disposable(folder) as connection: …   # a server for the length of a block
+    with server.serve_pages(pages, origins) as served: …   # a few pages for Neo4j Browser, on loopback, for the length of a block
     server.reset(home)                    # stop, and erase the database
     server.admin(home, "database", "dump", …)   # neo4j-admin on a stopped home
 
@@ -21,6 +22,7 @@ from feature_graph.server.jars import ensure_jars, jar_folder
 from feature_graph.server.java import java_executable, java_version
 from feature_graph.server.lifecycle import admin, disposable, reset, start, stop
 from feature_graph.server.logs import failure_text, tail
+from feature_graph.server.pages import Page, Served, serve_pages
 from feature_graph.server.password import read_password
 from feature_graph.server.running import RunningServer, Status, connection, status
 
@@ -31,7 +33,9 @@ __all__ = [
     "HomeError",
     "JarsUnavailable",
     "NotRunning",
+    "Page",
     "RunningServer",
+    "Served",
     "ServerError",
     "StartFailed",
     "Status",
@@ -49,6 +53,7 @@ __all__ = [
     "read_password",
     "reset",
     "run_cypher",
+    "serve_pages",
     "start",
     "status",
     "stop",

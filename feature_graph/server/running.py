@@ -15,6 +15,7 @@ from feature_graph.server.bolt import Connection, answers, connection_from_envir
 from feature_graph.server.errors import NotRunning
 from feature_graph.server.homes import Home, find_home
 from feature_graph.server.password import USERNAME, read_password
+from feature_graph.server.ports import LOOPBACK
 from feature_graph.server.settings import Settings, load_settings
 
 HomeLike = Home | str | os.PathLike[str] | None
@@ -37,6 +38,11 @@ class RunningServer:
     def browser_url(self) -> str:
         """Neo4j Browser, with the address to connect to and the user filled in."""
         return f"{self.http_url}/browser/?connectURL={self.bolt_uri.replace('//', f'//{self.username}@')}"
+
+    @property
+    def browser_origins(self) -> frozenset[str]:
+        """Origins of Neo4j Browser, by either name of this machine."""
+        return frozenset({self.http_url, self.http_url.replace(LOOPBACK, "localhost")})
 
     def connection(self) -> Connection:
         """How drivers reach it."""

@@ -1,0 +1,127 @@
+"""What the guide fills in: the newest run, and features, behaviours and words of it that give every question an answer."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from queries.connection import Read, reader
+from queries.template import Parameter, Template
+
+if TYPE_CHECKING:
+    import neo4j
+
+_SECONDS = 60.0
+_WORD = re.compile(r"[^\W\d_]{3,}")
+#: Edges looked at to find a feature with edges in and out; enough to find one, few enough to be quick on any run.
+_SAMPLE = 20_000
+
+_RUNS = (
+    "MATCH (r:Run {status: 'ready'}) RETURN r.id AS id, r.n AS n, r.name AS name, r.nodes AS nodes, r.edges AS edges, r.layers AS layers, "
+    "r.methods AS methods ORDER BY r.n DESC LIMIT 2"
+)
+_BEHAVIORS = "MATCH (b:Behavior) WHERE b.run = $n AND b.name IS NOT NULL RETURN b.name AS name ORDER BY name"
+_CARRIES = "(e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later'"
+_MIDDLE = (
+    "MATCH ()-[e:AFFECTS]->() WHERE e.run = $n AND e.method = $method WITH e LIMIT $sample "
+    f"WITH e WHERE {_CARRIES} "
+    "UNWIND [[startNode(e), 1, 0], [endNode(e), 0, 1]] AS end "
+    "WITH end[0] AS f, sum(end[1]) AS outgoing, sum(end[2]) AS incoming "
+    "ORDER BY CASE WHEN incoming < outgoing THEN incoming ELSE outgoing END DESC, incoming + outgoing DESC, f.uid LIMIT 1 "
+    f"CALL (f) {{ OPTIONAL MATCH (x)-[e:AFFECTS {{run: $n, method: $method}}]->(f) WHERE {_CARRIES} "
+    "WITH x ORDER BY abs(e.direct) DESC, x.uid LIMIT 1 RETURN x AS before } "
+    f"CALL (f) {{ OPTIONAL MATCH (f)-[e:AFFECTS {{run: $n, method: $method}}]->(x) WHERE {_CARRIES} "
+    "WITH x ORDER BY abs(e.direct) DESC, x.uid LIMIT 1 RETURN x AS after } "
+    "UNWIND [before, f, after] AS one "
+    "OPTIONAL MATCH (one)<-[:OF]-(o:Observation {run: $n}) RETURN o.id AS id, o.label AS label"
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of the newest ready run.
+
+    Attributes:
+        run: Its id.
+        name: Name of its directory.
+        nodes: Features observed.
+        edges: Edges.
+        layers: Layers covered.
+        methods: Methods of its edges.
+        other: Id of the ready run before it, if there is one.
+        behaviors: Names of its behaviours.
+        feature: A feature with edges in and out, as many as possible.
+        source: The feature that drives that one most.
+        target: The feature that it drives most.
+        word: A word of its label.
+    """
+
+    run: str
+    name: str
+    nodes: int
+    edges: int
+    layers: tuple[int, ...]
+    methods: tuple[str, ...]
+    other: str | None = None
+    behaviors: tuple[str, ...] = ()
+    feature: str | None = None
+    source: str | None = None
+    target: str | None = None
+    word: str | None = None
+
+    @property
+    def method(self) -> str:
+        """The method that questions are asked about."""
+        return "clamping" if "clamping" in self.methods or not self.methods else self.methods[0]
+
+    def values(self, template: Template) -> dict[str, Any] | None:
+        """Values for a template's parameters that are no defaults; None where this database cannot answer it."""
+        found = {p.name: self._value(p) for p in template.parameters if p.required or p.type in {"run", "method", "feature"}}
+        missing = {p.name for p in template.parameters if p.required and found[p.name] is None}
+        return None if missing else {name: value for name, value in found.items() if value is not None}
+
+    def _value(self, parameter: Parameter) -> object:
+        if parameter.type == "method":
+            named = parameter.default if parameter.name != "method" else self.method
+            return named if named in self.methods else None if parameter.name != "method" else self.method
+        if parameter.type == "feature" and not parameter.required:
+            return None
+        if parameter.type == "behavior":
+            place = int(parameter.name == "other")
+            return self.behaviors[place] if len(self.behaviors) > place else None
+        known = {"run": self.run, "other_run": self.other, "text": self.word}
+        if parameter.type in known:
+            return known[parameter.type]
+        return {"source": self.source, "target": self.target}.get(parameter.name, self.feature) if parameter.type == "feature" else None
+
+
+def gather(driver: neo4j.Driver, database: str | None = None) -> Facts | None:
+    """What is known of the newest ready run; None if there is none.
+
+    Args:
+        driver: An open driver.
+        database: Name of the database, if not the user's default.
+    """
+    read = reader(driver, database)
+    runs = read(_RUNS, {}, _SECONDS).records
+    if not runs:
+        return None
+    run = runs[0]
+    facts = Facts(
+        run["id"], run["name"], run["nodes"], run["edges"], tuple(run["layers"] or ()), tuple(run["methods"] or ()),
+        other=runs[1]["id"] if len(runs) > 1 else None,
+        behaviors=tuple(row["name"] for row in read(_BEHAVIORS, {"n": run["n"]}, _SECONDS).records),
+    )  # fmt: skip
+    return _with_features(read, facts, run["n"])
+
+
+def _with_features(read: Read, facts: Facts, n: int) -> Facts:
+    from dataclasses import replace
+
+    rows = read(_MIDDLE, {"n": n, "method": facts.method, "sample": _SAMPLE}, _SECONDS).records
+    if len(rows) != 3:
+        return facts
+    before, middle, after = rows
+    word = _WORD.search(middle["label"] or "")
+    return replace(facts, source=before["id"], feature=middle["id"], target=after["id"], word=word[0] if word else None)

@@ -1,0 +1,86 @@
+"""Templates with their parameters written out, for a place that takes no parameters beside a statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from queries.errors import ParameterError
+from queries.template import Parameter, Template
+
+#: Texts and comments, in which a dollar sign means nothing; else a parameter.
+_TOKENS = re.compile(r"'(?:[^'\\]|\\.)*'|//[^\n]*|\$([a-z][a-z0-9_]*)")
+_NEWEST = "MATCH (run:Run {status: 'ready'}) WITH run ORDER BY run.n DESC LIMIT 1"
+_GIVEN = "MATCH (run:Run {id: $run, status: 'ready'})"
+
+
+def literal(value: object) -> str:
+    """A value as Cypher writes it.
+
+    Raises:
+        ParameterError: If it is no plain value, or a text that Cypher could read as anything else: one with a backslash (Cypher decodes
+            ``\\u0027`` before it looks for the end of a text) or a control character.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str) and "\\" not in value and value.isprintable():
+        return "'" + value.replace("'", "\\'") + "'"
+    raise ParameterError(f"got {value!r}; expected a number, a truth value, or a text without backslashes and control characters")
+
+
+def fill(text: str, expressions: Mapping[str, str]) -> str:
+    """The Cypher with each ``$name`` replaced by its expression; names that are not given stay as they are."""
+
+    def replaced(found: re.Match[str]) -> str:
+        name = found[1]
+        return found[0] if name is None else expressions.get(name, found[0])
+
+    return _TOKENS.sub(replaced, text)
+
+
+def written_out(template: Template, values: Mapping[str, Any], visual: bool = False) -> str:
+    """A template that can be run as it stands: title, what may be changed, and the Cypher with the values in it.
+
+    Args:
+        template: The template.
+        values: Parameter → value. Without ``run`` the newest ready run is asked; another one that is missing stays ``$name``.
+        visual: The form that returns paths.
+
+    Raises:
+        ParameterError: If a value cannot be written as a literal.
+        ValueError: If the form that returns paths is asked for and there is none.
+    """
+    if visual and template.visual is None:
+        raise ValueError(f"{template.name} has no form that returns paths")
+    given = {p.name: values.get(p.name, p.default) for p in template.parameters if p.name in values or not p.required}
+    expressions = {name: literal(value) for name, value in given.items() if name != "run"}
+    expressions |= {p.name: f"'{template.name}-' + toString(timestamp())" for p in template.parameters if p.type == "projection"}
+    body = _body((template.visual if visual else template.text) or "")
+    if values.get("run") is None:
+        body = body.replace(_GIVEN, _NEWEST)
+    else:
+        expressions["run"] = literal(values["run"])
+    notes = [f"// {_note(p, expressions.get(p.name))}" for p in template.parameters if _worth_a_note(p) and f"${p.name}" in body]
+    return "\n".join([f"// {template.title}", *notes, fill(body, expressions)]).strip() + "\n"
+
+
+def _body(text: str) -> str:
+    """The file without its title and header."""
+    lines = text.splitlines()
+    first = next((i for i, line in enumerate(lines) if not line.startswith("//")), len(lines))
+    return "\n".join(lines[first:])
+
+
+def _worth_a_note(parameter: Parameter) -> bool:
+    return parameter.type not in {"run", "projection", "method"} and parameter.name != "limit"
+
+
+def _note(parameter: Parameter, expression: str | None) -> str:
+    if expression is None:
+        return f":param {parameter.name} => …   first, {parameter.bounds}"
+    return f"{parameter.name} is {expression}: {parameter.bounds}"
