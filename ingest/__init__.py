@@ -2,7 +2,7 @@
 
 from ingest.connection import DriverDatabase, Py2neoDatabase
 from ingest.drop import DropReport, drop_run
-from ingest.errors import IngestError, IngestMismatch, InvalidRun, LeaseHeld, LeaseLost, SchemaMismatch
+from ingest.errors import IngestError, IngestMismatch, InvalidRun, LeaseHeld, LeaseLost, SchemaMismatch, UnsupportedServer
 from ingest.load import IngestReport, edge_digest, ingest_run
 from ingest.rundir import run_id
 from ingest.verify import Check, VerifyReport, verify_run
@@ -19,6 +19,7 @@ __all__ = [
     "LeaseLost",
     "Py2neoDatabase",
     "SchemaMismatch",
+    "UnsupportedServer",
     "VerifyReport",
     "drop_run",
     "edge_digest",

@@ -8,10 +8,14 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ingest.drop import drop_run
 from ingest.errors import IngestError
-from ingest.load import Progress, ingest_run
+from ingest.load import ingest_run
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,8 +60,13 @@ def _ingest(driver: object, run_dir: Path) -> str:
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Bar(*columns, console=Console(stderr=True)) as bar:
-        tasks = {what: bar.add_task(f"writing {what}", total=None) for what in ("features", "edges")}
-        progress: Progress = lambda what, done, total: bar.update(tasks[what], completed=done, total=total)  # noqa: E731
+        tasks: dict[str, TaskID] = {}
+
+        def progress(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"writing {what}", total=None)
+            bar.update(tasks[what], completed=done, total=total)
+
         return ingest_run(driver, run_dir, progress).summary()
 
 

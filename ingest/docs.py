@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ingest import schema
-from ingest.formats import CANDIDATES, FEATURES, INTERACTIONS, FileFormat
+from ingest.formats import CANDIDATES, DECODERS, FEATURES, INTERACTIONS, FileFormat
 from ingest.measures import MEASURES
 from ingest.migrations import migrations
 from ingest.rundir import BEHAVIORS, BLOCK_ROWS, CONFIG, MANIFEST, OUTSIDE_IDENTITY
@@ -48,7 +48,7 @@ def artifacts_page() -> str:
         _DIRECTORY.format(
             config=CONFIG, manifest=MANIFEST, behaviors=BEHAVIORS, outside=", ".join(f"`{n}`" for n in sorted(OUTSIDE_IDENTITY))
         ),
-        *[_format(fmt) for fmt in (FEATURES, INTERACTIONS, CANDIDATES, *MEASURES.values())],
+        *[_format(fmt) for fmt in (FEATURES, INTERACTIONS, DECODERS, CANDIDATES, *MEASURES.values())],
         _REST.format(behaviors=BEHAVIORS, block=BLOCK_ROWS),
     ]
     return "\n\n".join(parts).replace("-->\n\n\n", "-->\n\n") + "\n"
@@ -72,6 +72,7 @@ _DIRECTORY = """## The directory
 | `{behaviors}` | MAY | behaviours and what carries them, below |
 | `{manifest}` | MAY | `versions`: package to version; `saes`: layer to facts of its site; `stages`: of each, `artifacts`: file name to \
 `sha256`. A file whose hash differs from the recorded one is refused. |
+| `decoders.parquet` | MAY | directions of the decoder rows, below |
 | `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
 | `gates.parquet`, `doses.parquet`, `insertions.parquet`, `mediation.parquet` | MAY | further measures of chosen edges \
 (`feature-graph probe`); not loaded into the graph |

@@ -33,3 +33,7 @@ class IngestMismatch(IngestError):
 
 class SchemaMismatch(IngestError):
     """The database's schema is newer than this program, or its history was altered."""
+
+
+class UnsupportedServer(IngestError):
+    """The server is no Neo4j, or too old a one."""

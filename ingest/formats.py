@@ -14,8 +14,15 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-ColumnType = Literal["string", "int32", "int64", "float64", "bool"]
-_ARROW = {"string": pa.string(), "int32": pa.int32(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+ColumnType = Literal["string", "int32", "int64", "float64", "bool", "list<float32>"]
+_ARROW = {
+    "string": pa.string(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "float64": pa.float64(),
+    "bool": pa.bool_(),
+    "list<float32>": pa.list_(pa.float32()),
+}
 
 
 class FormatError(ValueError):
@@ -172,7 +179,20 @@ INTERACTIONS = FileFormat(
     ),
 )
 
-FORMATS = {f.kind: f for f in (FEATURES, CANDIDATES, INTERACTIONS)}
+DECODERS = FileFormat(
+    "decoders",
+    1,
+    "decoders.parquet",
+    "One row a feature whose decoder direction is to be in the graph, sorted by fid. `feature-graph vectors` writes it on request; "
+    "`feature-graph ingest` loads it where it is there, also onto a run that is in the graph already. It is no part of the run's id.",
+    (
+        Column("fid", "int64", "fid of the feature in features.parquet"),
+        Column("uid", "string", "its uid there"),
+        Column("decoder", "list<float32>", "decoder row divided by its norm; as long as the residual stream is wide, alike in all rows"),
+    ),
+)
+
+FORMATS = {f.kind: f for f in (FEATURES, CANDIDATES, INTERACTIONS, DECODERS)}
 
 
 def write_table(path: str | Path, fmt: FileFormat, table: pa.Table, meta: dict[str, Any] | None = None) -> None:

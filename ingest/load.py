@@ -13,11 +13,11 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import behaviors, places, runs
+from ingest import behaviors, places, runs, vectors
 from ingest.connection import Database, Transaction, as_database
 from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
@@ -74,6 +74,7 @@ class IngestReport:
         resumed: Blocks that an earlier, interrupted try had written.
         digest: Sum of the row hashes, as 16 hex digits.
         seconds: How long it took.
+        decoders: Features whose decoder vector was stored now.
     """
 
     run: str
@@ -85,13 +86,17 @@ class IngestReport:
     resumed: int
     digest: str
     seconds: float
+    decoders: int = 0
 
     def summary(self) -> str:
         """One line for people."""
         if self.already:
-            return f"run {self.run} is already there ({self.nodes} features, {self.edges} edges); nothing changed"
+            changed = f"{self.decoders} decoder vectors added" if self.decoders else "nothing changed"
+            return f"run {self.run} is already there ({self.nodes} features, {self.edges} edges); {changed}"
         went_on = f", went on after {self.resumed} blocks" if self.resumed else ""
-        return f"run {self.run}: {self.nodes} features, {self.edges} edges, {self.behaviors} behaviours in {self.seconds:.1f} s{went_on}"
+        vectors = f", {self.decoders} decoder vectors" if self.decoders else ""
+        counts = f"{self.nodes} features, {self.edges} edges, {self.behaviors} behaviours{vectors}"
+        return f"run {self.run}: {counts} in {self.seconds:.1f} s{went_on}"
 
 
 def ingest_run(
@@ -119,10 +124,11 @@ def ingest_run(
     run = open_run(run_dir)
     seen = validate(run)
     wanted = behaviors.read(run, seen.features)
+    directions = vectors.read(run, seen.features)
     migrate(database)
     lease = runs.claim(database, run.id, _run_properties(run, seen))
     if lease.before == "ready":
-        return _already(database, lease, len(wanted), begun)
+        return replace(_already(database, lease, len(wanted), begun), decoders=vectors.write(database, run, lease.n, directions, progress))
     try:
         if lease.before == "dropped":
             delete_contents(database, lease.n)
@@ -133,8 +139,9 @@ def ingest_run(
         _give_back(database, lease, error)
         raise
     logger.info("run %s is ready: %d features, %d edges", run.id, len(seen.features), seen.edges)
-    seconds = time.monotonic() - begun
-    return IngestReport(run.id, lease.n, False, len(seen.features), seen.edges, len(wanted), done.resumed, f"{done.digest:016x}", seconds)
+    added = vectors.write(database, run, lease.n, directions, progress)
+    counts = len(seen.features), seen.edges, len(wanted), done.resumed
+    return IngestReport(run.id, lease.n, False, *counts, f"{done.digest:016x}", time.monotonic() - begun, added)
 
 
 def edge_digest(connection: neo4j.Driver | py2neo.Graph | Database, n: int) -> str:

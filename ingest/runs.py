@@ -63,7 +63,7 @@ def _claim(tx: Transaction, run_id: str, owner: str, properties: Row) -> Claim:
     tx.run(
         "MERGE (r:Run {id: $id}) ON CREATE SET r.n = $n, r.created = timestamp() "
         "SET r += $properties, r.status = 'loading', r.lease_owner = $owner, r.lease_since = timestamp(), r.lease_at = timestamp() "
-        "REMOVE r.error, r.finished, r.digest",
+        "REMOVE r.error, r.finished, r.digest, r.decoders",
         id=run_id,
         n=number,
         owner=owner,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Type = Literal["STRING", "INTEGER", "FLOAT", "BOOLEAN", "LIST<STRING>", "LIST<INTEGER>"]
+Type = Literal["STRING", "INTEGER", "FLOAT", "BOOLEAN", "LIST<STRING>", "LIST<INTEGER>", "LIST<FLOAT>"]
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Index:
     """One index beside the unique keys. ``on`` is a label, or a relationship type."""
 
     name: str
-    kind: Literal["RANGE", "FULLTEXT"]
+    kind: Literal["RANGE", "FULLTEXT", "VECTOR"]
     on: str
     properties: tuple[str, ...]
     relationship: bool = False
@@ -72,6 +72,7 @@ NODES = (
             Property("neuronpedia_url", "STRING", "page of the feature", True),
             Property("label", "STRING", "display label: that of the newest run that gives one", True),
             Property("label_run", "INTEGER", "Run.n that gave the display label", True),
+            Property("decoder", "LIST<FLOAT>", "direction of the decoder row, norm 1, where a run brought decoders.parquet", True),
         ),
     ),
     Node(
@@ -169,6 +170,9 @@ NODES = (
             Property("lease_since", "INTEGER", "ms since 1970 when that process began", True),
             Property("lease_at", "INTEGER", "ms since 1970 of that process' last sign of life", True),
             Property("error", "STRING", "why loading failed", True),
+            Property(
+                "decoders", "INTEGER", "features whose decoder vector was loaded; absent if its directory had no decoders.parquet", True
+            ),
         ),
     ),
     Node(
@@ -291,7 +295,9 @@ INDEXES = (
     Index("ingest_batch_run", "RANGE", "IngestBatch", ("run",)),
     Index("behavior_run_name", "RANGE", "Behavior", ("run", "name")),
     Index("feature_labels", "FULLTEXT", "Feature", ("label",)),
+    Index("feature_decoder", "VECTOR", "Feature", ("decoder",)),
 )
+_VECTOR_OPTIONS = "{indexConfig: {`vector.similarity_function`: 'cosine', `vector.quantization.enabled`: false}}"
 
 
 def constraint_statements() -> list[str]:
@@ -310,4 +316,6 @@ def _index_statement(index: Index) -> str:
     on = ", ".join(f"x.{name}" for name in index.properties)
     if index.kind == "FULLTEXT":
         return f"CREATE FULLTEXT INDEX {index.name} IF NOT EXISTS FOR {pattern} ON EACH [{on}]"
+    if index.kind == "VECTOR":
+        return f"CREATE VECTOR INDEX {index.name} IF NOT EXISTS FOR {pattern} ON ({on}) OPTIONS {_VECTOR_OPTIONS}"
     return f"CREATE INDEX {index.name} IF NOT EXISTS FOR {pattern} ON ({on})"

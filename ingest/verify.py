@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import behaviors
+from ingest import behaviors, vectors
 from ingest.connection import Database, as_database
 from ingest.load import stored
 from ingest.rows import EDGE_FILE_COLUMNS, digest, edge_rows, observation_rows
@@ -93,11 +93,23 @@ def verify_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str 
             database.read("MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS n", n=n)[0]["n"],
             len(behaviors.read(run, seen.features)),
         ),
+        *_decoders(database, run, seen, n),
         Check("constraints missing", _missing_constraints(database), []),
         Check("indexes missing or not online", _missing_indexes(database), []),
         *(Check(name, database.read(query, n=n)[0]["n"], 0) for name, query in _ORPHANS.items()),
     ]
     return VerifyReport(run.id, tuple(checks))
+
+
+def _decoders(database: Database, run: RunDirectory, seen: Validated, n: int) -> list[Check]:
+    wanted = vectors.read(run, seen.features)
+    if wanted is None:
+        return []
+    noted = database.read("MATCH (r:Run {n: $n}) RETURN r.decoders AS decoders", n=n)[0]["decoders"]
+    return [
+        Check("decoder vectors, as the run notes", noted, wanted.count),
+        Check("decoder vectors equal to the file's", vectors.matching(database, run, wanted), wanted.count),
+    ]
 
 
 def _of_files(run: RunDirectory, seen: Validated) -> int:

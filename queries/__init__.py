@@ -9,7 +9,7 @@ run(driver, "hubs", measure="pagerank").records
 
 from queries.check import Checked, check, example_run
 from queries.connection import Answer
-from queries.errors import GdsMissing, ParameterError, QueryError, QueryTimeout, TemplateError
+from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, TemplateError
 from queries.library import names, template, templates, text
 from queries.own import ask, explain
 from queries.runner import find_run, run
@@ -18,6 +18,7 @@ from queries.template import Parameter, Template
 __all__ = [
     "Answer",
     "Checked",
+    "DecodersMissing",
     "GdsMissing",
     "Parameter",
     "ParameterError",

@@ -46,7 +46,12 @@ def page() -> str:
 
 def _question(template: Template) -> str:
     given = " ".join(f"--param {key}={_shown(value)}" for key, value in template.example.items())
-    notes = [note for note, there in (("needs Graph Data Science", template.needs_gds), ("has a visual form", template.visual)) if there]
+    facts = (
+        ("needs Graph Data Science", template.needs_gds),
+        ("needs decoder vectors", template.needs_decoders),
+        ("has a visual form", template.visual),
+    )
+    notes = [note for note, there in facts if there]
     lines = [f"### {template.name}", f"*{template.question}*" + (f" ({'; '.join(notes)})" if notes else "")]
     shown = [p for p in template.parameters if p.type != "projection"]
     if shown:

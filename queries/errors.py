@@ -21,3 +21,7 @@ class QueryTimeout(QueryError):
 
 class GdsMissing(QueryError):
     """The question needs the Graph Data Science library, which the server does not have."""
+
+
+class DecodersMissing(QueryError):
+    """The question needs decoder vectors, and the run was loaded without."""

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from queries.connection import Answer, Read, reader
-from queries.errors import GdsMissing, ParameterError, QueryError, QueryTimeout
+from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout
 from queries.library import template, text
 from queries.template import Parameter, Template
 
@@ -49,6 +49,7 @@ def run(
         ParameterError: If a parameter is unknown, missing, of another type, out of bounds, or names what the run does not have.
         QueryTimeout: If it took too long.
         GdsMissing: If the Graph Data Science library is needed and not there.
+        DecodersMissing: If decoder vectors are needed and the run was loaded without.
     """
     found = template(name)
     query = text(name, visual)
@@ -106,11 +107,17 @@ def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str
             values[name] = facts["methods"][0]
         elif value is not None and facts:
             _check_in_run(read, parameter, value, facts)
+    if found.needs_decoders and not facts["decoders"]:
+        raise DecodersMissing(
+            f"{found.name} needs decoder vectors, which run {facts['id']} was loaded without: write them with "
+            "`feature-graph vectors RUN_DIR`, then `feature-graph ingest RUN_DIR` again (what is there is not loaded twice)"
+        )
 
 
 def _find_run(read: Read, name: str, wanted: str | None) -> dict[str, Any]:
     query = (
-        "MATCH (r:Run) WHERE r.id STARTS WITH $run RETURN r.id AS id, r.n AS n, r.status AS status, r.methods AS methods ORDER BY r.n DESC"
+        "MATCH (r:Run) WHERE r.id STARTS WITH $run "
+        "RETURN r.id AS id, r.n AS n, r.status AS status, r.methods AS methods, r.decoders AS decoders ORDER BY r.n DESC"
     )
     rows = read(query, {"run": wanted or ""}, _LOOKUP_SECONDS).records
     ready = [row for row in rows if row["status"] == "ready"]

@@ -6,7 +6,7 @@ The first line is ``// Title``; the comment lines after it, without their ``//``
     question:  the sentence that a researcher would ask
     params:    name: {type, default, min, max, of, optional, about}
     returns:   column: meaning
-    requires:  [gds]                  (optional)
+    requires:  [gds]                  (optional; gds: the Graph Data Science library, decoders: a run with decoder vectors)
     example:   {param: value}         (what is not a default, for the example run in queries/example)
 
 Parameter types: ``run`` (id, or the beginning of it; default the newest ready run), ``other_run`` (the same, required), ``method``,
@@ -145,7 +145,7 @@ class Template:
         question: The sentence that a researcher would ask.
         parameters: In the order of the header.
         columns: Column → meaning.
-        requires: ``gds`` where the Graph Data Science library is needed.
+        requires: ``gds`` where the Graph Data Science library is needed, ``decoders`` where the run must have decoder vectors.
         example: Parameters of the example on ``queries/example``.
         text: The file, as it is.
         visual: The form that returns paths for drawing, if there is one.
@@ -179,6 +179,11 @@ class Template:
     def needs_gds(self) -> bool:
         """Whether the Graph Data Science library is needed."""
         return "gds" in self.requires
+
+    @property
+    def needs_decoders(self) -> bool:
+        """Whether the run must have been loaded with decoder vectors."""
+        return "decoders" in self.requires
 
 
 def parse_template(name: str, family: str, text: str, visual: str | None = None) -> Template:

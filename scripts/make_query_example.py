@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ingest.formats import FEATURES, INTERACTIONS, write_table
+from ingest.formats import DECODERS, FEATURES, INTERACTIONS, write_table
 
 TARGET = Path(__file__).parents[1] / "queries" / "example"
 LAYERS = (2, 5, 8, 11)
@@ -37,6 +37,7 @@ def main() -> None:
     _json("behaviors.json", {"kind": "behaviors", "version": 1, "behaviors": behaviors(features)})
     sites = [site(layer) for layer in LAYERS]
     write_table(TARGET / FEATURES.name, FEATURES, pa.Table.from_pandas(features, preserve_index=False), {"sites": sites})
+    write_table(TARGET / DECODERS.name, DECODERS, decoder_table(features))
     meta = {"level": 0.05, "correction": "fdr_bh", "families": {"total": len(edges), "direct": len(edges), "later": len(edges)}}
     write_table(TARGET / INTERACTIONS.name, INTERACTIONS, pa.Table.from_pandas(edges, preserve_index=False), meta)
 
@@ -74,6 +75,18 @@ def feature_table(rng: np.random.Generator) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows)
+
+
+def decoder_table(features: pd.DataFrame) -> pa.Table:
+    """Columns of decoders.parquet: a direction for each community, which turns a little from layer to layer, and noise."""
+    rng = np.random.default_rng(SEED + 1)
+    width = site(LAYERS[0])["d_in"]
+    begin, turn = rng.standard_normal((2, len(GROUPS), width))
+    group = features["fid"].to_numpy() % PER_LAYER // PER_GROUP
+    depth = features["layer"].to_numpy()[:, None] / max(LAYERS)
+    rows = begin[group] + depth * turn[group] + 0.7 * rng.standard_normal((len(features), width))
+    unit = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return pa.table({"fid": features["fid"], "uid": features["uid"], "decoder": pa.array(unit.tolist(), pa.list_(pa.float32()))})
 
 
 def interaction_table(rng: np.random.Generator, features: pd.DataFrame) -> pd.DataFrame:

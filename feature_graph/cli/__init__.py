@@ -9,7 +9,7 @@ import os
 
 import typer
 
-from feature_graph.cli import calibrate, db, demo, doctor, graphdb, probe, recall, report, runs, stages
+from feature_graph.cli import calibrate, db, demo, doctor, graphdb, migrate, probe, recall, report, runs, stages, vectors
 from feature_graph.cli.common import Commands
 
 app = typer.Typer(
@@ -39,6 +39,8 @@ app.command(rich_help_panel="A run")(report.report)
 app.command(rich_help_panel="A run")(report.analyze)
 app.command(rich_help_panel="A run")(recall.recall)
 app.command(rich_help_panel="A run")(probe.probe)
+app.command(rich_help_panel="A run")(vectors.vectors)
+db.db_app.command()(migrate.migrate)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)

@@ -14,6 +14,8 @@ import typer
 from feature_graph.cli import common
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from feature_graph.store import Store
     from ingest import IngestReport
     from queries import Answer, Template
@@ -193,10 +195,12 @@ def ingest_with_bars(store: Store, run_dir: Path) -> IngestReport:
     from feature_graph.utils import progress_bar
 
     with progress_bar() as bar:
-        tasks = {what: bar.add_task(f"writing {what}", total=None, visible=False) for what in ("features", "edges")}
+        tasks: dict[str, TaskID] = {}
 
         def advance(what: str, done: int, total: int) -> None:
-            bar.update(tasks[what], completed=done, total=total, visible=True)
+            if what not in tasks:
+                tasks[what] = bar.add_task(f"writing {what}", total=None)
+            bar.update(tasks[what], completed=done, total=total)
 
         return store.ingest(run_dir, advance)
 

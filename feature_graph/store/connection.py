@@ -13,6 +13,8 @@ from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
 from feature_graph.store.database import Store
 from feature_graph.store.errors import LoginRefused, NotEncrypted, NotReachable, StoreError
+from ingest import UnsupportedServer
+from ingest.versions import check_version
 
 if TYPE_CHECKING:
     import py2neo
@@ -43,6 +45,7 @@ def connect(
         NotReachable: If nothing answers there, or no address is given.
         LoginRefused: If user or password are wrong.
         NotEncrypted: If the address is another machine's and its scheme is not encrypted.
+        StoreError: If the server is no Neo4j, or older than the versions that are supported.
     """
     uri, user, password = _credentials(uri, user, password, insecure)
     # Without notifications: the server would warn of every optional property that no node happens to have yet.
@@ -50,7 +53,11 @@ def connect(
     try:
         driver.verify_connectivity()
         with driver.session(database=database) as session:
-            session.run("RETURN 1").consume()  # in a transaction of its own: nothing is tried again and again
+            summary = session.run("RETURN 1").consume()  # in a transaction of its own: nothing is tried again and again
+        check_version(summary.server.agent)
+    except UnsupportedServer as error:
+        driver.close()
+        raise StoreError(f"{uri}: {error}") from error
     except (DriverError, Neo4jError, OSError) as error:
         driver.close()
         raise _explained(error, uri, user) from error

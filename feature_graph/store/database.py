@@ -11,6 +11,7 @@ import pandas as pd
 
 import queries
 from ingest import DriverDatabase, DropReport, IngestReport, VerifyReport, drop_run, ingest_run, verify_run
+from ingest.migrations import Step, history, migrate
 from ingest.schema import NODES, RELATIONSHIPS
 
 _EDGES = """
@@ -117,6 +118,14 @@ class Store:
     def ingest(self, run_dir: str | Path, progress: Callable[[str, int, int], None] | None = None) -> IngestReport:
         """Write a run directory into the database; see :func:`ingest.ingest_run`."""
         return ingest_run(DriverDatabase(self.driver, self.database), run_dir, progress)
+
+    def schema_history(self) -> list[Step]:
+        """Every migration of the schema with when it was applied here; see :func:`ingest.migrations.history`."""
+        return history(DriverDatabase(self.driver, self.database))
+
+    def migrate(self) -> list[int]:
+        """Bring the schema up to date and give the numbers applied now; see :func:`ingest.migrations.migrate`."""
+        return migrate(DriverDatabase(self.driver, self.database))
 
     def verify(self, run_dir: str | Path) -> VerifyReport:
         """Compare the database with a run's files; see :func:`ingest.verify_run`."""

@@ -10,6 +10,7 @@ from importlib.resources import files
 
 from ingest.connection import Database
 from ingest.errors import SchemaMismatch
+from ingest.versions import check_server
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +43,43 @@ def migrations() -> list[Migration]:
     return [Migration(int(e.name[:4]), e.name, e.read_text(encoding="utf-8")) for e in entries]
 
 
+@dataclass(frozen=True)
+class Step:
+    """One migration and when it was applied to a database.
+
+    Attributes:
+        migration: What is, or would be, applied.
+        applied: Milliseconds since 1970; None if it is still to be applied.
+    """
+
+    migration: Migration
+    applied: int | None
+
+
+def history(database: Database) -> list[Step]:
+    """Every migration of this program in order, with when it was applied; nothing is written.
+
+    Raises:
+        SchemaMismatch: If the database has migrations that this program does not know, one of its own was altered, or one is missing
+            between others.
+    """
+    known = migrations()
+    rows = database.read("MATCH (v:SchemaVersion) RETURN v.n AS n, v.checksum AS checksum, v.applied AS applied")
+    recorded = {row["n"]: row["checksum"] for row in rows}
+    _check_history({m.n: m for m in known}, recorded)
+    applied = {row["n"]: int(row["applied"] or 0) for row in rows}
+    return [Step(m, applied.get(m.n)) for m in known]
+
+
 def migrate(database: Database) -> list[int]:
     """Bring the schema up to date and give the numbers of the migrations that were applied now.
 
     Raises:
-        SchemaMismatch: If the database has migrations that this program does not know, or one of its own was altered.
+        UnsupportedServer: If the server is too old, or no Neo4j.
+        SchemaMismatch: As :func:`history`.
     """
-    known = migrations()
-    recorded = {row["n"]: row["checksum"] for row in database.read("MATCH (v:SchemaVersion) RETURN v.n AS n, v.checksum AS checksum")}
-    _check_history({m.n: m for m in known}, recorded)
-    pending = [m for m in known if m.n not in recorded]
+    check_server(database)
+    pending = [step.migration for step in history(database) if step.applied is None]
     for migration in pending:
         logger.info("schema: applying %s", migration.name)
         for statement in migration.statements:
@@ -71,8 +99,13 @@ def _check_history(known: dict[int, Migration], recorded: dict[int, str]) -> Non
     altered = [n for n, checksum in recorded.items() if known[n].checksum != checksum]
     if altered:
         raise SchemaMismatch(
-            f"migration {known[altered[0]].name} was applied with another text (checksum {recorded[altered[0]][:12]}, "
+            f"migration {known[altered[0]].name} was applied with another text (checksum {str(recorded[altered[0]])[:12]}, "
             f"here {known[altered[0]].checksum[:12]}): this database was made by an altered program; ingest into a new home"
+        )
+    missing = sorted(set(range(1, max(recorded, default=0))) - set(recorded))
+    if missing:
+        raise SchemaMismatch(
+            f"the database has migration {max(recorded)} and not {missing[0]}: its record of migrations was altered; ingest into a new home"
         )
 
 

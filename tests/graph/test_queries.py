@@ -148,7 +148,7 @@ def same_rows(got: list[dict[str, Any]], expected: list[dict[str, Any]], ordered
 
 
 def test_every_template_has_a_twin() -> None:
-    elsewhere = {"communities", "community_of", "compare", "provenance", "runs"}
+    elsewhere = {"communities", "community_of", "compare", "provenance", "runs", "similar"}
     assert set(queries.names()) == {name for name, _ in cases()} | elsewhere
     assert {name for name, _ in cases()} <= set(twins.TWINS)
 

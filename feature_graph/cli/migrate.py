@@ -1,0 +1,44 @@
+"""``db migrate``: bring a database's schema up to date, or say what that would do."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from feature_graph.cli import common
+from feature_graph.cli.graphdb import HomeOption, InsecureOption, UriOption, UserOption, open_store
+
+if TYPE_CHECKING:
+    from ingest.migrations import Step
+
+
+def migrate(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be applied; write nothing.")] = False,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Bring the database's schema up to date. `ingest` does it too, so this is for looking first, or before a query of a newer program.
+
+    A database that a newer or an altered program migrated is refused.
+    """
+    with open_store(home, uri, user, insecure) as store:
+        before = store.schema_history()
+        pending = [step for step in before if step.applied is None]
+        if not dry_run:
+            store.migrate()
+    rows = [[step.migration.n, step.migration.name, step.migration.checksum[:12], _when(step, dry_run)] for step in before]
+    common.out.print(common.table("migrations", ["number", "file", "checksum", "applied"], rows))
+    if dry_run:
+        common.out.print(f"{len(pending)} would be applied; nothing was written", highlight=False)
+    else:
+        common.out.print(f"{len(pending)} applied; the schema is up to date", highlight=False)
+
+
+def _when(step: Step, dry_run: bool) -> str:
+    if step.applied is None:
+        return "would be applied" if dry_run else "now"
+    return datetime.fromtimestamp(step.applied / 1000, UTC).isoformat(sep=" ", timespec="seconds")
