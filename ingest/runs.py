@@ -47,7 +47,11 @@ def claim(database: Database, run_id: str, properties: Row) -> Claim:
 
 def _claim(tx: Transaction, run_id: str, owner: str, properties: Row) -> Claim:
     # Writing before reading takes the locks: two claims wait for each other, and for a load that is just being finished.
-    tx.run("MATCH (v:SchemaVersion {n: 1}) SET v.runs = coalesce(v.runs, 0)")
+    # A run that came in by the bulk path counts although no number was asked for it.
+    tx.run(
+        "MATCH (v:SchemaVersion {n: 1}) SET v.runs = coalesce(v.runs, 0) WITH v OPTIONAL MATCH (r:Run) WITH v, max(r.n) AS highest "
+        "WHERE highest > v.runs SET v.runs = highest"
+    )
     tx.run("MATCH (r:Run {id: $id}) SET r.n = r.n", id=run_id)
     found = tx.run(
         "MATCH (r:Run {id: $id}) RETURN r.n AS n, r.status AS status, r.lease_owner AS owner, r.lease_since AS since, "

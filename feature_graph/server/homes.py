@@ -105,6 +105,22 @@ def _absolute(path: str | os.PathLike[str]) -> Path:
     return Path(path).expanduser().resolve()
 
 
+def staging_folder(home: Home) -> Path:
+    """Where a new store of this home is made (see :mod:`feature_graph.server.staging`)."""
+    return home.root / "staging"
+
+
+def before_swap(home: Home) -> Path:
+    """The store that a new one took the place of; removed when that is done."""
+    return home.root / "data.before"
+
+
+def _put_back(home: Home) -> None:
+    """Undo half a swap: who swapped was killed between its two renames."""
+    if home.marker.exists() and before_swap(home).is_dir() and not home.data.exists():
+        before_swap(home).rename(home.data)
+
+
 def prepare_home(home: Home) -> None:
     """Create the home's folders, after checking that the folder may be used.
 
@@ -116,6 +132,7 @@ def prepare_home(home: Home) -> None:
     _refuse_foreign(home)
     try:
         home.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _put_back(home)
         for folder in (home.conf, home.data, home.logs, home.run, home.root / "import"):
             folder.mkdir(exist_ok=True, mode=0o700)
         if not home.marker.exists():
@@ -170,7 +187,7 @@ def erase_home(home: Home) -> None:
     if not home.marker.exists():
         raise HomeError(f"{home.root} is no database home (it has no {MARKER}); nothing was removed.")
     try:
-        for folder in (home.data, home.logs, home.run, home.conf, home.root / "import"):
+        for folder in (home.data, before_swap(home), staging_folder(home), home.logs, home.run, home.conf, home.root / "import"):
             if folder.exists():
                 shutil.rmtree(folder)
         for file in (home.password_file, home.settings_file, home.marker, home.lock):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 from feature_graph.server.errors import ServerError
 from feature_graph.server.homes import Home
@@ -84,29 +86,45 @@ def _quoted(argument: str) -> str:
     return '"' + argument.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def run_admin(home: Home, jars: JarFolder, *arguments: str, heap: str = "1g", quick: bool = False, timeout: float | None = None) -> str:
+def run_admin(
+    home: Home, jars: JarFolder, *arguments: str, heap: str = "1g", quick: bool = False, watch: Callable[[str], None] | None = None
+) -> str:
     """Run ``neo4j-admin ARGUMENTS`` on a home whose server is stopped, and give what it printed.
+
+    ``watch`` is called with each line as it is printed. Where the caller is interrupted, the tool is ended.
 
     Raises:
         ServerError: It failed; the message carries the end of what it printed.
     """
     command = [str(java_executable()), f"@{write_arguments(home, jars, heap, quick=quick)}"]
-    done = subprocess.run(
+    with subprocess.Popen(
         [*command, ADMIN_CLASS, *arguments],
         env=environment(home),
         cwd=home.root,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=timeout,
-        check=False,
-    )
-    output = (done.stdout + done.stderr).strip()
-    if done.returncode != 0:
-        lines = [line for line in output.splitlines() if not re.match(r"\s+(at |\.\.\. )", line)]  # no stack traces
-        tail = "\n".join(lines[-15:])
-        raise ServerError(f"neo4j-admin {_shown(arguments)} failed with exit status {done.returncode}:\n{tail}")
+        errors="replace",
+    ) as tool:
+        try:
+            lines = list(_watched(tool.stdout, watch))
+        except BaseException:
+            tool.kill()
+            raise
+    output = "".join(lines).strip()
+    if tool.returncode != 0:
+        said = [line for line in output.splitlines() if not re.match(r"\s+(at |\.\.\. )", line)]  # no stack traces
+        tail = "\n".join(said[-15:])
+        raise ServerError(f"neo4j-admin {_shown(arguments)} failed with exit status {tool.returncode}:\n{tail}")
     return output
+
+
+def _watched(stream: IO[str] | None, watch: Callable[[str], None] | None) -> Iterator[str]:
+    for line in stream or ():
+        if watch is not None:
+            watch(line.rstrip())
+        yield line
 
 
 def _shown(arguments: tuple[str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +32,7 @@ PORT_TRIES = 3
 
 
 @contextmanager
-def _locked(home: Home) -> Iterator[None]:
+def locked(home: Home) -> Iterator[None]:
     """Only one command at a time starts, stops or erases the server of a home."""
     lock = FileLock(home.lock)
     try:
@@ -76,16 +76,20 @@ def start(
     home = as_home(home)
     if process.find(home) is None:
         prepare_home(home)
-    with _locked(home):
-        found = process.find(home)
-        if found is not None:
-            return _join(home, found, timeout)
-        jars = ensure_jars()
-        wanted = choose(load_settings(home), heap, page_cache, bolt_port, http_port)
-        try:
-            return _start_on_free_ports(home, jars, wanted, quick, timeout)
-        except OSError as error:
-            raise unusable(home, error) from error
+    with locked(home):
+        return start_locked(home, choose(load_settings(home), heap, page_cache, bolt_port, http_port), quick=quick, timeout=timeout)
+
+
+def start_locked(home: Home, wanted: Settings, *, quick: bool = False, timeout: float = START_SECONDS) -> RunningServer:
+    """Start the server of a prepared home while the caller holds its lock, or find it running."""
+    found = process.find(home)
+    if found is not None:
+        return _join(home, found, timeout)
+    jars = ensure_jars()
+    try:
+        return _start_on_free_ports(home, jars, wanted, quick, timeout)
+    except OSError as error:
+        raise unusable(home, error) from error
 
 
 def _join(home: Home, server: psutil.Process, timeout: float) -> RunningServer:
@@ -130,8 +134,8 @@ def stop(home: HomeLike = None) -> bool:
     home = as_home(home)
     if not home.marker.exists():
         return False
-    with _locked(home):
-        return _stop(home)
+    with locked(home):
+        return stop_locked(home)
 
 
 @contextmanager
@@ -144,7 +148,8 @@ def disposable(folder: Path, heap: str = "768m", page_cache: str = "128m") -> It
         stop(home)
 
 
-def _stop(home: Home) -> bool:
+def stop_locked(home: Home) -> bool:
+    """Stop the server while the caller holds the home's lock; False if none was running."""
     server = process.find(home)
     if server is not None:
         process.end(server)
@@ -159,8 +164,8 @@ def reset(home: HomeLike = None) -> None:
         return
     if not home.marker.exists():
         erase_home(home)  # says that it is not ours
-    with _locked(home):
-        _stop(home)
+    with locked(home):
+        stop_locked(home)
         erase_home(home)
 
 
@@ -172,9 +177,14 @@ def admin(home: HomeLike, *arguments: str, heap: str = "1g") -> str:
     """
     home = as_home(home)
     prepare_home(home)
-    with _locked(home):
-        if process.find(home) is not None:
-            raise ServerError(f"The server of {home.root} is running; stop it first: feature-graph db stop {home.option}")
-        jars = ensure_jars()
-        write_conf(home, load_settings(home), jars.plugins)
-        return run_admin(home, jars, *arguments, heap=heap)
+    with locked(home):
+        return admin_locked(home, *arguments, heap=heap)
+
+
+def admin_locked(home: Home, *arguments: str, heap: str = "1g", watch: Callable[[str], None] | None = None) -> str:
+    """The same while the caller holds the home's lock; ``watch`` is called with each line as it is printed."""
+    if process.find(home) is not None:
+        raise ServerError(f"The server of {home.root} is running; stop it first: feature-graph db stop {home.option}")
+    jars = ensure_jars()
+    write_conf(home, load_settings(home), jars.plugins)
+    return run_admin(home, jars, *arguments, heap=heap, watch=watch)

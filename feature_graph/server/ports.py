@@ -31,6 +31,11 @@ def pick_port(wanted: int, taken: frozenset[int] = frozenset()) -> int:
     for port in range(wanted, min(wanted + TRIES, 65536)):
         if port not in taken and is_free(port):
             return port
+    return any_port()
+
+
+def any_port() -> int:
+    """A free port that nobody asked for."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

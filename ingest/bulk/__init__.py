@@ -1,0 +1,6 @@
+"""The bulk way in: a run as files for ``neo4j-admin database import full``, for a database that is empty."""
+
+from ingest.bulk.command import import_arguments
+from ingest.bulk.files import RUN_NUMBER, ImportFiles, import_bytes, write_import_files
+
+__all__ = ["RUN_NUMBER", "ImportFiles", "import_arguments", "import_bytes", "write_import_files"]
