@@ -40,7 +40,7 @@ _KNOWN = (
     ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
     ("feature_graph.motifs.pattern", "PatternError", USAGE),
     ("feature_graph.motifs.arrays", "MotifError", FAILURE),
-    ("feature_graph.steering.cascade", "SteeringError", FAILURE),
+    ("feature_graph.steering.errors", "SteeringError", FAILURE),
     ("ingest.formats", "FormatError", FAILURE),
     ("queries.errors", "ParameterError", USAGE),
     ("queries.errors", "QueryError", FAILURE),

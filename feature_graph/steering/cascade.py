@@ -5,37 +5,37 @@ Steering adds ``steer_delta`` activation units to one feature at one position. T
     steer_delta × Σ over paths source → … → k of Π direct strength of the path's edges
 
 1. level 0 holds the source with its change;
-2. level h + 1 receives, over every edge u → v, change(u at level h) × direct(u → v), signs kept;
-3. the change of a feature is the sum over its levels, its hop the first level that reaches it.
+2. level h + 1 receives, over every edge u → v, change(u at level h) × direct(u → v), signs kept, × ``decay`` after the first hop;
+3. the change of a feature is the sum over its levels, its hop the first level that reaches it;
+4. the same with every strength drawn from its own uncertainty, many times, gives the interval (:mod:`spread`).
 
 Only DIRECT strengths are multiplied: a total effect already contains every path through the features between, and products of totals
 would count those paths again. Followed are the structural edges: span 1, or a direct effect that is itself significant; edges that act
-only on later positions are left out. Edges run forward in depth, so there are no cycles. The forecast is a sum of products of mean
-slopes, each measured where its own source is active, at the same position, and it knows neither clipping at zero nor saturation.
+only on later positions are left out. A graph with a cycle is refused. The forecast is a sum of products of mean slopes, each measured
+where its own source is active, at the same position, and it knows neither clipping at zero nor saturation.
 """
 
 from __future__ import annotations
 
-import heapq
 import logging
 import math
-from collections import defaultdict
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from operator import attrgetter
 
 import networkx as nx
+import numpy as np
 
 from feature_graph.artifacts import parse_feature_id
+from feature_graph.steering.effects import DirectEffects
+from feature_graph.steering.errors import SteeringError
+from feature_graph.steering.spread import Interval, Spread, intervals, spread
 from feature_graph.steering.text import cascade_text
+from feature_graph.steering.ways import best_paths
 
 logger = logging.getLogger(__name__)
 
-Strengths = dict[str, dict[str, float]]
-
-
-class SteeringError(ValueError):
-    """A cascade that cannot be computed; the message says what was got and what is expected."""
+#: Draws of the interval, and up to how many edges they are made without being asked for.
+DRAWS, _FEW_EDGES = 400, 50_000
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,8 @@ class Cascade:
             the forecast for them can be held against without a new measurement.
         labels: Label of the source and of every feature reached, "" where there is none.
         pruned: Changes below ``min_effect`` that were not followed further.
+        intervals: Range of each change that the edges' own standard errors leave open (95 % if not asked otherwise); a feature that an edge
+            without a standard error contributes to has none.
     """
 
     source: str
@@ -77,6 +79,7 @@ class Cascade:
     measured: dict[str, float] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     pruned: int = 0
+    intervals: dict[str, Interval] = field(default_factory=dict)
 
     @property
     def unexplained(self) -> dict[str, float]:
@@ -89,124 +92,106 @@ class Cascade:
 
 
 def predict_cascade(
-    G: nx.DiGraph,
+    G: nx.DiGraph | DirectEffects,
     source: str,
     steer_delta: float = 2.0,
     n_hops: int = 2,
     *,
     min_effect: float = 1e-3,
+    min_strength: float = 0.0,
+    decay: float = 1.0,
     top_paths: int = 10,
+    draws: int | None = None,
+    level: float = 0.95,
+    seed: int = 42,
 ) -> Cascade:
     """Predict how every feature downstream changes when ``source`` is steered.
 
     Args:
-        G: Interaction graph; edges carry ``direct`` (target units per source unit).
+        G: Interaction graph, edges carry ``direct`` (target units per source unit) and ``se``; or its :class:`DirectEffects`, made once to
+            ask a large graph many times.
         source: Id of the feature to steer.
         steer_delta: Activation units added to it, at one position; negative to turn it down.
         n_hops: Longest path followed, in edges.
         min_effect: Changes of smaller magnitude, in activation units, are neither followed nor reported. 0 keeps all.
-        top_paths: How many single paths to report.
+        min_strength: Edges of smaller |direct| are not followed.
+        decay: What each hop after the first passes on, 0 to 1; 1 trusts long paths as much as short ones.
+        top_paths: How many single paths to report, 0 to 10,000.
+        draws: Draws of the interval, 0 for none. If not given, 400 where up to 50,000 edges are followed, else none.
+        level: Coverage of the interval.
+        seed: Seed of the draws.
 
     Returns:
         The forecast. An empty graph gives an empty forecast, and a warning in the log.
 
     Raises:
-        SteeringError: If the source is not in the graph (near ids are named) or a number makes no sense.
+        SteeringError: If the source is not in the graph (near ids are named), a number makes no sense, or the edges close a cycle.
     """
-    _check(G, source, steer_delta, n_hops, min_effect)
-    if G.number_of_nodes() == 0:
+    _check(steer_delta, n_hops, min_effect, min_strength, decay, top_paths, level)
+    delta = float(steer_delta)
+    names = G.nodes if isinstance(G, DirectEffects) else G
+    if not len(names):
         logger.warning("the graph is empty, so nothing follows from steering %s", source)
-        return Cascade(source, float(steer_delta), n_hops)
-    direct = _direct_strengths(G)
-    effects, hops, pruned = _levels(source, float(steer_delta), n_hops, min_effect, direct)
-    labels = {node: str(G.nodes[node].get("label") or "") for node in (source, *effects)}
-    measured = _measured_totals(G, source, float(steer_delta))
-    paths = _top_paths(source, float(steer_delta), n_hops, top_paths, direct)
-    return Cascade(source, float(steer_delta), n_hops, effects, hops, paths, measured, labels, pruned)
+        return Cascade(source, delta, n_hops)
+    if source not in (G.number if isinstance(G, DirectEffects) else G):
+        near = ", ".join(_near([str(name) for name in names], source))
+        raise SteeringError(f"source: {source!r} is not among the {len(names)} features of the graph; near: {near}")
+    whole = G if isinstance(G, DirectEffects) else DirectEffects.of(G, source, n_hops)
+    effects, start = whole.at_least(min_strength), whole.number[source]
+    found = spread(effects, start, delta, n_hops, min_effect, decay)
+    order = _reported(effects, found, min_effect)
+    ways = best_paths(effects, start, delta, n_hops, top_paths, decay)
+    ranges = _ranges(effects, found, delta, decay, draws, level, seed)
+    return Cascade(
+        source,
+        delta,
+        n_hops,
+        effects={effects.nodes[v]: float(found.total[v]) for v in order},
+        hops={effects.nodes[v]: int(found.hop[v]) for v in order},
+        paths=tuple(CascadePath(tuple(effects.nodes[v] for v in nodes), effect) for nodes, effect in ways),
+        measured={v: total * delta for v, total in whole.measured(start).items()},
+        labels={effects.nodes[v]: effects.labels[v] for v in (start, *order)},
+        pruned=found.pruned,
+        intervals={effects.nodes[v]: ranges[v] for v in order if v in ranges},
+    )
 
 
-def _check(G: nx.DiGraph, source: str, steer_delta: float, n_hops: int, min_effect: float) -> None:
-    if not math.isfinite(steer_delta):
-        raise SteeringError(f"steer_delta: got {steer_delta}, expected a finite number of activation units")
-    if n_hops < 1:
-        raise SteeringError(f"n_hops: got {n_hops}, expected at least 1")
-    if not min_effect >= 0:
-        raise SteeringError(f"min_effect: got {min_effect}, expected 0 or more activation units")
-    if G.number_of_nodes() and source not in G:
-        names = ", ".join(_near(G, source))
-        raise SteeringError(f"source: {source!r} is not among the {G.number_of_nodes()} features of the graph; near: {names}")
+def _reported(effects: DirectEffects, found: Spread, min_effect: float) -> list[int]:
+    """Features whose summed change is large enough, largest magnitude first."""
+    kept = np.flatnonzero((found.hop > 0) & (np.abs(found.total) >= min_effect) & (found.total != 0)).tolist()
+    return sorted(kept, key=lambda v: (-abs(found.total[v]), effects.nodes[v]))
 
 
-def _near(G: nx.DiGraph, source: str, n: int = 3) -> list[str]:
+def _ranges(
+    effects: DirectEffects, found: Spread, delta: float, decay: float, draws: int | None, level: float, seed: int
+) -> dict[int, Interval]:
+    followed = sum(len(step.edges) for step in found.steps)
+    if draws is None and followed > _FEW_EDGES:
+        logger.info("%d edges followed: no intervals; ask for them with draws=%d", followed, DRAWS)
+    wanted = draws if draws is not None else DRAWS if followed <= _FEW_EDGES else 0
+    return intervals(effects, found, delta, decay, wanted, level, seed) if wanted > 0 else {}
+
+
+def _check(steer_delta: float, n_hops: int, min_effect: float, min_strength: float, decay: float, top_paths: int, level: float) -> None:
+    checks = (
+        ("steer_delta", steer_delta, math.isfinite(steer_delta), "a finite number of activation units"),
+        ("n_hops", n_hops, n_hops >= 1, "at least 1"),
+        ("min_effect", min_effect, min_effect >= 0, "0 or more activation units"),
+        ("min_strength", min_strength, min_strength >= 0, "0 or more"),
+        ("decay", decay, 0 < decay <= 1, "more than 0, at most 1"),
+        ("top_paths", top_paths, 0 <= top_paths <= 10_000, "0 to 10,000"),
+        ("level", level, 0 < level < 1, "between 0 and 1"),
+    )
+    for name, value, right, expected in checks:
+        if not right:
+            raise SteeringError(f"{name}: got {value}, expected {expected}")
+
+
+def _near(names: list[str], source: str, n: int = 3) -> list[str]:
     """Features of the same layer by distance of index; for another layer or no id at all, those spelled most alike."""
-    names = [str(node) for node in G]
     try:
         layer, index = parse_feature_id(source)
     except ValueError:
         return get_close_matches(source, names, n=n, cutoff=0.0)
     same = [name for name in names if name.startswith(f"L{layer}_F")]
     return sorted(same, key=lambda name: abs(parse_feature_id(name)[1] - index))[:n] or get_close_matches(source, names, n=n, cutoff=0.0)
-
-
-def _direct_strengths(G: nx.DiGraph) -> Strengths:
-    """Source → target → direct strength, of the structural edges.
-
-    An edge of a graph made elsewhere that carries no direct strength counts with its total, and the log says so.
-    """
-    strengths: Strengths = defaultdict(dict)
-    without = 0
-    for u, v, data in G.edges(data=True):
-        if not data.get("structural", True) or data.get("kind") == "later":
-            continue
-        value = data.get("direct")
-        if value is None or math.isnan(value):
-            value, without = data.get("strength"), without + 1
-        if value is None or math.isnan(value):
-            raise SteeringError(f"edge {u} → {v} has neither a direct nor a total strength (attributes `direct`, `strength`)")
-        strengths[u][v] = float(value)
-    if without:
-        logger.warning("%d of %d edges carry no direct strength; their total is used, which may count paths twice", without, G.size())
-    return strengths
-
-
-def _measured_totals(G: nx.DiGraph, source: str, steer_delta: float) -> dict[str, float]:
-    """Measured total effect × delta on the targets that lie more than one analysed site away."""
-    edges = [(v, data) for _, v, data in G.out_edges(source, data=True) if data.get("span", 1) > 1 and data.get("kind") != "later"]
-    totals = {v: data.get("total", data.get("strength", math.nan)) for v, data in edges}
-    return {v: float(total) * steer_delta for v, total in totals.items() if not math.isnan(total)}
-
-
-def _levels(
-    source: str, steer_delta: float, n_hops: int, min_effect: float, direct: Strengths
-) -> tuple[dict[str, float], dict[str, int], int]:
-    """Sum of all path products up to ``n_hops`` edges, level by level; features by falling magnitude, their first hop, changes pruned."""
-    total: dict[str, float] = defaultdict(float)
-    first: dict[str, int] = {}
-    frontier, pruned = {source: steer_delta}, 0
-    for hop in range(1, n_hops + 1):
-        received: dict[str, float] = defaultdict(float)
-        for u, change in frontier.items():
-            for v, strength in direct.get(u, {}).items():
-                received[v] += change * strength
-        frontier = {v: change for v, change in received.items() if change != 0 and abs(change) >= min_effect}
-        pruned += len(received) - len(frontier)
-        for v, change in frontier.items():
-            total[v] += change
-            first.setdefault(v, hop)
-    kept = {v: change for v, change in total.items() if change != 0 and abs(change) >= min_effect}
-    order = sorted(kept, key=lambda v: (-abs(kept[v]), v))
-    return {v: kept[v] for v in order}, {v: first[v] for v in order}, pruned
-
-
-def _top_paths(source: str, steer_delta: float, n_hops: int, k: int, direct: Strengths) -> tuple[CascadePath, ...]:
-    """The k paths of largest contribution, exactly: the k best into a node extend some of the k best into its predecessors."""
-    best: list[CascadePath] = []
-    level = {source: [CascadePath((source,), steer_delta)]}
-    for _ in range(n_hops):
-        reached: dict[str, list[CascadePath]] = defaultdict(list)
-        for u, paths in level.items():
-            for v, strength in direct.get(u, {}).items():
-                reached[v].extend(CascadePath((*p.nodes, v), p.effect * strength) for p in paths)
-        level = {v: heapq.nlargest(k, paths, key=attrgetter("size")) for v, paths in reached.items()}
-        best = heapq.nlargest(k, [*best, *(p for paths in level.values() for p in paths if p.effect)], key=attrgetter("size"))
-    return tuple(best)

@@ -20,7 +20,7 @@ def cascade_text(cascade: Cascade, top: int) -> str:
     for word, sign in (("up", 1), ("down", -1)):
         moved = [node for node, change in cascade.effects.items() if change * sign > 0][:top]
         lines.append(f"  strongest {word}:" + ("" if moved else " none"))
-        lines += [f"    {cascade.effects[n]:+9.4f}  {_named(cascade, n)}, hop {cascade.hops[n]}" for n in moved]
+        lines += [f"    {cascade.effects[n]:+9.4f}{_interval(cascade, n)}  {_named(cascade, n)}, hop {cascade.hops[n]}" for n in moved]
     lines.append("  strongest paths:")
     lines += [f"    {p.effect:+9.4f}  {' → '.join(p.nodes)}" for p in cascade.paths[:top]]
     return "\n".join([*lines, *_notes(cascade)])
@@ -49,7 +49,15 @@ def _notes(cascade: Cascade) -> list[str]:
         )
     if cascade.pruned:
         notes.append(f"  {cascade.pruned} smaller changes were not followed")
+    if cascade.intervals:
+        notes.append("  (in brackets: what the standard errors of the edges leave open)")
     return [*notes, "  (first order: products of mean direct slopes; clipping at zero and saturation are not in it)"]
+
+
+def _interval(cascade: Cascade, node: str) -> str:
+    """The range that the edges' own errors leave open, where it is known."""
+    found = cascade.intervals.get(node)
+    return "" if found is None else f" [{found.low:+.4f} … {found.high:+.4f}]"
 
 
 def _named(cascade: Cascade, node: str) -> str:

@@ -30,7 +30,8 @@ from feature_graph.config import Config
 from feature_graph.graph import structural
 from feature_graph.interventions import Clamps, ModelSlices, Reading, jacobian_effects
 from feature_graph.loading.encoders import SiteCodec, build_codecs
-from feature_graph.steering.cascade import SteeringError, predict_cascade
+from feature_graph.steering.cascade import predict_cascade
+from feature_graph.steering.errors import SteeringError
 from feature_graph.steering.ground import Ground, Places, by_layer
 from feature_graph.steering.pushes import Pusher, Samples
 from feature_graph.utils import derived_seed, progress
@@ -150,8 +151,8 @@ class _Bench:
         unit = float(self.store.mean_activations[layer][index])
         deltas = [m * unit for m in multiples]
         codec, where = self.codecs[layer], self._places[source]
-        one = predict_cascade(self.G, source, 1.0, n_hops, min_effect=0.0, top_paths=0)
-        computed = predict_cascade(self.computed, source, 1.0, n_hops, min_effect=0.0, top_paths=0)
+        one = predict_cascade(self.G, source, 1.0, n_hops, min_effect=0.0, top_paths=0, draws=0)
+        computed = predict_cascade(self.computed, source, 1.0, n_hops, min_effect=0.0, top_paths=0, draws=0)
         direction = codec.w_dec[index]
         random = torch.as_tensor(self.rng.standard_normal(len(direction)), dtype=direction.dtype, device=direction.device)
         random = random * (direction.norm() / random.norm())
