@@ -7,7 +7,7 @@ from typing import Literal
 
 Type = Literal["STRING", "INTEGER", "FLOAT", "BOOLEAN", "LIST<STRING>", "LIST<INTEGER>", "LIST<FLOAT>"]
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ NODES = (
     Node(
         "Feature",
         "uid",
-        "One direction of one dictionary, the same in every run. Never deleted while a run observes it.",
+        "One direction of one dictionary, the same in every run. Never deleted while a run observes it. Carries "
+        "Neo4j Browser colours by label.",
         (
             Property("uid", "STRING", "<model>@<weights hash>/<release>/<SAE id really loaded>/<index>"),
             Property("model", "STRING", "<model>@<weights hash>"),

@@ -253,7 +253,7 @@ def test_what_is_written_is_in_the_schema() -> None:
 
 def test_the_migrations_make_the_schema() -> None:
     assert [m.n for m in migrations()] == list(range(1, schema.VERSION + 1))
-    made = [s.rstrip(";") for m in migrations() for s in m.statements]
+    made = [s.rstrip(";") for m in migrations() for s in m.statements if s.startswith("CREATE")]
     assert made == schema.constraint_statements() + schema.index_statements()
 
 
