@@ -60,7 +60,7 @@ NODES = (
         "Feature",
         "uid",
         "One direction of one dictionary, the same in every run. Never deleted while a run observes it. Carries "
-        "Neo4j Browser colours by label.",
+        "a second label, Layer<layer>: Neo4j Browser colours by label.",
         (
             Property("uid", "STRING", "<model>@<weights hash>/<release>/<SAE id really loaded>/<index>"),
             Property("model", "STRING", "<model>@<weights hash>"),
