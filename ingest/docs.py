@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ingest import schema
-from ingest.formats import CANDIDATES, DECODERS, FEATURES, INTERACTIONS, FileFormat
+from ingest.formats import CANDIDATES, DECODERS, FEATURES, INTERACTIONS, Column, FileFormat
 from ingest.measures import MEASURES
 from ingest.migrations import migrations
 from ingest.rundir import BEHAVIORS, BLOCK_ROWS, CONFIG, MANIFEST, OUTSIDE_IDENTITY
@@ -118,9 +118,13 @@ def _properties(properties: Iterable[schema.Property]) -> str:
 
 
 def _format(fmt: FileFormat) -> str:
-    rows = ((f"`{c.name}`", c.type, "may be" if c.nullable else "", _cell(c.meaning)) for c in fmt.columns)
+    rows = ((f"`{c.name}`", c.type, _null(c), _cell(c.meaning)) for c in fmt.columns)
     head = f"## {fmt.name}\n\n{fmt.meaning} `kind` = `{fmt.kind}`, `version` = `{fmt.version}`."
     return head + "\n\n" + _table(("column", "type", "null", "meaning"), rows)
+
+
+def _null(column: Column) -> str:
+    return f"not of method {' or '.join(column.required_of)}" if column.required_of else "may be" if column.nullable else ""
 
 
 def _cell(text: str) -> str:

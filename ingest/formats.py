@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 ColumnType = Literal["string", "int32", "int64", "float64", "bool", "list<float32>"]
@@ -31,12 +32,16 @@ class FormatError(ValueError):
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its name, its type, what it means, and whether it may be null."""
+    """One column: its name, its type, what it means, and whether it may be null.
+
+    ``required_of``: methods whose rows must give it although it is nullable; other methods may not measure it.
+    """
 
     name: str
     type: ColumnType
     meaning: str
     nullable: bool = False
+    required_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,12 +79,17 @@ FEATURES = FileFormat(
         Column("index", "int32", "index in the dictionary"),
         Column("hook", "string", "hook that was really read"),
         Column("label", "string", "top activating tokens in context; empty if unknown"),
-        Column("density", "float64", "share of counted tokens at which the feature is active"),
-        Column("mean_act", "float64", "mean activation where active, 0 if never"),
-        Column("max_act", "float64", "largest activation"),
-        Column("decoder_norm", "float64", "norm of the decoder row as shipped; activations are in units of a row of norm 1"),
+        Column("density", "float64", "share of counted tokens at which the feature is active; null if unknown", True),
+        Column("mean_act", "float64", "mean activation where active, 0 if never; null if unknown", True),
+        Column("max_act", "float64", "largest activation; null if unknown", True),
+        Column(
+            "decoder_norm",
+            "float64",
+            "norm of the decoder row as shipped; activations are in units of a row of norm 1; null if unknown",
+            True,
+        ),
         Column("dead", "bool", "never active on the run's text"),
-        Column("dense", "bool", "active at more than a fifth of the tokens"),
+        Column("dense", "bool", "active at more than a fifth of the tokens; null if unknown", True),
         Column("importance", "float64", "frequency × causal effect on the output; null if not measured", True),
         Column("neuronpedia_url", "string", "page of the feature; empty if there is none"),
     ),
@@ -108,6 +118,15 @@ CANDIDATES = FileFormat(
 )
 
 _STRENGTH = "target units per source unit"
+#: Methods that measure by intervening on many samples, with a test; an imported attribution graph has one prompt and no test.
+INTERVENING = ("clamping", "jacobian")
+
+
+def _tested(name: str, kind: ColumnType, meaning: str) -> Column:
+    """A column that every intervening method gives, and others may not."""
+    return Column(name, kind, meaning, True, INTERVENING)
+
+
 INTERACTIONS = FileFormat(
     "interactions",
     1,
@@ -120,7 +139,7 @@ INTERACTIONS = FileFormat(
         Column("tgt_id", "string", "short id of the target"),
         Column("src_layer", "int32", "layer of the source"),
         Column("tgt_layer", "int32", "layer of the target"),
-        Column("method", "string", "clamping or jacobian"),
+        Column("method", "string", "clamping or jacobian; another lower-case name for edges of another program, such as attribution"),
         Column("interaction_type", "string", "excitatory, inhibitory or pass_through"),
         Column("span", "int32", "analysed sites crossed; 1 = the next one"),
         Column("mean_strength", "float64", f"total effect at the same position, {_STRENGTH}"),
@@ -132,29 +151,33 @@ INTERACTIONS = FileFormat(
             f"change summed over the next position_horizon positions, {_STRENGTH}; null without later positions",
             True,
         ),
-        Column("copy_strength", "float64", f"part that the identity path alone gives, {_STRENGTH}"),
-        Column("computed_strength", "float64", "mean_strength − copy_strength"),
+        _tested("copy_strength", "float64", f"part that the identity path alone gives, {_STRENGTH}"),
+        _tested("computed_strength", "float64", "mean_strength − copy_strength"),
         Column("preactivation_strength", "float64", f"total effect before the target's non-linearity, {_STRENGTH}"),
-        Column("p_on_change", "float64", "P(target active | high) − P(target active | low)"),
+        _tested("p_on_change", "float64", "P(target active | high) − P(target active | low)"),
         Column("standardised_effect", "float64", "mean change of the target in its standard deviations over counted tokens", True),
         Column("strength_jacobian", "float64", f"mean gated derivative at the clean point, {_STRENGTH}; null unless method is both", True),
         Column("direct_jacobian", "float64", f"its direct twin, {_STRENGTH}; null unless method is both", True),
-        Column("se", "float64", "standard error of mean_strength over documents"),
-        Column("ci_low", "float64", "lower end of the 95 % interval of mean_strength over documents"),
-        Column("ci_high", "float64", "upper end"),
-        Column("p_value", "float64", "raw p of the total effect; 1 below the floor"),
-        Column(
+        _tested("se", "float64", "standard error of mean_strength over documents"),
+        _tested("ci_low", "float64", "lower end of the 95 % interval of mean_strength over documents"),
+        _tested("ci_high", "float64", "upper end"),
+        _tested("p_value", "float64", "raw p of the total effect; 1 below the floor"),
+        _tested(
             "q_value", "float64", "p_value adjusted over the family of all tests of the run; 1 in an exhaustive run where it does not pass"
         ),
-        Column("p_direct", "float64", "raw p of the direct effect; 1 below the floor"),
-        Column("q_direct", "float64", "p_direct adjusted in its own family"),
-        Column("p_later", "float64", "raw p of the later effect; 1 below the floor or without later positions"),
-        Column("q_later", "float64", "p_later adjusted in its own family"),
-        Column("significant", "bool", "q_value, q_direct or q_later is below the level"),
+        _tested("p_direct", "float64", "raw p of the direct effect; 1 below the floor"),
+        _tested("q_direct", "float64", "p_direct adjusted in its own family"),
+        _tested("p_later", "float64", "raw p of the later effect; 1 below the floor or without later positions"),
+        _tested("q_later", "float64", "p_later adjusted in its own family"),
+        Column(
+            "significant",
+            "bool",
+            "q_value, q_direct or q_later is below the level; of a method without a test: the edge belongs to its graph",
+        ),
         Column("significant_by", "string", "which of total, direct, later passed, joined by +; empty if none"),
-        Column("floor", "float64", "smallest |total strength| that counts: max of min_effect and the placebo quantile"),
-        Column("floor_direct", "float64", "the same for the direct effect"),
-        Column("floor_later", "float64", "the same for the later effect"),
+        _tested("floor", "float64", "smallest |total strength| that counts: max of min_effect and the placebo quantile"),
+        _tested("floor_direct", "float64", "the same for the direct effect"),
+        _tested("floor_later", "float64", "the same for the later effect"),
         Column(
             "placebo_quantile", "float64", "share of placebo directions whose |strength| is below this edge's; null without placebos", True
         ),
@@ -164,14 +187,14 @@ INTERACTIONS = FileFormat(
         Column("confirm_strength", "float64", f"total effect on the confirmation documents, {_STRENGTH}; null if too few", True),
         Column("n_confirm", "int32", "confirmation documents"),
         Column("replicated", "bool", "same sign and above half the floor on the confirmation documents; null if not measured", True),
-        Column("clamp_low", "float64", "low level of the source, activation units"),
-        Column("clamp_high", "float64", "high level of the source, activation units"),
-        Column(
+        _tested("clamp_low", "float64", "low level of the source, activation units"),
+        _tested("clamp_high", "float64", "high level of the source, activation units"),
+        _tested(
             "achieved",
             "float64",
             "(re-encoded high − re-encoded low) / (clamp_high − clamp_low), mean over samples; 1 = the clamp was reached",
         ),
-        Column("spill", "float64", "norm of the change of the other features of the source's site, per source unit (analytic, d · W_enc)"),
+        _tested("spill", "float64", "norm of the change of the other features of the source's site, per source unit (analytic, d · W_enc)"),
         Column("pmi", "float64", "of the candidate pair", True),
         Column("coactivation_prob", "float64", "of the candidate pair", True),
         Column("decoder_alignment", "float64", "of the candidate pair", True),
@@ -250,6 +273,11 @@ def _checked(path: str | Path, fmt: FileFormat, table: pa.Table) -> pa.Table:
         nulls = cast.column(column.name).null_count
         if nulls and not column.nullable:
             raise FormatError(f"{path}: column {column.name} has {nulls} nulls; none are allowed")
+        if nulls and column.required_of:
+            methods = cast.filter(pc.is_null(cast[column.name]))["method"].unique().to_pylist()
+            wrong = sorted(set(methods) & set(column.required_of))
+            if wrong:
+                raise FormatError(f"{path}: column {column.name} has nulls in rows of method {', '.join(wrong)}; none are allowed there")
     return cast
 
 

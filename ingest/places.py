@@ -35,7 +35,7 @@ class Place:
             "layer": self.layer,
             "hook": self.hook,
             "index": int(row["index"]),
-            "decoder_norm": float(row["decoder_norm"]),
+            "decoder_norm": None if pd.isna(row["decoder_norm"]) else float(row["decoder_norm"]),
             "neuronpedia_url": row["neuronpedia_url"] or None,
         }
 

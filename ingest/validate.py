@@ -158,6 +158,8 @@ def _column_rules(fmt: FileFormat) -> list[Rule]:
         name, got = column.name, f"{column.name} = {{{column.name}}}"
         if not column.nullable:
             rules.append((f"{got}; a value is required", partial(_missing, name)))
+        if column.required_of:
+            rules.append((f"{got}; a value is required of method {{method}}", partial(_missing_of, name, column.required_of)))
         if column.type == "float64":
             rules.append((f"{got}; expected a finite number", partial(_infinite, name)))
         if name in _SHARES:
@@ -169,6 +171,10 @@ def _column_rules(fmt: FileFormat) -> list[Rule]:
 
 def _missing(name: str, frame: pd.DataFrame) -> pd.Series[bool]:
     return frame[name].isna()
+
+
+def _missing_of(name: str, methods: tuple[str, ...], frame: pd.DataFrame) -> pd.Series[bool]:
+    return frame[name].isna() & frame["method"].isin(methods)
 
 
 def _infinite(name: str, frame: pd.DataFrame) -> np.ndarray:

@@ -17,7 +17,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
 RETURN e.span AS span, count(*) AS count, avg(CASE WHEN e.strength > 0 THEN 1.0 ELSE 0.0 END) AS excitatory,
-       avg(CASE WHEN abs(e.copy) >= 0.5 * abs(coalesce(e.total, e.strength)) THEN 1.0 ELSE 0.0 END) AS mostly_copy,
+       avg(CASE WHEN e.copy IS NULL THEN null WHEN abs(e.copy) >= 0.5 * abs(coalesce(e.total, e.strength)) THEN 1.0 ELSE 0.0 END) AS mostly_copy,
        avg(CASE WHEN e.by = 'later' THEN 1.0 ELSE 0.0 END) AS only_later,
        avg(CASE WHEN e.replicated IS NULL THEN null WHEN e.replicated THEN 1.0 ELSE 0.0 END) AS replicated,
        percentileCont(abs(e.strength), 0.5) AS median_strength, percentileCont(e.q, 0.5) AS median_q

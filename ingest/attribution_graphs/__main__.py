@@ -1,0 +1,52 @@
+"""``python -m ingest.attribution_graphs GRAPH.json OUT_DIR``: an attribution graph as a run directory."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ingest.attribution_graphs.convert import Naming, import_graph
+from ingest.attribution_graphs.read import GraphError, read_graph
+from ingest.formats import FormatError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; gives the exit code."""
+    given = _parser().parse_args(arguments)
+    try:
+        done = import_graph(read_graph(given.graph), given.out_dir, Naming(given.model, given.model_hash, given.release), given.unit)
+    except (GraphError, FormatError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    share = done.facts["share_of_weight_between_features"]
+    print(f"{done.root}: {done.features} features, {done.edges} edges")
+    print(f"{share:.0%} of the links' weight lies between features; links of tokens, errors and logits are left out")
+    if done.facts["ambiguous_nodes"]:
+        print(f"{done.facts['ambiguous_nodes']} node ids stand for two nodes each (an old circuit-tracer); their links were left out")
+    print(f"Load it: feature-graph ingest {done.root}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m ingest.attribution_graphs", description="Turn an attribution graph of circuit-tracer or Neuronpedia into a run."
+    )
+    parser.add_argument("graph", type=Path, help="JSON file")
+    parser.add_argument("out_dir", type=Path, help="run directory to write; new or empty")
+    parser.add_argument("--model", default="", help="name of the model (default: the file's scan)")
+    parser.add_argument(
+        "--model-hash", default="", help="8 hex digits of the model's weights, as other runs have them (default: not known)"
+    )
+    parser.add_argument("--release", default="", help="name of the transcoders (default: the file's source set, else its scan)")
+    parser.add_argument(
+        "--unit",
+        choices=("source", "contribution"),
+        default="source",
+        help="source: weights divided by the source's activation, a derivative; contribution: as they are",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
