@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import random
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from ingest.errors import ServerMemory
 
 if TYPE_CHECKING:
     import neo4j
@@ -12,7 +17,13 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Row = dict[str, Any]
 
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a transaction is tried again: a server that is restarted is back by then.
+PATIENCE_SECONDS = 90.0
+
 _FETCH = 5_000
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 
 
 class Transaction(Protocol):
@@ -44,7 +55,7 @@ class Database(Protocol):
 
 
 class _DriverTransaction:
-    def __init__(self, tx: neo4j.ManagedTransaction) -> None:
+    def __init__(self, tx: neo4j.Transaction) -> None:
         self._tx = tx
 
     def run(self, query: str, **parameters: Any) -> list[Row]:
@@ -56,26 +67,84 @@ class _DriverTransaction:
 
 
 class DriverDatabase:
-    """Over the official driver, which retries transient errors with growing pauses."""
+    """Over the official driver. Transient errors and a lost connection are tried again with growing pauses.
 
-    def __init__(self, driver: neo4j.Driver, database: str | None = None) -> None:
-        self._driver = driver
+    Args:
+        driver: An open driver.
+        database: Name of the database; the user's default if None.
+        patience: Seconds from the first failure of a transaction until it is given up.
+    """
+
+    def __init__(self, driver: neo4j.Driver, database: str | None = None, patience: float = PATIENCE_SECONDS) -> None:
+        self._driver, self._patience = driver, patience
         self._options: dict[str, Any] = {"database": database, "fetch_size": _FETCH, "notifications_min_severity": "OFF"}
 
     def write(self, work: Callable[[Transaction], T]) -> T:
         """See :class:`Database`."""
-        with self._driver.session(**self._options) as session:
-            return session.execute_write(lambda tx: work(_DriverTransaction(tx)))
+        return self._persist(lambda: self._once(work, self._options))
 
     def read(self, query: str, **parameters: Any) -> list[Row]:
         """See :class:`Database`."""
-        with self._driver.session(**self._options, default_access_mode="READ") as session:
-            return session.execute_read(lambda tx: _DriverTransaction(tx).run(query, **parameters))
+        options = {**self._options, "default_access_mode": "READ"}
+        return self._persist(lambda: self._once(lambda tx: tx.run(query, **parameters), options))
+
+    def _once(self, work: Callable[[Transaction], T], options: dict[str, Any]) -> T:
+        with self._driver.session(**options) as session, session.begin_transaction() as tx:
+            answer = work(_DriverTransaction(tx))
+            tx.commit()
+            return answer
+
+    def _persist(self, attempt: Callable[[], T]) -> T:
+        """Try again what may go better a little later.
+
+        Raises:
+            ServerMemory: If the server had too little memory for the transaction; the same one would fail again.
+        """
+        from neo4j.exceptions import DriverError, Neo4jError
+
+        pauses = _pauses()
+        since: float | None = None
+        while True:
+            try:
+                return attempt()
+            except (Neo4jError, DriverError) as error:
+                if out_of_memory(error):
+                    raise ServerMemory(f"the server has too little memory for this transaction: {error}") from error
+                since = time.monotonic() if since is None else since
+                pause = next(pauses)
+                if not _worth_another(error) or time.monotonic() + pause - since > self._patience:
+                    raise
+                logger.warning("%s; trying again in %.1f s", _first_line(error), pause)
+                time.sleep(pause)
 
     def execute(self, query: str) -> None:
         """See :class:`Database`."""
         with self._driver.session(**self._options) as session:
             session.run(query).consume()
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the server said that a transaction needs more memory than it has."""
+    return "OutOfMemory" in str(getattr(error, "code", "") or "")
+
+
+def _worth_another(error: neo4j.exceptions.Neo4jError | neo4j.exceptions.DriverError) -> bool:
+    """Also where the answer to a commit was lost: what is written here is written once even if it is tried twice."""
+    from neo4j.exceptions import IncompleteCommit
+
+    return error.is_retryable() or isinstance(error, IncompleteCommit)
+
+
+def _pauses() -> Iterator[float]:
+    """Growing pauses in seconds, none like another process' ones."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.8, 1.2)
+        pause = min(2 * pause, _LONGEST_PAUSE)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}" if str(error).strip() else type(error).__name__
 
 
 class _Py2neoTransaction:

@@ -37,3 +37,7 @@ class SchemaMismatch(IngestError):
 
 class UnsupportedServer(IngestError):
     """The server is no Neo4j, or too old a one."""
+
+
+class ServerMemory(IngestError):
+    """The server has too little memory for a transaction."""

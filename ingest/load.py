@@ -4,7 +4,8 @@
 2. Bring the schema up to date; claim the run (one writer, by a lease).
 3. Write its model, dictionaries, text and sites, then features with what the run observed, then edges. A transaction carries whole
    blocks and creates their ledger nodes with them: a block is in the graph with its ledger node or not at all.
-4. Compare counts and digest with the files; in the same transaction the run becomes ready.
+4. Compare ledger, counts, the digest of what was observed and the checksum of the edges with the files; in the same transaction the
+   run becomes ready.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import behaviors, places, runs, vectors
-from ingest.connection import Database, Transaction, as_database
+from ingest import behaviors, checksum, digest, observations, places, runs, vectors
+from ingest.blocks import ledger_key
+from ingest.checksum import EdgeCheck
+from ingest.connection import Database, DriverDatabase, Transaction, as_database
 from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
 from ingest.migrations import migrate
-from ingest.rows import EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, digest, edge_rows, observation_rows
-from ingest.rundir import BLOCK_ROWS, RunDirectory, open_run, significant_rows
+from ingest.pace import MOST_ROWS
+from ingest.rows import EDGE_PROPERTIES
+from ingest.rundir import BLOCK_ROWS, RunDirectory, open_run
 from ingest.validate import Validated, validate
+from ingest.writers import PARALLEL_EDGES, EdgeWriter, Ledger, Progress
 
 if TYPE_CHECKING:
     import neo4j
@@ -32,31 +36,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Called with what is being written, rows done, rows in all.
-Progress = Callable[[str, int, int], None]
-
-#: Blocks a transaction: 10,000 rows.
-TRANSACTION_BLOCKS = 5
-
-_EDGE_VALUES = ", ".join(f"{name}: row[{i + 2}]" for i, name in enumerate(EDGE_PROPERTIES))
-_CREATE_EDGES = (
-    "UNWIND $rows AS row MATCH (s:Feature {uid: row[0]}) MATCH (t:Feature {uid: row[1]}) "
-    f"CREATE (s)-[:AFFECTS {{run: $n, {_EDGE_VALUES}}}]->(t) RETURN count(*) AS written"
-)
-_OBSERVATION_VALUES = ", ".join(f"{name}: row.seen[{i + 1}]" for i, name in enumerate(OBSERVATION_PROPERTIES))
-_CREATE_OBSERVATIONS = (
-    "UNWIND $rows AS row MERGE (f:Feature {uid: row.feature.uid}) ON CREATE SET f = row.feature "
-    "FOREACH (_ IN CASE WHEN row.label <> '' AND $n >= coalesce(f.label_run, 0) THEN [1] ELSE [] END | "
-    "SET f.label = row.label, f.label_run = $n) "
-    f"CREATE (o:Observation {{key: toString($n) + '/' + f.uid, run: $n, {_OBSERVATION_VALUES}}})-[:OF]->(f) RETURN count(*) AS written"
-)
+_READ_ROWS = 20_000
 _READ_EDGES = (
     "MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = $n AND e.method IS NOT NULL "
     f"RETURN [s.uid, t.uid, {', '.join(f'e.{name}' for name in EDGE_PROPERTIES)}] AS row"
-)
-_READ_OBSERVATIONS = (
-    "MATCH (o:Observation)-[:OF]->(f:Feature) WHERE o.run = $n AND o.layer IS NOT NULL "
-    f"RETURN [f.uid, {', '.join(f'o.{name}' for name in OBSERVATION_PROPERTIES)}] AS row"
 )
 
 
@@ -103,7 +86,9 @@ def ingest_run(
     connection: neo4j.Driver | py2neo.Graph | Database,
     run_dir: str | Path,
     progress: Progress | None = None,
-    transaction_blocks: int = TRANSACTION_BLOCKS,
+    transaction_blocks: int = MOST_ROWS // BLOCK_ROWS,
+    writers: int | None = None,
+    checked: Validated | None = None,
 ) -> IngestReport:
     """Write the run in ``run_dir`` into the database; a run that is there is left as it is, an interrupted one is finished.
 
@@ -111,7 +96,9 @@ def ingest_run(
         connection: An open driver or a py2neo graph.
         run_dir: The run directory.
         progress: Called with what is being written, rows done and rows in all.
-        transaction_blocks: Blocks of 2,000 rows a transaction; fewer need less memory of the server.
+        transaction_blocks: Blocks of 2,000 rows that a transaction carries at most; fewer need less memory of the server.
+        writers: Transactions at a time, on edges that have no site in common; by default two from 200,000 edges on.
+        checked: What :func:`ingest.validate.validate` found in these files, if it was asked already.
 
     Raises:
         InvalidRun: If a file is missing or wrong. Nothing was written.
@@ -122,7 +109,7 @@ def ingest_run(
     begun = time.monotonic()
     database = as_database(connection)
     run = open_run(run_dir)
-    seen = validate(run)
+    seen = checked or validate(run)
     wanted = behaviors.read(run, seen.features)
     directions = vectors.read(run, seen.features)
     migrate(database)
@@ -132,32 +119,27 @@ def ingest_run(
     try:
         if lease.before == "dropped":
             delete_contents(database, lease.n)
-        done = _Loader(database, run, seen, lease, progress or (lambda *_: None), transaction_blocks).load()
+        at_once = writers or _writers(database, seen.layout.edges)
+        done = _load(database, run, seen, lease, progress or (lambda *_: None), transaction_blocks * BLOCK_ROWS, at_once)
         behaviors.write(database, lease, wanted)
-        _finish(database, lease, seen, done.digest)
+        _finish(database, lease, run, seen, done)
     except BaseException as error:
         _give_back(database, lease, error)
         raise
     logger.info("run %s is ready: %d features, %d edges", run.id, len(seen.features), seen.edges)
     added = vectors.write(database, run, lease.n, directions, progress)
     counts = len(seen.features), seen.edges, len(wanted), done.resumed
-    return IngestReport(run.id, lease.n, False, *counts, f"{done.digest:016x}", time.monotonic() - begun, added)
+    return IngestReport(run.id, lease.n, False, *counts, digest.hex_of(done.digest), time.monotonic() - begun, added)
 
 
 def edge_digest(connection: neo4j.Driver | py2neo.Graph | Database, n: int) -> str:
     """Digest of what the database holds of run number ``n``, as 16 hex digits."""
-    return f"{stored(as_database(connection), n).digest:016x}"
+    return digest.hex_of(stored(as_database(connection), n).digest)
 
 
 def stored(database: Database, n: int) -> Stored:
     """Counts and digest of what the database holds of run number ``n``."""
     return database.write(lambda tx: _stored(tx, n))
-
-
-@dataclass(frozen=True)
-class _Done:
-    digest: int
-    resumed: int
 
 
 @dataclass(frozen=True)
@@ -169,86 +151,47 @@ class Stored:
     edges: int
 
 
-class _Loader:
-    """Writes the blocks of one run that the ledger does not have yet."""
+@dataclass(frozen=True)
+class _Loaded:
+    """What is in the graph when all blocks are: by the files, not yet compared."""
 
-    def __init__(self, database: Database, run: RunDirectory, seen: Validated, lease: runs.Claim, progress: Progress, at_once: int) -> None:
-        self.database, self.run, self.seen, self.lease, self.progress = database, run, seen, lease, progress
-        self.at_once = at_once
-        rows = database.read("MATCH (b:IngestBatch) WHERE b.run = $n RETURN b.key AS key", n=lease.n)
-        self.finished = {row["key"] for row in rows}
-        self.resumed = len(self.finished)
+    digest: int
+    check: EdgeCheck
+    resumed: int
 
-    def load(self) -> _Done:
-        places.write(self.database, self.lease, self.run, self.seen.features)
-        total = self._features()
-        return _Done(self._edges(total), self.resumed)
 
-    def _features(self) -> int:
-        features = self.seen.features
-        sites = {site.layer: site for site in places.places(self.run, features)}
-        total = [0]
+def _load(
+    database: Database, run: RunDirectory, seen: Validated, lease: runs.Claim, progress: Progress, most_rows: int, writers: int
+) -> _Loaded:
+    """Write the blocks that the ledger does not have yet."""
+    finished = _finished(database, run, seen, lease)
+    places.write(database, lease, run, seen.features)
+    observations.write(database, run, seen.features, Ledger(lease, run.features_sha256, finished), progress)
+    uids, indices = seen.features["uid"].tolist(), seen.features["index"].to_numpy()
+    ledger = Ledger(lease, run.interactions_sha256, finished)
+    written = EdgeWriter(database, run.interactions, seen.layout, ledger, uids, indices, progress, most_rows).write(writers)
+    total = digest.add(digest.observations_of_table(seen.features), written.digest)
+    return _Loaded(total, written.check, len(finished))
 
-        def blocks() -> Iterator[tuple[str, list[Any]]]:
-            for block, start in enumerate(range(0, len(features), BLOCK_ROWS)):
-                part = features.iloc[start : start + BLOCK_ROWS]
-                rows = observation_rows(part)
-                total[0] = digest(rows, total[0])
-                fixed = [sites[int(row["layer"])].feature(row) for row in part.to_dict("records")]
-                merged = [{"feature": f, "label": label, "seen": row} for f, label, row in zip(fixed, part["label"], rows, strict=True)]
-                yield f"{self.lease.n}/{self.run.features_sha256}/{block}", merged
 
-        self._write("features", _CREATE_OBSERVATIONS, blocks(), len(features))
-        return total[0]
+def _finished(database: Database, run: RunDirectory, seen: Validated, lease: runs.Claim) -> frozenset[str]:
+    """Keys of the blocks that are in the graph; a load that counted its blocks in another way is taken out first."""
+    rows = database.read("MATCH (b:IngestBatch) WHERE b.run = $n RETURN b.key AS key", n=lease.n)
+    finished = frozenset(row["key"] for row in rows)
+    if finished <= expected_blocks(lease.n, run, seen).keys():
+        return finished
+    logger.warning("run %s was begun by another version; loading it from its beginning", lease.id)
+    delete_contents(database, lease.n)
+    return frozenset()
 
-    def _edges(self, start: int) -> int:
-        uids = self.seen.features["uid"].tolist()
-        total = [start]
 
-        def blocks() -> Iterator[tuple[str, list[Any]]]:
-            for block, table in enumerate(significant_rows(self.run.interactions, EDGE_FILE_COLUMNS)):
-                rows = edge_rows(table, uids)
-                total[0] = digest(rows, total[0])
-                yield f"{self.lease.n}/{self.run.interactions_sha256}/{block}", rows
-
-        self._write("edges", _CREATE_EDGES, blocks(), self.seen.edges)
-        return total[0]
-
-    def _write(self, what: str, query: str, blocks: Iterator[tuple[str, list[Any]]], total: int) -> None:
-        done = 0
-        waiting: dict[str, list[Any]] = {}
-        self.progress(what, 0, total)
-        for key, rows in blocks:
-            done += len(rows)
-            if key in self.finished:
-                continue
-            waiting[key] = rows
-            if len(waiting) == self.at_once:
-                self._commit(query, waiting)
-                waiting = {}
-                self.progress(what, done, total)
-        if waiting:
-            self._commit(query, waiting)
-        self.progress(what, total, total)
-
-    def _commit(self, query: str, blocks: dict[str, list[Any]]) -> None:
-        self.database.write(lambda tx: self._blocks(tx, query, blocks))
-        self.finished.update(blocks)
-
-    def _blocks(self, tx: Transaction, query: str, blocks: dict[str, list[Any]]) -> None:
-        runs.hold(tx, self.lease)
-        # A commit whose answer was lost is tried again: blocks that are in the ledger by now stay out.
-        there = {r["key"] for r in tx.run("MATCH (b:IngestBatch) WHERE b.key IN $keys RETURN b.key AS key", keys=list(blocks))}
-        missing = {key: rows for key, rows in blocks.items() if key not in there}
-        rows = [row for part in missing.values() for row in part]
-        tx.run(
-            "UNWIND $blocks AS block CREATE (:IngestBatch {key: block[0], run: $n, rows: block[1]})",
-            blocks=[[key, len(part)] for key, part in missing.items()],
-            n=self.lease.n,
-        )
-        written = tx.run(query, rows=rows, n=self.lease.n)[0]["written"] if rows else 0
-        if written != len(rows):
-            raise IngestMismatch(f"run {self.lease.id}: {len(rows)} rows were sent, {written} written; this transaction was undone")
+def expected_blocks(n: int, run: RunDirectory, seen: Validated) -> dict[str, int]:
+    """Ledger key → rows of every block that run number ``n`` has when it is whole."""
+    features = {
+        ledger_key(n, run.features_sha256, number): min(BLOCK_ROWS, len(seen.features) - start)
+        for number, start in enumerate(range(0, len(seen.features), BLOCK_ROWS))
+    }
+    return features | {ledger_key(n, run.interactions_sha256, name): rows for name, rows in seen.layout.names().items()}
 
 
 def _run_properties(run: RunDirectory, seen: Validated) -> dict[str, Any]:
@@ -281,27 +224,44 @@ def _already(database: Database, lease: runs.Claim, wanted: int, begun: float) -
 
 
 def _stored(tx: Transaction, n: int) -> Stored:
-    counts = {"nodes": 0, "edges": 0}
-    total = 0
-    for what, query in (("nodes", _READ_OBSERVATIONS), ("edges", _READ_EDGES)):
-        for record in tx.stream(query, n=n):
-            counts[what] += 1
-            total = digest([record["row"]], total)
-    return Stored(total, counts["nodes"], counts["edges"])
+    nodes, total = observations.read(tx, n)
+    edges = 0
+    for rows in observations.chunks(tx.stream(_READ_EDGES, n=n), _READ_ROWS):
+        edges, total = edges + len(rows), digest.add(total, digest.of_rows(rows))
+    return Stored(total, nodes, edges)
 
 
-def _finish(database: Database, lease: runs.Claim, seen: Validated, wanted: int) -> None:
-    expected = Stored(wanted, len(seen.features), seen.edges)
+def _writers(database: Database, edges: int) -> int:
+    return 2 if edges >= PARALLEL_EDGES and isinstance(database, DriverDatabase) else 1
+
+
+def _finish(database: Database, lease: runs.Claim, run: RunDirectory, seen: Validated, done: _Loaded) -> None:
+    """Compare what the database holds with the files, and make the run ready in the same transaction."""
+    blocks = expected_blocks(lease.n, run, seen)
+    observed = (len(seen.features), digest.observations_of_table(seen.features))
 
     def check(tx: Transaction) -> None:
+        if runs.is_ready(tx, lease):
+            return  # the answer to an earlier commit was lost
         runs.hold(tx, lease)
-        got = _stored(tx, lease.n)
-        if got != expected:
-            raise IngestMismatch(
-                f"run {lease.id}: the database holds {got.nodes} features and {got.edges} edges (digest {got.digest:016x}), the files "
-                f"{expected.nodes} and {expected.edges} ({expected.digest:016x}); drop the run and ingest it again"
+        ledger = tx.run("MATCH (b:IngestBatch) WHERE b.run = $n RETURN count(b) AS blocks, coalesce(sum(b.rows), 0) AS rows", n=lease.n)[0]
+        found = checksum.of_run(tx, lease.n, seen.methods)
+        seen_there = observations.read(tx, lease.n)
+        wrong = [
+            f"{name}: the database holds {got}, the files {wanted}"
+            for name, got, wanted in (
+                ("blocks", ledger["blocks"], len(blocks)),
+                ("rows in the ledger", ledger["rows"], sum(blocks.values())),
+                ("features", seen_there[0], observed[0]),
+                ("digest of the features", digest.hex_of(seen_there[1]), digest.hex_of(observed[1])),
+                ("edges", found.edges, done.check.edges),
+                ("checksum of the edges", found.checksum, done.check.checksum),
             )
-        runs.set_ready(tx, lease, got.nodes, got.edges, f"{got.digest:016x}")
+            if got != wanted
+        ]
+        if wrong:
+            raise IngestMismatch(f"run {lease.id}: {'; '.join(wrong)}; drop the run and ingest it again")
+        runs.set_ready(tx, lease, observed[0], found.edges, digest.hex_of(done.digest))
 
     database.write(check)
 

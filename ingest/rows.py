@@ -1,16 +1,19 @@
-"""From the columns of the files to the properties of the graph, and the digest over them."""
+"""From the columns of the files to the properties of the graph."""
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
-#: Property of AFFECTS → column of interactions.parquet. ``strength`` and ``total`` are derived (see :func:`edge_rows`).
+#: Property of AFFECTS → column of interactions.parquet. ``strength`` and ``total`` are derived (see :func:`edge_columns`).
 EDGE_COLUMNS = {
     "method": "method",
     "span": "span",
@@ -34,41 +37,61 @@ EDGE_COLUMNS = {
 EDGE_PROPERTIES = (*EDGE_COLUMNS, "strength", "total")
 EDGE_FILE_COLUMNS = ["src_fid", "tgt_fid", "mean_strength", *EDGE_COLUMNS.values()]
 
+#: What an interaction can be, and the effects that can make it an edge.
+TYPES = frozenset({"excitatory", "inhibitory", "pass_through"})
+EFFECTS = frozenset({"total", "direct", "later"})
+
 #: Properties of Observation that come from features.parquet, under the same names.
 OBSERVATION_PROPERTIES = ("id", "fid", "layer", "label", "density", "mean_act", "max_act", "dead", "dense", "importance")
 
-_MODULUS = 2**64
+Columns = dict[str, np.ndarray]
 
 
-def edge_rows(table: pa.Table, uids: Sequence[str]) -> list[list[Any]]:
-    """Rows ``[source uid, target uid, *EDGE_PROPERTIES]``.
+def edge_columns(table: pa.Table) -> Columns:
+    """One array a property of :data:`EDGE_PROPERTIES`: floats with NaN for null, whole numbers, or objects.
 
     The strength of an edge is its total effect; where only the later effect passed the test it is the later effect, and the total
     stands beside it.
     """
-    columns = {name: _plain(table[name].to_pylist()) for name in EDGE_FILE_COLUMNS}
-    only_later = [by == "later" for by in columns["significant_by"]]
-    total = columns["mean_strength"]
-    strength = [later if only else mean for only, later, mean in zip(only_later, columns["later_strength"], total, strict=True)]
-    kept_total = [mean if only else None for only, mean in zip(only_later, total, strict=True)]
-    ends = ([uids[fid] for fid in columns["src_fid"]], [uids[fid] for fid in columns["tgt_fid"]])
-    values = [columns[column] for column in EDGE_COLUMNS.values()]
-    return [list(row) for row in zip(*ends, *values, strength, kept_total, strict=True)]
+    columns = {name: _array(table[column]) for name, column in EDGE_COLUMNS.items()}
+    total = _array(table["mean_strength"])
+    only_later = pc.equal(table["significant_by"], "later").to_numpy()
+    columns["strength"] = np.where(only_later, columns["later"], total)
+    columns["total"] = np.where(only_later, total, np.nan)
+    return columns
+
+
+def edge_groups(table: pa.Table, ends: Sequence[str]) -> list[list[Any]]:
+    """Rows by source, as one transaction takes them: ``[source, [[target, *EDGE_PROPERTIES], …]]``.
+
+    Args:
+        table: The columns :data:`EDGE_FILE_COLUMNS`; rows of one source stand together.
+        ends: What names a feature in the database, by fid.
+    """
+    columns = edge_columns(table)
+    sources, targets = (table[f"{end}_fid"].to_pylist() for end in ("src", "tgt"))
+    rows = zip(sources, [ends[fid] for fid in targets], *(_values(columns[name]) for name in EDGE_PROPERTIES), strict=True)
+    return [[ends[source], [row[1:] for row in group]] for source, group in groupby(rows, key=itemgetter(0))]
 
 
 def observation_rows(features: pd.DataFrame) -> list[list[Any]]:
     """Rows ``[uid, *OBSERVATION_PROPERTIES]``."""
-    columns = [_plain(features[name].tolist()) for name in ("uid", *OBSERVATION_PROPERTIES)]
+    columns = [[None if _is_nan(v) else v for v in features[name].tolist()] for name in ("uid", *OBSERVATION_PROPERTIES)]
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def digest(rows: Iterable[Sequence[Any]], start: int = 0) -> int:
-    """Sum of the rows' hashes modulo 2^64: free of order, so that it can be taken from the files and from the graph alike."""
-    total = start
-    for row in rows:
-        total += int.from_bytes(hashlib.blake2b(repr(tuple(row)).encode(), digest_size=8).digest(), "big")
-    return total % _MODULUS
+def _array(column: pa.ChunkedArray) -> np.ndarray:
+    if pa.types.is_string(column.type) or pa.types.is_boolean(column.type):
+        return column.to_numpy().astype(object)
+    return column.to_numpy()
 
 
-def _plain(values: list[Any]) -> list[Any]:
-    return [None if isinstance(v, float) and math.isnan(v) else v for v in values]
+def _values(column: np.ndarray) -> list[Any]:
+    values: list[Any] = column.tolist()
+    if column.dtype.kind == "f" and np.isnan(column).any():
+        return [None if value != value else value for value in values]
+    return values
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingest.errors import InvalidRun
@@ -22,8 +20,6 @@ CONFIG, MANIFEST, BEHAVIORS = "config.json", "manifest.json", "behaviors.json"
 OUTSIDE_IDENTITY = frozenset({"device", "batch_size", "output_dir"})
 #: Rows of the significant edges, in file order, that make one block of the ledger.
 BLOCK_ROWS = 2_000
-
-_READ_ROWS = 50_000
 
 
 @dataclass(frozen=True)
@@ -116,24 +112,6 @@ def run_id(root: str | Path) -> str:
         InvalidRun: As :func:`open_run`.
     """
     return open_run(root).id
-
-
-def significant_rows(path: Path, columns: list[str]) -> Iterator[pa.Table]:
-    """The significant rows of interactions.parquet in file order, in tables of :data:`BLOCK_ROWS` rows (the last may be shorter)."""
-    waiting: list[pa.Table] = []
-    size = 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(_READ_ROWS, columns=[*columns, "significant"]):
-            table = pa.Table.from_batches([batch])
-            kept = table.filter(pc.field("significant")).select(columns)
-            waiting.append(kept)
-            size += len(kept)
-            while size >= BLOCK_ROWS:
-                joined = pa.concat_tables(waiting)
-                yield joined.slice(0, BLOCK_ROWS)
-                waiting, size = [joined.slice(BLOCK_ROWS)], size - BLOCK_ROWS
-    if size:
-        yield pa.concat_tables(waiting)
 
 
 def sha256_file(path: Path) -> str:

@@ -61,7 +61,7 @@ def _claim(tx: Transaction, run_id: str, owner: str, properties: Row) -> Claim:
     before = found[0]["status"] if found else "new"
     if before == "ready":
         return Claim(run_id, found[0]["n"], owner, before)
-    if before == "loading":
+    if before == "loading" and found[0]["owner"] != owner:  # else the answer to this very claim was lost
         _refuse_if_held(run_id, found[0])
     number = found[0]["n"] if found else tx.run("MATCH (v:SchemaVersion {n: 1}) SET v.runs = v.runs + 1 RETURN v.runs AS n")[0]["n"]
     tx.run(
@@ -98,6 +98,12 @@ def hold(tx: Transaction, lease: Claim) -> None:
     query = "MATCH (r:Run {id: $id}) WHERE r.lease_owner = $owner AND r.status = 'loading' SET r.lease_at = timestamp() RETURN r.n AS n"
     if not tx.run(query, id=lease.id, owner=lease.owner):
         raise LeaseLost(f"run {lease.id}: another process took it over; nothing was lost, see which one loads it and let it finish")
+
+
+def is_ready(tx: Transaction, lease: Claim) -> bool:
+    """Whether the run is ready and nobody loads it."""
+    found = tx.run("MATCH (r:Run {id: $id}) RETURN r.status AS status", id=lease.id)
+    return bool(found) and found[0]["status"] == "ready"
 
 
 def set_failed(database: Database, lease: Claim, reason: str) -> None:

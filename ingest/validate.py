@@ -11,15 +11,15 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 
+from ingest.blocks import Layout, read_layout
 from ingest.errors import InvalidRun
 from ingest.formats import FEATURES, INTERACTIONS, FileFormat, FormatError, read_table
+from ingest.rows import EFFECTS, TYPES
 from ingest.rundir import RunDirectory
 
 _SHOWN = 20
 _READ_ROWS = 100_000
 _UID = re.compile(r"(?P<model>.+)@(?P<hash>[0-9a-f]{8})/(?P<dictionary>.+)/(?P<index>\d+)")
-_TYPES = {"excitatory", "inhibitory", "pass_through"}
-_EFFECTS = {"total", "direct", "later"}
 _SHARES = {"p_value", "q_value", "p_direct", "q_direct", "p_later", "q_later", "placebo_quantile", "coactivation_prob", "density"}
 _NOT_NEGATIVE = {
     "se",
@@ -66,6 +66,7 @@ class Validated:
         edges: Significant rows.
         methods: Methods of the significant rows, sorted.
         scale: Largest |direct| of the significant rows, 1 if there is none.
+        layout: The significant rows by site pair, for the blocks of the ledger.
     """
 
     features: pd.DataFrame
@@ -73,6 +74,7 @@ class Validated:
     edges: int
     methods: tuple[str, ...]
     scale: float
+    layout: Layout
 
 
 def validate(run: RunDirectory) -> Validated:
@@ -98,7 +100,7 @@ def validate(run: RunDirectory) -> Validated:
         scale = max([scale, *kept["direct_strength"].abs()])
     if problems.count:
         raise InvalidRun(str(run.root), problems.report())
-    return Validated(features, rows, edges, tuple(sorted(methods)), scale or 1.0)
+    return Validated(features, rows, edges, tuple(sorted(methods)), scale or 1.0, read_layout(run.interactions))
 
 
 def split_uid(uid: str) -> tuple[str, str, int]:
@@ -223,7 +225,7 @@ def _interaction_rules(features: pd.DataFrame) -> list[Rule]:
         return broken
 
     def unknown_effect(frame: pd.DataFrame) -> np.ndarray:
-        return np.array([bool(by) and not set(by.split("+")) <= _EFFECTS for by in frame["significant_by"]], bool)
+        return np.array([bool(by) and not set(by.split("+")) <= EFFECTS for by in frame["significant_by"]], bool)
 
     return [
         (f"src_fid = {{src_fid}}; {FEATURES.name} has 0 to {n - 1}", lambda f: (f["src_fid"] < 0) | (f["src_fid"] >= n)),
@@ -235,7 +237,7 @@ def _interaction_rules(features: pd.DataFrame) -> list[Rule]:
             lambda f: f["src_layer"] >= f["tgt_layer"],
         ),
         ("method = {method}; expected a lower-case name", lambda f: ~f["method"].astype(str).str.fullmatch(r"[a-z][a-z0-9_]*")),
-        (f"interaction_type = {{interaction_type}}; expected one of {sorted(_TYPES)}", lambda f: ~f["interaction_type"].isin(_TYPES)),
+        (f"interaction_type = {{interaction_type}}; expected one of {sorted(TYPES)}", lambda f: ~f["interaction_type"].isin(TYPES)),
         ("significant_by = {significant_by}; expected total, direct, later joined by +", unknown_effect),
         (
             "significant = {significant}, significant_by = {significant_by}: they contradict each other",

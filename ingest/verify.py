@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import behaviors, vectors
+from ingest import behaviors, digest, vectors
+from ingest.blocks import edge_blocks
 from ingest.connection import Database, as_database
 from ingest.load import stored
-from ingest.rows import EDGE_FILE_COLUMNS, digest, edge_rows, observation_rows
-from ingest.rundir import RunDirectory, open_run, significant_rows
+from ingest.rows import EDGE_FILE_COLUMNS
+from ingest.rundir import RunDirectory, open_run
 from ingest.schema import INDEXES, NODES
 from ingest.validate import Validated, validate
 
@@ -87,7 +88,7 @@ def verify_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str 
         Check("run", rows[0]["status"], "ready"),
         Check("features observed", got.nodes, len(seen.features)),
         Check("edges", got.edges, seen.edges),
-        Check("digest of all properties", f"{got.digest:016x}", f"{_of_files(run, seen):016x}"),
+        Check("digest of all properties", digest.hex_of(got.digest), digest.hex_of(_of_files(run, seen))),
         Check(
             "behaviours",
             database.read("MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS n", n=n)[0]["n"],
@@ -113,9 +114,9 @@ def _decoders(database: Database, run: RunDirectory, seen: Validated, n: int) ->
 
 
 def _of_files(run: RunDirectory, seen: Validated) -> int:
-    total, uids = digest(observation_rows(seen.features)), seen.features["uid"].tolist()
-    for table in significant_rows(run.interactions, EDGE_FILE_COLUMNS):
-        total = digest(edge_rows(table, uids), total)
+    total, uids = digest.observations_of_table(seen.features), digest.words(seen.features["uid"].tolist())
+    for block in edge_blocks(run.interactions, seen.layout, EDGE_FILE_COLUMNS):
+        total = digest.add(total, digest.edges_of_table(block.table, uids))
     return total
 
 

@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as csv
 
+from ingest.blocks import Block, edge_blocks, ledger_key
 from ingest.bulk import tables
 from ingest.rows import EDGE_FILE_COLUMNS
-from ingest.rundir import BLOCK_ROWS, RunDirectory, significant_rows
+from ingest.rundir import BLOCK_ROWS, RunDirectory
 from ingest.validate import Validated
 
 #: Number of the run: the database is empty, so it is the first.
@@ -80,7 +81,7 @@ def write_import_files(run: RunDirectory, seen: Validated, folder: str | Path, p
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     n, features = RUN_NUMBER, seen.features
-    blocks = [(f"{n}/{run.features_sha256}/{i}", size) for i, size in enumerate(_block_sizes(len(features)))]
+    blocks = [(ledger_key(n, run.features_sha256, i), size) for i, size in enumerate(_block_sizes(len(features)))]
     edges = _edges(run, seen, folder / "edges.csv", blocks, progress or (lambda *_: None))
     note = tables.run_table(run.id, n, time.time_ns() // 1_000_000, _NOTE)
     nodes = {
@@ -109,15 +110,13 @@ def _block_sizes(rows: int) -> Iterator[int]:
 
 def _edges(run: RunDirectory, seen: Validated, path: Path, blocks: list[tuple[str, int]], progress: Progress) -> _Counts:
     """Write the edges and note their blocks in the ledger."""
-    count, number = _Counts(), 0
+    count = _Counts()
     first = tables.edge_table(_no_rows(), RUN_NUMBER)
     progress("import files", 0, seen.edges)
     with csv.CSVWriter(path, first.schema) as writer:
-        for many in _grouped(significant_rows(run.interactions, EDGE_FILE_COLUMNS), _BLOCKS_AT_ONCE):
-            for table in many:
-                blocks.append((f"{RUN_NUMBER}/{run.interactions_sha256}/{number}", len(table)))
-                number += 1
-            edges = tables.edge_table(pa.concat_tables(many).combine_chunks(), RUN_NUMBER)
+        for many in _grouped(edge_blocks(run.interactions, seen.layout, EDGE_FILE_COLUMNS), _BLOCKS_AT_ONCE):
+            blocks += [(ledger_key(RUN_NUMBER, run.interactions_sha256, block.name), len(block.table)) for block in many]
+            edges = tables.edge_table(pa.concat_tables([block.table for block in many]).combine_chunks(), RUN_NUMBER)
             writer.write_table(edges)
             _count(count, edges)
             progress("import files", count.rows, seen.edges)
@@ -130,8 +129,8 @@ def _no_rows() -> pa.Table:
     return INTERACTIONS.schema.empty_table().select(EDGE_FILE_COLUMNS)
 
 
-def _grouped(items: Iterator[pa.Table], size: int) -> Iterator[list[pa.Table]]:
-    group: list[pa.Table] = []
+def _grouped(items: Iterator[Block], size: int) -> Iterator[list[Block]]:
+    group: list[Block] = []
     for item in items:
         group.append(item)
         if len(group) == size:

@@ -11,17 +11,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_graph.config import OUTSIDE_HASH
-from ingest import InvalidRun, behaviors, docs, run_id, schema
+from ingest import InvalidRun, behaviors, checksum, digest, docs, run_id, schema
 from ingest.__main__ import main
+from ingest.blocks import Pair, edge_blocks, read_layout
+from ingest.checksum import EdgeCheck
 from ingest.formats import FEATURES, INTERACTIONS
 from ingest.migrations import migrations
-from ingest.rows import EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, digest, edge_rows
-from ingest.rundir import BLOCK_ROWS, OUTSIDE_IDENTITY, open_run, significant_rows
+from ingest.rows import EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_groups
+from ingest.rundir import BLOCK_ROWS, OUTSIDE_IDENTITY, open_run
 from ingest.validate import split_uid, validate
 from tests.rundirs import random_run, write_files
 
@@ -202,41 +205,86 @@ def test_uids_may_hold_slashes(uid: str) -> None:
         split_uid(uid.replace("@0123abcd", ""))
 
 
-def test_blocks_hold_the_significant_rows_in_file_order(tmp_path: Path) -> None:
-    root = random_run(tmp_path / "run", n_features=60, n_edges=7_000)
-    blocks = list(significant_rows(root / "interactions.parquet", ["src_fid", "tgt_fid"]))
+def test_a_pair_s_blocks_are_its_significant_rows_in_file_order(tmp_path: Path) -> None:
+    root = random_run(tmp_path / "run", n_features=60, n_edges=17_000)
+    seen = validate(open_run(root))
+    columns = ["src_fid", "tgt_fid", "src_layer", "tgt_layer"]
+    blocks = list(edge_blocks(root / "interactions.parquet", seen.layout, columns))
     frame = pd.read_parquet(root / "interactions.parquet")
-    expected = frame.loc[frame["significant"], ["src_fid", "tgt_fid"]].reset_index(drop=True)
-    assert [len(b) for b in blocks[:-1]] == [BLOCK_ROWS] * (len(blocks) - 1)
-    assert len(blocks) > 1
-    pd.testing.assert_frame_equal(pa.concat_tables(blocks).to_pandas(), expected)
+    kept = frame.loc[frame["significant"], columns]
+    assert seen.layout.edges == len(kept) == sum(len(b.table) for b in blocks)
+    assert {b.name: len(b.table) for b in blocks} == seen.layout.names()
+    for (source, target), rows in kept.groupby(["src_layer", "tgt_layer"]):
+        mine = [b for b in blocks if b.pair == Pair(source, target)]
+        assert [b.number for b in mine] == list(range(len(mine)))
+        assert all(len(b.table) == BLOCK_ROWS for b in mine[:-1])
+        pd.testing.assert_frame_equal(pa.concat_tables([b.table for b in mine]).to_pandas(), rows.reset_index(drop=True))
+        alone = edge_blocks(root / "interactions.parquet", seen.layout, columns, [Pair(source, target)])
+        assert [b.name for b in alone] == [b.name for b in mine]
+    assert max(len([b for b in blocks if b.pair == pair]) for pair in seen.layout.counts) > 1
+
+
+def test_blocks_are_the_same_whatever_the_row_groups(root: Path, tmp_path: Path) -> None:
+    small = tmp_path / "interactions.parquet"
+    pq.write_table(pq.read_table(root / "interactions.parquet"), small, row_group_size=7)
+    whole, split = (list(edge_blocks(p, read_layout(p), EDGE_FILE_COLUMNS)) for p in (root / "interactions.parquet", small))
+    assert {b.name: b.table for b in whole} == {b.name: b.table for b in split}
+
+
+def edge_table(root: Path) -> pa.Table:
+    return pa.concat_tables(
+        b.table for b in edge_blocks(root / "interactions.parquet", read_layout(root / "interactions.parquet"), EDGE_FILE_COLUMNS)
+    )
 
 
 def test_an_edge_by_the_later_effect_only_carries_it(root: Path) -> None:
-    table = pa.concat_tables(significant_rows(root / "interactions.parquet", EDGE_FILE_COLUMNS))
-    rows = edge_rows(table, [f"u{i}" for i in range(1_000)])
-    for source, row in zip(table.to_pylist(), rows, strict=True):
+    table = edge_table(root)
+    groups = edge_groups(table, [f"u{i}" for i in range(1_000)])
+    rows = [(source, *row) for source, group in groups for row in group]
+    for measured, row in zip(table.to_pylist(), rows, strict=True):
         edge = dict(zip(EDGE_PROPERTIES, row[2:], strict=True))
-        later = source["significant_by"] == "later"
-        assert row[:2] == [f"u{source['src_fid']}", f"u{source['tgt_fid']}"]
-        assert edge["strength"] == source["later_strength" if later else "mean_strength"]
-        assert edge["total"] == (source["mean_strength"] if later else None)
+        later = measured["significant_by"] == "later"
+        assert row[:2] == (f"u{measured['src_fid']}", f"u{measured['tgt_fid']}")
+        assert edge["strength"] == measured["later_strength" if later else "mean_strength"]
+        assert edge["total"] == (measured["mean_strength"] if later else None)
+        assert {name: edge[name] for name in EDGE_COLUMNS} == {name: measured[column] for name, column in EDGE_COLUMNS.items()}
 
 
-ROWS = st.lists(st.tuples(st.text(max_size=3), st.floats(allow_nan=False), st.integers() | st.none()), max_size=8)
+ROW = st.tuples(st.text(max_size=3), st.floats(allow_nan=False), st.integers(-(2**63), 2**63 - 1), st.none() | st.booleans())
+ROWS = st.lists(ROW, max_size=8)
 
 
 @given(ROWS, st.randoms())
 def test_the_digest_is_free_of_order_and_adds_up(rows: list[tuple[Any, ...]], random: Any) -> None:
     shuffled = random.sample(rows, len(rows))
     half = len(rows) // 2
-    assert digest(rows) == digest(shuffled) == digest(rows[half:], digest(rows[:half]))
+    parts = digest.of_rows(rows[:half]), digest.of_rows(rows[half:])
+    assert digest.of_rows(rows) == digest.of_rows(shuffled) == digest.add(*parts)
 
 
 @given(ROWS.filter(bool))
 def test_the_digest_sees_every_row(rows: list[tuple[Any, ...]]) -> None:
-    assert digest(rows) != digest(rows[1:])
-    assert digest([(*rows[0], "more"), *rows[1:]]) != digest(rows)
+    assert digest.of_rows(rows) != digest.of_rows(rows[1:])
+    assert digest.of_rows(rows) != digest.of_rows([*rows, rows[0]])
+
+
+@pytest.mark.parametrize("column", ["mean_strength", "q_later", "n_samples", "significant_by", "strength_jacobian", "tgt_fid"])
+def test_digest_and_checksum_see_one_altered_value_and_values_that_changed_places(root: Path, column: str) -> None:
+    frame = edge_table(root).to_pandas()
+    indices = np.arange(1_000) ** 2
+    uids = digest.words([f"u{i}" for i in range(1_000)])
+    frame = frame[frame[column].notna()].reset_index(drop=True)
+    at = np.flatnonzero(frame[column] != frame[column].iloc[0])[0]
+    altered, swapped = frame.copy(), frame.copy()
+    altered.loc[0, column] = frame[column].iloc[at]
+    swapped.loc[[0, at], column] = frame.loc[[at, 0], column].to_numpy()
+
+    def both(changed: pd.DataFrame) -> tuple[int, EdgeCheck]:
+        table = pa.Table.from_pandas(changed, schema=edge_table(root).schema, preserve_index=False)
+        return digest.edges_of_table(table, uids), checksum.of_table(table, indices)
+
+    seen = [both(changed) for changed in (frame, altered, swapped)]
+    assert len({total for total, _ in seen}) == len({check.checksum for _, check in seen}) == 3
 
 
 def test_what_is_written_is_in_the_schema() -> None:
@@ -254,7 +302,7 @@ def test_what_is_written_is_in_the_schema() -> None:
 def test_the_migrations_make_the_schema() -> None:
     assert [m.n for m in migrations()] == list(range(1, schema.VERSION + 1))
     made = [s.rstrip(";") for m in migrations() for s in m.statements if s.startswith("CREATE")]
-    assert made == schema.constraint_statements() + schema.index_statements()
+    assert sorted(made) == sorted(schema.constraint_statements() + schema.index_statements())
 
 
 @pytest.mark.parametrize(("name", "page"), [("schema.md", docs.schema_page), ("artifacts.md", docs.artifacts_page)])

@@ -1,0 +1,180 @@
+"""The blocks of the ledger: rows of interactions.parquet that enter the graph together or not at all.
+
+Block k of a site pair i → j holds the rows k · 2,000 … of those edges from layer i to layer j that are to be loaded, in file order. Blocks
+are fixed by the file (and the selection), whatever the size of a transaction and whoever writes; and writers that work on pairs without a
+common site do not wait for each other's nodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ingest.rundir import BLOCK_ROWS
+
+_READ_ROWS = 50_000
+
+
+@dataclass(frozen=True, order=True)
+class Pair:
+    """Edges from one layer to another."""
+
+    source: int
+    target: int
+
+    def meets(self, other: Pair) -> bool:
+        """Whether the two have a site in common."""
+        return bool({self.source, self.target} & {other.source, other.target})
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that enter the graph together.
+
+    Attributes:
+        pair: Their site pair.
+        number: Place among the pair's blocks, from 0.
+        table: The rows.
+    """
+
+    pair: Pair
+    number: int
+    table: pa.Table
+
+    @property
+    def name(self) -> str:
+        """As the ledger writes it: ``<source layer>-<target layer>:<number>``."""
+        return block_name(self.pair, self.number)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which rows are to be loaded, and where they lie in the file.
+
+    Attributes:
+        kept: A bit for each row of each row group (``numpy.packbits``).
+        counts: Rows to be loaded, by pair and row group.
+    """
+
+    kept: tuple[np.ndarray, ...]
+    counts: dict[Pair, dict[int, int]]
+
+    @property
+    def rows(self) -> dict[Pair, int]:
+        """Rows to be loaded, by pair."""
+        return {pair: sum(groups.values()) for pair, groups in sorted(self.counts.items())}
+
+    @property
+    def edges(self) -> int:
+        """Rows to be loaded."""
+        return sum(self.rows.values())
+
+    def names(self) -> dict[str, int]:
+        """Every block and its rows."""
+        return {
+            block_name(pair, number): min(BLOCK_ROWS, rows - start)
+            for pair, rows in self.rows.items()
+            for number, start in enumerate(range(0, rows, BLOCK_ROWS))
+        }
+
+
+def ledger_key(n: int, sha256: str, name: str | int) -> str:
+    """Key of a block's IngestBatch node."""
+    return f"{n}/{sha256}/{name}"
+
+
+def block_name(pair: Pair, number: int) -> str:
+    """``<source layer>-<target layer>:<number>``."""
+    return f"{pair.source}-{pair.target}:{number}"
+
+
+def read_layout(path: Path) -> Layout:
+    """The layout of all significant rows."""
+    kept: list[np.ndarray] = []
+    counts: dict[Pair, dict[int, int]] = {}
+    with pq.ParquetFile(path) as file:
+        for group in range(file.num_row_groups):
+            table = file.read_row_group(group, columns=["src_layer", "tgt_layer", "significant"])
+            mask = table["significant"].to_numpy()
+            kept.append(np.packbits(mask))
+            for pair, rows in _count(table, mask).items():
+                counts.setdefault(pair, {})[group] = rows
+    return Layout(tuple(kept), counts)
+
+
+def _count(table: pa.Table, mask: np.ndarray) -> dict[Pair, int]:
+    codes = _codes(table)[mask]
+    found, rows = np.unique(codes, return_counts=True)
+    return {Pair(int(code >> 32), int(code & 0xFFFFFFFF)): int(n) for code, n in zip(found, rows, strict=True)}
+
+
+def _codes(table: pa.Table | pa.RecordBatch) -> np.ndarray:
+    source, target = (table[f"{end}_layer"].to_numpy().astype(np.int64) for end in ("src", "tgt"))
+    return (source << 32) | target
+
+
+def edge_blocks(path: Path, layout: Layout, columns: list[str], pairs: Collection[Pair] | None = None) -> Iterator[Block]:
+    """The blocks of some pairs (all of them by default), as they fill while the file is read once.
+
+    Args:
+        path: interactions.parquet.
+        layout: Its layout.
+        columns: Columns of the blocks' tables.
+        pairs: Pairs whose blocks are wanted.
+    """
+    wanted = {pair: layout.counts[pair] for pair in (layout.counts if pairs is None else pairs)}
+    queues = {pair: _Queue(pair) for pair in wanted}
+    groups = sorted({group for counts in wanted.values() for group in counts})
+    read = list(dict.fromkeys([*columns, "src_layer", "tgt_layer"]))
+    with pq.ParquetFile(path) as file:
+        for group in groups:
+            mask = np.unpackbits(layout.kept[group]).astype(bool)
+            start = 0
+            for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=read):
+                kept = mask[start : start + len(batch)]
+                start += len(batch)
+                yield from _fill(queues, batch, kept, columns)
+    for queue in queues.values():
+        yield from queue.rest()
+
+
+def _fill(queues: dict[Pair, _Queue], batch: pa.RecordBatch, kept: np.ndarray, columns: list[str]) -> Iterator[Block]:
+    codes = np.where(kept, _codes(batch), -1)
+    table = pa.Table.from_batches([batch]).select(columns)
+    for pair, queue in queues.items():
+        rows = np.flatnonzero(codes == (pair.source << 32) | pair.target)
+        if len(rows):
+            yield from queue.add(table.take(rows))
+
+
+class _Queue:
+    """Rows of one pair that wait until their block is full."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.pair, self.number = pair, 0
+        self.waiting: list[pa.Table] = []
+        self.size = 0
+
+    def add(self, table: pa.Table) -> Iterator[Block]:
+        self.waiting.append(table)
+        self.size += len(table)
+        if self.size < BLOCK_ROWS:
+            return
+        joined = pa.concat_tables(self.waiting)
+        whole = self.size - self.size % BLOCK_ROWS
+        for start in range(0, whole, BLOCK_ROWS):
+            yield self._block(joined.slice(start, BLOCK_ROWS))
+        self.waiting, self.size = [joined.slice(whole)], self.size - whole
+
+    def rest(self) -> Iterator[Block]:
+        if self.size:
+            yield self._block(pa.concat_tables(self.waiting))
+
+    def _block(self, table: pa.Table) -> Block:
+        self.number += 1
+        return Block(self.pair, self.number - 1, table.combine_chunks())

@@ -1,0 +1,103 @@
+"""The digest of a run: a sum of row hashes, free of order, taken from the files and from the graph alike, column by column.
+
+A row's hash mixes 64 bits of each of its values (the bits of a float, a hash of a text, a mark for null) with splitmix64's finaliser; a
+row that is lost, doubled or altered in any bit changes the sum (but for one case in 2^64).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from ingest.rows import EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_columns
+
+Words = np.ndarray[Any, np.dtype[np.uint64]]
+
+_MODULUS = 2**64
+_NULL = np.uint64(0x9E3779B97F4A7C15)
+_STEPS = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
+
+
+def edges_of_table(table: pa.Table, uids: Words) -> int:
+    """Digest of rows of interactions.parquet.
+
+    Args:
+        table: The columns :data:`ingest.rows.EDGE_FILE_COLUMNS`.
+        uids: (features,) :func:`words` of the uids, by fid.
+    """
+    columns = edge_columns(table)
+    ends = [uids[table[f"{end}_fid"].to_numpy()] for end in ("src", "tgt")]
+    return _sum([*ends, *(words(columns[name]) for name in EDGE_PROPERTIES)])
+
+
+def observations_of_table(features: pd.DataFrame) -> int:
+    """Digest of rows of features.parquet."""
+    return _sum([words(features[name].tolist()) for name in ("uid", *OBSERVATION_PROPERTIES)]) if len(features) else 0
+
+
+def of_rows(rows: Sequence[Sequence[Any]]) -> int:
+    """Digest of rows as the database gives them: ``[source uid, target uid, *EDGE_PROPERTIES]`` or ``[uid, *OBSERVATION_PROPERTIES]``."""
+    return _sum([words(list(column)) for column in zip(*rows, strict=True)]) if rows else 0
+
+
+def add(*digests: int) -> int:
+    """The digest of several parts together."""
+    return sum(digests) % _MODULUS
+
+
+def hex_of(digest: int) -> str:
+    """As it is written: 16 hex digits."""
+    return f"{digest:016x}"
+
+
+def words(values: Iterable[Any]) -> Words:
+    """64 bits a value: of a float its bits, of a number itself, of a text its hash; NaN and null are the same mark."""
+    column = values if isinstance(values, np.ndarray) else _column(list(values))
+    if column.dtype == object:
+        return np.fromiter((_word(value) for value in column), np.uint64, len(column))
+    if column.dtype.kind == "f":
+        bits = np.ascontiguousarray(column, np.float64).view(np.uint64)
+        return np.where(np.isnan(column), _NULL, bits)
+    return column.astype(np.int64).view(np.uint64)
+
+
+def _column(values: list[Any]) -> np.ndarray:
+    """A list as an array: of floats where all are floats or null, of whole numbers where all are, else of objects."""
+    kinds = set(map(type, values))
+    if kinds <= {float, type(None)} and float in kinds:
+        return np.array(values, np.float64)
+    if kinds == {int}:
+        return np.array(values, np.int64)
+    column = np.empty(len(values), object)
+    column[:] = values
+    return column
+
+
+@lru_cache(maxsize=2**18)
+def _word(value: Any) -> int:
+    if value is None or value != value:
+        return int(_NULL)
+    if isinstance(value, float):
+        return int(np.float64(value).view(np.uint64))
+    if isinstance(value, str):
+        return int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8).digest(), "big")
+    return int(value) % _MODULUS
+
+
+def _sum(columns: list[Words]) -> int:
+    total: Words = np.zeros(len(columns[0]), np.uint64)
+    for place, column in enumerate(columns, start=1):
+        total = _mix(total + column * np.uint64(2 * place + 1))
+    return int(total.sum(dtype=np.uint64))
+
+
+def _mix(values: Words) -> Words:
+    for shift, factor in _STEPS:
+        values = (values ^ (values >> np.uint64(shift))) * factor
+    return values ^ (values >> np.uint64(31))
