@@ -12,17 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.config import Config
-from feature_graph.interventions import ModelSlices, ablate
-from feature_graph.loading.encoders import build_codecs
+from feature_graph.interventions import ablate
 from feature_graph.stats import document_means, mean_test, smallest_p
-from feature_graph.subgraphs.behaviors import Behavior, BehaviorError
+from feature_graph.subgraphs.behaviors import Behavior
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.neighbourhood import around
-from feature_graph.subgraphs.prompts import find_behavior
-from feature_graph.subgraphs.readable import readable_prompts
+from feature_graph.subgraphs.prepare import Prepared, at_least, prepare
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
 from feature_graph.subgraphs.seeds import TestedSeeds, choose_seeds, confirm_seeds
-from feature_graph.subgraphs.tokens import PromptTokens, ReadPrompts, split_prompts
+from feature_graph.subgraphs.tokens import PromptTokens, ReadPrompts
 from feature_graph.utils import derived_seed
 
 logger = logging.getLogger(__name__)
@@ -60,29 +58,43 @@ def extract_behavior_subgraph(
     Raises:
         BehaviorError: If the behaviour is unknown (those known are listed) or malformed, or a number makes no sense.
     """
-    wanted = find_behavior(behavior)
-    for name, value, least in (("n_hops", n_hops, 0), ("top_k_seeds", top_k_seeds, 1), ("max_prompts", max_prompts, 8)):
-        if value < least:
-            raise BehaviorError(f"{name}: got {value}, expected at least {least}")
-    seed, level = (cfg.seed, cfg.significance_level) if cfg is not None else (0, 0.05)
-    analysed = BehaviorModel(ModelSlices(model), build_codecs(model, saes, cfg))
-    readable = readable_prompts(model, saes, analysed.slices, wanted, cfg)
-    choosing, held_out = split_prompts(readable.prompts, max_prompts, seed)
-    logger.info("%s: choosing seeds on %d prompts, testing them on %d others", wanted.name, len(choosing.clean), len(held_out.clean))
-    chosen = choose_seeds(analysed, choosing.clean, top_k_seeds)
-    tested = confirm_seeds(analysed, held_out.clean, chosen, level, n_placebo, derived_seed(seed, "behaviour placebos"))
+    for name, value, least in (("n_hops", n_hops, 0), ("top_k_seeds", top_k_seeds, 1)):
+        at_least(name, value, least)
+    return subgraph_of(prepare(model, saes, behavior, cfg, max_prompts), G, n_hops, top_k_seeds, n_placebo)
+
+
+def subgraph_of(
+    ready: Prepared,
+    G: nx.DiGraph,
+    n_hops: int,
+    top_k_seeds: int,
+    n_placebo: int,
+    integrated: Mapping[int, NDArray[np.float64]] | None = None,
+) -> BehaviorSubgraph:
+    """Seeds, score and subgraph of a prepared behaviour; arguments as :func:`extract_behavior_subgraph`.
+
+    Args:
+        ready: The behaviour.
+        G: Interaction graph.
+        n_hops: Edges to follow.
+        top_k_seeds: How many seeds.
+        n_placebo: Random directions.
+        integrated: Layer → integrated attribution [d_sae] on the choosing half, to choose seeds by as well.
+    """
+    name, analysed, held_out = ready.behavior.name, ready.model, ready.held_out
+    chosen = choose_seeds(analysed, ready.choosing.clean, top_k_seeds, integrated)
+    tested = confirm_seeds(analysed, held_out.clean, chosen, ready.level, n_placebo, derived_seed(ready.seed, "behaviour placebos"))
     score = _score(analysed, held_out, tested)
-    warnings = (*readable.warnings, *_warnings(score, tested, level))
+    warnings = (*ready.warnings, *_warnings(score, tested, ready.level))
     for warning in warnings:
-        logger.warning("%s: %s", wanted.name, warning)
-    seeds = _described(tested.seeds, G, analysed, held_out.clean, getattr(model, "tokenizer", None))
+        logger.warning("%s: %s", name, warning)
+    seeds = _described(tested.seeds, G, analysed, held_out.clean, ready.tokenizer)
     nodes = {s["feature_id"]: {k: s[k] for k in ("layer", "index", "label", "uid", "effect_size")} for s in seeds}
     site = next(iter(analysed.codecs.values())).site
-    confirmed = readable.own and score.able and 2 * sum(s["confirmed"] for s in seeds) > len(seeds)
-    uid = f"{site.model}@{site.model_hash}/{wanted.name}"
-    return BehaviorSubgraph(
-        wanted.name, wanted.description, seeds, around(G, nodes, n_hops), score, confirmed, warnings, held_out.clean.texts, uid
-    )
+    confirmed = ready.own and score.able and 2 * sum(s["confirmed"] for s in seeds) > len(seeds)
+    uid = f"{site.model}@{site.model_hash}/{name}"
+    part = around(G, nodes, n_hops)
+    return BehaviorSubgraph(name, ready.behavior.description, seeds, part, score, confirmed, warnings, held_out.clean.texts, uid)
 
 
 def _score(analysed: BehaviorModel, held_out: ReadPrompts, tested: TestedSeeds) -> BehaviorScore:

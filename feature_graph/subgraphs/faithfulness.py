@@ -139,6 +139,7 @@ def measure_faithfulness(
     n_random: int = 6,
     n_sizes: int = 9,
     seed: int = 0,
+    keeper: FeatureKeeper | None = None,
 ) -> Faithfulness:
     """Faithfulness and completeness of a subgraph, and of the strongest features by attribution over their number.
 
@@ -151,8 +152,9 @@ def measure_faithfulness(
         n_random: Random sets a size, for the subgraph; half as many for each size of the curve, at least two.
         n_sizes: Sizes of the curve, geometric up to all active features.
         seed: Seed of the random sets and of the intervals.
+        keeper: The means over ``choosing``, if they are known.
     """
-    keeper = FeatureKeeper(model, choosing)
+    keeper = keeper or FeatureKeeper(model, choosing)
     measure = _Measure(keeper, held_out, derived_seed(seed, "faithfulness"))
     chosen = _as_set(model, members)
     active = {layer: np.asarray(mean.cpu().numpy() > 0) for layer, mean in keeper.means.items()}

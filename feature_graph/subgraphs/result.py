@@ -71,6 +71,7 @@ class BehaviorSubgraph:
         warnings: What to know before believing it.
         prompts: The held-out prompts.
         uid: Model, its weights and the behaviour's name.
+        outputs: What its features write straight into the metric (:mod:`feature_graph.subgraphs.outputs`); empty if not measured.
     """
 
     behavior: str
@@ -82,6 +83,7 @@ class BehaviorSubgraph:
     warnings: tuple[str, ...]
     prompts: tuple[str, ...]
     uid: str
+    outputs: tuple[dict[str, Any], ...] = ()
 
     def summary(self, top: int = 10) -> str:
         """The result in words."""
@@ -113,6 +115,7 @@ class BehaviorSubgraph:
             "warnings": list(self.warnings),
             "seeds": [{names.get(key, key): value for key, value in seed.items()} for seed in self.seed_features],
             "members": list(self.subgraph),
+            "outputs": [dict(edge) for edge in self.outputs],
         }
 
 

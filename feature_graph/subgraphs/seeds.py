@@ -1,6 +1,7 @@
 """Seeds of a behaviour: chosen on one half of its prompts, tested on the other.
 
-1. rank all features of all sites by |attribution| on the choosing half;
+1. rank all features of all sites by |attribution| on the choosing half; where integrated gradients are given too, take the two orders
+   in turns;
 2. ablate the first ``2 × top_k`` there, one by one, and keep the ``top_k`` of largest |effect|;
 3. ablate these on the held-out half: the mean over groups is the effect size, with its interval and a Holm-adjusted p;
 4. a seed is confirmed if it is significant, as large as what random directions of the same size do, and of the sign it was chosen with.
@@ -8,16 +9,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from feature_graph.artifacts import feature_id
 from feature_graph.stats import MeanTest, adjust, mean_test, placebo_floor
-from feature_graph.subgraphs.effects import BehaviorModel, group_means
+from feature_graph.subgraphs.effects import BehaviorModel, Float, group_means
 from feature_graph.subgraphs.tokens import PromptTokens
 
 _POOL = 2
@@ -28,12 +29,13 @@ _MIN_EFFECT = 0.01
 
 @dataclass(frozen=True)
 class Chosen:
-    """A feature chosen on the first half: its attribution and the effect of its ablation there."""
+    """A feature chosen on the first half: its attribution, the effect of its ablation, its integrated gradients if taken."""
 
     layer: int
     index: int
     attribution: float
     effect: float
+    integrated: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,14 +46,28 @@ class TestedSeeds:
     floor: float
 
 
-def choose_seeds(model: BehaviorModel, prompts: PromptTokens, top_k: int) -> list[Chosen]:
-    """Steps 1 and 2, on the choosing half. Fewer than ``top_k`` only if fewer features are active there."""
+def choose_seeds(model: BehaviorModel, prompts: PromptTokens, top_k: int, integrated: Mapping[int, Float] | None = None) -> list[Chosen]:
+    """Steps 1 and 2, on the choosing half. Fewer than ``top_k`` only if fewer features are active there.
+
+    Args:
+        model: The model and its dictionaries.
+        prompts: The choosing half.
+        top_k: How many seeds.
+        integrated: Layer → integrated attribution [d_sae] of the same prompts.
+    """
     scores = model.attribution(prompts)
-    pool = _largest(scores, _POOL * top_k)
+    orders = [_largest(ranking, _POOL * top_k) for ranking in (scores, integrated) if ranking is not None]
+    turns = [feature for turn in zip_longest(*orders) for feature in turn if feature is not None]
+    pool: list[tuple[int, int]] = list(dict.fromkeys(turns))[: _POOL * top_k]
     clean = model.clean(prompts)
     effects = group_means(model.effects(prompts, clean, model.removals(prompts, clean, pool)), prompts.groups).mean(axis=0)
     order = sorted(range(len(pool)), key=lambda k: (-abs(effects[k]), pool[k]))[:top_k]
-    return [Chosen(*pool[k], float(scores[pool[k][0]][pool[k][1]]), float(effects[k])) for k in order]
+    return [_chosen(pool[k], scores, float(effects[k]), integrated) for k in order]
+
+
+def _chosen(feature: tuple[int, int], scores: Mapping[int, Float], effect: float, integrated: Mapping[int, Float] | None) -> Chosen:
+    layer, index = feature
+    return Chosen(layer, index, float(scores[layer][index]), effect, None if integrated is None else float(integrated[layer][index]))
 
 
 def confirm_seeds(
@@ -73,7 +89,7 @@ def confirm_seeds(
     return TestedSeeds([{**s, "rank": rank} for rank, s in enumerate(seeds, start=1)], floor)
 
 
-def _seed(model: BehaviorModel, chosen: Chosen, test: MeanTest, q: NDArray[np.float64], k: int, confirmed: bool) -> dict[str, Any]:
+def _seed(model: BehaviorModel, chosen: Chosen, test: MeanTest, q: Float, k: int, confirmed: bool) -> dict[str, Any]:
     site = model.codecs[chosen.layer].site
     return {
         "feature_id": feature_id(chosen.layer, chosen.index),
@@ -83,6 +99,7 @@ def _seed(model: BehaviorModel, chosen: Chosen, test: MeanTest, q: NDArray[np.fl
         "p_value": float(test.p[k]),
         "q_value": float(q[k]),
         "attribution": chosen.attribution,
+        "integrated": chosen.integrated,
         "selection_effect": chosen.effect,
         "confirmed": confirmed,
         "layer": chosen.layer,
@@ -91,7 +108,7 @@ def _seed(model: BehaviorModel, chosen: Chosen, test: MeanTest, q: NDArray[np.fl
     }
 
 
-def _largest(scores: dict[int, NDArray[np.float64]], n: int) -> list[tuple[int, int]]:
+def _largest(scores: Mapping[int, Float], n: int) -> list[tuple[int, int]]:
     """(layer, index) of the n largest |score| above 0."""
     found = []
     for layer, values in scores.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pytest
 import torch
@@ -13,8 +14,11 @@ from feature_graph.loading.encoders import build_codecs
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.faithfulness import FeatureKeeper, measure_faithfulness, size_for
 from feature_graph.subgraphs.integrated import integrated_attribution
+from feature_graph.subgraphs.outputs import output_effects
+from feature_graph.subgraphs.study import study_behavior
 from feature_graph.subgraphs.tokens import ReadPrompts, read_prompts, split_prompts
-from tests.causal.test_behaviours import PLURAL, SINGULAR, agreement, toy_model, toy_saes
+from tests.causal.conftest import make_tiny
+from tests.causal.test_behaviours import PLURAL, SINGULAR, agreement, random_prompts, toy_model, toy_saes
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +115,39 @@ def test_the_baseline_of_the_attribution_is_subtracted(toy: BehaviorModel, halve
 def test_the_size_is_read_off_the_curve(sizes: list[int], shares: list[float], expected: float | None) -> None:
     found = size_for(0.8, sizes, shares)
     assert found == (expected if expected is None else pytest.approx(expected))
+
+
+def test_a_study_ties_seeds_subgraph_faithfulness_and_output_together() -> None:
+    found = study_behavior(toy_model(), toy_saes(), nx.DiGraph(), agreement(), top_k_seeds=4, max_prompts=64, n_random=2, n_sizes=3)
+    assert found.subgraph.confirmed
+    assert all(s["integrated"] == pytest.approx(1.0 if s["index"] == SINGULAR else 1.5, abs=0.02) for s in found.subgraph.seed_features)
+    assert found.faithfulness is not None
+    assert found.faithfulness.faithfulness.value == pytest.approx(1.0, abs=1e-5)
+    # The toy's blocks are empty: all that a feature does it writes straight into the output, half of the prompts each.
+    direct = {edge["feature_id"]: edge["effect"] for edge in found.subgraph.outputs}
+    assert direct == pytest.approx({"L0_F0": 1.0, "L1_F0": 1.0, "L0_F1": 1.5, "L1_F1": 1.5}, abs=1e-5)
+    assert all(edge["significant"] for edge in found.subgraph.outputs)
+    assert [e["effect"] for e in found.subgraph.to_dict()["outputs"]] == [e["effect"] for e in found.subgraph.outputs]
+
+
+def test_what_the_model_cannot_do_has_no_faithfulness() -> None:
+    found = study_behavior(toy_model(gain=-1.0), toy_saes(), nx.DiGraph(), agreement(), top_k_seeds=4, max_prompts=64)
+    assert found.faithfulness is None
+    assert any("cannot do it" in warning for warning in found.subgraph.warnings)
+
+
+def test_a_feature_read_by_a_later_block_alone_writes_nothing_straight() -> None:
+    """On a random model, what reaches the output past all blocks is the metric with the final residual stream edited by hand."""
+    tiny = make_tiny("gpt2")
+    model = BehaviorModel(ModelSlices(tiny.model), build_codecs(tiny.model, tiny.saes))
+    prompts = random_prompts()
+    clean = model.clean(prompts)
+    layer, codec = next(iter(model.codecs.items()))
+    last = clean.residuals[codec.site.point][torch.arange(len(prompts)), prompts.last]
+    acts = codec.record(last)
+    index = int(acts.mean(dim=0).argmax())
+    final = clean.residuals[model.slices.n_blocks][torch.arange(len(prompts)), prompts.last]
+    by_hand = prompts.metric(model.slices.logits(final)) - prompts.metric(
+        model.slices.logits(final - acts[:, index, None] * codec.w_dec[index])
+    )
+    assert output_effects(model, prompts, clean, [(layer, index)])[:, 0] == pytest.approx(by_hand.double().numpy(), abs=1e-5)

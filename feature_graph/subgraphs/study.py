@@ -1,0 +1,94 @@
+"""A behaviour studied to the end: seeds by both attributions, its subgraph, how much that carries, and what reaches the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+
+from feature_graph.artifacts import parse_feature_id
+from feature_graph.config import Config
+from feature_graph.subgraphs.behaviors import Behavior
+from feature_graph.subgraphs.extract import subgraph_of
+from feature_graph.subgraphs.faithfulness import Faithfulness, FeatureKeeper, measure_faithfulness
+from feature_graph.subgraphs.integrated import integrated_attribution
+from feature_graph.subgraphs.outputs import output_edges
+from feature_graph.subgraphs.prepare import at_least, prepare
+from feature_graph.subgraphs.result import BehaviorSubgraph
+
+
+@dataclass(frozen=True)
+class BehaviorStudy:
+    """A behaviour's subgraph and how much of the behaviour it carries.
+
+    Attributes:
+        subgraph: Seeds, subgraph and score; ``outputs`` is filled.
+        faithfulness: None where the model cannot do the behaviour, or its prompts cannot be read: there is nothing to be faithful to.
+    """
+
+    subgraph: BehaviorSubgraph
+    faithfulness: Faithfulness | None
+
+
+def study_behavior(
+    model: Any,
+    saes: Mapping[int, Any],
+    G: nx.DiGraph,
+    behavior: str | Path | Behavior,
+    cfg: Config | None = None,
+    *,
+    n_hops: int = 2,
+    top_k_seeds: int = 10,
+    max_prompts: int = 48,
+    n_placebo: int = 8,
+    integrated_steps: int = 4,
+    n_random: int = 6,
+    n_sizes: int = 9,
+) -> BehaviorStudy:
+    """:func:`extract_behavior_subgraph` with integrated gradients, the last hop, and faithfulness.
+
+    Args:
+        model: A HookedTransformer.
+        saes: Layer → SAELens SAE.
+        G: Interaction graph of the same run.
+        behavior: As for :func:`extract_behavior_subgraph`.
+        cfg: Configuration of the run.
+        n_hops: Edges to follow from the seeds.
+        top_k_seeds: How many seeds.
+        max_prompts: At most this many prompts, half of them held out.
+        n_placebo: Random directions ablated.
+        integrated_steps: Points of the integrated gradients.
+        n_random: Random subgraphs.
+        n_sizes: Sizes of the faithfulness curve.
+
+    Raises:
+        BehaviorError: As there.
+    """
+    for name, value in (("n_random", n_random), ("n_sizes", n_sizes), ("integrated_steps", integrated_steps)):
+        at_least(name, value, 1)
+    ready = prepare(model, saes, behavior, cfg, max_prompts)
+    keeper = FeatureKeeper(ready.model, ready.choosing)
+    ranking = integrated_attribution(ready.model, ready.choosing.clean, keeper.means, integrated_steps)
+    found = subgraph_of(ready, G, n_hops, top_k_seeds, n_placebo, ranking)
+    members = [parse_feature_id(node) for node in found.subgraph]
+    found = replace(found, outputs=tuple(output_edges(ready.model, ready.held_out.clean, members, ready.level)))
+    if not ready.own or found.score is None or not found.score.able:
+        return BehaviorStudy(found, None)
+    by_layer: dict[int, list[int]] = {}
+    for layer, index in members:
+        by_layer.setdefault(layer, []).append(index)
+    measured = measure_faithfulness(
+        ready.model,
+        ready.choosing,
+        ready.held_out.clean,
+        by_layer,
+        ranking,
+        n_random=n_random,
+        n_sizes=n_sizes,
+        seed=ready.seed,
+        keeper=keeper,
+    )
+    return BehaviorStudy(found, measured)
