@@ -55,6 +55,29 @@ class Index:
 _RUN = Property("run", "INTEGER", "Run.n of the run that this belongs to; it is deleted with that run")
 _STRENGTH = "target units per source unit"
 
+_SCORES = (
+    *(
+        Property(name, "FLOAT", f"score of the Analysis of kind {name}; other parts of the run carry marks: {name}_excitatory …", True)
+        for name in (
+            *("degree", "in_degree", "out_degree", "strength", "in_strength", "out_strength", "pagerank", "article_rank"),
+            *("hits_hub", "hits_authority", "betweenness", "closeness", "harmonic"),
+        )
+    ),
+    *(
+        Property(name, "INTEGER", f"community of the Analysis of kind {kind}, 1 = largest", True)
+        for name, kind in (
+            ("community", "leiden"),
+            ("louvain", "louvain"),
+            ("label_propagation", "label_propagation"),
+            ("component", "wcc"),
+        )
+    ),
+    Property("core", "INTEGER", "core number of the Analysis of kind kcore", True),
+)
+
+#: Properties of Observation that analyses write.
+SCORE_NAMES = frozenset(p.name for p in _SCORES)
+
 NODES = (
     Node(
         "Feature",
@@ -93,9 +116,7 @@ NODES = (
             Property("dead", "BOOLEAN", "never active on the run's text"),
             Property("dense", "BOOLEAN", "active at more than a fifth of the tokens", True),
             Property("importance", "FLOAT", "frequency × causal effect on the output", True),
-            Property("degree", "FLOAT", "score of the Analysis of kind degree", True),
-            Property("pagerank", "FLOAT", "score of the Analysis of kind pagerank", True),
-            Property("community", "INTEGER", "community of the Analysis of kind leiden", True),
+            *_SCORES,
         ),
     ),
     Node(
@@ -198,9 +219,11 @@ NODES = (
         (
             Property("uid", "STRING", "<Run.n>/<kind>"),
             _RUN,
-            Property("kind", "STRING", "degree, pagerank or leiden"),
+            Property("kind", "STRING", "algorithm, and the part of the run where it is not the default: pagerank, leiden_excitatory …"),
+            Property("algorithm", "STRING", "algorithm", True),
             Property("property", "STRING", "property of Observation that carries the score"),
-            Property("params", "STRING", "parameters, as JSON"),
+            Property("params", "STRING", "parameters of the algorithm and of the projection, as JSON"),
+            Property("seed", "INTEGER", "seed that was given", True),
             Property("gds_version", "STRING", "version of the Graph Data Science library"),
             Property("created", "INTEGER", "ms since 1970"),
         ),
@@ -213,8 +236,29 @@ NODES = (
             Property("uid", "STRING", "<Run.n>/<kind>/<community>"),
             _RUN,
             Property("kind", "STRING", "kind of the Analysis"),
-            Property("community", "INTEGER", "its number"),
+            Property("community", "INTEGER", "its number, 1 = largest"),
             Property("size", "INTEGER", "features in it"),
+            Property("modularity", "FLOAT", "its part of the modularity of the whole partition", True),
+            Property("conductance", "FLOAT", "share of its edges' magnitude that leaves it", True),
+        ),
+    ),
+    Node(
+        "Motif",
+        "uid",
+        "A signed motif of a run, held against null graphs that keep layers, degrees and signs.",
+        (
+            Property("uid", "STRING", "<Run.n>/<name>"),
+            _RUN,
+            Property("name", "STRING", "name of the motif, such as ffl_i1"),
+            Property("place", "INTEGER", "place in the table of motifs"),
+            Property("pattern", "STRING", "the motif in its text form; several joined by | where it is a sum of them", True),
+            Property("meaning", "STRING", "what it is, in words", True),
+            Property("count", "INTEGER", "subgraphs of this kind, exactly"),
+            Property("null_mean", "FLOAT", "mean number in the null graphs", True),
+            Property("null_sd", "FLOAT", "standard deviation there", True),
+            Property("z", "FLOAT", "(count − null_mean) / null_sd", True),
+            Property("p", "FLOAT", "two-sided empirical p; absent where the degrees alone fix the number", True),
+            Property("q", "FLOAT", "p adjusted over the motifs (Benjamini and Hochberg)", True),
         ),
     ),
     Node(
@@ -282,6 +326,19 @@ RELATIONSHIPS = (
             Property("id", "STRING", "short id of the feature in the run"),
         ),
     ),
+    Relationship(
+        "EXAMPLE",
+        "Motif",
+        "Feature",
+        "A feature in one of the strongest instances of the motif.",
+        (
+            _RUN,
+            Property("example", "INTEGER", "number of the instance, 0 = the strongest"),
+            Property("role", "STRING", "letter of the pattern that the feature stands for"),
+            Property("id", "STRING", "short id of the feature in the run"),
+            Property("weakest", "FLOAT", "magnitude of the weakest edge of the instance"),
+        ),
+    ),
     Relationship("IN_COMMUNITY", "Feature", "Community", "Membership in a community.", (_RUN,)),
     Relationship("OF_MODEL", "Run", "Model", "The model that was studied."),
     Relationship("USES_SAE", "Run", "SAE", "A dictionary that was used."),
@@ -295,6 +352,7 @@ INDEXES = (
     Index("affects_run_method", "RANGE", "AFFECTS", ("run", "method"), relationship=True),
     Index("ingest_batch_run", "RANGE", "IngestBatch", ("run",)),
     Index("behavior_run_name", "RANGE", "Behavior", ("run", "name")),
+    Index("motif_run_name", "RANGE", "Motif", ("run", "name")),
     Index("feature_labels", "FULLTEXT", "Feature", ("label",)),
     Index("feature_decoder", "VECTOR", "Feature", ("decoder",)),
 )

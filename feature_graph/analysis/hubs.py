@@ -8,7 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from feature_graph.analysis.matrices import Matrices, Scores, betweenness, closeness, hits, pagerank
+from feature_graph.analysis.matrices import Matrices, Scores, article_rank, betweenness, closeness, core_number, harmonic, hits, pagerank
 
 
 def _rows(matrix: Any) -> Scores:
@@ -29,11 +29,20 @@ HUB_METRICS: dict[str, Callable[[Matrices], Scores]] = {
     "weighted_out_degree": lambda m: _rows(m.weights),
     "pagerank": pagerank,
     "reverse_pagerank": lambda m: pagerank(m.reversed()),
+    "article_rank": article_rank,
+    "reverse_article_rank": lambda m: article_rank(m.reversed()),
     "hits_hub": lambda m: hits(m)[0],
     "hits_authority": lambda m: hits(m)[1],
+    "weighted_hits_hub": lambda m: hits(m, weighted=True)[0],
+    "weighted_hits_authority": lambda m: hits(m, weighted=True)[1],
     "closeness": closeness,
+    "reverse_closeness": lambda m: closeness(m.reversed()),
+    "harmonic": harmonic,
+    "reverse_harmonic": lambda m: harmonic(m.reversed()),
     "betweenness": betweenness,
+    "core_number": core_number,
 }
+_WHOLE = {"total_degree", "in_degree", "out_degree", "core_number"}
 
 
 def find_hubs(graph: nx.DiGraph, top_k: int = 10, metric: str = "total_degree") -> list[dict[str, Any]]:
@@ -42,8 +51,8 @@ def find_hubs(graph: nx.DiGraph, top_k: int = 10, metric: str = "total_degree") 
     Args:
         graph: Interaction graph; ``graph.structural`` and ``graph.restated`` choose which edges count.
         top_k: How many.
-        metric: One of :data:`HUB_METRICS`. ``pagerank`` finds features that much influence flows into, ``reverse_pagerank`` those it
-            flows out of; ``closeness`` counts incoming paths.
+        metric: One of :data:`HUB_METRICS`, the measures of the template ``hubs`` (docs/analysis.md tells how they compare). ``pagerank``
+            finds features that much influence flows into, ``reverse_pagerank`` those it flows out of; ``closeness`` counts incoming paths.
 
     Returns:
         Dicts with ``id``, ``label``, ``layer``, ``in_degree``, ``out_degree`` and ``<metric>_score``, best first; equal scores by layer
@@ -62,7 +71,6 @@ def find_hubs(graph: nx.DiGraph, top_k: int = 10, metric: str = "total_degree") 
     scores = HUB_METRICS[metric](matrices)
     keys = [(-round(float(s), 12), graph.nodes[n].get("layer", 0), str(n)) for s, n in zip(scores, matrices.nodes, strict=True)]
     best = sorted(range(len(keys)), key=keys.__getitem__)[:top_k]
-    whole = metric in {"total_degree", "in_degree", "out_degree"}
     return [
         {
             "id": (node := matrices.nodes[i]),
@@ -70,7 +78,7 @@ def find_hubs(graph: nx.DiGraph, top_k: int = 10, metric: str = "total_degree") 
             "layer": graph.nodes[node].get("layer", 0),
             "in_degree": int(graph.in_degree(node)),
             "out_degree": int(graph.out_degree(node)),
-            f"{metric}_score": int(scores[i]) if whole else float(scores[i]),
+            f"{metric}_score": int(scores[i]) if metric in _WHOLE else float(scores[i]),
         }
         for i in best
     ]

@@ -9,7 +9,7 @@ import os
 
 import typer
 
-from feature_graph.cli import calibrate, db, demo, doctor, graphdb, migrate, probe, recall, report, runs, stages, vectors
+from feature_graph.cli import analyze, calibrate, db, demo, doctor, graphdb, migrate, probe, recall, report, runs, stages, vectors
 from feature_graph.cli.common import Commands
 
 app = typer.Typer(
@@ -36,7 +36,7 @@ def _options(
 
 stages.register(app)
 app.command(rich_help_panel="A run")(report.report)
-app.command(rich_help_panel="A run")(report.analyze)
+app.command(rich_help_panel="A run")(analyze.analyze)
 app.command(rich_help_panel="A run")(recall.recall)
 app.command(rich_help_panel="A run")(probe.probe)
 app.command(rich_help_panel="A run")(vectors.vectors)

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from feature_graph.pipeline import RunResult
     from feature_graph.server import RunningServer
     from feature_graph.store import Store
-    from feature_graph.store.analysis import Algorithm
 
 HOME = Path(".feature-graph")
 RUN_DIR = Path("outputs/bundled")
@@ -52,7 +51,7 @@ QUESTIONS = (
     Question("feed_forward", {"limit": 6}, ("source", "middle", "target", "kind", "source_middle", "middle_target", "source_target")),
     Question("behaviors", {}, ("name", "clean", "ablated", "confirmed", "seeds")),
 )
-ALGORITHMS: tuple[Algorithm, ...] = ("degree", "pagerank", "leiden")
+ALGORITHMS = ("degree", "pagerank", "leiden")
 CASCADE = Question("cascade", {"delta": 2.0, "limit": 8}, ("id", "hops", "effect", "paths", "label"))
 
 

@@ -8,22 +8,40 @@ with store.connect() as db:                       # NEO4J_URI …; or store.conn
     store.analyze(db, "leiden")                   # Graph Data Science, written back with its Analysis
 """
 
-from feature_graph.store.analysis import Projection, analyze, client, projected
 from feature_graph.store.connection import check_address, connect, connect_py2neo
 from feature_graph.store.database import Store
-from feature_graph.store.errors import GdsUnavailable, LoginRefused, NotEncrypted, NotReachable, StoreError
+from feature_graph.store.errors import GdsUnavailable, LoginRefused, NotEncrypted, NotEnoughMemory, NotReachable, StoreError
+from feature_graph.store.gds import (
+    ALGORITHMS,
+    Algorithm,
+    Analysis,
+    Memory,
+    Projection,
+    analyze,
+    analyze_all,
+    client,
+    memory_needed,
+    projected,
+    require_memory,
+)
 from feature_graph.store.runs import RunDiff, diff_runs, export_run, list_runs
 
 __all__ = [
+    "ALGORITHMS",
+    "Algorithm",
+    "Analysis",
     "GdsUnavailable",
     "LoginRefused",
+    "Memory",
     "NotEncrypted",
+    "NotEnoughMemory",
     "NotReachable",
     "Projection",
     "RunDiff",
     "Store",
     "StoreError",
     "analyze",
+    "analyze_all",
     "check_address",
     "client",
     "connect",
@@ -31,5 +49,7 @@ __all__ = [
     "diff_runs",
     "export_run",
     "list_runs",
+    "memory_needed",
     "projected",
+    "require_memory",
 ]

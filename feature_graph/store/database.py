@@ -12,7 +12,7 @@ import pandas as pd
 import queries
 from ingest import DriverDatabase, DropReport, IngestReport, VerifyReport, drop_run, ingest_run, verify_run
 from ingest.migrations import Step, history, migrate
-from ingest.schema import NODES, RELATIONSHIPS
+from ingest.schema import NODES, RELATIONSHIPS, SCORE_NAMES
 
 _EDGES = """
 MATCH (run:Run {id: $run, status: 'ready'})
@@ -30,7 +30,7 @@ RETURN properties(o) AS observation, f.uid AS uid, f.hook AS hook, f.index AS in
 ORDER BY o.fid
 """
 _EDGE_COLUMNS = [p.name for r in RELATIONSHIPS if r.type == "AFFECTS" for p in r.properties]
-_FEATURE_COLUMNS = [p.name for n in NODES if n.label == "Observation" for p in n.properties if p.name != "key"]
+_FEATURE_COLUMNS = [p.name for n in NODES if n.label == "Observation" for p in n.properties if p.name not in {"key", *SCORE_NAMES}]
 
 
 class Store:
@@ -89,8 +89,12 @@ class Store:
 
     def main_method(self, run: str) -> str:
         """``clamping`` where the run has edges by it, else the method that it has."""
-        methods = list(self.cypher("MATCH (r:Run {id: $run}) RETURN r.methods AS methods", run=run)["methods"].iloc[0])
-        return "clamping" if "clamping" in methods or not methods else str(methods[0])
+        methods = self.methods(run)
+        return "clamping" if "clamping" in methods or not methods else methods[0]
+
+    def methods(self, run: str) -> list[str]:
+        """Methods that the edges of a run have."""
+        return list(self.cypher("MATCH (r:Run {id: $run}) RETURN r.methods AS methods", run=run)["methods"].iloc[0])
 
     def fetch_edges(self, run: str | None = None, method: str | None = None, edges: str = "all") -> pd.DataFrame:
         """All edges of a run.
@@ -111,9 +115,12 @@ class Store:
         """All features of a run.
 
         Returns:
-            ``uid``, ``hook``, ``index``, ``neuronpedia_url`` and the properties of Observation in docs/schema.md; sorted by fid.
+            ``uid``, ``hook``, ``index``, ``neuronpedia_url`` and the properties of Observation in docs/schema.md, of the scores those that
+            an analysis has written; sorted by fid.
         """
-        return _spread(self.cypher(_FEATURES, run=self.find_run(run)), "observation", _FEATURE_COLUMNS)
+        frame = self.cypher(_FEATURES, run=self.find_run(run))
+        scores = {name for row in frame["observation"] for name in row} - {*_FEATURE_COLUMNS, "key"}
+        return _spread(frame, "observation", [*_FEATURE_COLUMNS, *sorted(scores)])
 
     def ingest(self, run_dir: str | Path, progress: Callable[[str, int, int], None] | None = None) -> IngestReport:
         """Write a run directory into the database; see :func:`ingest.ingest_run`."""

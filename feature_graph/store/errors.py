@@ -21,3 +21,7 @@ class NotEncrypted(StoreError):
 
 class GdsUnavailable(StoreError):
     """The server does not have the Graph Data Science library."""
+
+
+class NotEnoughMemory(StoreError):
+    """The server's heap would not hold what was asked."""

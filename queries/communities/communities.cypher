@@ -1,7 +1,7 @@
 // Communities
 //
 // family: communities
-// question: Into which groups do the features fall?
+// question: Into which groups do the features fall, how large are they and how well kept apart?
 // params:
 //   run: {type: run}
 //   method: {type: method}
@@ -17,6 +17,7 @@
 //   community: number, 1 = largest
 //   size: features in it
 //   modularity: its part of the modularity of the whole partition; their sum is the quality
+//   conductance: share of its edges' magnitude that leaves it; 0 apart from the rest, empty without edges
 //   layers: layers that it spans
 //   members: short ids of its first members, by layer
 //   labels: their labels
@@ -62,23 +63,28 @@ CALL (g) {
 CALL gds.modularity.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
 YIELD communityId, modularity
 WITH run, g, collect({community: communityId, modularity: modularity}) AS parts
+CALL gds.conductance.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+YIELD community, conductance
+WITH run, g, parts, collect({community: community, conductance: conductance}) AS leaks
 CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
-WITH run, g.graphName AS graph, parts, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
+WITH run, g.graphName AS graph, parts, leaks, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
 CALL gds.graph.drop(graph) YIELD graphName
 UNWIND assigned AS row
-WITH run, parts, row.feature AS f, row.community AS found
+WITH run, parts, leaks, row.feature AS f, row.community AS found
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-WITH parts, found, o
+WITH parts, leaks, found, o
 ORDER BY o.layer, o.fid
-WITH parts, found, collect(o) AS seen
+WITH parts, leaks, found, collect(o) AS seen
 WHERE size(seen) >= $min_size
-WITH seen, [p IN parts WHERE p.community = found | p.modularity][0] AS modularity
 ORDER BY size(seen) DESC, seen[0].fid
-WITH collect({seen: seen, modularity: modularity}) AS ranked
+LIMIT $limit
+WITH seen, [p IN parts WHERE p.community = found | p.modularity][0] AS modularity,
+     [p IN leaks WHERE p.community = found | p.conductance][0] AS leak
+ORDER BY size(seen) DESC, seen[0].fid
+WITH collect({seen: seen, modularity: modularity, leak: CASE WHEN isNaN(leak) THEN null ELSE leak END}) AS ranked
 UNWIND range(0, size(ranked) - 1) AS rank
-WITH rank + 1 AS community, ranked[rank].seen AS seen, ranked[rank].modularity AS modularity
-RETURN community, size(seen) AS size, modularity,
+WITH rank + 1 AS community, ranked[rank].seen AS seen, ranked[rank].modularity AS modularity, ranked[rank].leak AS conductance
+RETURN community, size(seen) AS size, modularity, conductance,
        reduce(layers = [], o IN seen | CASE WHEN o.layer IN layers THEN layers ELSE layers + o.layer END) AS layers,
        [o IN seen[0..$members] | o.id] AS members, [o IN seen[0..$members] | o.label] AS labels
 ORDER BY community
-LIMIT $limit

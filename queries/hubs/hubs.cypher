@@ -1,20 +1,22 @@
 // Hubs
 //
 // family: hubs
-// question: Which features drive, receive or relay the most?
+// question: Which features drive, receive or relay the most, over the whole graph or within their layer?
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength, pagerank, reverse_pagerank, betweenness, closeness], default: degree, about: "degree counts edges, strength sums their magnitudes; pagerank follows the edges, reverse_pagerank goes against them; betweenness counts shortest routes through, closeness is harmonic over routes that end here"}
+//   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength, pagerank, reverse_pagerank, article_rank, reverse_article_rank, hits_hub, hits_authority, betweenness, closeness, reverse_closeness, harmonic, reverse_harmonic], default: degree, about: "degree counts edges, strength sums their magnitudes; pagerank and article_rank (which trusts features with few outgoing edges less) follow the edges by magnitude; hits_authority: driven by good hubs, hits_hub: drives good authorities, both by count; betweenness: shortest routes through it, unsampled; closeness: over routes in edges that end here, with the correction of Wasserman and Faust; harmonic: mean of 1 / distance over the same routes; reverse_ goes against the edges"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "features of one layer only; scores are still those of the whole graph"}
+//   per_layer: {type: bool, default: false, about: "limit counts the rows of each layer, best of each layer first"}
 //   graph: {type: projection}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
 // returns:
 //   id: short id
 //   layer: layer
 //   score: the measure
+//   layer_rank: its place within its layer, 1 = highest score
 //   incoming: edges that end here
 //   outgoing: edges that begin here
 //   label: top activating tokens in context
@@ -35,21 +37,38 @@ CALL (run) {
 }
 // Going against the edges is going along them with both ends exchanged.
 WITH run,
-     CASE WHEN $measure = 'reverse_pagerank' AND t IS NOT NULL THEN t ELSE s END AS source,
-     CASE WHEN $measure = 'reverse_pagerank' AND t IS NOT NULL THEN s ELSE t END AS target,
+     CASE WHEN $measure STARTS WITH 'reverse_' AND t IS NOT NULL THEN t ELSE s END AS source,
+     CASE WHEN $measure STARTS WITH 'reverse_' AND t IS NOT NULL THEN s ELSE t END AS target,
      weight
-WITH run, gds.graph.project($graph, source, target, {relationshipProperties: {weight: weight}}) AS g
+WITH run, gds.graph.project(
+  $graph, source, target, {relationshipProperties: {weight: weight}},
+  {inverseIndexedRelationshipTypes: CASE WHEN $measure STARTS WITH 'hits' THEN ['*'] ELSE [] END}
+) AS g
 CALL (g) {
-  WITH g WHERE $measure IN ['pagerank', 'reverse_pagerank']
+  WITH g WHERE $measure ENDS WITH 'pagerank'
   CALL gds.pageRank.stream(g.graphName, {relationshipWeightProperty: 'weight', maxIterations: 200, tolerance: 1e-12, concurrency: 1})
   YIELD nodeId, score
   RETURN nodeId, score
+  UNION ALL
+  WITH g WHERE $measure ENDS WITH 'article_rank'
+  CALL gds.articleRank.stream(g.graphName, {relationshipWeightProperty: 'weight', maxIterations: 200, tolerance: 1e-12, concurrency: 1})
+  YIELD nodeId, score
+  RETURN nodeId, score
+  UNION ALL
+  // Counted, not weighed: GDS does not read weights here.
+  WITH g WHERE $measure STARTS WITH 'hits'
+  CALL gds.hits.stream(g.graphName, {hitsIterations: 200, authProperty: 'hits_authority', hubProperty: 'hits_hub', concurrency: 1}) YIELD nodeId, values
+  RETURN nodeId, values[$measure] AS score
   UNION ALL
   WITH g WHERE $measure = 'betweenness'
   CALL gds.betweenness.stream(g.graphName, {concurrency: 1}) YIELD nodeId, score
   RETURN nodeId, score
   UNION ALL
-  WITH g WHERE $measure = 'closeness'
+  WITH g WHERE $measure ENDS WITH 'closeness'
+  CALL gds.closeness.stream(g.graphName, {useWassermanFaust: true, concurrency: 1}) YIELD nodeId, score
+  RETURN nodeId, score
+  UNION ALL
+  WITH g WHERE $measure ENDS WITH 'harmonic'
   CALL gds.closeness.harmonic.stream(g.graphName, {concurrency: 1}) YIELD nodeId, score
   RETURN nodeId, score
   UNION ALL
@@ -72,11 +91,18 @@ UNWIND scores AS row
 WITH run, row.feature AS f, row.score AS score
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
 WHERE $layer IS NULL OR o.layer = $layer
-WITH run, f, o, score
-ORDER BY score DESC, o.id
-LIMIT $limit
-RETURN o.id AS id, o.layer AS layer, score,
+// Scores that differ by rounding only are ties, in the order of their ids.
+WITH run, f, o, score, round(score, 10) AS rounded
+ORDER BY rounded DESC, o.id
+WITH run, o.layer AS layer, collect({feature: f, seen: o, score: score, rounded: rounded}) AS ranked
+UNWIND range(0, size(ranked) - 1) AS place
+WITH run, layer, place + 1 AS layer_rank, ranked[place] AS row
+WHERE NOT $per_layer OR layer_rank <= $limit
+WITH run, layer, layer_rank, row.feature AS f, row.seen AS o, row.score AS score, row.rounded AS rounded
+ORDER BY CASE WHEN $per_layer THEN layer ELSE 0 END, rounded DESC, o.id
+LIMIT CASE WHEN $per_layer THEN 1000 * $limit ELSE $limit END
+RETURN o.id AS id, layer, score, layer_rank,
        COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS incoming,
        COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS outgoing,
        o.label AS label
-ORDER BY score DESC, id
+ORDER BY CASE WHEN $per_layer THEN layer ELSE 0 END, rounded DESC, id

@@ -82,6 +82,7 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
             for m in ("strength", "pagerank")
             for s in ("excitatory", "inhibitory")
         ],
+        ("hubs", {"measure": "strength", "per_layer": True, "limit": 2}),
         *[("layer_flow", {"edges": e}) for e in EDGES],
         *[("feed_forward", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent")],
         ("feed_forward", {"edges": "all", "min_strength": 0.05, "limit": ALL}),
@@ -149,6 +150,7 @@ def same_rows(got: list[dict[str, Any]], expected: list[dict[str, Any]], ordered
 
 def test_every_template_has_a_twin() -> None:
     elsewhere = {"communities", "community_of", "compare", "provenance", "runs", "similar"}
+    elsewhere |= {"relays", "hub_shift", "boundary", "cores", "community_match"}  # test_twins_hubs
     assert set(queries.names()) == {name for name, _ in cases()} | elsewhere
     assert {name for name, _ in cases()} <= set(twins.TWINS)
 
@@ -262,7 +264,7 @@ def test_runs_and_provenance(loaded: dict[str, Loaded]) -> None:
 def test_the_header_s_example_gives_rows(loaded: dict[str, Loaded], name: str) -> None:
     run = loaded["example"]
     template = queries.template(name)
-    other = {"other": loaded["random"].id} if name == "compare" else {}
+    other = {p.name: loaded["random"].id for p in template.parameters if p.type == "other_run"}
     assert run.ask(name, **template.example, **other).rows
 
 

@@ -165,7 +165,7 @@ def test_a_projection_is_dropped_when_its_block_fails(connected: Store, example:
 
 
 def test_an_unknown_algorithm_is_refused(connected: Store, example: str) -> None:
-    with pytest.raises(store.StoreError, match="expected one of degree, pagerank, leiden"):
+    with pytest.raises(store.StoreError, match="expected one of degree, in_degree"):
         store.analyze(connected, "eigenvector")  # type: ignore[arg-type]
 
 

@@ -185,9 +185,36 @@ def hub_scores(run: RunFiles, measure: str, edges: str, sign: str, method: str) 
         return dict(g.out_degree(weight=weight))
     if measure == "betweenness":
         return nx.betweenness_centrality(g, normalized=False)
-    if measure == "closeness":
-        return {n: c / (len(g) - 1) for n, c in nx.harmonic_centrality(g).items()}
-    return gds_pagerank(g if measure == "pagerank" else g.reverse())
+    if measure.startswith("hits"):
+        return hits(g)[measure]
+    way = g.reverse() if measure.startswith("reverse_") else g
+    return WALKS[measure.removeprefix("reverse_")](way)
+
+
+def harmonic(g: nx.DiGraph) -> dict[str, float]:
+    """Mean of 1 / distance over the ways that end at the node."""
+    return {n: c / (len(g) - 1) for n, c in nx.harmonic_centrality(g).items()}
+
+
+def hits(g: nx.DiGraph, steps: int = 200) -> dict[str, dict[str, float]]:
+    """Kleinberg's iteration from ones, by count, each vector of length 1; after as many steps as the template takes."""
+    nodes = list(g)
+    matrix = nx.to_numpy_array(g, nodelist=nodes, weight=None)
+    hub, authority = np.ones(len(nodes)), np.zeros(len(nodes))
+    for _ in range(steps if matrix.any() else 0):
+        authority = hub @ matrix
+        authority /= np.linalg.norm(authority)
+        hub = matrix @ authority
+        hub /= np.linalg.norm(hub)
+    return {name: dict(zip(nodes, v.tolist(), strict=True)) for name, v in (("hits_hub", hub), ("hits_authority", authority))}
+
+
+def article_rank(g: nx.DiGraph) -> dict[str, float]:
+    """Solved, not iterated: x = 0.15 + 0.85 · Σ x · weight / (strength of the source + mean number of outgoing edges)."""
+    weights = nx.to_numpy_array(g, weight="weight")
+    given = weights.sum(axis=1, keepdims=True) + g.number_of_edges() / len(g)
+    matrix = np.divide(weights, given, out=np.zeros_like(weights), where=given > 0)
+    return dict(zip(g, np.linalg.solve(np.eye(len(g)) - 0.85 * matrix.T, np.full(len(g), 0.15)).tolist(), strict=True))
 
 
 def gds_pagerank(g: nx.DiGraph) -> dict[str, float]:
@@ -202,15 +229,37 @@ def gds_pagerank(g: nx.DiGraph) -> dict[str, float]:
     return dict(zip(nodes, score.tolist(), strict=True))
 
 
-def hubs(run: RunFiles, measure: str, edges: str, sign: str, limit: int, method: str, layer: int | None = None, **_: Any) -> Rows:
+#: Measures that follow the edges; with ``reverse_`` before, on the reversed graph.
+WALKS: dict[str, Callable[[nx.DiGraph], dict[str, float]]] = {
+    "pagerank": gds_pagerank,
+    "article_rank": article_rank,
+    "closeness": nx.closeness_centrality,
+    "harmonic": harmonic,
+}
+
+
+def hubs(
+    run: RunFiles,
+    measure: str,
+    edges: str,
+    sign: str,
+    limit: int,
+    method: str,
+    layer: int | None = None,
+    per_layer: bool = False,
+    **_: Any,
+) -> Rows:
     scores = hub_scores(run, measure, edges, sign, method)
     g = graph(run, edges, "any", method)
-    rows = [
-        {"id": i, "layer": run.layer[i], "score": s, "incoming": g.in_degree(i), "outgoing": g.out_degree(i), "label": run.label[i]}
-        for i, s in scores.items()
-        if layer in (None, run.layer[i])
-    ]
-    return top(rows, limit, lambda r: -r["score"], lambda r: r["id"])
+    rows: Rows = []
+    for i in sorted(scores, key=lambda i: (-round(scores[i], 10), i)):
+        if layer in (None, run.layer[i]):
+            place = 1 + sum(r["layer"] == run.layer[i] for r in rows)
+            known = {"id": i, "layer": run.layer[i], "score": scores[i], "layer_rank": place}
+            rows.append(known | {"incoming": g.in_degree(i), "outgoing": g.out_degree(i), "label": run.label[i]})
+    if per_layer:
+        return sorted((r for r in rows if r["layer_rank"] <= limit), key=lambda r: r["layer"])
+    return rows[:limit]
 
 
 def layer_flow(run: RunFiles, edges: str, method: str, **_: Any) -> Rows:
@@ -248,9 +297,9 @@ def feed_forward(
     rows = []
     for ab, bc in triads(run, feature, method):
         ac = across.get((ab["source"], bc["target"]))
-        if ac is None or not all(structural(e, edges) and abs(e["strength"]) >= min_strength for e in (ab, bc, ac)):
+        if ac is None or not all(structural(e, edges) and abs(effect(e, edges)) >= min_strength for e in (ab, bc, ac)):
             continue
-        x, y, z = ab["strength"], bc["strength"], ac["strength"]
+        x, y, z = (effect(e, edges) for e in (ab, bc, ac))
         found = "coherent" if np.sign(x) * np.sign(y) == np.sign(z) else "incoherent"
         if kind in ("any", found):
             ends = {"source": ab["source"], "middle": ab["target"], "target": bc["target"], "kind": found}

@@ -80,9 +80,19 @@ def test_statistics_without_edges_or_measures() -> None:
 # --- hubs ---
 
 
+def _article_rank(graph: nx.DiGraph) -> dict[str, float]:
+    """The fixed point of x = 0.15 + 0.85 · Mᵀ x, solved; M = weight / (strength of the source + mean number of outgoing edges)."""
+    weights = nx.to_numpy_array(graph, weight="weight")
+    given = weights.sum(axis=1) + graph.number_of_edges() / len(graph)
+    matrix = np.divide(weights, given[:, None], out=np.zeros_like(weights), where=given[:, None] > 0)
+    score = np.linalg.solve(np.eye(len(graph)) - 0.85 * matrix.T, np.full(len(graph), 0.15))
+    return dict(zip(graph, score.tolist(), strict=True))
+
+
 def _expected(graph: nx.DiGraph, metric: str) -> dict[str, float]:
     """The same score by networkx."""
     weighted = graph.copy()
+    others = max(len(graph) - 1, 1)
     return {
         "total_degree": lambda: dict(graph.degree()),
         "in_degree": lambda: dict(graph.in_degree()),
@@ -93,11 +103,17 @@ def _expected(graph: nx.DiGraph, metric: str) -> dict[str, float]:
         "pagerank": lambda: nx.pagerank(weighted, weight="weight", tol=1e-12, max_iter=500),
         "reverse_pagerank": lambda: nx.pagerank(weighted.reverse(), weight="weight", tol=1e-12, max_iter=500),
         "closeness": lambda: nx.closeness_centrality(graph),
+        "reverse_closeness": lambda: nx.closeness_centrality(graph.reverse()),
+        "harmonic": lambda: {n: c / others for n, c in nx.harmonic_centrality(graph).items()},
+        "reverse_harmonic": lambda: {n: c / others for n, c in nx.harmonic_centrality(graph.reverse()).items()},
+        "article_rank": lambda: _article_rank(graph),
+        "reverse_article_rank": lambda: _article_rank(graph.reverse()),
+        "core_number": lambda: nx.core_number(graph.to_undirected()),
         "betweenness": lambda: nx.betweenness_centrality(graph),
     }[metric]()
 
 
-@pytest.mark.parametrize("metric", [m for m in HUB_METRICS if not m.startswith("hits")])
+@pytest.mark.parametrize("metric", [m for m in HUB_METRICS if "hits" not in m])
 @settings(max_examples=12, deadline=None)
 @given(graph=interaction_graphs())
 def test_hub_scores_equal_networkx(metric: str, graph: nx.DiGraph) -> None:
@@ -108,15 +124,16 @@ def test_hub_scores_equal_networkx(metric: str, graph: nx.DiGraph) -> None:
     assert all(a >= b - 1e-11 for a, b in pairwise(scores))
 
 
+@pytest.mark.parametrize("prefix", ["", "weighted_"])
 @settings(max_examples=12, deadline=None)
 @given(graph=interaction_graphs(max_edges=25))
-def test_hits_are_the_leading_singular_vectors(graph: nx.DiGraph) -> None:
+def test_hits_are_the_leading_singular_vectors(prefix: str, graph: nx.DiGraph) -> None:
+    names = f"{prefix}hits_hub", f"{prefix}hits_authority"
+    hub, authority = ({h["id"]: h[f"{name}_score"] for h in find_hubs(graph, len(graph), name)} for name in names)
     if not graph.number_of_edges():
-        assert all(h["hits_hub_score"] == 0 for h in find_hubs(graph, len(graph), "hits_hub"))
+        assert not any(hub.values())
         return
-    hub = {h["id"]: h["hits_hub_score"] for h in find_hubs(graph, len(graph), "hits_hub")}
-    authority = {h["id"]: h["hits_authority_score"] for h in find_hubs(graph, len(graph), "hits_authority")}
-    weights = nx.to_numpy_array(graph, weight="weight")
+    weights = nx.to_numpy_array(graph, weight="weight" if prefix else None)
     h, a = np.array([hub[n] for n in graph]), np.array([authority[n] for n in graph])
     largest, second = np.append(np.linalg.svd(weights, compute_uv=False), 0.0)[:2]
     assert h.sum() == pytest.approx(1)

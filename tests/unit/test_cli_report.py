@@ -6,7 +6,8 @@ from pathlib import Path
 import typer
 from typer.testing import CliRunner
 
-from feature_graph.cli.report import analyze, report
+from feature_graph.cli.analyze import analyze
+from feature_graph.cli.report import report
 from feature_graph.graph import load_graph
 from tests.unit.test_report import make_run
 

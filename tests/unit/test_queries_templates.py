@@ -48,7 +48,7 @@ def test_headers_are_complete(name: str) -> None:
     asks_edges = "AFFECTS {run" in template.text
     assert not asks_edges or "method" in kinds
     assert template.needs_gds == ("gds." in template.text) == ("projection" in kinds)
-    check_parameters(template, template.example | ({"other": "x"} if name == "compare" else {}))
+    check_parameters(template, template.example | {p.name: "x" for p in template.parameters if p.type == "other_run"})
 
 
 @pytest.mark.parametrize(("name", "text"), TEXTS)
@@ -159,6 +159,7 @@ def test_what_is_not_given_takes_its_default() -> None:
     values = check_parameters(queries.template("hubs"), {"limit": 3})
     assert values == {"run": None, "method": "clamping", "measure": "degree", "edges": "structural", "sign": "any"} | {
         "layer": None,
+        "per_layer": False,
         "graph": None,
         "limit": 3,
     }

@@ -1,0 +1,234 @@
+"""``analyze``: a run's graph described from its files, or scored by Graph Data Science in the database."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_graph.cli import common
+from feature_graph.cli.graphdb import HomeOption, InsecureOption, UriOption, UserOption, open_store
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+    from feature_graph.store import Analysis, Projection, Store
+
+
+class Sign(StrEnum):
+    """Which edges."""
+
+    ANY = "any"
+    EXCITATORY = "excitatory"
+    INHIBITORY = "inhibitory"
+
+
+class Edges(StrEnum):
+    """Which edges, and what they weigh."""
+
+    DIRECT = "direct"
+    ALL = "all"
+
+
+class Orientation(StrEnum):
+    """Along the edges or against them."""
+
+    NATURAL = "natural"
+    REVERSED = "reversed"
+
+
+def analyze(
+    run: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="Run directory or graph file; with --algorithms also the id of a run, or its beginning."),
+    ] = None,
+    algorithms: Annotated[
+        str | None,
+        typer.Option("--algorithms", "-a", help="Compute these in the database, by Graph Data Science: degree,pagerank,leiden … or all."),
+    ] = None,
+    sign: Annotated[Sign, typer.Option("--sign", help="Which edges.")] = Sign.ANY,
+    edges: Annotated[
+        Edges, typer.Option("--edges", help="direct: the structural graph, by direct effects; all: every edge, by its total effect.")
+    ] = Edges.DIRECT,
+    orientation: Annotated[Orientation, typer.Option("--orientation", help="Along the edges, or against them.")] = Orientation.NATURAL,
+    method: Annotated[str | None, typer.Option("--method", help="Whose edges, with --algorithms: clamping or jacobian.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of leiden.")] = 42,
+    metric: Annotated[
+        str, typer.Option("--metric", "-m", help="Measure of the hubs, without --algorithms: total_degree, pagerank, betweenness …")
+    ] = "total_degree",
+    top_k: Annotated[int, typer.Option("--top", "-k", min=0, help="How many hubs and communities are shown.")] = 10,
+    everything: Annotated[bool, typer.Option("--all", help="The same as --edges all.")] = False,
+    effect: Annotated[
+        str, typer.Option("--effect", help="What a strength stands for, without --algorithms: total, direct, later or computed.")
+    ] = "",
+    format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Describe a run's graph from its files, or with --algorithms compute scores in the database and write them back."""
+    _one_of("--format", format_, ["table", "json"])
+    wide = everything or edges is Edges.ALL
+    as_json = as_json or format_ == "json"
+    if algorithms is None:
+        if run is None:
+            common.fail("give a run directory, or --algorithms for the newest run of the database", common.USAGE)
+        _from_files(Path(run), (wide, sign, orientation, effect), metric, top_k, as_json)
+        return
+    if effect:
+        common.fail("--effect is for run directories; with --algorithms choose --edges direct or all", common.USAGE)
+    names = _names(algorithms)
+    with open_store(home, uri, user, insecure) as store:
+        _in_database(store, _part(store, run, method, (wide, sign, orientation)), names, seed, top_k, as_json)
+
+
+def _names(text: str) -> list[str]:
+    from feature_graph.store import ALGORITHMS
+
+    names = list(ALGORITHMS) if text.strip() == "all" else [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in ALGORITHMS]
+    if unknown or not names:
+        got = ", ".join(unknown) or "none"
+        common.fail(f"--algorithms: got {got}; expected some of {', '.join(ALGORITHMS)}, joined by commas, or all", common.USAGE)
+    return list(dict.fromkeys(names))
+
+
+def _part(store: Store, run: str | None, method: str | None, chosen: tuple[bool, Sign, Orientation]) -> Projection:
+    """What to project; a run directory stands for the run that it was loaded as."""
+    from feature_graph.store import Projection
+    from ingest import run_id
+
+    wide, sign, orientation = chosen
+    found = store.find_run(run_id(run) if run is not None and Path(run).is_dir() else run)
+    known = store.methods(found)
+    if method is not None and method not in known:
+        common.fail(f"--method: got {method!r}; run {found} has edges by {', '.join(known) or 'none'}", common.USAGE)
+    return Projection(found, method, "all" if wide else "structural", sign.value, orientation.value)
+
+
+def _in_database(store: Store, part: Projection, names: list[str], seed: int, top_k: int, as_json: bool) -> None:
+    from feature_graph.store import analyze_all
+    from feature_graph.utils import progress_bar
+
+    with progress_bar() as bar:
+        task = bar.add_task("projecting", total=len(names))
+
+        def advance(name: str, done: int, _: int) -> None:
+            bar.update(task, completed=done, description=name or "done")
+
+        found = analyze_all(store, names, part, seed, advance)
+    if as_json:
+        typer.echo(json.dumps({"part": asdict(part), "seed": seed, "analyses": [_as_dict(one, top_k) for one in found]}, indent=2))
+        return
+    for one in found:
+        _show_analysis(one, top_k)
+
+
+def _as_dict(one: Analysis, top_k: int) -> dict[str, Any]:
+    communities = one.communities.head(top_k)
+    return {
+        "kind": one.kind,
+        "algorithm": one.algorithm,
+        "written_to": one.written_to,
+        "gds_version": one.gds_version,
+        "params": one.params,
+        "seconds": round(one.seconds, 4),
+        "features": len(one.features),
+        "modularity": one.modularity,
+        "communities": communities.astype(object).where(communities.notna(), None).to_dict("records"),
+        "n_communities": len(one.communities),
+        "top": one.features.head(top_k).to_dict("records"),
+    }
+
+
+def _show_analysis(one: Analysis, top_k: int) -> None:
+    where = f"{len(one.features):,} features, written to Observation.{one.written_to} in {one.seconds:.2f} s"
+    if one.modularity is None:
+        columns = list(one.features.columns)
+        rows = one.features.head(top_k).to_numpy().tolist()
+        common.out.print(f"{one.kind}: {where}", highlight=False, soft_wrap=True)
+        common.out.print(common.table("", columns, rows, right=["layer", columns[-1]]))
+        return
+    columns = ["community", "size", "modularity", "conductance"]
+    shown = one.communities[columns].head(top_k).astype(object)
+    rows = shown.where(shown.notna(), None).to_numpy().tolist()
+    quality = f"{len(one.communities):,} communities of modularity {one.modularity:.4f}"
+    common.out.print(f"{one.kind}: {quality}; {where}", highlight=False, soft_wrap=True)
+    common.out.print(common.table("", columns, rows, right=columns))
+
+
+def _from_files(source: Path, chosen: tuple[bool, Sign, Orientation, str], metric: str, top_k: int, as_json: bool) -> None:
+    from feature_graph.analysis import HUB_METRICS
+
+    _one_of("--metric", metric, list(HUB_METRICS))
+    _one_of("--effect", chosen[-1], ["", "total", "direct", "later", "computed"])
+    whole = _load(source)
+    found = _answers(whole, _chosen(whole, *chosen), metric, top_k)
+    if as_json:
+        common.out.print_json(data=found, default=str)
+        return
+    _show(found, metric)
+
+
+def _load(source: Path) -> nx.DiGraph:
+    from feature_graph.artifacts import RunPaths
+    from feature_graph.graph import load_graph
+
+    if not source.exists():
+        common.fail(f"{source}: no such run directory or graph file; for a run in the database give --algorithms", common.USAGE)
+    return load_graph(RunPaths.of(source).graph_json if source.is_dir() else source)
+
+
+def _chosen(graph: nx.DiGraph, wide: bool, sign: Sign, orientation: Orientation, effect: str) -> nx.DiGraph:
+    from feature_graph.graph import edge_strength, restated, structural
+
+    part = graph if wide else structural(graph)
+    part = restated(part, effect) if effect else part.copy()  # type: ignore[arg-type]
+    if sign is not Sign.ANY:
+        wanted = 1 if sign is Sign.EXCITATORY else -1
+        part.remove_edges_from([(u, v) for u, v, d in part.edges(data=True) if edge_strength(d) * wanted <= 0])
+    return part.reverse() if orientation is Orientation.REVERSED else part
+
+
+def _answers(whole: nx.DiGraph, graph: nx.DiGraph, metric: str, top_k: int) -> dict[str, Any]:
+    from feature_graph.analysis import compute_graph_statistics, count_motifs, detect_communities, find_hubs
+
+    stats = compute_graph_statistics(whole)
+    figures = {k: v if v == v else None for k, v in asdict(stats).items()}
+    figures["edges_per_layer_pair"] = {f"{a} -> {b}": n for (a, b), n in stats.edges_per_layer_pair.items()}
+    groups = [g for g in detect_communities(graph) if len(g) > 1]
+    return {
+        "summary": stats.summary(),
+        "statistics": figures,
+        "counted_edges": graph.number_of_edges(),
+        "hubs": find_hubs(graph, top_k, metric),
+        "communities": [
+            {"size": len(g), "features": sorted(g), "leading": sorted(g, key=lambda n: (-graph.degree(n), n))[:3]} for g in groups[:top_k]
+        ],
+        "labels": {n: d["label"] for n, d in graph.nodes(data=True)},
+        "motifs": count_motifs(graph),
+    }
+
+
+def _show(found: dict[str, Any], metric: str) -> None:
+    common.out.print(found["summary"], highlight=False)
+    common.out.print(f"\nHubs, communities and motifs are of {found['counted_edges']:,} edges.", highlight=False)
+    rows = [(h["id"], h["layer"], h["in_degree"], h["out_degree"], h[f"{metric}_score"], h["label"]) for h in found["hubs"]]
+    heads = ["feature", "layer", "in", "out", metric, "label"]
+    common.out.print(common.table("Hubs", heads, rows, right=heads[1:5]))
+    labels = found["labels"]
+    groups = [(g["size"], "; ".join(f"{n} {labels[n]}".strip() for n in g["leading"])) for g in found["communities"]]
+    common.out.print(common.table("Communities", ["features", "most connected"], groups, right=["features"]))
+    motifs = [(name.replace("_", " "), count) for name, count in found["motifs"].items()]
+    common.out.print(common.table("Motifs", ["motif", "count"], motifs, right=["count"]))
+
+
+def _one_of(name: str, value: str, allowed: list[str]) -> None:
+    if value not in allowed:
+        raise typer.BadParameter(f"got {value!r}; expected one of {', '.join(a for a in allowed if a)}", param_hint=name)

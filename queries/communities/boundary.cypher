@@ -1,0 +1,100 @@
+// Edges between communities
+//
+// family: communities
+// question: Which communities drive which others, with which sign, and across which edge most?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; edges are taken without direction, by magnitude"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
+//   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
+//   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "features in either community at least"}
+//   graph: {type: projection}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+// returns:
+//   source_community: number as in communities, 1 = largest
+//   target_community: the one that is driven
+//   count: edges that cross from one to the other
+//   excitatory: those that raise their target
+//   inhibitory: those that lower it
+//   strength: sum of their magnitudes
+//   balance: sum with signs over sum of magnitudes
+//   strongest_source: short id at the beginning of the strongest of them
+//   strongest_target: short id at its end
+//   largest: its strength
+// requires: [gds]
+// example: {limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+CALL (run) {
+  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+  RETURN s, t, abs(signed) AS weight
+  UNION ALL
+  MATCH (o:Observation)-[:OF]->(s:Feature)
+  USING INDEX o:Observation(run, layer)
+  WHERE o.run = run.n AND o.layer IS NOT NULL
+  RETURN s, null AS t, 0.0 AS weight
+}
+// in a fixed order, so that a seed gives the same groups in every database
+WITH run, s, t, weight ORDER BY s.uid, t.uid
+WITH run, gds.graph.project($graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS g
+CALL (g) {
+  WITH g WHERE $algorithm = 'leiden' AND g.relationshipCount > 0
+  CALL gds.leiden.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', randomSeed: $seed, concurrency: 1})
+  YIELD nodePropertiesWritten
+  RETURN nodePropertiesWritten AS written
+  UNION ALL
+  WITH g WHERE $algorithm = 'louvain' AND g.relationshipCount > 0
+  CALL gds.louvain.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+  YIELD nodePropertiesWritten
+  RETURN nodePropertiesWritten AS written
+  UNION ALL
+  WITH g WHERE $algorithm = 'label_propagation' AND g.relationshipCount > 0
+  CALL gds.labelPropagation.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+  YIELD nodePropertiesWritten
+  RETURN nodePropertiesWritten AS written
+  UNION ALL
+  WITH g WHERE $algorithm = 'wcc' OR g.relationshipCount = 0
+  CALL gds.wcc.mutate(g.graphName, {mutateProperty: 'community', concurrency: 1})
+  YIELD nodePropertiesWritten
+  RETURN nodePropertiesWritten AS written
+}
+CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
+WITH run, g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
+CALL gds.graph.drop(graph) YIELD graphName
+UNWIND assigned AS row
+WITH run, row.feature AS f, row.community AS found
+MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+WITH run, found, collect(o) AS seen, min(o.fid) AS first
+ORDER BY size(seen) DESC, first
+WITH run, collect(seen) AS ranked
+UNWIND range(0, size(ranked) - 1) AS rank
+UNWIND ranked[rank] AS o
+WITH run, o, rank + 1 AS community, size(ranked[rank]) AS size
+ORDER BY o.fid
+// The fid of a run counts 0, 1, 2 …: it is the place in these lists.
+WITH run, collect(community) AS community_of, collect(size) AS size_of
+CALL (run) {
+  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  RETURN s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+}
+MATCH (s)<-[:OF]-(a:Observation {run: run.n})
+MATCH (t)<-[:OF]-(b:Observation {run: run.n})
+WITH a, b, signed, community_of[a.fid] AS source_community, community_of[b.fid] AS target_community,
+     size_of[a.fid] AS source_size, size_of[b.fid] AS target_size
+WHERE source_community <> target_community AND source_size >= $min_size AND target_size >= $min_size
+  AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+WITH a, b, source_community, target_community, signed
+ORDER BY abs(signed) DESC, a.fid, b.fid
+WITH source_community, target_community, count(*) AS count, sum(CASE WHEN signed > 0 THEN 1 ELSE 0 END) AS excitatory,
+     sum(CASE WHEN signed < 0 THEN 1 ELSE 0 END) AS inhibitory, sum(abs(signed)) AS strength, sum(signed) AS net,
+     collect({source: a.id, target: b.id, signed: signed})[0] AS top
+RETURN source_community, target_community, count, excitatory, inhibitory, strength,
+       CASE WHEN strength = 0 THEN 0.0 ELSE net / strength END AS balance,
+       top.source AS strongest_source, top.target AS strongest_target, top.signed AS largest
+ORDER BY round(strength, 10) DESC, source_community, target_community
+LIMIT $limit

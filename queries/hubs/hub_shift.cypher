@@ -1,0 +1,51 @@
+// Hubs in two runs
+//
+// family: hubs
+// question: Are the hubs of this run the hubs of that one too?
+// params:
+//   run: {type: run}
+//   other: {type: other_run, about: "id of the run to compare with, or the beginning of it"}
+//   method: {type: method}
+//   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: strength, about: "degree counts edges, strength sums their magnitudes"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "hubs of the first run"}
+// returns:
+//   id: short id in the first run
+//   layer: layer in the first run
+//   score: the measure in the first run
+//   other_score: the measure in the other run; empty if it did not observe the feature
+//   rank: place among the features of the first run, 1 = highest
+//   other_rank: place among the features of the other run
+//   label: top activating tokens in context
+// example: {limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+WITH run, $other AS id
+MATCH (second:Run {id: id, status: 'ready'})
+UNWIND [{side: 1, run: run}, {side: 2, run: second}] AS one
+WITH one.side AS side, one.run AS r
+MATCH (o:Observation)-[:OF]->(f:Feature)
+USING INDEX o:Observation(run, layer)
+WHERE o.run = r.n AND o.layer IS NOT NULL
+CALL (r, f) {
+  OPTIONAL MATCH (f)-[e:AFFECTS]-(:Feature)
+  WHERE e.run = r.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
+    AND (NOT $measure STARTS WITH 'in_' OR endNode(e) = f) AND (NOT $measure STARTS WITH 'out_' OR startNode(e) = f)
+  WITH CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  RETURN CASE WHEN $measure ENDS WITH 'degree' THEN toFloat(count(*)) ELSE sum(abs(signed)) END AS score
+}
+WITH side, f, o, score, round(score, 10) AS rounded
+ORDER BY rounded DESC, o.id
+WITH side, collect({feature: f, seen: o, score: score}) AS ranked
+UNWIND range(0, size(ranked) - 1) AS place
+WITH side, place + 1 AS rank, ranked[place] AS row
+WITH row.feature AS f,
+     collect(CASE side WHEN 1 THEN {seen: row.seen, score: row.score, rank: rank} END)[0] AS first,
+     collect(CASE side WHEN 2 THEN {score: row.score, rank: rank} END)[0] AS there
+WHERE first IS NOT NULL
+ORDER BY first.rank
+LIMIT $limit
+RETURN first.seen.id AS id, first.seen.layer AS layer, first.score AS score, there.score AS other_score,
+       first.rank AS rank, there.rank AS other_rank, first.seen.label AS label
+ORDER BY rank

@@ -1,0 +1,39 @@
+// Relays
+//
+// family: hubs
+// question: Through which features does the most influence pass in two steps, and does it arrive with one sign?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   layer: {type: int, min: 0, max: 1000, optional: true, about: "relays of one layer only"}
+//   limit: {type: int, min: 1, max: 1000, default: 20, about: "rows at most"}
+// returns:
+//   id: short id of the feature in the middle
+//   layer: its layer
+//   ways: two-step ways through it (sources times targets)
+//   passed: sum of |first direct effect × second direct effect| over these ways
+//   balance: the same sum with signs over the sum without; 1 all excite, -1 all inhibit, 0 they cancel
+//   unbridged: ways whose two ends have no edge of their own, so that only relays join them
+//   label: top activating tokens in context
+// example: {limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (:Feature)-[x:AFFECTS {run: run.n, method: $method}]->(m:Feature)
+WHERE (x.span = 1 OR x.by CONTAINS 'direct') AND x.by <> 'later'
+WITH run, m, count(*) AS sources, sum(abs(x.direct)) AS arriving, sum(x.direct) AS net_arriving
+MATCH (m)-[y:AFFECTS]->(:Feature)
+WHERE y.run = run.n AND y.method = $method AND (y.span = 1 OR y.by CONTAINS 'direct') AND y.by <> 'later'
+WITH run, m, sources, arriving, net_arriving, count(*) AS targets, sum(abs(y.direct)) AS leaving, sum(y.direct) AS net_leaving
+MATCH (m)<-[:OF]-(o:Observation {run: run.n})
+WHERE $layer IS NULL OR o.layer = $layer
+WITH run, m, o, sources * targets AS ways, arriving * leaving AS passed, net_arriving * net_leaving AS net
+ORDER BY round(passed, 10) DESC, o.id
+LIMIT $limit
+CALL (run, m) {
+  MATCH (a:Feature)-[x:AFFECTS]->(m)-[y:AFFECTS]->(b:Feature)
+  WHERE x.run = run.n AND x.method = $method AND (x.span = 1 OR x.by CONTAINS 'direct') AND x.by <> 'later'
+    AND y.run = run.n AND y.method = $method AND (y.span = 1 OR y.by CONTAINS 'direct') AND y.by <> 'later'
+    AND NOT EXISTS { (a)-[z:AFFECTS]->(b) WHERE z.run = run.n AND z.method = $method }
+  RETURN count(*) AS unbridged
+}
+RETURN o.id AS id, o.layer AS layer, ways, passed, CASE WHEN passed = 0 THEN 0.0 ELSE net / passed END AS balance, unbridged, o.label AS label
+ORDER BY round(passed, 10) DESC, id
