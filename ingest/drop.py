@@ -22,6 +22,7 @@ _STEPS = {
     "edges": "MATCH ()-[x:AFFECTS]->() WHERE x.run = $n AND x.method IS NOT NULL WITH x LIMIT $batch DELETE x RETURN count(*) AS gone",
     "behaviors": "MATCH (x:Behavior) WHERE x.run = $n WITH x LIMIT $batch DETACH DELETE x RETURN count(*) AS gone",
     "communities": "MATCH (x:Community) WHERE x.run = $n WITH x LIMIT $batch DETACH DELETE x RETURN count(*) AS gone",
+    "motifs": "MATCH (x:Motif) WHERE x.run = $n AND x.name IS NOT NULL WITH x LIMIT $batch DETACH DELETE x RETURN count(*) AS gone",
     "analyses": "MATCH (x:Analysis) WHERE x.run = $n WITH x LIMIT $batch DETACH DELETE x RETURN count(*) AS gone",
     "observations": (
         "MATCH (x:Observation) WHERE x.run = $n AND x.layer IS NOT NULL WITH x LIMIT $batch "

@@ -7,7 +7,7 @@ from typing import Literal
 
 Type = Literal["STRING", "INTEGER", "FLOAT", "BOOLEAN", "LIST<STRING>", "LIST<INTEGER>", "LIST<FLOAT>"]
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,15 @@ from feature_graph.store.gds import (
     projected,
     require_memory,
 )
+from feature_graph.store.motifs import Example, FoundMotif, count_pattern, fetch_motifs, match_pattern, save_motifs
 from feature_graph.store.runs import RunDiff, diff_runs, export_run, list_runs
 
 __all__ = [
     "ALGORITHMS",
     "Algorithm",
     "Analysis",
+    "Example",
+    "FoundMotif",
     "GdsUnavailable",
     "LoginRefused",
     "Memory",
@@ -46,10 +49,14 @@ __all__ = [
     "client",
     "connect",
     "connect_py2neo",
+    "count_pattern",
     "diff_runs",
     "export_run",
+    "fetch_motifs",
     "list_runs",
+    "match_pattern",
     "memory_needed",
     "projected",
     "require_memory",
+    "save_motifs",
 ]

@@ -9,6 +9,8 @@
 //   delta: {type: float, min: -1000000, max: 1000000, default: 1, about: "change of the feature, in its activation units"}
 //   max_hops: {type: int, min: 1, max: 5, default: 3, about: "steps at most"}
 //   min_effect: {type: float, min: 0, max: 1000000, default: 0.001, about: "a feature that is moved by less at one step does not pass it on"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges of smaller |direct| are not followed"}
+//   decay: {type: float, min: 0.000001, max: 1, default: 1, about: "what each step after the first passes on; 1 trusts long ways as much as short ones"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
 // returns:
 //   id: short id
@@ -26,7 +28,7 @@ CALL (run, level0) {
   UNWIND CASE WHEN $max_hops >= 1 THEN level0 ELSE [] END AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later'
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   WHERE abs(effect) >= $min_effect
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS level1
@@ -35,8 +37,8 @@ CALL (run, level1) {
   UNWIND CASE WHEN $max_hops >= 2 THEN level1 ELSE [] END AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later'
-  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   WHERE abs(effect) >= $min_effect
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS level2
 }
@@ -44,8 +46,8 @@ CALL (run, level2) {
   UNWIND CASE WHEN $max_hops >= 3 THEN level2 ELSE [] END AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later'
-  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   WHERE abs(effect) >= $min_effect
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS level3
 }
@@ -53,8 +55,8 @@ CALL (run, level3) {
   UNWIND CASE WHEN $max_hops >= 4 THEN level3 ELSE [] END AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later'
-  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   WHERE abs(effect) >= $min_effect
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS level4
 }
@@ -62,8 +64,8 @@ CALL (run, level4) {
   UNWIND CASE WHEN $max_hops >= 5 THEN level4 ELSE [] END AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later'
-  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   WHERE abs(effect) >= $min_effect
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS level5
 }

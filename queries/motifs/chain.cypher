@@ -6,6 +6,8 @@
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only chains that begin in this layer"}
+//   signs: {type: choice, of: [any, excitation, inhibited_excitation, excited_inhibition, disinhibition], default: any, about: "excitation: both excite; inhibited_excitation: the source inhibits a feature that excites the target; excited_inhibition: it excites one that inhibits it; disinhibition: both inhibit"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
 // returns:
@@ -25,6 +27,9 @@ MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
 WHERE (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
   AND NOT EXISTS { (a)-[x:AFFECTS]->(c) WHERE x.run = run.n AND x.method = $method AND x.by CONTAINS 'direct' }
   AND (anchor IS NULL OR anchor IN [a, b, c])
+  AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
+  AND ($signs = 'any' OR $signs = CASE WHEN ab.direct >= 0 AND bc.direct >= 0 THEN 'excitation' WHEN bc.direct >= 0 THEN 'inhibited_excitation'
+                                       WHEN ab.direct >= 0 THEN 'excited_inhibition' ELSE 'disinhibition' END)
 WITH run, a, b, c, ab, bc
 ORDER BY abs(ab.direct * bc.direct) DESC, a.uid, b.uid, c.uid
 LIMIT $limit

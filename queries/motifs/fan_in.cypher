@@ -5,6 +5,8 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
+//   feature: {type: feature, optional: true, about: "only this feature as the one that is acted on"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only targets in this layer"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   sources: {type: int, min: 2, max: 1000, default: 3, about: "sources at least"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
@@ -20,7 +22,21 @@
 //   label: top activating tokens of the target
 // example: {sources: 4, limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+// Where to begin: at the feature given, else at the layer given, else everywhere.
+CALL (run) {
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(t:Feature)
+  RETURN t
+  UNION
+  MATCH (o:Observation {run: run.n, layer: $layer})-[:OF]->(t:Feature)
+  WHERE $feature IS NULL
+  RETURN t
+  UNION
+  MATCH (o:Observation)-[:OF]->(t:Feature)
+  USING INDEX o:Observation(run, layer)
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND $feature IS NULL AND $layer IS NULL
+  RETURN t
+}
+MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t)
 WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
 WITH run, s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
 WHERE abs(effect) >= $min_strength AND effect <> 0

@@ -7,6 +7,7 @@
 //   method: {type: method}
 //   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both ways push the same way; incoherent: they work against each other"}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only loops that begin in this layer"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
@@ -15,22 +16,25 @@
 //   middle: short id
 //   target: short id
 //   kind: coherent or incoherent
-//   source_middle: strength of that edge
-//   middle_target: strength of that edge
-//   source_target: strength of that edge
+//   source_middle: direct effect along that edge, or the total one with edges = all
+//   middle_target: the same
+//   source_target: the same
 //   weakest: magnitude of the weakest of the three
 // example: {kind: incoherent, limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
 OPTIONAL MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(anchor:Feature)
 MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
-WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(ab.strength) >= $min_strength
+WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
 MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(bc.strength) >= $min_strength
+WHERE ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c)
-WHERE ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(ac.strength) >= $min_strength
-WITH run, anchor, a, b, c, ab.strength AS ab, bc.strength AS bc, ac.strength AS ac,
-     CASE WHEN sign(ab.strength) * sign(bc.strength) = sign(ac.strength) THEN 'coherent' ELSE 'incoherent' END AS kind
+WHERE ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+WITH run, anchor, a, b, c, CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END AS ab,
+     CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END AS bc,
+     CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END AS ac
+WITH run, anchor, a, b, c, ab, bc, ac, CASE WHEN sign(ab) * sign(bc) = sign(ac) THEN 'coherent' ELSE 'incoherent' END AS kind
 WHERE ($kind = 'any' OR kind = $kind) AND (anchor IS NULL OR anchor IN [a, b, c])
+  AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
 WITH run, a, b, c, ab, bc, ac, kind,
      reduce(least = abs(ab), x IN [abs(bc), abs(ac)] | CASE WHEN x < least THEN x ELSE least END) AS weakest
 ORDER BY weakest DESC, a.uid, b.uid, c.uid

@@ -1,0 +1,58 @@
+// Bi-fans
+//
+// family: motifs
+// question: Which two features both act on the same two others, and do they act alike?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   feature: {type: feature, optional: true, about: "only motifs with this feature as one of the two that act"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs whose one of the two that act lies in this layer"}
+//   kind: {type: choice, of: [any, alike, opposed, mixed], default: any, about: "alike: both act on each target the same way; opposed: against each other on both; mixed: alike on one, opposed on the other"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+// returns:
+//   first: short id of one that acts; the anchored one if there is
+//   second: short id of the other
+//   target: short id of one that is acted on
+//   other_target: short id of the other
+//   kind: alike, opposed or mixed
+//   effects: first on target, first on other_target, second on target, second on other_target
+//   weakest: magnitude of the weakest of the four
+// example: {kind: opposed, limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+// Where to begin: at the feature given, else at the layer given, else everywhere.
+CALL (run) {
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(a:Feature)
+  RETURN a
+  UNION
+  MATCH (o:Observation {run: run.n, layer: $layer})-[:OF]->(a:Feature)
+  WHERE $feature IS NULL
+  RETURN a
+  UNION
+  MATCH (o:Observation)-[:OF]->(a:Feature)
+  USING INDEX o:Observation(run, layer)
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND $feature IS NULL AND $layer IS NULL
+  RETURN a
+}
+MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+WHERE ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+MATCH (c)<-[bc:AFFECTS {run: run.n, method: $method}]-(b:Feature)
+WHERE b <> a AND ($feature IS NOT NULL OR a.uid < b.uid OR ($layer IS NOT NULL AND NOT EXISTS { (b)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })) AND ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
+MATCH (a)-[ad:AFFECTS {run: run.n, method: $method}]->(d:Feature)
+WHERE c.uid < d.uid AND ($edges = 'all' OR ad.span = 1 OR ad.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END) >= $min_strength
+MATCH (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d)
+WHERE ($edges = 'all' OR bd.span = 1 OR bd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+WITH run, a, b, c, d, [CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END, CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END, CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END, CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END] AS x
+WITH run, a, b, c, d, x, (x[0] < 0) = (x[2] < 0) AS first, (x[1] < 0) = (x[3] < 0) AS second
+WITH run, a, b, c, d, x, CASE WHEN first AND second THEN 'alike' WHEN first OR second THEN 'mixed' ELSE 'opposed' END AS kind
+WHERE ($kind = 'any' OR kind = $kind)
+WITH run, a, b, c, d, x, kind, reduce(least = abs(x[0]), y IN x | CASE WHEN abs(y) < least THEN abs(y) ELSE least END) AS weakest
+ORDER BY weakest DESC, a.uid, b.uid, c.uid, d.uid
+LIMIT $limit
+MATCH (a)<-[:OF]-(oa:Observation {run: run.n})
+MATCH (b)<-[:OF]-(ob:Observation {run: run.n})
+MATCH (c)<-[:OF]-(oc:Observation {run: run.n})
+MATCH (d)<-[:OF]-(od:Observation {run: run.n})
+RETURN oa.id AS first, ob.id AS second, oc.id AS target, od.id AS other_target, kind, x AS effects, weakest
+ORDER BY weakest DESC, first, second, target, other_target

@@ -1,0 +1,59 @@
+// Diamonds
+//
+// family: motifs
+// question: Where does a feature act on another by two ways at once, and do the two ways agree?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   feature: {type: feature, optional: true, about: "only motifs with this feature as the first"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs whose the first lies in this layer"}
+//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both ways push the same way; incoherent: they work against each other"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+// returns:
+//   source: short id
+//   middle: short id of one feature between
+//   other_middle: short id of the other
+//   target: short id
+//   kind: coherent or incoherent
+//   through_middle: product of the two effects by way of middle
+//   through_other: product of the two effects by way of other_middle
+//   weakest: magnitude of the weakest of the four edges
+// example: {kind: incoherent, limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+// Where to begin: at the feature given, else at the layer given, else everywhere.
+CALL (run) {
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(a:Feature)
+  RETURN a
+  UNION
+  MATCH (o:Observation {run: run.n, layer: $layer})-[:OF]->(a:Feature)
+  WHERE $feature IS NULL
+  RETURN a
+  UNION
+  MATCH (o:Observation)-[:OF]->(a:Feature)
+  USING INDEX o:Observation(run, layer)
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND $feature IS NULL AND $layer IS NULL
+  RETURN a
+}
+MATCH (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
+WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
+MATCH (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d:Feature)
+WHERE ($edges = 'all' OR bd.span = 1 OR bd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+WHERE b.uid < c.uid AND ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+MATCH (c)-[cd:AFFECTS {run: run.n, method: $method}]->(d)
+WHERE ($edges = 'all' OR cd.span = 1 OR cd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength
+WITH run, a, b, c, d, [CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END, CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END, CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END, CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END] AS x
+WITH run, a, b, c, d, x, CASE WHEN ((x[0] < 0) = (x[1] < 0)) = ((x[2] < 0) = (x[3] < 0)) THEN 'coherent' ELSE 'incoherent' END AS kind
+WHERE $kind = 'any' OR kind = $kind
+WITH run, a, b, c, d, x, kind, reduce(least = abs(x[0]), y IN x | CASE WHEN abs(y) < least THEN abs(y) ELSE least END) AS weakest
+ORDER BY weakest DESC, a.uid, b.uid, c.uid, d.uid
+LIMIT $limit
+MATCH (a)<-[:OF]-(oa:Observation {run: run.n})
+MATCH (b)<-[:OF]-(ob:Observation {run: run.n})
+MATCH (c)<-[:OF]-(oc:Observation {run: run.n})
+MATCH (d)<-[:OF]-(od:Observation {run: run.n})
+RETURN oa.id AS source, ob.id AS middle, oc.id AS other_middle, od.id AS target, kind, x[0] * x[1] AS through_middle,
+       x[2] * x[3] AS through_other, weakest
+ORDER BY weakest DESC, source, middle, other_middle, target

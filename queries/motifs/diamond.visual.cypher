@@ -1,0 +1,26 @@
+// Diamonds: to look at
+MATCH (run:Run {id: $run, status: 'ready'})
+// Where to begin: at the feature given, else at the layer given, else everywhere.
+CALL (run) {
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(a:Feature)
+  RETURN a
+  UNION
+  MATCH (o:Observation {run: run.n, layer: $layer})-[:OF]->(a:Feature)
+  WHERE $feature IS NULL
+  RETURN a
+  UNION
+  MATCH (o:Observation)-[:OF]->(a:Feature)
+  USING INDEX o:Observation(run, layer)
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND $feature IS NULL AND $layer IS NULL
+  RETURN a
+}
+MATCH one = (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
+WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
+MATCH two = (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d:Feature)
+WHERE ($edges = 'all' OR bd.span = 1 OR bd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+MATCH three = (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+WHERE b.uid < c.uid AND ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+MATCH four = (c)-[cd:AFFECTS {run: run.n, method: $method}]->(d)
+WHERE ($edges = 'all' OR cd.span = 1 OR cd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength
+RETURN one, two, three, four
+LIMIT 50

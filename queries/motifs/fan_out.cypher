@@ -1,0 +1,52 @@
+// Diverging effects
+//
+// family: motifs
+// question: Which features act on several others at once, and do they raise some and lower others?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   feature: {type: feature, optional: true, about: "only motifs with this feature as the one that acts"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs whose the one that acts lies in this layer"}
+//   targets: {type: int, min: 2, max: 1000, default: 3, about: "targets at least"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+// returns:
+//   source: short id
+//   layer: its layer
+//   excitatory: targets that it raises
+//   inhibitory: targets that it lowers
+//   balance: sum of the effects, sign and all
+//   opposition: 0 if all go one way, 1 if raising and lowering are equal
+//   targets: the targets, most affected first
+//   label: top activating tokens of the source
+// example: {targets: 4, limit: 5}
+MATCH (run:Run {id: $run, status: 'ready'})
+// Where to begin: at the feature given, else at the layer given, else everywhere.
+CALL (run) {
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(s:Feature)
+  RETURN s
+  UNION
+  MATCH (o:Observation {run: run.n, layer: $layer})-[:OF]->(s:Feature)
+  WHERE $feature IS NULL
+  RETURN s
+  UNION
+  MATCH (o:Observation)-[:OF]->(s:Feature)
+  USING INDEX o:Observation(run, layer)
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND $feature IS NULL AND $layer IS NULL
+  RETURN s
+}
+MATCH (s)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WITH run, s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
+WHERE abs(effect) >= $min_strength AND effect <> 0
+MATCH (t)<-[:OF]-(a:Observation {run: run.n})
+WITH run, s, a.id AS target, effect
+ORDER BY abs(effect) DESC, target
+WITH run, s, collect(target) AS targets, sum(effect) AS balance, sum(abs(effect)) AS whole,
+     sum(CASE WHEN effect > 0 THEN 1 ELSE 0 END) AS excitatory, sum(CASE WHEN effect < 0 THEN 1 ELSE 0 END) AS inhibitory
+WHERE size(targets) >= $targets
+MATCH (s)<-[:OF]-(o:Observation {run: run.n})
+RETURN o.id AS source, o.layer AS layer, excitatory, inhibitory, balance, 1 - abs(balance) / whole AS opposition, targets, o.label AS label
+ORDER BY excitatory + inhibitory DESC, source
+LIMIT $limit
