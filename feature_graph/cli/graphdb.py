@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.bulk import Bulk, BulkOption, ScriptOption, bulk_ingest, write_script
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -37,12 +38,21 @@ class Format(StrEnum):
 
 def ingest(
     run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
+    bulk: BulkOption = Bulk.AUTO,
+    bulk_script: ScriptOption = None,
     home: HomeOption = None,
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
 ) -> None:
     """Write a run into Neo4j: checked first, exactly once, resumable. Twice changes nothing."""
+    if bulk_script is not None:
+        write_script(run_dir, bulk_script)
+        return
+    done = bulk_ingest(bulk, run_dir, home, uri)
+    if done is not None:
+        common.out.print(f"{done.ingest.summary()}, in bulk", highlight=False)
+        return
     with open_store(home, uri, user, insecure) as store:
         report = ingest_with_bars(store, run_dir)
     common.out.print(report.summary(), highlight=False)

@@ -10,7 +10,27 @@
 A new store is made beside the old one, checked, and put in its place by a rename; whoever is killed on the way keeps the old one.
 """
 
-from feature_graph.offline.bulk import BulkReport, bulk_ingest, bulk_refusals
+from feature_graph.offline.bulk import BULK_FROM_EDGES, BulkReport, bulk_ingest, bulk_refusals, run_size
+from feature_graph.offline.dumps import DumpNote, backup, backups, dump, load, read_note
 from feature_graph.offline.errors import BulkRefused, DumpError, OfflineError
+from feature_graph.offline.stores import Contents, RunNote, contents
 
-__all__ = ["BulkRefused", "BulkReport", "DumpError", "OfflineError", "bulk_ingest", "bulk_refusals"]
+__all__ = [
+    "BULK_FROM_EDGES",
+    "BulkRefused",
+    "BulkReport",
+    "Contents",
+    "DumpError",
+    "DumpNote",
+    "OfflineError",
+    "RunNote",
+    "backup",
+    "backups",
+    "bulk_ingest",
+    "bulk_refusals",
+    "contents",
+    "dump",
+    "load",
+    "read_note",
+    "run_size",
+]

@@ -21,10 +21,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 import ingest
 from feature_graph import server
 from feature_graph.offline.errors import BulkRefused, OfflineError
-from feature_graph.offline.stores import contents, other_content
+from feature_graph.offline.stores import Contents, contents, other_content, put_in_place
 from feature_graph.server.clients import other_clients
 from feature_graph.server.running import HomeLike, as_home
 from feature_graph.server.staging import DATABASE, Staging, folder_bytes, staging
@@ -33,16 +36,19 @@ from ingest.rundir import open_run
 from ingest.validate import validate
 
 if TYPE_CHECKING:
-    from feature_graph.server import Home
     from ingest.rundir import RunDirectory
     from ingest.validate import Validated
 
 logger = logging.getLogger(__name__)
 
+#: Edges from which on the restart is worth it: below, transactions are as fast (docs/log.md).
+BULK_FROM_EDGES = 300_000
+
 #: Called with what is being done, how much of it is done, and how much there is in all.
 Progress = Callable[[str, int, int], None]
 
 _STAGES = 4
+_QUICK_EDGES = 100_000  # below, the optimising compiler costs more than it saves
 _PERCENT = re.compile(r"(\d+)%\s")
 _STAGE = re.compile(r"\((\d)/4\)")
 _COUNT = re.compile(r"^\s*(\d+) (nodes|relationships|properties)$", re.MULTILINE)
@@ -54,7 +60,7 @@ class BulkReport:
 
     Attributes:
         ingest: As of the online path.
-        seconds: How long each step took: validate, files, stop, import, start, finish, check, swap, restart, total.
+        seconds: How long each step took: validate, files, stop, import, start, finish, check, restart, total.
         store_bytes: Size of the new store.
     """
 
@@ -75,6 +81,13 @@ class _Clock:
             yield
         finally:
             self.seconds[step] = self.seconds.get(step, 0.0) + time.monotonic() - begun
+
+
+def run_size(run: RunDirectory) -> tuple[int, int]:
+    """Features and edges of a run directory, without a check of the rows."""
+    with pq.ParquetFile(run.features) as features:
+        rows = features.metadata.num_rows
+    return rows, int(pc.sum(pq.read_table(run.interactions, columns=["significant"])["significant"]).as_py() or 0)
 
 
 def bulk_refusals(home: HomeLike, edges: int, features: int) -> list[str]:
@@ -127,15 +140,16 @@ def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None =
     stopping = time.monotonic()
     with staging(home) as staged:
         clock.seconds["stop"] = time.monotonic() - stopping
-        report = _fill(staged, run, seen, tell, clock)
+        report, held = _fill(staged, run, seen, tell, clock)
         size = folder_bytes(staged.stage.data)
-        _put_in_place(staged, report, clock)
+        with clock("restart"):
+            put_in_place(staged, held)
     clock.seconds["total"] = time.monotonic() - begun
     done = replace(report, resumed=0, seconds=clock.seconds["total"])
     return BulkReport(done, {step: round(seconds, 2) for step, seconds in clock.seconds.items()}, size)
 
 
-def _fill(staged: Staging, run: RunDirectory, seen: Validated, tell: Progress, clock: _Clock) -> ingest.IngestReport:
+def _fill(staged: Staging, run: RunDirectory, seen: Validated, tell: Progress, clock: _Clock) -> tuple[ingest.IngestReport, Contents]:
     """The staged store, whole and checked, its server stopped."""
     with clock("files"):
         files = write_import_files(run, seen, staged.stage.root / "import-files", tell)
@@ -143,13 +157,14 @@ def _fill(staged: Staging, run: RunDirectory, seen: Validated, tell: Progress, c
         _import(staged, files, tell)
     shutil.rmtree(files.folder)
     with clock("start"):
-        connection = staged.start(page_cache=_page_cache(staged)).connection()
+        connection = staged.start(page_cache=_page_cache(staged), quick=seen.edges < _QUICK_EDGES).connection()
     with clock("finish"), server.driver(connection) as driver:
-        report = ingest.ingest_run(driver, run.root, tell)
+        report = ingest.ingest_run(driver, run.root, tell, checked=seen)
+        held = contents(connection)
     with clock("check"):
         staged.stop()
         staged.admin("database", "check", DATABASE, f"--report-path={staged.stage.logs}", "--max-off-heap-memory=50%")
-    return report
+    return report, held
 
 
 def _import(staged: Staging, files: ImportFiles, tell: Progress) -> None:
@@ -180,27 +195,3 @@ def _page_cache(staged: Staging) -> str:
 
     wanted = min(folder_bytes(staged.stage.data / "databases" / DATABASE), psutil.virtual_memory().available // 4)
     return f"{max(256, wanted // 2**20)}m"
-
-
-def _put_in_place(staged: Staging, report: ingest.IngestReport, clock: _Clock) -> None:
-    """Swap, start, and compare once more; the old store comes back if the new one does not answer as it should.
-
-    Raises:
-        OfflineError: If it does not.
-    """
-    with clock("swap"):
-        staged.swap()
-    with clock("restart"):
-        try:
-            found = contents(staged.restart().connection())
-        except server.ServerError:
-            staged.put_back()
-            raise
-        if [(run.id, run.status, run.edges) for run in found.runs] != [(report.run, "ready", report.edges)]:
-            staged.put_back()
-            raise OfflineError(f"After the swap the database holds {found.runs}; the old store of {_shown(staged.home)} was put back.")
-    staged.forget_old()
-
-
-def _shown(home: Home) -> str:
-    return str(home.root)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from feature_graph import server
+from feature_graph.offline.errors import OfflineError
+from feature_graph.server.staging import Staging
 from ingest.connection import DriverDatabase
 from ingest.migrations import history
 from ingest.schema import INDEXES, NODES
 
 _COUNTS = (
     "CALL () { MATCH (n) RETURN count(n) AS nodes } CALL () { MATCH ()-[r]->() RETURN count(r) AS relationships } "
-    "CALL () { OPTIONAL MATCH (v:SchemaVersion) RETURN max(v.n) AS version } RETURN nodes, relationships, version"
+    "CALL () { OPTIONAL MATCH (v:SchemaVersion) RETURN max(v.n) AS schema } "
+    "CALL dbms.components() YIELD versions RETURN nodes, relationships, schema, versions[0] AS neo4j LIMIT 1"
 )
 _RUNS = (
     "MATCH (r:Run) RETURN r.id AS id, r.n AS n, r.name AS name, r.status AS status, r.nodes AS nodes, r.edges AS edges, "
@@ -41,12 +44,14 @@ class Contents:
         nodes: Nodes of any label.
         relationships: Relationships of any type.
         schema: Number of the last migration; None before the first.
+        neo4j: Version of the server.
         runs: Every run, by number.
     """
 
     nodes: int
     relationships: int
     schema: int | None
+    neo4j: str
     runs: tuple[RunNote, ...]
 
 
@@ -56,7 +61,7 @@ def contents(connection: server.Connection) -> Contents:
         database = DriverDatabase(driver)
         counts = database.read(_COUNTS)[0]
         runs = tuple(RunNote(**row) for row in database.read(_RUNS))
-    return Contents(counts["nodes"], counts["relationships"], counts["version"], runs)
+    return Contents(runs=runs, **counts)
 
 
 def other_content(connection: server.Connection) -> list[str]:
@@ -78,6 +83,26 @@ def other_content(connection: server.Connection) -> list[str]:
         if foreign:
             found.append(f"the database has indexes or constraints of its own ({', '.join(foreign[:3])}), which would be lost")
     return found
+
+
+def put_in_place(staged: Staging, expected: Contents) -> None:
+    """Swap the staged store in; where the server was running, start it and compare once more. The old store goes last.
+
+    Raises:
+        OfflineError: If the new one does not hold what it should; the old store was put back.
+        ServerError: If the new one does not start; likewise.
+    """
+    staged.swap()
+    if staged.was_running:
+        try:
+            found = contents(staged.restart().connection())
+        except server.ServerError:
+            staged.put_back()
+            raise
+        if found != expected:
+            staged.put_back()
+            raise OfflineError(f"After the swap the database holds {found}, expected {expected}; the old store was put back.")
+    staged.forget_old()
 
 
 def _own_names() -> set[str]:

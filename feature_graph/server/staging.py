@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import shutil
 from collections.abc import Callable, Iterator
@@ -52,10 +53,10 @@ class Staging:
         """Run ``neo4j-admin ARGUMENTS`` on the staged home; its server must be stopped."""
         return admin_locked(self.stage, *arguments, heap=heap, watch=watch)
 
-    def start(self, heap: str | None = None, page_cache: str | None = None) -> RunningServer:
-        """Start a server on the staged store, on ports that nobody knows."""
+    def start(self, heap: str | None = None, page_cache: str | None = None, *, quick: bool = False) -> RunningServer:
+        """Start a server on the staged store, on ports that nobody knows; ``quick`` as of :func:`feature_graph.server.start`."""
         settings = choose(load_settings(self.home), heap, page_cache, any_port(), any_port())
-        return start_locked(self.stage, settings)
+        return start_locked(self.stage, settings, quick=quick)
 
     def stop(self) -> None:
         """Stop that server."""
@@ -110,6 +111,7 @@ def staging(home: HomeLike = None) -> Iterator[Staging]:
     prepare_home(home)
     with locked(home):
         was_running = stop_locked(home)
+        refuse_in_use(home)
         stage = Home(staging_folder(home), "staging")
         try:
             clear_staging(home)
@@ -120,6 +122,24 @@ def staging(home: HomeLike = None) -> Iterator[Staging]:
             clear_staging(home)
             if was_running:
                 start_locked(home, load_settings(home))
+
+
+def refuse_in_use(home: Home) -> None:
+    """Refuse a stopped home whose store a server holds that is not ours to stop: in a container, or on another machine.
+
+    Raises:
+        HomeError: If there is one.
+    """
+    lock = home.data / "databases" / "store_lock"
+    if not lock.exists():
+        return
+    with lock.open("r+b") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise HomeError(
+                f"The store in {home.data} is in use by a server in a container or on another machine. Stop it there."
+            ) from error
 
 
 def clear_staging(home: Home) -> None:

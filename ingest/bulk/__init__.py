@@ -2,5 +2,6 @@
 
 from ingest.bulk.command import import_arguments
 from ingest.bulk.files import RUN_NUMBER, ImportFiles, import_bytes, write_import_files
+from ingest.bulk.script import write_script
 
-__all__ = ["RUN_NUMBER", "ImportFiles", "import_arguments", "import_bytes", "write_import_files"]
+__all__ = ["RUN_NUMBER", "ImportFiles", "import_arguments", "import_bytes", "write_import_files", "write_script"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from ingest.bulk.files import ImportFiles
 
 
-def import_arguments(files: ImportFiles, database: str = "neo4j", folder: str | None = None) -> list[str]:
+def import_arguments(files: ImportFiles, database: str = "neo4j", folder: str | None = None, report: str | None = None) -> list[str]:
     """Arguments of ``neo4j-admin`` that import ``files`` into a database that does not exist yet.
 
     Args:
         files: The files.
         database: Name of the database.
         folder: Where the server finds the files; where they were written, if not given.
+        report: File for the importer's report of faults; beside the files, if not given.
 
     The first fault ends the import: nothing is skipped. ``--overwrite-destination`` is never given.
     """
@@ -26,7 +27,7 @@ def import_arguments(files: ImportFiles, database: str = "neo4j", folder: str | 
         "--id-type=integer",
         "--bad-tolerance=0",
         "--max-off-heap-memory=50%",
-        f"--report-file={where}/import.report",
+        f"--report-file={report or where + '/import.report'}",
         *(multiline if files.multiline else []),
         *[f"--nodes={label}={where}/{name}" for label, name in files.nodes],
         *[f"--relationships={kind}={where}/{name}" for kind, name in files.relationships],

@@ -22,18 +22,19 @@ _TYPES = {"STRING": "string", "INTEGER": "long", "FLOAT": "double", "BOOLEAN": "
 _NODES = {node.label: {p.name: p.type for p in node.properties} for node in NODES}
 _AFFECTS = next({p.name: p.type for p in r.properties} for r in RELATIONSHIPS if r.type == "AFFECTS")
 
-ID, START, END = ":ID({})", ":START_ID({})", ":END_ID({})"
+ID, START, END, LABEL = ":ID({})", ":START_ID({})", ":END_ID({})", ":LABEL"
 
 
 def feature_table(run: RunDirectory, features: pd.DataFrame, n: int) -> pa.Table:
-    """Feature nodes, by fid; the display label is this run's."""
+    """Feature nodes, by fid; the display label is this run's. Beside ``Feature`` each carries the label of its layer."""
     sites = {site.layer: site for site in places(run, features)}
     rows = [sites[int(row["layer"])].feature(row) for row in features.to_dict("records")]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
     labels = features["label"].tolist()
     columns["label"] = [label or None for label in labels]
     columns["label_run"] = [n if label else None for label in labels]
-    return _with_headings({ID.format("Feature"): features["fid"].to_numpy()}, columns, _NODES["Feature"])
+    own = {ID.format("Feature"): features["fid"].to_numpy(), LABEL: [f"Layer{layer}" for layer in features["layer"]]}
+    return _with_headings(own, columns, _NODES["Feature"])
 
 
 def observation_table(features: pd.DataFrame, n: int) -> pa.Table:

@@ -9,18 +9,25 @@ from typing import Any
 import pytest
 
 from feature_graph import server, store
+from tests.graph.filled import empty_home, filled  # noqa: F401  (fixtures)
 
 HEAP, PAGE_CACHE = "768m", "128m"
 
 
 @pytest.fixture(scope="session")
-def neo4j_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Connection]:
+def neo4j_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.RunningServer]:
     """The session's server."""
     home = tmp_path_factory.mktemp("neo4j") / "home"
     try:
-        yield server.start(home, heap=HEAP, page_cache=PAGE_CACHE, quick=True).connection()
+        yield server.start(home, heap=HEAP, page_cache=PAGE_CACHE, quick=True)
     finally:
         server.stop(home)
+
+
+@pytest.fixture(scope="session")
+def neo4j_server(neo4j_running: server.RunningServer) -> server.Connection:
+    """How to reach the session's server."""
+    return neo4j_running.connection()
 
 
 @pytest.fixture(scope="session")

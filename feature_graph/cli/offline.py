@@ -1,0 +1,83 @@
+"""``db dump``, ``db load``, ``db backup``: the database as a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from feature_graph.cli.db import HomeOption, said_home
+
+if TYPE_CHECKING:
+    from feature_graph.offline import Contents
+    from feature_graph.server import Home
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before other clients are cut off or a database is replaced.")]
+CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Let Neo4j check the store first.")]
+
+
+def dump(
+    file: Annotated[Path, typer.Argument(help="File to write, such as graph.dump; its note goes beside it, as graph.dump.json.")],
+    home: HomeOption = None,
+    check: CheckOption = True,
+    yes: YesOption = False,
+) -> None:
+    """Write the database into one file. The server is stopped meanwhile."""
+    from feature_graph import offline
+
+    where = said_home(home)
+    _ask_others(where, yes)
+    note = offline.dump(where, file, check=check)
+    typer.echo(f"{file}: {note.bytes / 2**20:.1f} MB, {_described(note.contents)}")
+
+
+def load(
+    file: Annotated[Path, typer.Argument(help="A dump that `db dump` wrote, with its note beside it.")],
+    home: HomeOption = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Allow it where the database is not empty: what it holds is lost.")] = False,
+    yes: YesOption = False,
+) -> None:
+    """Load a dump; it is checked before it takes the place of what is there."""
+    from feature_graph import offline
+
+    where = said_home(home)
+    _ask_others(where, yes)
+    if replace and where.has_database and not yes:
+        typer.confirm(f"Replace the database in {where.root}? `db dump` keeps what is there", abort=True)
+    held = offline.load(where, file, overwrite=replace)
+    typer.echo(f"Loaded: {_described(held)}. Start it, if it does not run: feature-graph db start {where.option}")
+
+
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Folder of the backups; made if absent.")],
+    home: HomeOption = None,
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="How many backups of this home stay. Default: all.")] = None,
+    check: CheckOption = True,
+    yes: YesOption = False,
+) -> None:
+    """Dump into a dated file; with --keep the oldest are removed, when the new one is whole."""
+    from feature_graph import offline
+
+    where = said_home(home)
+    _ask_others(where, yes)
+    typer.echo(offline.backup(where, folder, keep=keep, check=check))
+
+
+def _ask_others(home: Home, yes: bool) -> None:
+    """Other clients lose their connection: ask, unless told not to."""
+    from feature_graph import server
+    from feature_graph.server.clients import other_clients
+
+    if server.status(home).state != "running":
+        return
+    typer.echo("The server is stopped meanwhile and started again after.", err=True)
+    others = [] if yes else other_clients(server.connection(home))
+    if others:
+        names = ", ".join(sorted({f"{client.program} from {client.address}" for client in others}))
+        typer.confirm(f"{len(others)} other clients are connected ({names}) and will be cut off. Go on?", abort=True, err=True)
+
+
+def _described(held: Contents) -> str:
+    runs = ", ".join(f"{run.id} ({run.status}, {run.edges or 0:,} edges)" for run in held.runs) or "no run"
+    return f"{held.nodes:,} nodes, {held.relationships:,} relationships; {runs}"
