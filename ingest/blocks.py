@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ingest.rundir import BLOCK_ROWS
@@ -52,17 +53,65 @@ class Block:
         return block_name(self.pair, self.number)
 
 
+class Mask:
+    """Some rows of a Parquet file: one bit a row, by row group, filled piece by piece."""
+
+    def __init__(self) -> None:
+        self._groups: list[list[np.ndarray]] = []
+        self._packed: list[tuple[np.ndarray, int]] = []
+        self.rows = 0
+
+    def begin_group(self) -> None:
+        """Go on with the next row group."""
+        self._pack()
+        self._groups.append([])
+
+    def add(self, kept: np.ndarray) -> None:
+        """Add the next rows of the row group."""
+        self._groups[-1].append(kept)
+        self.rows += len(kept)
+
+    def _pack(self) -> None:
+        for pieces in self._groups:
+            whole = np.concatenate([*pieces, np.zeros(0, bool)])
+            self._packed.append((np.packbits(whole), len(whole)))
+        self._groups = []
+
+    def group(self, number: int) -> np.ndarray:
+        """(rows of the row group,) which are kept."""
+        self._pack()
+        bits, size = self._packed[number]
+        return np.unpackbits(bits, count=size).astype(bool)
+
+    def only(self, rows: np.ndarray) -> Mask:
+        """Another mask that keeps just these rows, numbered through the whole file, ascending."""
+        self._pack()
+        other, start = Mask(), 0
+        for _, size in self._packed:
+            kept = np.zeros(size, bool)
+            first, last = np.searchsorted(rows, [start, start + size])
+            kept[rows[first:last] - start] = True
+            other.begin_group()
+            other.add(kept)
+            start += size
+        return other
+
+
 @dataclass(frozen=True)
 class Layout:
     """Which rows are to be loaded, and where they lie in the file.
 
     Attributes:
-        kept: A bit for each row of each row group (``numpy.packbits``).
-        counts: Rows to be loaded, by pair and row group.
+        mask: The rows.
+        counts: How many, by pair and row group.
+        methods: Their methods, sorted.
+        scale: Their largest |direct|, 0 if there is none.
     """
 
-    kept: tuple[np.ndarray, ...]
+    mask: Mask
     counts: dict[Pair, dict[int, int]]
+    methods: tuple[str, ...]
+    scale: float
 
     @property
     def rows(self) -> dict[Pair, int]:
@@ -93,23 +142,29 @@ def block_name(pair: Pair, number: int) -> str:
     return f"{pair.source}-{pair.target}:{number}"
 
 
-def read_layout(path: Path) -> Layout:
-    """The layout of all significant rows."""
-    kept: list[np.ndarray] = []
+def layout_of(path: Path, mask: Mask) -> Layout:
+    """The layout of the rows that a mask keeps."""
     counts: dict[Pair, dict[int, int]] = {}
-    with pq.ParquetFile(path) as file:
+    methods, scale = set[str](), 0.0
+    with pq.ParquetFile(path, read_dictionary=["method"]) as file:
         for group in range(file.num_row_groups):
-            table = file.read_row_group(group, columns=["src_layer", "tgt_layer", "significant"])
-            mask = table["significant"].to_numpy()
-            kept.append(np.packbits(mask))
-            for pair, rows in _count(table, mask).items():
-                counts.setdefault(pair, {})[group] = rows
-    return Layout(tuple(kept), counts)
+            kept, start = mask.group(group), 0
+            for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=["src_layer", "tgt_layer", "method", "direct_strength"]):
+                rows = np.flatnonzero(kept[start : start + len(batch)])
+                start += len(batch)
+                if not len(rows):
+                    continue
+                batch = batch.take(pa.array(rows))
+                for pair, number in _count(batch).items():
+                    groups = counts.setdefault(pair, {})
+                    groups[group] = groups.get(group, 0) + number
+                methods.update(pc.unique(batch.column("method")).to_pylist())
+                scale = max(scale, float(np.abs(batch.column("direct_strength").to_numpy()).max()))
+    return Layout(mask, counts, tuple(sorted(methods)), scale)
 
 
-def _count(table: pa.Table, mask: np.ndarray) -> dict[Pair, int]:
-    codes = _codes(table)[mask]
-    found, rows = np.unique(codes, return_counts=True)
+def _count(batch: pa.RecordBatch) -> dict[Pair, int]:
+    found, rows = np.unique(_codes(batch), return_counts=True)
     return {Pair(int(code >> 32), int(code & 0xFFFFFFFF)): int(n) for code, n in zip(found, rows, strict=True)}
 
 
@@ -133,7 +188,7 @@ def edge_blocks(path: Path, layout: Layout, columns: list[str], pairs: Collectio
     read = list(dict.fromkeys([*columns, "src_layer", "tgt_layer"]))
     with pq.ParquetFile(path) as file:
         for group in groups:
-            mask = np.unpackbits(layout.kept[group]).astype(bool)
+            mask = layout.mask.group(group)
             start = 0
             for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=read):
                 kept = mask[start : start + len(batch)]

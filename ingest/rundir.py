@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from ingest.errors import InvalidRun
 from ingest.formats import FEATURES, INTERACTIONS, FormatError, read_meta
+from ingest.selection import Selection
 
 CONFIG, MANIFEST, BEHAVIORS = "config.json", "manifest.json", "behaviors.json"
 
@@ -34,6 +35,8 @@ class RunDirectory:
         sites: Facts of each site, if features.parquet or the manifest carry them (``artifacts.Site`` as a dict).
         features_sha256: Hash of features.parquet.
         interactions_sha256: Hash of interactions.parquet.
+        dictionaries: What its uids begin with.
+        selection: Which of its edges are loaded.
     """
 
     root: Path
@@ -44,6 +47,7 @@ class RunDirectory:
     features_sha256: str
     interactions_sha256: str
     dictionaries: list[str] = field(default_factory=list)
+    selection: Selection = field(default_factory=Selection)
 
     @property
     def features(self) -> Path:
@@ -67,17 +71,27 @@ class RunDirectory:
         return None if seed is None else int(seed)
 
     @property
+    def whole_id(self) -> str:
+        """Id of the run with all its edges: the same for every selection."""
+        return replace(self, selection=Selection()).id
+
+    @property
     def id(self) -> str:
-        """First 16 hex digits of the hash over what makes the run what it is."""
+        """First 16 hex digits of the hash over what makes the run what it is; a selection of its edges is another run."""
         config = {k: v for k, v in self.config.items() if k not in OUTSIDE_IDENTITY}
         hashes = sorted(str(s.get("sha256", "")) for s in self.sites)
         parts = [config, self.dictionaries, hashes, self.seed, self.features_sha256, self.interactions_sha256]
+        parts += [self.selection.chosen] if self.selection.chosen else []
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def open_run(root: str | Path) -> RunDirectory:
+def open_run(root: str | Path, selection: Selection | None = None) -> RunDirectory:
     """Read what identifies a run.
+
+    Args:
+        root: The directory.
+        selection: Which of its edges are wanted; all by default.
 
     Raises:
         InvalidRun: If a file is missing, not in its format, or not the one that the manifest recorded.
@@ -102,16 +116,17 @@ def open_run(root: str | Path) -> RunDirectory:
         raise InvalidRun(str(root), problems)
     sites = _sites(metas["features"].get("sites"), manifest)
     dictionaries = sorted(_dictionaries(root / FEATURES.name))
-    return RunDirectory(root, config, manifest, metas["interactions"], sites, hashes["features"], hashes["interactions"], dictionaries)
+    files = hashes["features"], hashes["interactions"]
+    return RunDirectory(root, config, manifest, metas["interactions"], sites, *files, dictionaries, selection or Selection())
 
 
-def run_id(root: str | Path) -> str:
+def run_id(root: str | Path, selection: Selection | None = None) -> str:
     """Id that the run in this directory has in the graph.
 
     Raises:
         InvalidRun: As :func:`open_run`.
     """
-    return open_run(root).id
+    return open_run(root, selection).id
 
 
 def sha256_file(path: Path) -> str:

@@ -1,59 +1,40 @@
-"""Everything that must hold before the first row is written; each problem names file, row and reason."""
+"""Everything that must hold before the first row is written; each problem names file, row, column and reason.
+
+One pass over features.parquet, one over interactions.parquet in pieces: memory does not grow with the file.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ingest.blocks import Layout, read_layout
+from ingest.blocks import Layout, Mask, layout_of
+from ingest.checks import NOT_NEGATIVE, SHARES, TEXTS, Order, Rows, rules
 from ingest.errors import InvalidRun
-from ingest.formats import FEATURES, INTERACTIONS, FileFormat, FormatError, read_table
-from ingest.rows import EFFECTS, TYPES
+from ingest.formats import FEATURES, INTERACTIONS, FormatError, read_table
+from ingest.problems import Problems
 from ingest.rundir import RunDirectory
+from ingest.selecting import select
 
-_SHOWN = 20
-_READ_ROWS = 100_000
+__all__ = ["Problems", "Validated", "split_uid", "validate"]
+
+#: What happens with rows of interactions.parquet that are wrong.
+BadRows = Literal["refuse", "skip"]
+
+_READ_ROWS = 50_000
 _UID = re.compile(r"(?P<model>.+)@(?P<hash>[0-9a-f]{8})/(?P<dictionary>.+)/(?P<index>\d+)")
-_SHARES = {"p_value", "q_value", "p_direct", "q_direct", "p_later", "q_later", "placebo_quantile", "coactivation_prob", "density"}
-_NOT_NEGATIVE = {
-    "se",
-    "abs_strength",
-    "floor",
-    "floor_direct",
-    "floor_later",
-    "mean_act",
-    "max_act",
-    "decoder_norm",
-    "n_confirm",
-    "n_later",
-}
 
-Rule = tuple[str, Callable[[pd.DataFrame], "np.ndarray | pd.Series[bool]"]]
-
-
-@dataclass
-class Problems:
-    """What is wrong, the first :data:`_SHOWN` in words and the others counted."""
-
-    lines: list[str] = field(default_factory=list)
-    count: int = 0
-
-    def add(self, file: str, row: int | None, reason: str) -> None:
-        """Note one problem."""
-        self.count += 1
-        if len(self.lines) < _SHOWN:
-            self.lines.append(f"{file}{'' if row is None else f', row {row}'}: {reason}")
-
-    def report(self) -> list[str]:
-        """All lines, with a last one for those not shown."""
-        more = self.count - len(self.lines)
-        return [*self.lines, f"and {more} more"] if more else self.lines
+FeatureRule = tuple[str, Callable[[pd.DataFrame], "np.ndarray | pd.Series[bool]"]]
 
 
 @dataclass(frozen=True)
@@ -63,10 +44,11 @@ class Validated:
     Attributes:
         features: The feature table, index = fid.
         rows: Rows of interactions.parquet.
-        edges: Significant rows.
-        methods: Methods of the significant rows, sorted.
-        scale: Largest |direct| of the significant rows, 1 if there is none.
-        layout: The significant rows by site pair, for the blocks of the ledger.
+        edges: Rows that are to be loaded: significant, right, and selected.
+        methods: Methods of these, sorted.
+        scale: Largest |direct| of these, 1 if there is none.
+        layout: Which they are, for the blocks of the ledger.
+        rejected: Rows that are left out because they are wrong.
     """
 
     features: pd.DataFrame
@@ -75,32 +57,34 @@ class Validated:
     methods: tuple[str, ...]
     scale: float
     layout: Layout
+    rejected: int = 0
 
 
-def validate(run: RunDirectory) -> Validated:
+def validate(run: RunDirectory, bad_rows: BadRows = "refuse", rejected: str | Path | None = None) -> Validated:
     """Check both tables of a run.
 
+    Args:
+        run: The run directory, with the selection that is wanted of it.
+        bad_rows: ``refuse`` the run where a row of interactions.parquet is wrong, or ``skip`` such rows. A wrong row of features.parquet
+            is always refused.
+        rejected: File for the rows that are skipped, with their number and the reason (Parquet); none is written if there are none.
+
     Raises:
-        InvalidRun: With every problem found (the first 20 in words).
+        InvalidRun: With the first problems of each kind in words, and how many there are.
     """
-    problems = Problems()
-    features = _features(run, problems)
-    if problems.count:
-        raise InvalidRun(str(run.root), problems.report())
-    rows = edges = 0
-    methods: set[str] = set()
-    scale = 0.0
-    last: tuple[int, int, str] | None = None
-    for start, frame in _batches(run):
-        _rules(frame, start, INTERACTIONS, _interaction_rules(features), problems)
-        last = _order(frame, start, last, problems)
-        kept = frame[frame["significant"].to_numpy(bool)]
-        rows, edges = rows + len(frame), edges + len(kept)
-        methods.update(kept["method"].unique())
-        scale = max([scale, *kept["direct_strength"].abs()])
-    if problems.count:
-        raise InvalidRun(str(run.root), problems.report())
-    return Validated(features, rows, edges, tuple(sorted(methods)), scale or 1.0, read_layout(run.interactions))
+    features, problems = _features(run), Problems()
+    try:
+        right, wrong = _interactions(run, features, problems, None if rejected is None or bad_rows == "refuse" else Path(rejected))
+        if problems.count and bad_rows == "refuse":
+            raise InvalidRun(str(run.root), [*problems.report(), *_advice(problems)])
+        layout = layout_of(run.interactions, select(run.interactions, right, run.selection))
+    except (OSError, pa.ArrowException) as error:
+        raise InvalidRun(str(run.root), [f"{INTERACTIONS.name}: damaged: {error}"]) from error
+    return Validated(features, right.rows, layout.edges, layout.methods, layout.scale or 1.0, layout, wrong)
+
+
+def _advice(problems: Problems) -> list[str]:
+    return [f"{problems.count} problems in all; `--bad-rows skip` loads the rows that are right, and writes the others to a file"]
 
 
 def split_uid(uid: str) -> tuple[str, str, int]:
@@ -115,79 +99,106 @@ def split_uid(uid: str) -> tuple[str, str, int]:
     return f"{match['model']}@{match['hash']}", match["dictionary"], int(match["index"])
 
 
-def _features(run: RunDirectory, problems: Problems) -> pd.DataFrame:
+def _interactions(run: RunDirectory, features: pd.DataFrame, problems: Problems, rejected: Path | None) -> tuple[Mask, int]:
+    """Which rows are right and significant, and how many are wrong."""
+    known, order = rules(features), Order(len(features))
+    mask, wrong = Mask(), 0
+    with ExitStack() as stack:
+        file = stack.enter_context(pq.ParquetFile(run.interactions, read_dictionary=TEXTS))
+        rejects = stack.enter_context(_Rejects(rejected))
+        for group in range(file.num_row_groups):
+            mask.begin_group()
+            for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=INTERACTIONS.names):
+                rows = Rows(batch)
+                broken = {rule.reason: rule.broken(rows) for rule in known} | order.broken(rows)
+                bad = np.logical_or.reduce(list(broken.values()))
+                if bad.any():
+                    _note(rows, mask.rows, broken, problems)
+                    rejects.write(rows, mask.rows, broken, bad)
+                    wrong += int(bad.sum())
+                mask.add(rows["significant"] & ~bad)
+    return mask, wrong
+
+
+def _note(rows: Rows, start: int, broken: dict[str, np.ndarray], problems: Problems) -> None:
+    for reason, mask in broken.items():
+        at = np.flatnonzero(mask)
+        shown = max(0, problems.room(INTERACTIONS.name, reason))
+        for row in at[:shown]:
+            problems.add(INTERACTIONS.name, start + int(row), reason.format_map(rows.row(int(row))), reason)
+        if len(at) > shown:
+            problems.add(INTERACTIONS.name, None, reason, reason, more=len(at) - shown - 1)
+
+
+class _Rejects:
+    """Writes wrong rows beside their number and the first reason; makes the file with the first of them."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._writer: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> _Rejects:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def write(self, rows: Rows, start: int, broken: dict[str, np.ndarray], bad: np.ndarray) -> None:
+        if self._path is None:
+            return
+        at = np.flatnonzero(bad)
+        reasons = [next(reason for reason, mask in broken.items() if mask[row]).format_map(rows.row(int(row))) for row in at]
+        table = pa.Table.from_batches([rows.batch]).take(at)
+        table = pa.table({"row": pa.array(start + at), "reason": reasons} | {name: _plain(table[name]) for name in table.column_names})
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self._path, table.schema)
+        self._writer.write_table(table)
+
+
+def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column.cast(pa.string()) if pa.types.is_dictionary(column.type) else column
+
+
+def _features(run: RunDirectory) -> pd.DataFrame:
+    problems = Problems()
     try:
         frame = read_table(run.features, FEATURES).to_pandas()
     except FormatError as error:
         raise InvalidRun(str(run.root), [str(error)]) from error
-    _rules(frame, 0, FEATURES, _feature_rules(run), problems)
+    for reason, broken in _feature_rules(run):
+        for row in np.flatnonzero(np.asarray(broken(frame), bool)):
+            values = {str(k): repr(v.item() if isinstance(v, np.generic) else v) for k, v in frame.iloc[row].items()}
+            problems.add(FEATURES.name, int(row), reason.format_map(values), reason)
     if not problems.count:
-        dictionary = frame["uid"].map(lambda uid: uid.rpartition("/")[0])
+        dictionary = frame["uid"].str.rpartition("/")[0]
         mixed = dictionary.groupby(frame["layer"]).nunique()
         for layer in mixed[mixed > 1].index:
             problems.add(FEATURES.name, None, f"layer {layer} mixes {mixed[layer]} dictionaries; one site has one")
+    if problems.count:
+        raise InvalidRun(str(run.root), problems.report())
     return frame
 
 
-def _batches(run: RunDirectory) -> Iterator[tuple[int, pd.DataFrame]]:
-    start = 0
-    try:
-        with pq.ParquetFile(run.interactions) as file:
-            for batch in file.iter_batches(_READ_ROWS, columns=INTERACTIONS.names):
-                frame = batch.to_pandas()
-                yield start, frame
-                start += len(frame)
-    except OSError as error:
-        raise InvalidRun(str(run.root), [f"{INTERACTIONS.name}: damaged: {error}"]) from error
-
-
-def _rules(frame: pd.DataFrame, start: int, fmt: FileFormat, rules: list[Rule], problems: Problems) -> None:
-    for reason, broken in [*_column_rules(fmt), *rules]:
-        for row in np.flatnonzero(np.asarray(broken(frame), bool)):
-            problems.add(fmt.name, start + int(row), reason.format_map(_Shown(frame.iloc[row])))
-
-
-class _Shown(dict[str, object]):
-    """Values of a row, for the reason's text."""
-
-    def __init__(self, row: pd.Series) -> None:
-        super().__init__({str(k): repr(v.item() if isinstance(v, np.generic) else v) for k, v in row.items()})
-
-
-def _column_rules(fmt: FileFormat) -> list[Rule]:
-    rules: list[Rule] = []
-    for column in fmt.columns:
+def _feature_rules(run: RunDirectory) -> Iterator[FeatureRule]:
+    for column in FEATURES.columns:
         name, got = column.name, f"{column.name} = {{{column.name}}}"
         if not column.nullable:
-            rules.append((f"{got}; a value is required", partial(_missing, name)))
-        if column.required_of:
-            rules.append((f"{got}; a value is required of method {{method}}", partial(_missing_of, name, column.required_of)))
+            yield f"{got}; a value is required", partial(lambda name, f: f[name].isna(), name)
         if column.type == "float64":
-            rules.append((f"{got}; expected a finite number", partial(_infinite, name)))
-        if name in _SHARES:
-            rules.append((f"{got}; expected a value in [0, 1]", partial(_outside, name, 0.0, 1.0)))
-        if name in _NOT_NEGATIVE:
-            rules.append((f"{got}; expected no negative value", partial(_outside, name, 0.0, np.inf)))
-    return rules
+            yield f"{got}; expected a finite number", partial(lambda name, f: np.isinf(f[name].to_numpy(float)), name)
+        if name in SHARES:
+            yield f"{got}; expected a value in [0, 1]", partial(_outside, name, 1.0)
+        if name in NOT_NEGATIVE:
+            yield f"{got}; expected no negative value", partial(_outside, name, np.inf)
+    yield from _identity_rules(run)
 
 
-def _missing(name: str, frame: pd.DataFrame) -> pd.Series[bool]:
-    return frame[name].isna()
+def _outside(name: str, high: float, frame: pd.DataFrame) -> pd.Series[bool]:
+    return (frame[name] < 0) | (frame[name] > high)
 
 
-def _missing_of(name: str, methods: tuple[str, ...], frame: pd.DataFrame) -> pd.Series[bool]:
-    return frame[name].isna() & frame["method"].isin(methods)
-
-
-def _infinite(name: str, frame: pd.DataFrame) -> np.ndarray:
-    return np.isinf(frame[name].to_numpy(float))
-
-
-def _outside(name: str, low: float, high: float, frame: pd.DataFrame) -> pd.Series[bool]:
-    return (frame[name] < low) | (frame[name] > high)
-
-
-def _feature_rules(run: RunDirectory) -> list[Rule]:
+def _identity_rules(run: RunDirectory) -> list[FeatureRule]:
     widths = {int(s["layer"]): int(s["d_sae"]) for s in run.sites if "layer" in s and "d_sae" in s}
 
     def beyond(frame: pd.DataFrame) -> pd.Series[bool]:
@@ -207,57 +218,3 @@ def _feature_rules(run: RunDirectory) -> list[Rule]:
         ("uid = {uid} appears twice", lambda f: f["uid"].duplicated()),
         ("id = {id} appears twice", lambda f: f["id"].duplicated()),
     ]
-
-
-def _interaction_rules(features: pd.DataFrame) -> list[Rule]:
-    n = len(features)
-    ids, layers = features["id"].to_numpy(object), features["layer"].to_numpy()
-
-    def unlike(end: str) -> Callable[[pd.DataFrame], np.ndarray]:
-        def broken(frame: pd.DataFrame) -> np.ndarray:
-            fid = frame[f"{end}_fid"].to_numpy()
-            known = (fid >= 0) & (fid < n)
-            at = np.where(known, fid, 0)
-            if not n:
-                return np.zeros(len(frame), bool)
-            return known & ((ids[at] != frame[f"{end}_id"].to_numpy(object)) | (layers[at] != frame[f"{end}_layer"].to_numpy()))
-
-        return broken
-
-    def unknown_effect(frame: pd.DataFrame) -> np.ndarray:
-        return np.array([bool(by) and not set(by.split("+")) <= EFFECTS for by in frame["significant_by"]], bool)
-
-    return [
-        (f"src_fid = {{src_fid}}; {FEATURES.name} has 0 to {n - 1}", lambda f: (f["src_fid"] < 0) | (f["src_fid"] >= n)),
-        (f"tgt_fid = {{tgt_fid}}; {FEATURES.name} has 0 to {n - 1}", lambda f: (f["tgt_fid"] < 0) | (f["tgt_fid"] >= n)),
-        ("src_id = {src_id}, src_layer = {src_layer}: not what features.parquet says of fid {src_fid}", unlike("src")),
-        ("tgt_id = {tgt_id}, tgt_layer = {tgt_layer}: not what features.parquet says of fid {tgt_fid}", unlike("tgt")),
-        (
-            "source layer {src_layer} is not before target layer {tgt_layer}; edges go forward only",
-            lambda f: f["src_layer"] >= f["tgt_layer"],
-        ),
-        ("method = {method}; expected a lower-case name", lambda f: ~f["method"].astype(str).str.fullmatch(r"[a-z][a-z0-9_]*")),
-        (f"interaction_type = {{interaction_type}}; expected one of {sorted(TYPES)}", lambda f: ~f["interaction_type"].isin(TYPES)),
-        ("significant_by = {significant_by}; expected total, direct, later joined by +", unknown_effect),
-        (
-            "significant = {significant}, significant_by = {significant_by}: they contradict each other",
-            lambda f: f["significant"].astype(bool) != (f["significant_by"] != ""),
-        ),
-        (
-            "significant by the later effect, which is empty",
-            lambda f: f["significant_by"].astype(str).str.contains("later") & f["later_strength"].isna(),
-        ),
-        ("span = {span}; expected 1 or more", lambda f: f["span"] < 1),
-        ("n_samples = {n_samples}; expected 1 or more", lambda f: f["n_samples"] < 1),
-        ("ci_low = {ci_low} is above ci_high = {ci_high}", lambda f: f["ci_low"] > f["ci_high"]),
-    ]
-
-
-def _order(frame: pd.DataFrame, start: int, last: tuple[int, int, str] | None, problems: Problems) -> tuple[int, int, str] | None:
-    keys = list(zip(frame["src_fid"], frame["tgt_fid"], frame["method"], strict=True))
-    for row, key in enumerate(keys):
-        if last is not None and key <= last:
-            what = "appears twice" if key == last else "is out of order; rows are sorted by src_fid, tgt_fid, method"
-            problems.add(INTERACTIONS.name, start + row, f"({key[0]}, {key[1]}, {key[2]}) {what}")
-        last = key
-    return last

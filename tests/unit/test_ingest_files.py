@@ -13,18 +13,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from feature_graph.config import OUTSIDE_HASH
 from ingest import InvalidRun, behaviors, checksum, digest, docs, run_id, schema
 from ingest.__main__ import main
 from ingest.blocks import Layout, Mask, Pair, edge_blocks, layout_of
+from ingest.checks import Order, Rows
 from ingest.checksum import EdgeCheck
 from ingest.formats import FEATURES, INTERACTIONS
 from ingest.migrations import migrations
 from ingest.rows import EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_groups
 from ingest.rundir import BLOCK_ROWS, OUTSIDE_IDENTITY, open_run
+from ingest.selection import Selection
 from ingest.validate import split_uid, validate
 from tests.rundirs import random_run, write_files
 
@@ -91,8 +93,8 @@ WRONG: list[tuple[str, Callable[[pd.DataFrame], Any], str]] = [
     ),
     ("interactions", put(5, span=0), r"row 5: span = 0; expected 1 or more"),
     ("interactions", put(5, ci_low=9.0, ci_high=8.0), r"row 5: ci_low = 9.0 is above ci_high = 8.0"),
-    ("interactions", lambda f: pd.concat([f.iloc[:6], f.iloc[5:]]), r"row 6: \(\d+, \d+, clamping\) appears twice"),
-    ("interactions", lambda f: f.iloc[::-1], r"row 1: \(\d+, \d+, clamping\) is out of order"),
+    ("interactions", lambda f: pd.concat([f.iloc[:6], f.iloc[5:]]), r"row 6: \(\d+, \d+, 'clamping'\) appears twice"),
+    ("interactions", lambda f: f.iloc[::-1], r"row 1: \(\d+, \d+, 'clamping'\) is out of order"),
 ]
 
 
@@ -111,6 +113,114 @@ def test_many_problems_are_counted(root: Path, tmp_path: Path) -> None:
         validate(open_run(bad))
     assert len(caught.value.problems) == 7
     assert caught.value.problems[-1].startswith(f"{len(pd.read_parquet(root / 'interactions.parquet'))} problems in all; `--bad-rows skip`")
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1_000))
+def test_rows_that_are_skipped_are_written_down_and_the_others_loaded(root: Path, tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    frame = pd.read_parquet(root / "interactions.parquet")
+    bad = np.sort(rng.choice(len(frame), 5, replace=False))
+    for row, (column, value) in zip(bad, [("q_value", 2.0), ("src_fid", 999), ("se", -1.0), ("method", "No"), ("span", 0)], strict=True):
+        frame.loc[row, column] = value
+    features = pd.read_parquet(root / "features.parquet")
+    folder = tmp_path / str(seed)
+    rejected = folder / "rejected.parquet"
+    seen = validate(open_run(write_files(folder, features, frame)), "skip", rejected)
+    right = frame.drop(index=bad)
+    assert (seen.rows, seen.rejected, seen.edges) == (len(frame), 5, int(right["significant"].sum()))
+    written = pd.read_parquet(rejected)
+    assert written["row"].tolist() == bad.tolist()
+    assert written["reason"].iloc[0] == "q_value = 2.0; expected a value in [0, 1]"
+    assert [name for name in written if name not in ("row", "reason")] == INTERACTIONS.names
+    loaded = pa.concat_tables(b.table for b in edge_blocks(folder / "interactions.parquet", seen.layout, ["src_fid", "tgt_fid"]))
+    assert sorted(map(tuple, loaded.to_pandas().to_numpy())) == sorted(
+        map(tuple, right.loc[right["significant"], ["src_fid", "tgt_fid"]].to_numpy())
+    )
+
+
+def test_nothing_is_written_down_where_nothing_is_skipped(root: Path, tmp_path: Path) -> None:
+    assert validate(open_run(root), "skip", tmp_path / "rejected.parquet").rejected == 0
+    assert not (tmp_path / "rejected.parquet").exists()
+
+
+def test_a_doubled_row_is_skipped_and_does_not_hide_the_next(root: Path, tmp_path: Path) -> None:
+    doubled = changed(root, tmp_path / "bad", "interactions", lambda f: pd.concat([f.iloc[:6], f.iloc[2:]]))
+    seen = validate(open_run(doubled), "skip")
+    assert (seen.rejected, seen.edges) == (4, validate(open_run(root)).edges)
+
+
+def test_order_is_kept_across_pieces() -> None:
+    n = 40
+
+    def piece(keys: list[tuple[int, int, str]]) -> Rows:
+        columns = list(zip(*keys, strict=True))
+        table = pa.table({"src_fid": columns[0], "tgt_fid": columns[1], "method": pa.array(columns[2]).dictionary_encode()})
+        return Rows(table.to_batches()[0])
+
+    order = Order(n)
+    pieces = [
+        [(0, 5, "clamping"), (0, 5, "jacobian")],
+        [(0, 5, "jacobian"), (0, 6, "clamping")],
+        [(0, 5, "zeta"), (99, 1, "clamping"), (1, 2, "b")],
+    ]
+    found = [{reason[-12:]: mask.tolist() for reason, mask in order.broken(piece(p)).items()} for p in pieces]
+    twice, behind = (reason[-12:] for reason in (Order.TWICE, Order.BEHIND))
+    assert [f[twice] for f in found] == [[False, False], [True, False], [False, False, False]]
+    assert [f[behind] for f in found] == [[False, False], [False, False], [True, False, False]]
+
+
+SELECTIONS = [
+    Selection(min_strength=0.05),
+    Selection(top_k_per_source=2),
+    Selection(limit=17),
+    Selection(limit=10_000),
+    Selection(min_strength=0.02, top_k_per_source=3, limit=25),
+]
+
+
+@pytest.mark.parametrize("selection", SELECTIONS, ids=lambda s: "-".join(s.chosen))
+@pytest.mark.parametrize("group_rows", [None, 7])
+def test_a_selection_is_what_sorting_the_whole_table_gives(tmp_path: Path, selection: Selection, group_rows: int | None) -> None:
+    root = random_run(tmp_path / "run", n_features=20, n_edges=300, seed=3)
+    path = root / "interactions.parquet"
+    if group_rows:
+        pq.write_table(pq.read_table(path), path, row_group_size=group_rows)
+    frame = pd.read_parquet(path)
+    kept = frame[frame["significant"]].assign(row=lambda f: f.index)
+    kept["strength"] = kept["mean_strength"].where(kept["significant_by"] != "later", kept["later_strength"]).abs()
+    kept = kept[kept["strength"] >= (selection.min_strength or 0)].sort_values(["strength", "row"], ascending=[False, True])
+    if selection.top_k_per_source:
+        kept = kept.groupby(["src_fid", "method"]).head(selection.top_k_per_source)
+    if selection.limit:
+        kept = kept.head(selection.limit)
+    run = open_run(root, selection)
+    seen = validate(run)
+    columns = ["src_fid", "tgt_fid", "method"]
+    loaded = pa.concat_tables(b.table for b in edge_blocks(path, seen.layout, columns)).to_pandas()
+    assert seen.edges == len(kept) == len(loaded) > 0
+    assert seen.scale == kept["direct_strength"].abs().max()
+    assert set(map(tuple, loaded.to_numpy())) == set(map(tuple, kept[columns].to_numpy()))
+
+
+def test_a_selection_is_another_run_of_the_same_files(root: Path) -> None:
+    ids = [run_id(root), *(run_id(root, selection) for selection in SELECTIONS)]
+    assert len(set(ids)) == len(ids)
+    assert run_id(root, Selection()) == ids[0] == open_run(root, SELECTIONS[0]).whole_id
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"min_strength": -1.0}, "min_strength: got -1.0; expected 0 or more"),
+        ({"min_strength": float("nan")}, "min_strength: got nan"),
+        ({"top_k_per_source": 0}, "top_k_per_source: got 0; expected 1 or more"),
+        ({"limit": -3}, "limit: got -3; expected 1 or more"),
+    ],
+)
+def test_a_selection_of_nothing_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Selection(**values)
 
 
 def test_an_index_beyond_the_dictionary(root: Path, tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""Which part of a run's edges is loaded: the strong ones, the strongest of each source, the strongest of all."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which significant edges are loaded; the rules apply in this order.
+
+    Attributes:
+        min_strength: Only edges with |strength| of at least this.
+        top_k_per_source: Of each source and method only so many, the largest |strength| first; ties by file order.
+        limit: Only so many in all, the largest |strength| first; ties by file order.
+
+    Raises:
+        ValueError: If a number is below its smallest value.
+    """
+
+    min_strength: float | None = None
+    top_k_per_source: int | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.min_strength is not None and not self.min_strength >= 0:
+            raise ValueError(f"min_strength: got {self.min_strength}; expected 0 or more")
+        for name in ("top_k_per_source", "limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: got {value}; expected 1 or more")
+
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What was asked for; empty if everything is loaded."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
