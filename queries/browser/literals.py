@@ -59,7 +59,7 @@ def written_out(template: Template, values: Mapping[str, Any], visual: bool = Fa
         raise ValueError(f"{template.name} has no form that returns paths")
     given = {p.name: values.get(p.name, p.default) for p in template.parameters if p.name in values or not p.required}
     expressions = {name: literal(value) for name, value in given.items() if name != "run"}
-    expressions |= {p.name: f"'{template.name}-' + toString(timestamp())" for p in template.parameters if p.type == "projection"}
+    expressions |= {p.name: f"'{template.name}-{p.name}-' + toString(timestamp())" for p in template.parameters if p.type == "projection"}
     body = _body((template.visual if visual else template.text) or "")
     if values.get("run") is None:
         body = body.replace(_GIVEN, _NEWEST)

@@ -152,6 +152,7 @@ def test_every_template_has_a_twin() -> None:
     elsewhere = {"communities", "community_of", "compare", "provenance", "runs", "similar"}
     elsewhere |= {"relays", "hub_shift", "boundary", "cores", "community_match"}  # test_twins_hubs
     elsewhere |= {"fan_out", "bi_fan", "diamond", "compensation", "between", "bottlenecks"}  # test_motifs, test_cascades
+    elsewhere |= {"feature_in_runs", "behavior_hubs", "seed_paths", "run_overlap", "orphans", "duplicates"}  # test_twins_runs
     assert set(queries.names()) == {name for name, _ in cases()} | elsewhere
     assert {name for name, _ in cases()} <= set(twins.TWINS)
 

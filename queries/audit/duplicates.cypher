@@ -1,0 +1,44 @@
+// Features that act alike
+//
+// family: audit
+// question: Which features of one layer act on the same targets, so that they may be one feature twice?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   layer: {type: int, min: 0, max: 1000, optional: true, about: "one layer only"}
+//   min_shared: {type: int, min: 1, max: 1000, default: 2, about: "targets in common at least"}
+//   min_overlap: {type: float, min: 0, max: 1, default: 0.5, about: "targets in common over targets of either, at least"}
+//   max_drivers: {type: int, min: 2, max: 10000, default: 200, about: "a target that more features act on tells little, and is not looked at"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+// returns:
+//   first: short id
+//   second: short id
+//   layer: their layer
+//   shared: targets in common
+//   agree: of those, targets moved in the same direction
+//   overlap: targets in common over targets of either
+//   first_label: top activating tokens of the first
+//   second_label: top activating tokens of the second
+// example: {min_overlap: 0.2}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (o:Observation)-[:OF]->(f:Feature)
+USING INDEX o:Observation(run, layer)
+WHERE o.run = run.n AND o.layer IS NOT NULL AND ($layer IS NULL OR o.layer = $layer)
+MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
+  AND COUNT { (t)<-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $method } <= $max_drivers
+MATCH (t)<-[x:AFFECTS {run: run.n, method: $method}]-(g:Feature)
+WHERE f.uid < g.uid AND ($edges = 'all' OR x.span = 1 OR x.by CONTAINS 'direct')
+WITH run, o, f, g, count(*) AS shared, sum(CASE WHEN sign(e.strength) = sign(x.strength) THEN 1 ELSE 0 END) AS agree
+WHERE shared >= $min_shared
+MATCH (g)<-[:OF]-(p:Observation {run: run.n})
+WHERE p.layer = o.layer
+WITH o, p, shared, agree,
+     COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS of_first,
+     COUNT { (g)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS of_second
+WITH o, p, shared, agree, toFloat(shared) / (of_first + of_second - shared) AS overlap
+WHERE overlap >= $min_overlap
+RETURN o.id AS first, p.id AS second, o.layer AS layer, shared, agree, overlap, o.label AS first_label, p.label AS second_label
+ORDER BY overlap DESC, shared DESC, first, second
+LIMIT $limit

@@ -1,0 +1,54 @@
+// From the seeds of a behaviour to the last layer
+//
+// family: behaviors
+// question: By which ways do the seeds of this behaviour act on the last layer?
+// params:
+//   run: {type: run}
+//   method: {type: method}
+//   behavior: {type: behavior}
+//   layer: {type: int, min: 0, max: 1000, optional: true, about: "layer to arrive at; the last of the run if not given"}
+//   graph: {type: projection}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most, the strongest ways first"}
+// returns:
+//   seed: short id of the seed that the way begins at
+//   target: short id of the feature that it ends at
+//   path: short ids along the way, the strongest from any seed to that feature
+//   hops: edges
+//   effect: product of the direct effects, sign and all
+//   cost: sum of −ln(|direct| / scale of the run)
+//   label: top activating tokens of the target
+// requires: [gds]
+// example: {behavior: capital_of}
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (b:Behavior {run: run.n, name: $behavior})
+// the behaviour itself is where all ways begin, at no cost
+CALL (run, b) {
+  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND e.direct <> 0
+  RETURN s, t, -log(abs(e.direct) / run.scale) AS cost
+  UNION ALL
+  MATCH (b)-[:SEEDED_BY]->(t:Feature)
+  RETURN b AS s, t, 0.0 AS cost
+}
+WITH run, b, gds.graph.project($graph, s, t, {relationshipProperties: {cost: cost}}) AS g
+CALL gds.allShortestPaths.dijkstra.stream(g.graphName, {sourceNode: b, relationshipWeightProperty: 'cost', concurrency: 1})
+YIELD targetNode, nodeIds, totalCost
+WITH run, g.graphName AS graph, collect({target: gds.util.asNode(targetNode), nodes: [id IN nodeIds[1..] | gds.util.asNode(id)], cost: totalCost}) AS found
+CALL gds.graph.drop(graph) YIELD graphName
+UNWIND found AS way
+WITH run, way, way.target AS f
+MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+WHERE o.layer = coalesce($layer, run.layers[-1]) AND size(way.nodes) > 1
+WITH run, way, o
+ORDER BY way.cost, o.id
+LIMIT $limit
+UNWIND range(0, size(way.nodes) - 2) AS i
+WITH run, way, o, i, way.nodes[i] AS s, way.nodes[i + 1] AS t
+MATCH (s)-[e:AFFECTS {run: run.n, method: $method}]->(t)
+MATCH (s)<-[:OF]-(x:Observation {run: run.n})
+WITH way, o, i, e.direct AS direct, x.id AS id
+ORDER BY way.cost, o.id, i
+WITH way.cost AS cost, o, collect(direct) AS effects, collect(id) AS ids
+RETURN ids[0] AS seed, o.id AS target, ids + [o.id] AS path, size(effects) AS hops, reduce(effect = 1.0, x IN effects | effect * x) AS effect,
+       cost, o.label AS label
+ORDER BY cost, target

@@ -1,0 +1,29 @@
+// From the seeds of a behaviour to the last layer: to look at
+MATCH (run:Run {id: $run, status: 'ready'})
+MATCH (b:Behavior {run: run.n, name: $behavior})
+CALL (run, b) {
+  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND e.direct <> 0
+  RETURN s, t, -log(abs(e.direct) / run.scale) AS cost
+  UNION ALL
+  MATCH (b)-[:SEEDED_BY]->(t:Feature)
+  RETURN b AS s, t, 0.0 AS cost
+}
+WITH run, b, gds.graph.project($graph, s, t, {relationshipProperties: {cost: cost}}) AS g
+CALL gds.allShortestPaths.dijkstra.stream(g.graphName, {sourceNode: b, relationshipWeightProperty: 'cost', concurrency: 1})
+YIELD targetNode, nodeIds, totalCost
+WITH run, b, g.graphName AS graph, collect({target: gds.util.asNode(targetNode), nodes: [id IN nodeIds | gds.util.asNode(id)], cost: totalCost}) AS found
+CALL gds.graph.drop(graph) YIELD graphName
+UNWIND found AS way
+WITH run, way, way.target AS f
+MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+WHERE o.layer = coalesce($layer, run.layers[-1]) AND size(way.nodes) > 2
+WITH run, way
+ORDER BY way.cost, o.id
+LIMIT $limit
+UNWIND range(0, size(way.nodes) - 2) AS i
+WITH DISTINCT run, way.nodes[i] AS s, way.nodes[i + 1] AS t
+MATCH path = (s)-[e:AFFECTS|SEEDED_BY]->(t)
+WHERE type(e) = 'SEEDED_BY' OR (e.run = run.n AND e.method = $method)
+RETURN path
+LIMIT 300

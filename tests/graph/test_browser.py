@@ -1,0 +1,202 @@
+"""Neo4j Browser as a person meets it: in a real Chromium, from the log-in to drawn graphs.
+
+The browser is the machine's own: ``FEATURE_GRAPH_CHROMIUM``, else the first Chromium or Chrome found. Where there is none the tests are
+skipped; where ``FEATURE_GRAPH_NEEDS_CHROMIUM`` is set (as in ``.ci/run``) that is a failure.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+import queries
+from feature_graph import server
+from feature_graph.store import Store
+from feature_graph.visualization.style import layer_colors
+from tests.graph.conftest import wipe
+
+if TYPE_CHECKING:
+    from playwright.sync_api import ConsoleMessage, Page
+
+pytestmark = [pytest.mark.graph, pytest.mark.slow]
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+WAIT = 60_000
+#: What the content policy keeps out, and the question "is there HTTP?" that Browser puts to the Bolt port.
+EXPECTED = re.compile(r"fonts\.googleapis\.com|cdn\.segment\.com|canny\.io|ERR_EMPTY_RESPONSE")
+
+
+def chromium() -> str:
+    """The executable; skips, or fails, where there is none."""
+    named = os.environ.get("FEATURE_GRAPH_CHROMIUM")
+    if named is not None and shutil.which(named) is None:
+        pytest.fail(f"FEATURE_GRAPH_CHROMIUM is {named!r}, which is no executable")
+    found = named or next(filter(None, map(shutil.which, NAMES)), None)
+    if found is not None:
+        return found
+    why = f"no web browser: none of {', '.join(NAMES)} is installed (apt-get install chromium), and FEATURE_GRAPH_CHROMIUM names none"
+    if os.environ.get("FEATURE_GRAPH_NEEDS_CHROMIUM"):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@pytest.fixture(scope="module")
+def run(connected: Store) -> str:
+    """The shipped run, alone in the database."""
+    wipe(connected)
+    return connected.ingest(queries.example_run()).run
+
+
+@dataclass
+class Opened:
+    """``feature-graph db browser``, and its page in Chromium.
+
+    Attributes:
+        page: The page.
+        guide_url: Where the command serves the guide.
+        errors: What the console said that is not expected.
+    """
+
+    page: Page
+    guide_url: str
+    errors: list[str]
+
+    def turn_to(self, title: str) -> None:
+        """Turn the guide's pages from the first until one has this title."""
+        heading = self.page.locator("h3", has_text=re.compile(f"^{title}$"))
+        back, on = (self.page.get_by_text(word, exact=True) for word in ("Previous", "Next"))
+        while back.is_visible() and back.is_enabled():
+            back.click()
+        while on.is_enabled() and not heading.is_visible():
+            on.click()
+        heading.wait_for()
+
+    def ask(self, name: str) -> None:
+        """Click the play sign of a question."""
+        self.page.locator(f"#{name} i").click()
+
+
+@pytest.fixture(scope="module")
+def address(neo4j_running: server.RunningServer, run: str) -> Iterator[str]:
+    """What ``feature-graph db browser`` prints; Ctrl-C ends it."""
+    command = [sys.executable, "-c", "from feature_graph.cli import main; main()", "db", "browser", "--no-open", "--serve"]
+    with subprocess.Popen(
+        [*command, "--home", str(neo4j_running.home.root)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as told:
+        assert told.stdout is not None
+        try:
+            yield told.stdout.readline().strip()
+        finally:
+            told.send_signal(signal.SIGINT)
+            rest, _ = told.communicate(timeout=60)
+        assert (told.returncode, rest) == (0, "")
+
+
+@pytest.fixture(scope="module")
+def opened(neo4j_running: server.RunningServer, address: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    """A person who opens that address and logs in."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        window = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = window.new_page(viewport={"width": 1500, "height": 950})
+        page.set_default_timeout(WAIT)
+        made = Opened(page, address.partition("&arg=")[2], [])
+
+        def listen(message: ConsoleMessage) -> None:
+            if message.type == "error" and not EXPECTED.search(message.text + str(message.location)):
+                made.errors.append(message.text)
+
+        page.on("console", listen)
+        page.on("pageerror", lambda error: made.errors.append(str(error)))
+        page.goto(address)
+        page.fill('input[type="password"]', neo4j_running.connection().password)
+        page.keyboard.press("Enter")
+        page.get_by_text("You are connected as user").wait_for()
+        try:
+            yield made
+        finally:
+            page.screenshot(path=tmp_path_factory.mktemp("pictures") / "browser.png")
+            window.close()
+
+
+def test_the_guide_asks_and_browser_draws(opened: Opened, connected: Store, run: str) -> None:
+    page = opened.page
+    page.get_by_text(f"Run {run}").wait_for()
+    page.get_by_text("Colour the layers").locator("i").click()
+    page.get_by_text("node.Layer8").first.wait_for()
+    page.get_by_text("Draw only the edges").locator("i").click()
+    page.get_by_text('"autoComplete": false').wait_for()
+
+    opened.turn_to("Features")
+    opened.ask("neighbours-drawn")
+    page.locator("g.node").first.wait_for()
+    feature = re.search(r"feature is '(\w+)'", page.locator("#neighbours").get_attribute("data-populate") or "")
+    assert feature is not None
+    paths = connected.ask("neighbours", visual=True, run=run, feature=feature[1]).records
+    nodes = {node["properties"]["uid"]: node["properties"]["layer"] for row in paths for node in row["path"]["nodes"]}
+    edges = [edge["properties"]["type"] for row in paths for edge in row["path"]["relationships"]]
+    assert page.locator("g.node").count() == len(nodes)
+    assert page.locator("g.relationship").count() == len(edges)
+    drawn = [circle.get_attribute("fill") for circle in page.locator("g.node circle.b-outline").all()]
+    colors = layer_colors([2, 5, 8, 11])
+    assert sorted(map(str, drawn)) == sorted(colors[layer] for layer in nodes.values())
+    written = [text.text_content() for text in page.locator("g.relationship text").all()]
+    assert sorted(map(str, written)) == sorted(edges)
+
+    opened.turn_to("Hubs")
+    opened.ask("hubs")
+    page.get_by_text("Started streaming 20 records").wait_for()
+    opened.turn_to("Cascades")
+    opened.ask("cascade")
+    page.locator("article").first.get_by_text("effect", exact=True).wait_for()
+    assert opened.errors == []
+
+
+def test_a_click_on_a_question_puts_it_into_the_editor(opened: Opened) -> None:
+    opened.turn_to("Runs")
+    link = opened.page.locator("#quality")
+    box = link.bounding_box()
+    assert box is not None
+    link.click(position={"x": box["width"] - 5, "y": box["height"] / 2})
+    opened.page.locator(".view-lines").get_by_text("Quality of a run").wait_for()
+    assert opened.errors == []
+
+
+def test_the_archive_dropped_onto_the_window_becomes_favourites(opened: Opened) -> None:
+    with urllib.request.urlopen(opened.guide_url.replace("/guide", "/favourites.zip"), timeout=30) as answer:
+        archive = base64.b64encode(answer.read()).decode()
+    opened.page.evaluate(
+        """(archive) => {
+          const dropped = new DataTransfer()
+          dropped.items.add(new File([Uint8Array.from(atob(archive), c => c.charCodeAt(0))], 'favourites.zip'))
+          document.querySelector('.filedrop').dispatchEvent(new DragEvent('drop', {dataTransfer: dropped, bubbles: true, cancelable: true}))
+        }""",
+        archive,
+    )
+    opened.page.get_by_test_id("navigationFavorites").click()
+    for family in {t.family for t in queries.templates().values()}:
+        opened.page.get_by_text(family, exact=True).wait_for()
+    opened.page.get_by_text("motifs", exact=True).click()
+    opened.page.get_by_text(queries.template("chain").title, exact=True).wait_for()
+
+
+def test_the_guide_is_for_this_machine_only(opened: Opened) -> None:
+    """The port that the running command serves on is bound to loopback."""
+    import psutil
+
+    port = urlsplit(opened.guide_url).port
+    listening = [c.laddr for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN and c.laddr.port == port]
+    assert [address.ip for address in listening] == ["127.0.0.1"]
