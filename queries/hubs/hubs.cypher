@@ -55,9 +55,10 @@ CALL (g) {
   YIELD nodeId, score
   RETURN nodeId, score
   UNION ALL
-  // Counted, not weighed: GDS does not read weights here.
-  WITH g WHERE $measure STARTS WITH 'hits'
-  CALL gds.hits.stream(g.graphName, {hitsIterations: 200, authProperty: 'hits_authority', hubProperty: 'hits_hub', concurrency: 1}) YIELD nodeId, values
+  // Counted, not weighed: GDS does not read weights here. Without edges it fails; all are 0 then, as their degrees are.
+  WITH g WHERE $measure STARTS WITH 'hits' AND g.relationshipCount > 0
+  CALL gds.hits.stream(g.graphName, {hitsIterations: 200, authProperty: 'hits_authority', hubProperty: 'hits_hub', concurrency: 1})
+  YIELD nodeId, values
   RETURN nodeId, values[$measure] AS score
   UNION ALL
   WITH g WHERE $measure = 'betweenness'
@@ -72,7 +73,7 @@ CALL (g) {
   CALL gds.closeness.harmonic.stream(g.graphName, {concurrency: 1}) YIELD nodeId, score
   RETURN nodeId, score
   UNION ALL
-  WITH g WHERE $measure ENDS WITH 'degree'
+  WITH g WHERE $measure ENDS WITH 'degree' OR ($measure STARTS WITH 'hits' AND g.relationshipCount = 0)
   CALL gds.degree.stream(g.graphName, {
     orientation: CASE $measure WHEN 'in_degree' THEN 'REVERSE' WHEN 'out_degree' THEN 'NATURAL' ELSE 'UNDIRECTED' END
   }) YIELD nodeId, score

@@ -363,3 +363,14 @@ def test_cypher_equals_its_twin_on_random_graphs(
         assert [row["jaccard"] for row in same] == [1.0] * len(groups)
     finally:
         connected.drop(run.id)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_a_graph_without_edges_has_scores_all_the_same(example: Loaded, measure: str) -> None:
+    example.store.write("MATCH (r:Run {id: $id}) SET r.methods = r.methods + 'none'", id=example.id)
+    try:
+        rows = example.ask("hubs", measure=measure, method="none", limit=ALL)
+    finally:
+        example.store.write("MATCH (r:Run {id: $id}) SET r.methods = [m IN r.methods WHERE m <> 'none']", id=example.id)
+    expected = pytest.approx(0.15) if "rank" in measure else 0
+    assert [row["score"] for row in rows] == [expected] * 48

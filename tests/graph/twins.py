@@ -200,7 +200,7 @@ def hits(g: nx.DiGraph, steps: int = 200) -> dict[str, dict[str, float]]:
     """Kleinberg's iteration from ones, by count, each vector of length 1; after as many steps as the template takes."""
     nodes = list(g)
     matrix = nx.to_numpy_array(g, nodelist=nodes, weight=None)
-    hub, authority = np.ones(len(nodes)), np.zeros(len(nodes))
+    hub, authority = (np.ones if matrix.any() else np.zeros)(len(nodes)), np.zeros(len(nodes))
     for _ in range(steps if matrix.any() else 0):
         authority = hub @ matrix
         authority /= np.linalg.norm(authority)

@@ -180,6 +180,9 @@ class _Job:
                 params = {"algorithm": "wcc", "reason": "no edges"}
                 return params, communities(self.store, self.gds, graph, ALGORITHMS["wcc"], {"concurrency": 1}, self.part.run)
             return params, communities(self.store, self.gds, graph, algorithm, params, self.part.run)
+        if algorithm.indexed and not graph.relationship_count():
+            # HITS fails on a graph without edges; all scores are 0 then, as the degrees are.
+            return {"algorithm": "degree", "reason": "no edges"}, Scores(_column(self.gds.degree.stream(graph), "score"))
         frame = getattr(self.gds, algorithm.endpoint).stream(graph, **params)
         return params, Scores(_column(frame, algorithm.column))
 
