@@ -14,7 +14,8 @@
 //   jaccard: both over all
 //   same_sign: share of the edges in both that push the same way
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (second:Run {id: $other, status: 'ready'})
+WITH run, $other AS id
+MATCH (second:Run {id: id, status: 'ready'})
 CALL (run, second) {
   MATCH (o:Observation)-[:OF]->(f:Feature)
   USING INDEX o:Observation(run, layer)
@@ -36,6 +37,7 @@ CALL (run, second) {
   UNION ALL
   CALL (run, second) {
     MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+    USING INDEX e:AFFECTS(run, method)
     WHERE EXISTS { (s)<-[:OF]-(:Observation {run: second.n}) } AND EXISTS { (t)<-[:OF]-(:Observation {run: second.n}) }
     OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $method}]->(t)
     RETURN count(e) AS mine, count(x) AS both,
@@ -43,6 +45,7 @@ CALL (run, second) {
   }
   CALL (run, second) {
     MATCH (s:Feature)-[x:AFFECTS {run: second.n, method: $method}]->(t:Feature)
+    USING INDEX x:AFFECTS(run, method)
     WHERE EXISTS { (s)<-[:OF]-(:Observation {run: run.n}) } AND EXISTS { (t)<-[:OF]-(:Observation {run: run.n}) }
     RETURN count(x) AS theirs
   }
