@@ -9,7 +9,24 @@ import os
 
 import typer
 
-from feature_graph.cli import analyze, calibrate, db, demo, doctor, graphdb, migrate, probe, recall, report, runs, stages, vectors
+from feature_graph.cli import (
+    analyze,
+    calibrate,
+    db,
+    demo,
+    doctor,
+    graphdb,
+    migrate,
+    motifs,
+    offline,
+    probe,
+    recall,
+    report,
+    runs,
+    stages,
+    validate,
+    vectors,
+)
 from feature_graph.cli.common import Commands
 
 app = typer.Typer(
@@ -37,10 +54,14 @@ def _options(
 stages.register(app)
 app.command(rich_help_panel="A run")(report.report)
 app.command(rich_help_panel="A run")(analyze.analyze)
+app.command(rich_help_panel="A run")(motifs.motifs)
 app.command(rich_help_panel="A run")(recall.recall)
 app.command(rich_help_panel="A run")(probe.probe)
+app.command(rich_help_panel="A run")(validate.validate)
 app.command(rich_help_panel="A run")(vectors.vectors)
 db.db_app.command()(migrate.migrate)
+for command in (offline.dump, offline.load, offline.backup):
+    db.db_app.command()(command)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)

@@ -10,6 +10,7 @@ from feature_graph.visualization.charts import (
     plot_strengths,
 )
 from feature_graph.visualization.graphs import render_interactive_graph, render_neighborhood, render_static_graph
+from feature_graph.visualization.motifs import motif_svg, plot_motif_nulls, render_motif_page
 from feature_graph.visualization.page import css, figure_section, graph_script, graph_section, plotly_script
 from feature_graph.visualization.scene import network_scene
 
@@ -18,16 +19,19 @@ __all__ = [
     "figure_section",
     "graph_script",
     "graph_section",
+    "motif_svg",
     "network_scene",
     "plot_copy_share",
     "plot_degree_distribution",
     "plot_interaction_type_breakdown",
     "plot_layer_distance_decay",
     "plot_layer_matrix",
+    "plot_motif_nulls",
     "plot_strengths",
     "plotly_script",
     "render_cascade_overlay",
     "render_interactive_graph",
+    "render_motif_page",
     "render_neighborhood",
     "render_static_graph",
 ]

@@ -91,6 +91,11 @@ def graph_script() -> Markup:
     return Markup(_source("graph.js"))
 
 
+def render_template(name: str, **values: Any) -> str:
+    """A page from one of the package's templates; values are escaped unless they are Markup."""
+    return _environment.get_template(name).render(**values)
+
+
 def script_json(value: Any) -> Markup:
     """JSON that can stand inside a script element: no character of it can end the element."""
     text = json.dumps(value, allow_nan=False, ensure_ascii=True, separators=(",", ":"))

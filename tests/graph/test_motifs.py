@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from importlib.resources import files
 from itertools import combinations
@@ -10,12 +11,15 @@ from typing import Any
 
 import networkx as nx
 import pytest
+from click.testing import Result
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import queries
-from feature_graph import store
-from feature_graph.motifs import compile_cypher, count_pattern, find_pattern, parse_pattern
+from feature_graph import server, store
+from feature_graph.cli import app
+from feature_graph.motifs import census, compile_cypher, count_pattern, find_pattern, parse_pattern
 from feature_graph.store import Store
 from tests.graph import twins, twins_motifs
 from tests.graph.conftest import wipe
@@ -166,3 +170,58 @@ def test_hostile_names_stay_values(loaded: dict[str, Loaded], connected: Store) 
     assert list(found.columns) == ["WHERE", "run", "NULL", "strengths", "weakest"]
     assert len(found) == 3
     assert connected.cypher("MATCH (n) RETURN count(n) AS n")["n"].iloc[0] == before
+
+
+@pytest.fixture
+def command(neo4j_server: server.Connection) -> Callable[..., Result]:
+    """``feature-graph motifs`` with the address of the test's server."""
+
+    def run(*arguments: object) -> Result:
+        given_ = ["motifs", *map(str, arguments), "--uri", neo4j_server.uri]
+        return CliRunner().invoke(app, given_, env={"NEO4J_PASSWORD": neo4j_server.password, "COLUMNS": "200"})
+
+    return run
+
+
+def test_motifs_are_kept_with_the_run_and_dropped_with_it(
+    loaded: dict[str, Loaded], connected: Store, command: Callable[..., Result], tmp_path: Path
+) -> None:
+    other = connected.ingest(random_run(tmp_path / "kept", n_layers=4, n_features=8, n_edges=120, seed=31)).run
+    done = command(other[:8], "--null", 25, "--keep", "--json")
+    assert done.exit_code == 0, done.output
+    told = {row["motif"]: row for row in json.loads(done.stdout)["motifs"]}
+    kept = store.fetch_motifs(connected, other).set_index("motif")
+    assert set(kept.index) == set(told)
+    run = Loaded(other, twins.RunFiles.read(tmp_path / "kept"), connected)
+    assert kept["count"].to_dict() == {name: row["count"] for name, row in told.items()}
+    assert {n: c for n, c in kept["count"].items() if n in census(nx.DiGraph()).counts} == census(in_process(run, "structural")).counts
+    for name, row in kept.iterrows():
+        assert row["z"] == pytest.approx(told[name]["z"]) or told[name]["z"] is None
+        assert row["examples"] == told[name]["examples"]
+    facts = connected.cypher("MATCH (r:Run {id: $id}) MATCH (a:Analysis {uid: toString(r.n) + '/motifs'}) RETURN a.params AS p", id=other)
+    assert json.loads(facts["p"].iloc[0])["n_nulls"] == 25
+    roles = connected.cypher(
+        "MATCH (r:Run {id: $id}) MATCH (:Motif {run: r.n})-[e:EXAMPLE]->(:Feature)<-[:OF]-(o:Observation {run: r.n}) "
+        "RETURN count(*) AS n, sum(CASE WHEN e.id = o.id THEN 1 ELSE 0 END) AS same",
+        id=other,
+    )
+    assert roles["n"].iloc[0] == roles["same"].iloc[0] == sum(len(e) for row in kept["examples"] for e in row)
+    assert command(other, "--null", 25, "--keep").exit_code == 0
+    assert len(store.fetch_motifs(connected, other)) == len(kept)
+    report = connected.drop(other)
+    assert report.deleted["motifs"] == len(kept)
+    assert connected.cypher("MATCH (m:Motif) RETURN count(m) AS n")["n"].iloc[0] == 0
+
+
+def test_the_command_asks_the_database(loaded: dict[str, Loaded], command: Callable[..., Result]) -> None:
+    run = loaded["random11"]
+    text = "A ~> B [|strength| > 0.05]; B ~> C; A ~> C"
+    found = json.loads(command(run.id, "--pattern", text, "--limit", 4, "--json").stdout)
+    g = in_process(run, "structural")
+    assert found["count"] == count_pattern(g, text) > 4
+    assert [m["weakest"] for m in found["matches"]] == pytest.approx([m.weakest for m in find_pattern(g, text, 4)])
+    counts = {row["motif"]: row["count"] for row in json.loads(command(run.id, "--all", "--json").stdout)}
+    assert counts == census(in_process(run, "all")).counts
+    wrong = command("nosuchrun", "--pattern", text)
+    assert wrong.exit_code == 2
+    assert "the ready runs are" in wrong.stderr

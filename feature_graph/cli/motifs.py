@@ -1,0 +1,283 @@
+"""``motifs``: signed motifs counted, held against null graphs, or asked for in the small text form."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_graph.cli import common
+from feature_graph.cli.graphdb import HomeOption, InsecureOption, UriOption, UserOption, open_store
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
+
+    from feature_graph.motifs import NullTest
+    from feature_graph.store import FoundMotif, Store
+
+_EXAMPLES = 5
+Instances = dict[str, list[tuple[tuple[str, ...], float]]]
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What was asked for; see :func:`motifs`."""
+
+    pattern: str | None
+    null: int
+    by_span: bool
+    everything: bool
+    method: str | None
+    limit: int
+    seed: int
+    swaps: float
+    workers: int | None
+    output: Path | None
+    keep: bool
+    as_json: bool
+    timeout: float
+
+    @property
+    def edges(self) -> str:
+        """Which edges, in the words of the templates."""
+        return "all" if self.everything else "structural"
+
+
+def motifs(
+    run: Annotated[
+        str | None, typer.Argument(metavar="RUN", help="Run directory, graph file, or the id of a run in the database, or its beginning.")
+    ] = None,
+    graph: Annotated[Path | None, typer.Option("--graph", help="Graph file (.json, .graphml), in the place of RUN.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", "-p", help="A motif of your own: 'A -> B; B -| C; A -> C'. See docs/motifs.md.")
+    ] = None,
+    null: Annotated[int, typer.Option("--null", "-n", min=0, help="Hold the counts against so many null graphs.")] = 0,
+    by_span: Annotated[bool, typer.Option("--by-span", help="Count chains and loops by the sites that their steps cross.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All edges by their totals, not only structural ones by direct effects.")
+    ] = False,
+    method: Annotated[str | None, typer.Option("--method", help="Whose edges, in the database: clamping or jacobian.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-l", min=0, max=10_000, help="Matches shown of a pattern.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the null graphs.")] = 42,
+    swaps: Annotated[float, typer.Option("--swaps", min=0.01, help="Proposed swaps an edge, for each null graph.")] = 20.0,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Threads; the result is the same.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="With --null: write a page with pictures.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="With --null and a run in the database: keep the motifs there.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="With --pattern: print its Cypher instead of asking.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which the database gives up.")] = 60.0,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+) -> None:
+    """Count signed motifs, test them against null graphs, or ask for one of your own."""
+    if show and pattern is not None:
+        _show(pattern)
+        return
+    _check(run, graph, pattern, null, output, keep, by_span)
+    wanted = _Wanted(pattern, null, by_span, everything, method, limit, seed, swaps, workers, output, keep, as_json, timeout)
+    place = graph if graph is not None else Path(run or "")
+    if graph is None and not place.exists():
+        with open_store(home, uri, user, insecure) as store:
+            _of_run(store, run or "", wanted)
+        return
+    if keep:
+        common.fail("--keep writes into a run of the database: give its id, not a file (`feature-graph runs list`)", common.USAGE)
+    _of_file(place, wanted)
+
+
+def _check(run: str | None, graph: Path | None, pattern: str | None, null: int, output: Path | None, keep: bool, by_span: bool) -> None:
+    if (run is None) == (graph is None):
+        common.fail("give a run directory, a graph file or the id of a run (or --graph FILE); one of them", common.USAGE)
+    if pattern is not None and (null or by_span):
+        common.fail("--pattern asks for one motif; --null and --by-span are about all of them", common.USAGE)
+    if (output is not None or keep) and not null:
+        common.fail("--output and --keep are about null graphs: give --null 200", common.USAGE)
+
+
+def _show(pattern: str) -> None:
+    from feature_graph.motifs import compile_cypher
+
+    made = compile_cypher(pattern)
+    typer.echo(f"// parameters: {json.dumps(made.parameters)}\n{made.match}", nl=False)
+
+
+def _load(place: Path, everything: bool) -> nx.DiGraph:
+    from feature_graph.artifacts import RunPaths
+    from feature_graph.graph import load_graph, structural
+
+    found = load_graph(RunPaths.of(place).graph_json if place.is_dir() else place)
+    return found if everything else structural(found)
+
+
+def _of_file(place: Path, wanted: _Wanted) -> None:
+    graph = _load(place, wanted.everything)
+    if wanted.pattern is not None:
+        _print_pattern(*_match(graph, wanted.pattern, wanted.limit), wanted.as_json)
+    elif wanted.null:
+        _print_nulls(*_tested(graph, wanted, str(place)), wanted.as_json)
+    else:
+        _print_counts(_counts(graph, wanted.by_span), wanted.as_json)
+
+
+def _of_run(store: Store, run: str, wanted: _Wanted) -> None:
+    """The same, of a run in the database; a pattern is matched by Cypher."""
+    found = store.find_run(run)
+    if wanted.pattern is not None:
+        _print_pattern(*_match_there(store, found, wanted.pattern, wanted), wanted.as_json)
+        return
+    graph = _fetched(store, found, wanted)
+    if not wanted.null:
+        _print_counts(_counts(graph, wanted.by_span), wanted.as_json)
+        return
+    result, examples = _tested(graph, wanted, f"run {found}")
+    if wanted.keep:
+        _keep(store, found, result, examples, wanted)
+    _print_nulls(result, examples, wanted.as_json)
+
+
+def _match_there(store: Store, run: str, text: str, wanted: _Wanted) -> tuple[str, int, pd.DataFrame]:
+    from feature_graph.motifs import compile_cypher
+    from feature_graph.store import count_pattern, match_pattern
+
+    made = compile_cypher(text)
+    count = count_pattern(store, made, run, method=wanted.method, edges=wanted.edges, timeout=wanted.timeout)
+    frame = match_pattern(store, made, run, method=wanted.method, edges=wanted.edges, limit=wanted.limit, timeout=wanted.timeout)
+    return text, count, frame
+
+
+def _keep(store: Store, run: str, result: NullTest, examples: Instances, wanted: _Wanted) -> None:
+    from feature_graph.store import save_motifs
+
+    params = {"n_nulls": result.n_nulls, "seed": wanted.seed, "edges": wanted.edges, "method": wanted.method or store.main_method(run)}
+    save_motifs(store, run, _kept(result, examples), params | {"mixing": _plain(asdict(result.mixing))})
+
+
+def _fetched(store: Store, run: str, wanted: _Wanted) -> nx.DiGraph:
+    """The run's graph as :func:`feature_graph.graph.structural` would give it."""
+    import networkx as nx
+
+    features, frame = store.fetch_features(run), store.fetch_edges(run, wanted.method, wanted.edges)
+    use_direct = (frame["by"] != "later") & frame["direct"].notna() & (not wanted.everything)
+    frame["strength"] = frame["direct"].where(use_direct, frame["strength"]).astype(float)
+    graph: nx.DiGraph = nx.DiGraph()
+    graph.add_nodes_from((f["id"], {"layer": int(f["layer"]), "label": f["label"]}) for f in features.to_dict("records"))
+    graph.add_edges_from((e["source"], e["target"], {"strength": e["strength"], "span": int(e["span"])}) for e in frame.to_dict("records"))
+    return graph
+
+
+def _match(graph: nx.DiGraph, text: str, limit: int) -> tuple[str, int, pd.DataFrame]:
+    import pandas as pd
+
+    from feature_graph.motifs import SignedGraph, count_pattern, find_pattern, parse_pattern
+
+    pattern, arrays = parse_pattern(text), SignedGraph.of(graph)
+    rows = [[*m.features, list(m.strengths), m.weakest] for m in find_pattern(arrays, pattern, limit)]
+    frame = pd.DataFrame(rows, columns=[*(n.name for n in pattern.nodes), "strengths", "weakest"])
+    return text, count_pattern(arrays, pattern), frame
+
+
+def _counts(graph: nx.DiGraph, by_span: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    from feature_graph.motifs import TYPES, census
+
+    found = census(graph)
+    if by_span:
+        return found.by_span()
+    rows = [(t.name, found.counts[t.name], " | ".join(t.patterns), t.meaning) for t in TYPES]
+    return pd.DataFrame(rows, columns=["motif", "count", "pattern", "meaning"])
+
+
+def _tested(graph: nx.DiGraph, wanted: _Wanted, title: str) -> tuple[NullTest, Instances]:
+    from feature_graph.motifs import TYPES, SignedGraph, find_pattern, null_test
+
+    arrays = SignedGraph.of(graph)
+    result = null_test(arrays, wanted.null, wanted.seed, swaps_per_edge=wanted.swaps, workers=wanted.workers)
+    examples: Instances = {}
+    for kind in TYPES:
+        matches = [m for text in kind.patterns for m in find_pattern(arrays, text, _EXAMPLES)]
+        matches.sort(key=lambda m: -m.weakest)
+        examples[kind.name] = [(tuple(map(str, m.features)), m.weakest) for m in matches[:_EXAMPLES]]
+    if wanted.output is not None:
+        from feature_graph.visualization import render_motif_page
+
+        named = {name: [ids for ids, _ in found] for name, found in examples.items()}
+        render_motif_page(result, wanted.output, f"Motifs of {title}", named)
+        common.err.print(str(wanted.output), highlight=False, soft_wrap=True)
+    return result, examples
+
+
+def _kept(result: NullTest, examples: Instances) -> list[FoundMotif]:
+    from feature_graph.motifs import motif_type, parse_pattern
+    from feature_graph.motifs.nulls import TOTALS
+    from feature_graph.store import Example, FoundMotif
+
+    found = []
+    for row in result.table.to_dict("records"):
+        name = str(row.pop("motif"))
+        properties = {str(k): v.item() if hasattr(v, "item") else v for k, v in row.items()}
+        if name in TOTALS:
+            found.append(FoundMotif(name, properties))
+            continue
+        patterns = motif_type(name).patterns
+        letters = [n.name for n in parse_pattern(patterns[0]).nodes]
+        kept = [Example(dict(zip(letters, ids, strict=True)), weakest) for ids, weakest in examples[name]]
+        found.append(FoundMotif(name, properties | {"pattern": " | ".join(patterns)}, kept))
+    return found
+
+
+def _print_pattern(text: str, count: int, frame: pd.DataFrame, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps({"pattern": text, "count": count, "matches": frame.to_dict("records")}, indent=2, ensure_ascii=False))
+        return
+    common.out.print(f"{count:,} matches of {common.escaped(text)}", highlight=False)
+    rows = [[", ".join(f"{x:+.4g}" for x in v) if isinstance(v, list) else v for v in row] for row in frame.itertuples(index=False)]
+    if rows:
+        common.out.print(
+            common.table(f"the {len(rows)} strongest, by their weakest edge", [str(c) for c in frame], rows, right=["weakest"])
+        )
+
+
+def _print_counts(frame: pd.DataFrame, as_json: bool) -> None:
+    if as_json:
+        typer.echo(frame.to_json(orient="records", indent=2, force_ascii=False))
+        return
+    columns = [str(c) for c in frame if c != "pattern"]
+    rows = [[_value(v) for v in row] for row in frame[columns].itertuples(index=False)]
+    common.out.print(common.table("Motifs", columns, rows, right=["count", "first_span", "second_span"]))
+
+
+def _print_nulls(result: NullTest, examples: Instances, as_json: bool) -> None:
+    mixing = _plain(asdict(result.mixing)) | {"mixed": result.mixing.mixed}
+    if as_json:
+        found = {name: [list(ids) for ids, _ in instances] for name, instances in examples.items()}
+        rows = [_plain(row) | {"examples": found.get(str(row["motif"]), [])} for row in result.table.to_dict("records")]
+        whole = {"n_nulls": result.n_nulls, "seed": result.seed, "mixing": mixing, "motifs": rows}
+        typer.echo(json.dumps(whole, indent=2, ensure_ascii=False))
+        return
+    columns = ["motif", "count", "null_mean", "null_sd", "z", "p", "q"]
+    tested = result.table[result.table["p"].notna()]
+    lines = [[_value(v) for v in row] for row in tested[columns].itertuples(index=False)]
+    common.out.print(common.table(f"Motifs against {result.n_nulls:,} null graphs", columns, lines, right=columns[1:]))
+    common.out.print(
+        f"{mixing['accepted_per_edge']:.1f} swaps an edge accepted; a null graph shares {mixing['overlap_with_observed']:.1%} of its edges "
+        f"with this graph, {mixing['overlap_between_nulls']:.1%} with another null graph. Chains and fans follow from the degrees alone.",
+        highlight=False,
+    )
+    if not mixing["mixed"]:
+        common.err.print("The swaps have not forgotten their start: p is valid, but raise --swaps for power.", highlight=False)
+
+
+def _value(value: Any) -> Any:
+    plain = value.item() if hasattr(value, "item") else value
+    return None if plain != plain else plain
+
+
+def _plain(row: dict[Any, Any]) -> dict[str, Any]:
+    return {str(k): _value(v) for k, v in row.items()}
