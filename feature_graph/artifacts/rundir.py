@@ -79,6 +79,11 @@ class RunPaths:
         """What pruning loses, measured on an exhaustive slice."""
         return self.root / "pruning_recall.json"
 
+    @property
+    def validation(self) -> Path:
+        """What the graph is worth: behaviours and steering, measured."""
+        return self.root / "validation.json"
+
     def measure(self, kind: str) -> Path:
         """A further measure of chosen edges: gates, doses, insertions or mediation."""
         return self.root / MEASURES[kind].name

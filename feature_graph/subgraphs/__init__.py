@@ -5,12 +5,14 @@ from feature_graph.subgraphs.extract import extract_behavior_subgraph
 from feature_graph.subgraphs.files import load_behaviors, save_behaviors
 from feature_graph.subgraphs.prompts import PREDEFINED_BEHAVIORS, find_behavior
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
+from feature_graph.subgraphs.study import BehaviorStudy, study_behavior
 
 __all__ = [
     "PREDEFINED_BEHAVIORS",
     "Behavior",
     "BehaviorError",
     "BehaviorScore",
+    "BehaviorStudy",
     "BehaviorSubgraph",
     "PromptPair",
     "extract_behavior_subgraph",
@@ -18,4 +20,5 @@ __all__ = [
     "load_behavior",
     "load_behaviors",
     "save_behaviors",
+    "study_behavior",
 ]
