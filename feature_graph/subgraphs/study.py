@@ -44,9 +44,9 @@ def study_behavior(
     top_k_seeds: int = 10,
     max_prompts: int = 48,
     n_placebo: int = 8,
-    integrated_steps: int = 4,
-    n_random: int = 6,
-    n_sizes: int = 9,
+    integrated_steps: int = 3,
+    n_random: int = 4,
+    n_sizes: int = 7,
 ) -> BehaviorStudy:
     """:func:`extract_behavior_subgraph` with integrated gradients, the last hop, and faithfulness.
 
