@@ -12,8 +12,10 @@ from feature_graph.store.gds.algorithms import ALGORITHMS, Algorithm
 if TYPE_CHECKING:
     from graphdatascience import GraphDataScience
 
-#: Heap that the rows of a projection take while they are put in order, measured on a million edges (docs/log.md).
-SORT_BYTES = 200
+#: Heap that a row of a projection takes while the rows are put in order, as Neo4j's own profile counts it (docs/log.md).
+SORT_BYTES = 361
+#: Share of the heap that Neo4j grants to transactions, of which the rows are one.
+_TRANSACTION_SHARE = 0.7
 #: Per feature, where GDS gives no estimate: three distances or masks and two results of the breadth-first searches.
 _UNESTIMATED_BYTES = 64
 
@@ -26,7 +28,7 @@ class Memory:
         nodes: Features of the projection.
         relationships: Edges of it.
         needed: Bytes of heap at most: the rows while they are put in order, or projection and largest algorithm, whichever is more.
-        free: Bytes of heap that were free after the last collection of garbage.
+        free: Bytes of heap that were free after the last collection of garbage, at most what Neo4j grants to transactions.
         algorithm: The algorithm that needs most.
     """
 
@@ -42,7 +44,8 @@ def memory_needed(gds: GraphDataScience, nodes: int, relationships: int, algorit
     most = {name: _estimate(gds, ALGORITHMS[name], nodes, relationships) for name in algorithms}
     name = max(most, key=most.__getitem__)
     sort = SORT_BYTES * (nodes + relationships)
-    free = gds.debug.sys_info().available_heap_in_bytes or 0
+    heap = gds.debug.sys_info()
+    free = int(min(heap.available_heap_in_bytes or 0, _TRANSACTION_SHARE * (heap.heap_max_in_bytes or 0)))
     return Memory(nodes, relationships, max(most[name], sort), free, name)
 
 
