@@ -30,7 +30,7 @@ with store.connect() as db:
     db.query("hubs", measure="pagerank", limit=5)   # a pandas frame
 ```
 
-or paste the file into Neo4j Browser after setting its parameters with `:param`. Parameters are checked before anything is asked; every
+or in [Neo4j Browser](browser.md), from its guide or from favourites. Parameters are checked before anything is asked; every
 question runs in read access mode with a time limit, and answers from runs that are ready only. `run` is the newest ready run if not given.
 The structural graph, which most questions are about, is explained in [the schema](schema.md)."""
 

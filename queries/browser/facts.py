@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from queries.connection import Read, reader
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import neo4j
 
 _SECONDS = 60.0
-_WORD = re.compile(r"[^\W\d_]{3,}")
+_WORD = re.compile(r"[^\W\d_]{4,}")
 #: Edges looked at to find a feature with edges in and out; enough to find one, few enough to be quick on any run.
 _SAMPLE = 20_000
 
@@ -35,7 +35,7 @@ _MIDDLE = (
     "WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' "
     "WITH x ORDER BY abs(e.direct) DESC, x.uid LIMIT 1 RETURN x AS after } "
     "UNWIND [before, f, after] AS one "
-    "OPTIONAL MATCH (one)<-[:OF]-(o:Observation {run: $n}) RETURN o.id AS id, o.label AS label"
+    "OPTIONAL MATCH (one)<-[:OF]-(o:Observation {run: $n}) RETURN o.id AS id, o.label AS label, one.decoder IS NOT NULL AS decoder"
 )
 
 
@@ -56,6 +56,7 @@ class Facts:
         source: The feature that drives that one most.
         target: The feature that it drives most.
         word: A word of its label.
+        decoders: It has its direction, so probably all have.
     """
 
     run: str
@@ -70,6 +71,7 @@ class Facts:
     source: str | None = None
     target: str | None = None
     word: str | None = None
+    decoders: bool = False
 
     @property
     def method(self) -> str:
@@ -78,23 +80,20 @@ class Facts:
 
     def values(self, template: Template) -> dict[str, Any] | None:
         """Values for a template's parameters that are no defaults; None where this database cannot answer it."""
-        found = {p.name: self._value(p) for p in template.parameters if p.required or p.type in {"run", "method", "feature"}}
-        missing = {p.name for p in template.parameters if p.required and found[p.name] is None}
-        return None if missing else {name: value for name, value in found.items() if value is not None}
+        found = {p.name: self._value(p) for p in template.parameters if p.required or p.type in {"run", "method"}}
+        missing = None in found.values() or ("decoders" in template.requires and not self.decoders)
+        return None if missing else found
 
     def _value(self, parameter: Parameter) -> object:
         if parameter.type == "method":
-            named = parameter.default if parameter.name != "method" else self.method
-            return named if named in self.methods else None if parameter.name != "method" else self.method
-        if parameter.type == "feature" and not parameter.required:
-            return None
+            named = self.method if parameter.name == "method" else parameter.default
+            return named if named in self.methods else None
         if parameter.type == "behavior":
             place = int(parameter.name == "other")
             return self.behaviors[place] if len(self.behaviors) > place else None
-        known = {"run": self.run, "other_run": self.other, "text": self.word}
-        if parameter.type in known:
-            return known[parameter.type]
-        return {"source": self.source, "target": self.target}.get(parameter.name, self.feature) if parameter.type == "feature" else None
+        if parameter.type == "feature":
+            return {"source": self.source, "target": self.target}.get(parameter.name, self.feature)
+        return {"run": self.run, "other_run": self.other, "text": self.word}.get(parameter.type)
 
 
 def gather(driver: neo4j.Driver, database: str | None = None) -> Facts | None:
@@ -118,11 +117,10 @@ def gather(driver: neo4j.Driver, database: str | None = None) -> Facts | None:
 
 
 def _with_features(read: Read, facts: Facts, n: int) -> Facts:
-    from dataclasses import replace
-
     rows = read(_MIDDLE, {"n": n, "method": facts.method, "sample": _SAMPLE}, _SECONDS).records
     if len(rows) != 3:
         return facts
     before, middle, after = rows
     word = _WORD.search(middle["label"] or "")
-    return replace(facts, source=before["id"], feature=middle["id"], target=after["id"], word=word[0] if word else None)
+    found = {"source": before["id"], "feature": middle["id"], "target": after["id"]}
+    return replace(facts, **found, word=word[0] if word else None, decoders=middle["decoder"])
