@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from queries.browser.literals import literal
 from queries.connection import Read, reader
+from queries.errors import ParameterError
 from queries.template import Parameter, Template
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Facts:
     def values(self, template: Template) -> dict[str, Any] | None:
         """Values for a template's parameters that are no defaults; None where this database cannot answer it."""
         found = {p.name: self._value(p) for p in template.parameters if p.required or p.type in {"run", "method"}}
-        missing = None in found.values() or ("decoders" in template.requires and not self.decoders)
+        missing = not all(map(_can_be_written, found.values())) or ("decoders" in template.requires and not self.decoders)
         return None if missing else found
 
     def _value(self, parameter: Parameter) -> object:
@@ -94,6 +96,14 @@ class Facts:
         if parameter.type == "feature":
             return {"source": self.source, "target": self.target}.get(parameter.name, self.feature)
         return {"run": self.run, "other_run": self.other, "text": self.word}.get(parameter.type)
+
+
+def _can_be_written(value: object) -> bool:
+    """Whether it is there, and safe as a literal: a behaviour may have any name."""
+    try:
+        return literal(value) != "null"
+    except ParameterError:
+        return False
 
 
 def gather(driver: neo4j.Driver, database: str | None = None) -> Facts | None:

@@ -6,6 +6,7 @@ import html
 import io
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,15 @@ def test_questions_that_this_database_cannot_answer_are_left_out_and_named() -> 
     assert named is not None
     assert out <= set(named[1].split(", "))
     assert "method: 'jacobian'" in populated(page)["strongest"]
+
+
+def test_a_name_that_no_literal_can_hold_leaves_its_questions_out() -> None:
+    odd = replace(FACTS, behaviors=("a\\u0027}) DETACH DELETE n //", "b"), name="<script>alert(1)</script>", word="x" * 9)
+    page = guide(odd, "s", "f")
+    assert "DETACH" not in page
+    assert "<script" not in page
+    assert "behavior_graph" not in populated(page)
+    assert "behaviors" in populated(page)
 
 
 @pytest.mark.parametrize("name", [t.name for t in queries.templates().values() if t.needs_gds])
