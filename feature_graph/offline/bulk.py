@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Edges from which on the restart is worth it: below, transactions are as fast (docs/log.md).
-BULK_FROM_EDGES = 300_000
+BULK_FROM_EDGES = 500_000
 
 #: Called with what is being done, how much of it is done, and how much there is in all.
 Progress = Callable[[str, int, int], None]
@@ -60,7 +60,7 @@ class BulkReport:
 
     Attributes:
         ingest: As of the online path.
-        seconds: How long each step took: validate, files, stop, import, start, finish, check, restart, total.
+        seconds: How long each step took: validate, files, stop (with the check for others), import, start, finish, check, restart, total.
         store_bytes: Size of the new store.
     """
 
@@ -133,17 +133,22 @@ def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None =
     with clock("validate"):
         run = open_run(run_dir)
         seen = validate(run)
-    server.start(home)
-    reasons = bulk_refusals(home, seen.edges, len(seen.features))
-    if reasons:
-        raise BulkRefused(f"{home.root} cannot be filled in bulk: {'; '.join(reasons)}. Without --bulk always the run goes in online.")
+
+    def check(running: server.RunningServer) -> None:
+        reasons = bulk_refusals(running.home, seen.edges, len(seen.features))
+        if reasons:
+            raise BulkRefused(
+                f"{running.home.root} cannot be filled in bulk: {'; '.join(reasons)}. Without --bulk always it goes in online."
+            )
+
     stopping = time.monotonic()
-    with staging(home) as staged:
+    with staging(home, check) as staged:
         clock.seconds["stop"] = time.monotonic() - stopping
         report, held = _fill(staged, run, seen, tell, clock)
         size = folder_bytes(staged.stage.data)
         with clock("restart"):
             put_in_place(staged, held)
+    server.start(home)  # where it was not running before
     clock.seconds["total"] = time.monotonic() - begun
     done = replace(report, resumed=0, seconds=clock.seconds["total"])
     return BulkReport(done, {step: round(seconds, 2) for step, seconds in clock.seconds.items()}, size)

@@ -18,7 +18,7 @@ from typing import Any
 from feature_graph import server
 from feature_graph.offline.errors import DumpError
 from feature_graph.offline.stores import Contents, RunNote, contents, other_content, put_in_place
-from feature_graph.server import Home
+from feature_graph.server import Home, process
 from feature_graph.server.lifecycle import admin_locked, locked, start_locked, stop_locked
 from feature_graph.server.running import HomeLike, as_home
 from feature_graph.server.settings import load_settings
@@ -95,10 +95,10 @@ def dump(home: HomeLike, file: str | Path, *, check: bool = True) -> DumpNote:
     """
     home, file = as_home(home), Path(file).expanduser().absolute()
     size = _check_target(home, file)
-    was_running = server.status(home).server is not None
-    held = contents(server.start(home).connection())
     part = file.with_name(f".{file.name}.part")
     with locked(home):
+        was_running = process.find(home) is not None
+        held = contents(start_locked(home, load_settings(home)).connection())
         stop_locked(home)
         refuse_in_use(home)
         try:
@@ -152,15 +152,17 @@ def load(home: HomeLike, file: str | Path, *, overwrite: bool = False) -> Conten
     """
     home, file = as_home(home), Path(file).expanduser().absolute()
     note = _checked_note(file)
-    if not overwrite and home.has_database:
-        content = other_content(server.start(home).connection())
-        if content:
-            raise DumpError(f"{home.root}: {'; '.join(content)}; or --replace (`db dump` keeps what is there).")
     _check_room(home, file, note)
-    with staging(home) as staged:
+    with staging(home, None if overwrite or not home.has_database else _refuse_filled) as staged:
         held = _load(staged, file, note)
         put_in_place(staged, held)
     return held
+
+
+def _refuse_filled(running: server.RunningServer) -> None:
+    content = other_content(running.connection())
+    if content:
+        raise DumpError(f"{running.home.root}: {'; '.join(content)}; or --replace (`db dump` keeps what is there).")
 
 
 def _checked_note(file: Path) -> DumpNote | None:

@@ -19,6 +19,7 @@ from feature_graph.server.errors import HomeError, PortTaken, ServerError
 from feature_graph.server.homes import Home, erase_home, prepare_home, unusable
 from feature_graph.server.jars import JarFolder, ensure_jars
 from feature_graph.server.java import run_admin, write_arguments
+from feature_graph.server.leftovers import clear_staging
 from feature_graph.server.logs import log_size
 from feature_graph.server.password import ensure_password
 from feature_graph.server.running import HomeLike, RunningServer, as_home, describe
@@ -85,6 +86,7 @@ def start_locked(home: Home, wanted: Settings, *, quick: bool = False, timeout: 
     found = process.find(home)
     if found is not None:
         return _join(home, found, timeout)
+    clear_staging(home)
     jars = ensure_jars()
     try:
         return _start_on_free_ports(home, jars, wanted, quick, timeout)

@@ -17,12 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from feature_graph.server import process
 from feature_graph.server.errors import HomeError
 from feature_graph.server.homes import Home, before_swap, prepare_home, staging_folder
-from feature_graph.server.java import ADMIN_CLASS
+from feature_graph.server.leftovers import clear_staging
 from feature_graph.server.lifecycle import admin_locked, locked, start_locked, stop_locked
 from feature_graph.server.ports import any_port
 from feature_graph.server.running import HomeLike, RunningServer, as_home
@@ -99,10 +97,14 @@ class Staging:
 
 
 @contextmanager
-def staging(home: HomeLike = None) -> Iterator[Staging]:
+def staging(home: HomeLike = None, check: Callable[[RunningServer], None] | None = None) -> Iterator[Staging]:
     """Stop the server of ``home`` and give a :class:`Staging`; the server is started again after, if it was running.
 
     Whatever happens, the staged home is removed in the end; the home has its old store, or, after a swap, the new one.
+
+    Args:
+        home: The home.
+        check: Called with the running server before it is stopped, while nobody else can start, stop or replace it; may refuse by raising.
 
     Raises:
         HomeError: The home cannot be used.
@@ -110,7 +112,10 @@ def staging(home: HomeLike = None) -> Iterator[Staging]:
     home = as_home(home)
     prepare_home(home)
     with locked(home):
-        was_running = stop_locked(home)
+        was_running = process.find(home) is not None
+        if check is not None:
+            _checked(home, check, was_running)
+        stop_locked(home)
         refuse_in_use(home)
         stage = Home(staging_folder(home), "staging")
         try:
@@ -122,6 +127,17 @@ def staging(home: HomeLike = None) -> Iterator[Staging]:
             clear_staging(home)
             if was_running:
                 start_locked(home, load_settings(home))
+
+
+def _checked(home: Home, check: Callable[[RunningServer], None], was_running: bool) -> None:
+    """Run the check; a server that was started for it is stopped if it refuses."""
+    running = start_locked(home, load_settings(home))
+    try:
+        check(running)
+    except BaseException:
+        if not was_running:
+            stop_locked(home)
+        raise
 
 
 def refuse_in_use(home: Home) -> None:
@@ -140,29 +156,6 @@ def refuse_in_use(home: Home) -> None:
             raise HomeError(
                 f"The store in {home.data} is in use by a server in a container or on another machine. Stop it there."
             ) from error
-
-
-def clear_staging(home: Home) -> None:
-    """Remove what an earlier try left: the server and the tool that it started, and their files."""
-    stage = Home(staging_folder(home), "staging")
-    if not stage.root.exists():
-        return
-    server = process.find(stage)
-    if server is not None:
-        process.end(server)
-    for tool in psutil.process_iter():
-        if _is_tool_of(tool, stage):
-            logger.warning("ending the admin tool (process %d) of an earlier try", tool.pid)
-            process.end(tool)
-    shutil.rmtree(stage.root)
-
-
-def _is_tool_of(tool: psutil.Process, stage: Home) -> bool:
-    try:
-        command = tool.cmdline()
-    except psutil.Error:
-        return False
-    return ADMIN_CLASS in command and f"@{stage.run / 'java.args'}" in command
 
 
 def _make(home: Home, stage: Home) -> None:
