@@ -331,7 +331,7 @@ def test_the_planted_groups_come_back(planted: tuple[Loaded, list[int]], algorit
 # --- random layered signed graphs ---
 
 
-@settings(max_examples=4, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000), n_layers=st.integers(2, 6), n_features=st.integers(2, 9), n_edges=st.integers(4, 90))
 def test_cypher_equals_its_twin_on_random_graphs(
     connected: Store, tmp_path_factory: pytest.TempPathFactory, seed: int, n_layers: int, n_features: int, n_edges: int
