@@ -43,6 +43,7 @@ class Material:
         candidates: What candidates.parquet says of itself: pruning counts and other facts.
         behaviors: What behaviors.json holds.
         recall: What pruning loses; None where it was not measured, which is no gap.
+        validation: What `feature-graph validate` found; None where it was not run, which is no gap.
         gaps: What could not be read.
     """
 
@@ -55,6 +56,7 @@ class Material:
     candidates: dict[str, Any] | None
     behaviors: list[dict[str, Any]] | None
     recall: PruningRecall | None
+    validation: dict[str, Any] | None
     gaps: tuple[Gap, ...]
 
 
@@ -86,6 +88,7 @@ def gather(run_dir: str | Path) -> Material:
         candidates=reader.read(paths.candidates, lambda p: read_meta(p, CANDIDATES), "how the pairs were chosen"),
         behaviors=reader.read(paths.root / "behaviors.json", lambda p: list(_json(p).get("behaviors", [])), "behaviours"),
         recall=reader.read(paths.pruning_recall, PruningRecall.load, "what pruning loses") if paths.pruning_recall.exists() else None,
+        validation=reader.read(paths.validation, _json, "behaviours and steering, measured") if paths.validation.exists() else None,
         gaps=tuple(reader.gaps),
     )
 

@@ -41,6 +41,7 @@ FILES = {
     "graph.json": "the graph as node-link JSON",
     "behaviors.json": "features that known behaviours rest on",
     "pruning_recall.json": "what pruning loses, on an exhaustive slice",
+    "validation.json": "behaviours and steering, measured in the model",
     "report.html": "this page",
 }
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from feature_graph import visualization as draw
@@ -66,6 +67,7 @@ def _context(material: Material) -> dict[str, Any]:
         "evidence": sections.evidence(material),
         "quality": sections.sae_quality(material),
         "pruning": sections.pruning_losses(material),
+        "validation": _validation(material),
         "stages": sections.stages(material),
         "files": sections.files(material),
         "made_at": sections.made_at(),
@@ -78,6 +80,35 @@ def _context(material: Material) -> dict[str, Any]:
         "plotly": draw.plotly_script(),
         "script": draw.graph_script(),
     }
+
+
+def _validation(material: Material) -> dict[str, Any] | None:
+    """Tables and pictures of a validation."""
+    found, graph = material.validation, material.graph
+    if found is None or graph is None:
+        return None
+    figures = (draw.plot_forecast(found["pairs"]), draw.plot_overlap(found["overlap"]), draw.plot_faithfulness(found["behaviors"]))
+    return {
+        "behaviors": found["behaviors"],
+        "hops": {name.removeprefix("hop"): hop for name, hop in found["cascade"].items() if name.startswith("hop")},
+        "by_delta": found["cascade"]["by_delta"],
+        "delta": found["cascade"]["delta"],
+        "shared": [row for row in found["shared"] if row["feature"] in graph][:8],
+        "pictures": [draw.figure_section(figure) for figure in figures if figure is not None],
+        "subgraph": _best_subgraph(found["behaviors"], graph),
+    }
+
+
+def _best_subgraph(behaviors: dict[str, Any], graph: nx.DiGraph) -> dict[str, Any] | None:
+    """The picture of the behaviour with the most confirmed seeds among those that have edges."""
+    parts = {name: graph.subgraph(node for node in b["members"] if node in graph) for name, b in behaviors.items() if b["able"]}
+    drawn = [name for name, part in parts.items() if part.size()]
+    if not drawn:
+        return None
+    best = max(drawn, key=lambda name: (behaviors[name]["confirmed"], parts[name].size()))
+    seeds = [node for node in behaviors[best]["seed_ids"] if node in parts[best]]
+    scene = draw.network_scene(parts[best], f"Subgraph of {best.replace('_', ' ')}", seeds=seeds, seed_name="seed")
+    return {"name": best, "section": draw.graph_section(scene, "behavior"), "notes": scene.notes}
 
 
 def _environment() -> Environment:

@@ -28,6 +28,7 @@ def behavior_figures(study: BehaviorStudy) -> dict[str, Any]:
         "confirmed": sum(bool(seed["confirmed"]) for seed in found.seed_features),
         "size": found.subgraph.number_of_nodes(),
         "members": sorted(found.subgraph),
+        "seed_ids": [str(seed["feature_id"]) for seed in found.seed_features],
         "to_output": sum(bool(edge["significant"]) for edge in found.outputs),
         "outputs": [dict(edge) for edge in found.outputs if edge["significant"]][:10],
         "warnings": list(found.warnings),

@@ -13,6 +13,7 @@ from feature_graph.visualization.graphs import render_interactive_graph, render_
 from feature_graph.visualization.motifs import motif_svg, plot_motif_nulls, render_motif_page
 from feature_graph.visualization.page import css, figure_section, graph_script, graph_section, plotly_script
 from feature_graph.visualization.scene import network_scene
+from feature_graph.visualization.validation import plot_faithfulness, plot_forecast, plot_overlap
 
 __all__ = [
     "css",
@@ -23,10 +24,13 @@ __all__ = [
     "network_scene",
     "plot_copy_share",
     "plot_degree_distribution",
+    "plot_faithfulness",
+    "plot_forecast",
     "plot_interaction_type_breakdown",
     "plot_layer_distance_decay",
     "plot_layer_matrix",
     "plot_motif_nulls",
+    "plot_overlap",
     "plot_strengths",
     "plotly_script",
     "render_cascade_overlay",

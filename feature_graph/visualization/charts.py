@@ -31,7 +31,7 @@ def plot_degree_distribution(graph: nx.DiGraph) -> go.Figure | None:
             x=steps, y=len(values) - first, name=name, mode="lines+markers", line={"color": color, "shape": "hv"}, marker={"size": 5}
         )
     return (
-        _styled(figure, "Degrees", "edges of a feature, at least", "features")
+        styled(figure, "Degrees", "edges of a feature, at least", "features")
         .update_xaxes(**_log_axis(largest))
         .update_yaxes(**_log_axis([1, len(graph)]))
     )
@@ -68,7 +68,7 @@ def plot_layer_distance_decay(graph: nx.DiGraph) -> go.Figure | None:
             showarrow=False,
             font={"size": 11, "color": MUTED},
         )
-    _styled(figure, "Strength over distance", "analysed sites crossed", "|strength|  (5 – 95 %)")
+    styled(figure, "Strength over distance", "analysed sites crossed", "|strength|  (5 – 95 %)")
     fences = [float(q) for box in figure.data for q in (*box.lowerfence, *box.upperfence)]
     return figure.update_yaxes(**_log_axis(fences)).update_xaxes(tickvals=list(range(len(spans))), ticktext=[str(s) for s in sorted(spans)])
 
@@ -98,7 +98,7 @@ def plot_interaction_type_breakdown(graph: nx.DiGraph) -> go.Figure | None:
         total = sum(n for (kind, _), n in counts.items() if kind == t)
         figure.add_annotation(x=total, y=t.replace("_", " "), text=f"{total:,}", xanchor="left", xshift=5, showarrow=False)
     figure.update_layout(barmode="stack", uniformtext={"mode": "hide", "minsize": 10})
-    return _styled(figure, "Edges by type and by the effect that passed", "edges", "")
+    return styled(figure, "Edges by type and by the effect that passed", "edges", "")
 
 
 def plot_layer_matrix(graph: nx.DiGraph) -> go.Figure | None:
@@ -127,7 +127,7 @@ def plot_layer_matrix(graph: nx.DiGraph) -> go.Figure | None:
             hovertemplate="layer %{y} → layer %{x}: %{z:,} edges<extra></extra>",
         )
     )
-    _styled(figure, "Edges between layers", "to layer", "from layer")
+    styled(figure, "Edges between layers", "to layer", "from layer")
     return figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
 
 
@@ -145,7 +145,7 @@ def plot_strengths(graph: nx.DiGraph) -> go.Figure | None:
         figure.add_scatter(
             x=middle, y=count, name=name, mode="lines", line={"color": color, "shape": "hvh", "width": 2}, fill="tozeroy", opacity=0.6
         )
-    return _styled(figure, "Strengths", "|strength|, target units per source unit", "edges").update_xaxes(**_log_axis(middle))
+    return styled(figure, "Strengths", "|strength|, target units per source unit", "edges").update_xaxes(**_log_axis(middle))
 
 
 def plot_copy_share(graph: nx.DiGraph) -> go.Figure | None:
@@ -178,10 +178,11 @@ def plot_copy_share(graph: nx.DiGraph) -> go.Figure | None:
         marker={"size": 5, "color": colors, "opacity": 0.5},
         hovertemplate="%{text}<br>total %{x:.3g}, copied %{y:.3g}<extra></extra>",
     )
-    return _styled(figure, "Copied or computed", "total effect", "part the identity path alone gives")
+    return styled(figure, "Copied or computed", "total effect", "part the identity path alone gives")
 
 
-def _styled(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
+def styled(figure: go.Figure, title: str, x: str, y: str) -> go.Figure:
+    """The look that all figures share."""
     grid = {
         "gridcolor": "#eef0f3",
         "zerolinecolor": "#d5d9e0",

@@ -102,3 +102,16 @@ def test_p_values_of_random_sets_are_not_too_small() -> None:
 
 def test_one_behaviour_has_no_pairs() -> None:
     assert overlap({"one": ["L0_F1"]}, []).empty
+
+
+def test_the_report_shows_what_was_measured(run: Config, letters: Path) -> None:
+    from feature_graph.report import write_report
+    from tests.unit.test_report import words
+
+    paths = RunPaths.of(run.output_dir)
+    assert runner.invoke(app, ["--quiet", "validate", run.output_dir, "-b", str(letters), "--sources", "4"]).exit_code == 0
+    page = words(write_report(paths.root))
+    assert "Does the graph predict the model?" in page
+    assert "Steering: forecast and measured" in paths.report.read_text(encoding="utf-8")
+    paths.validation.unlink()
+    assert "Does the graph predict the model?" not in words(write_report(paths.root))
