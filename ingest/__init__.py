@@ -2,9 +2,20 @@
 
 from ingest.connection import DriverDatabase, Py2neoDatabase
 from ingest.drop import DropReport, drop_run
-from ingest.errors import IngestError, IngestMismatch, InvalidRun, LeaseHeld, LeaseLost, SchemaMismatch, UnsupportedServer
-from ingest.load import IngestReport, edge_digest, ingest_run
+from ingest.errors import (
+    IngestError,
+    IngestMismatch,
+    InvalidRun,
+    LeaseHeld,
+    LeaseLost,
+    NoRoom,
+    SchemaMismatch,
+    ServerMemory,
+    UnsupportedServer,
+)
+from ingest.load import IngestReport, Options, edge_digest, ingest_run
 from ingest.rundir import run_id
+from ingest.selection import Selection
 from ingest.verify import Check, VerifyReport, verify_run
 
 __all__ = [
@@ -17,8 +28,12 @@ __all__ = [
     "InvalidRun",
     "LeaseHeld",
     "LeaseLost",
+    "NoRoom",
+    "Options",
     "Py2neoDatabase",
     "SchemaMismatch",
+    "Selection",
+    "ServerMemory",
     "UnsupportedServer",
     "VerifyReport",
     "drop_run",

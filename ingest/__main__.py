@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ingest.drop import drop_run
 from ingest.errors import IngestError
 from ingest.load import ingest_run
+from ingest.messages import explain
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -26,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         print("error: no database: give --uri or set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD", file=sys.stderr)
         return 2
     import neo4j
-    from neo4j.exceptions import DriverError, Neo4jError
+    from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
     password = os.environ.get("NEO4J_PASSWORD") or getpass.getpass(f"password of {given.user} at {given.uri}: ")
     try:
@@ -37,10 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"run {dropped.run} dropped: {dropped.deleted}")
             else:
                 print(_ingest(driver, Path(given.run)))
-    except (IngestError, DriverError, Neo4jError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    except IngestError as error:
+        return _failed(str(error))
+    except AuthError as error:
+        return _failed(f"{given.uri} refused user {given.user!r}: {error.message}. Set NEO4J_USERNAME and NEO4J_PASSWORD")
+    except (DriverError, Neo4jError) as error:
+        return _failed(explain(error, given.uri))
     return 0
+
+
+def _failed(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:

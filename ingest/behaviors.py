@@ -61,7 +61,7 @@ def read(run: RunDirectory, features: pd.DataFrame) -> list[Behavior]:
         if (value.get("kind"), value.get("version")) != ("behaviors", VERSION):
             raise ValueError(f"got kind {value.get('kind')} version {value.get('version')}; expected behaviors version {VERSION}")
         return [_behavior(item, sites) for item in value["behaviors"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidRun(str(run.root), [f"{BEHAVIORS}: {reason}; see docs/artifacts.md"]) from error
 

@@ -95,6 +95,8 @@ def _column_rules() -> list[Rule]:
         name, got = column.name, f"{column.name} = {{{column.name}}}"
         if not column.nullable:
             found.append(Rule(f"{got}; a value is required", partial(_null, name)))
+        if column.required_of:
+            found.append(Rule(f"{got}; a value is required of method {{method}}", partial(_null_of, name, column.required_of)))
         if column.type == "float64":
             found.append(Rule(f"{got}; expected a finite number", partial(_infinite, name)))
         if name in SHARES:
@@ -106,6 +108,11 @@ def _column_rules() -> list[Rule]:
 
 def _null(name: str, rows: Rows) -> np.ndarray:
     return rows.null(name)
+
+
+def _null_of(name: str, methods: tuple[str, ...], rows: Rows) -> np.ndarray:
+    null = rows.null(name)
+    return null & rows.each("method", lambda v: v in methods) if null.any() else null
 
 
 def _infinite(name: str, rows: Rows) -> np.ndarray:

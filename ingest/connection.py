@@ -109,7 +109,10 @@ class DriverDatabase:
                 return attempt()
             except (Neo4jError, DriverError) as error:
                 if out_of_memory(error):
-                    raise ServerMemory(f"the server has too little memory for this transaction: {error}") from error
+                    raise ServerMemory(
+                        f"the server has too little memory for a transaction ({_first_line(error)}); give it more (`feature-graph db start "
+                        "--heap 2g`, or db.memory.transaction.max of your own server) and try again: what was done before stays"
+                    ) from error
                 since = time.monotonic() if since is None else since
                 pause = next(pauses)
                 if not _worth_another(error) or time.monotonic() + pause - since > self._patience:

@@ -50,6 +50,7 @@ def artifacts_page() -> str:
         ),
         *[_format(fmt) for fmt in (FEATURES, INTERACTIONS, DECODERS, CANDIDATES, *MEASURES.values())],
         _REST.format(behaviors=BEHAVIORS, block=BLOCK_ROWS),
+        _ATTRIBUTION,
     ]
     return "\n\n".join(parts).replace("-->\n\n\n", "-->\n\n") + "\n"
 
@@ -81,7 +82,8 @@ A run's id is the first 16 hex digits of the sha256 over the configuration (with
 dictionaries, seed, and the sha256 of both Parquet files: the same result is the same run.
 
 Every Parquet file carries `kind` and `version` in its own key-value metadata (UTF-8), and MAY carry `meta`, a JSON object. Columns may
-stand in any order; further columns are ignored. Numbers MUST be finite; a missing value is a null, and only where the table says so."""
+stand in any order; further columns are ignored. Numbers MUST be finite; a missing value is a null, and only where the table says so. Pages
+SHOULD carry checksums, which are verified: without them a few flipped bytes cannot always be seen."""
 
 _REST = """## {behaviors}
 
@@ -101,6 +103,35 @@ Every row of `features.parquet` becomes a `Feature` (shared between runs, by `ui
 `interactions.parquet` with `significant` true becomes an `AFFECTS` edge, in blocks of {block:,} rows in file order: a block is in the
 graph together with its entry in the ledger, or not at all, so loading can be killed at any moment and called again. See
 [the schema](schema.md)."""
+
+
+_ATTRIBUTION = """## Attribution graphs of circuit-tracer and Neuronpedia
+
+```bash
+python -m ingest.attribution_graphs GRAPH.json RUN_DIR      # --model-hash, --release, --unit contribution
+feature-graph ingest RUN_DIR
+feature-graph query strongest --param method=attribution
+```
+
+The script reads the JSON that circuit-tracer writes and Neuronpedia offers for download, and writes a run of its own, with method
+`attribution`.
+
+| in the JSON | becomes |
+| --- | --- |
+| node of type `cross layer transcoder`, id `<layer>_<index>_<position>` | the feature `L<layer>_F<index>`; nodes at several positions \
+are one feature |
+| link between two of them, `weight` | `direct_strength`: weight / activation of the source, summed over the target's positions, mean \
+over the source's. What a unit of the source at one position adds to the target. The total effect was not measured; the direct one stands \
+in its place |
+| the part of it on later positions | `later_strength` |
+| nodes and links of tokens, reconstruction errors and logits | left out, as they are features of no dictionary; `meta` says how much of \
+the weight that is |
+| target logit and its links | a behaviour of the graph's name, not confirmed, with the features that are linked to it |
+| `clerp`, `activation` | label, mean and largest activation |
+| p, q, standard error, interval, copy, floors | null: there is one prompt and no test |
+
+The file does not say which weights the model has, so the hash in the uids is `00000000` and the features are those of no other run;
+`--model-hash` with the hash of your other runs, and `--release` with the name they use, makes them the same."""
 
 
 def _node(node: schema.Node) -> str:

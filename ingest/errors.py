@@ -41,3 +41,7 @@ class UnsupportedServer(IngestError):
 
 class ServerMemory(IngestError):
     """The server has too little memory for a transaction."""
+
+
+class NoRoom(IngestError):
+    """The server's disk is too full for the run."""

@@ -242,7 +242,7 @@ class TableWriter:
         self._path, self._fmt = path, fmt
         metadata = dict(fmt.schema.metadata or {}) | {b"meta": json.dumps(meta or {}, allow_nan=False).encode()}
         self._schema = fmt.schema.with_metadata(metadata)
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", write_page_checksum=True)
 
     def __enter__(self) -> TableWriter:
         return self
@@ -312,6 +312,6 @@ def read_table(path: str | Path, fmt: FileFormat) -> pa.Table:
     """
     read_meta(path, fmt)
     try:
-        return pq.read_table(path, columns=fmt.names)
+        return pq.read_table(path, columns=fmt.names, page_checksum_verification=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise FormatError(f"{path}: damaged: {error}") from error

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +25,11 @@ from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
 from ingest.migrations import migrate
 from ingest.pace import MOST_ROWS
+from ingest.room import check_room
 from ingest.rows import EDGE_PROPERTIES
 from ingest.rundir import BLOCK_ROWS, RunDirectory, open_run
-from ingest.validate import Validated, validate
+from ingest.selection import Selection
+from ingest.validate import BadRows, Validated, validate
 from ingest.writers import PARALLEL_EDGES, EdgeWriter, Ledger, Progress
 
 if TYPE_CHECKING:
@@ -41,6 +43,21 @@ _READ_EDGES = (
     "MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = $n AND e.method IS NOT NULL "
     f"RETURN [s.uid, t.uid, {', '.join(f'e.{name}' for name in EDGE_PROPERTIES)}] AS row"
 )
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is loaded of a run.
+
+    Attributes:
+        selection: Which of its edges; another selection is another run in the graph.
+        bad_rows: ``refuse`` the run where a row is wrong, or ``skip`` such rows.
+        rejected: File (Parquet) for rows that are skipped.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    bad_rows: BadRows = "refuse"
+    rejected: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,7 @@ class IngestReport:
         digest: Sum of the row hashes, as 16 hex digits.
         seconds: How long it took.
         decoders: Features whose decoder vector was stored now.
+        rejected: Rows left out because they are wrong.
     """
 
     run: str
@@ -70,6 +88,7 @@ class IngestReport:
     digest: str
     seconds: float
     decoders: int = 0
+    rejected: int = 0
 
     def summary(self) -> str:
         """One line for people."""
@@ -78,7 +97,8 @@ class IngestReport:
             return f"run {self.run} is already there ({self.nodes} features, {self.edges} edges); {changed}"
         went_on = f", went on after {self.resumed} blocks" if self.resumed else ""
         vectors = f", {self.decoders} decoder vectors" if self.decoders else ""
-        counts = f"{self.nodes} features, {self.edges} edges, {self.behaviors} behaviours{vectors}"
+        skipped = f", {self.rejected} wrong rows left out" if self.rejected else ""
+        counts = f"{self.nodes} features, {self.edges} edges, {self.behaviors} behaviours{vectors}{skipped}"
         return f"run {self.run}: {counts} in {self.seconds:.1f} s{went_on}"
 
 
@@ -89,6 +109,7 @@ def ingest_run(
     transaction_blocks: int = MOST_ROWS // BLOCK_ROWS,
     writers: int | None = None,
     checked: Validated | None = None,
+    options: Options | None = None,
 ) -> IngestReport:
     """Write the run in ``run_dir`` into the database; a run that is there is left as it is, an interrupted one is finished.
 
@@ -99,20 +120,25 @@ def ingest_run(
         transaction_blocks: Blocks of 2,000 rows that a transaction carries at most; fewer need less memory of the server.
         writers: Transactions at a time, on edges that have no site in common; by default two from 200,000 edges on.
         checked: What :func:`ingest.validate.validate` found in these files, if it was asked already.
+        options: Which edges, and what happens with rows that are wrong; all of them, and refused, by default.
 
     Raises:
         InvalidRun: If a file is missing or wrong. Nothing was written.
+        NoRoom: If the server's disk is too full for it. Nothing was written.
         LeaseHeld: If another process is loading the same run.
         SchemaMismatch: If the database was made by a newer or an altered program.
         IngestMismatch: If the database does not hold what was written.
     """
     begun = time.monotonic()
     database = as_database(connection)
-    run = open_run(run_dir)
-    seen = checked or validate(run)
+    options = options or Options()
+    run = open_run(run_dir, options.selection)
+    seen = checked or validate(run, options.bad_rows, options.rejected)
     wanted = behaviors.read(run, seen.features)
     directions = vectors.read(run, seen.features)
     migrate(database)
+    if not runs.exists(database, run.id):
+        check_room(database, len(seen.features), seen.edges)
     lease = runs.claim(database, run.id, _run_properties(run, seen))
     if lease.before == "ready":
         return replace(_already(database, lease, len(wanted), begun), decoders=vectors.write(database, run, lease.n, directions, progress))
@@ -129,7 +155,7 @@ def ingest_run(
     logger.info("run %s is ready: %d features, %d edges", run.id, len(seen.features), seen.edges)
     added = vectors.write(database, run, lease.n, directions, progress)
     counts = len(seen.features), seen.edges, len(wanted), done.resumed
-    return IngestReport(run.id, lease.n, False, *counts, digest.hex_of(done.digest), time.monotonic() - begun, added)
+    return IngestReport(run.id, lease.n, False, *counts, digest.hex_of(done.digest), time.monotonic() - begun, added, seen.rejected)
 
 
 def edge_digest(connection: neo4j.Driver | py2neo.Graph | Database, n: int) -> str:
@@ -210,6 +236,9 @@ def _run_properties(run: RunDirectory, seen: Validated) -> dict[str, Any]:
         "scale": seen.scale,
         "nodes": len(seen.features),
         "edges": seen.edges,
+        "selection": json.dumps(run.selection.chosen, sort_keys=True) if run.selection.chosen else None,
+        "whole": run.whole_id if run.selection.chosen else None,
+        "rejected": seen.rejected or None,
     }
 
 

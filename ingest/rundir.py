@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.errors import InvalidRun
@@ -108,6 +109,9 @@ def open_run(root: str | Path, selection: Selection | None = None) -> RunDirecto
             metas[fmt.kind] = read_meta(root / fmt.name, fmt)
         except (FormatError, json.JSONDecodeError) as error:
             problems.append(str(error))
+    seed = config.get("seed", manifest.get("seed"))
+    if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
+        problems.append(f"{CONFIG}: seed: got {seed!r:.60}; expected a whole number")
     if problems:
         raise InvalidRun(str(root), problems)
     hashes = {fmt.kind: sha256_file(root / fmt.name) for fmt in (FEATURES, INTERACTIONS)}
@@ -115,7 +119,10 @@ def open_run(root: str | Path, selection: Selection | None = None) -> RunDirecto
     if problems:
         raise InvalidRun(str(root), problems)
     sites = _sites(metas["features"].get("sites"), manifest)
-    dictionaries = sorted(_dictionaries(root / FEATURES.name))
+    try:
+        dictionaries = sorted(_dictionaries(root / FEATURES.name))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InvalidRun(str(root), [f"{FEATURES.name}: damaged: {error}"]) from error
     files = hashes["features"], hashes["interactions"]
     return RunDirectory(root, config, manifest, metas["interactions"], sites, *files, dictionaries, selection or Selection())
 
@@ -142,7 +149,7 @@ def _json(path: Path, problems: list[str], required: bool) -> dict[str, Any]:
         return {}
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         problems.append(f"{path.name}: not JSON: {error}")
         return {}
     if not isinstance(value, dict):
@@ -184,5 +191,5 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _dictionaries(path: Path) -> set[str]:
-    uids = pq.read_table(path, columns=["uid"])["uid"].to_pylist()
+    uids = pq.read_table(path, columns=["uid"], page_checksum_verification=True)["uid"].to_pylist()
     return {uid.rpartition("/")[0] for uid in uids if uid}

@@ -35,6 +35,11 @@ class Claim:
     before: str
 
 
+def exists(database: Database, run_id: str) -> bool:
+    """Whether the run was loaded, or begun, before, and not dropped since."""
+    return bool(database.read("MATCH (r:Run {id: $id}) WHERE r.status <> 'dropped' RETURN r.n AS n", id=run_id))
+
+
 def claim(database: Database, run_id: str, properties: Row) -> Claim:
     """Create the Run node or take it over, with status ``loading``; a ready run is left as it is.
 

@@ -104,7 +104,7 @@ def _interactions(run: RunDirectory, features: pd.DataFrame, problems: Problems,
     known, order = rules(features), Order(len(features))
     mask, wrong = Mask(), 0
     with ExitStack() as stack:
-        file = stack.enter_context(pq.ParquetFile(run.interactions, read_dictionary=TEXTS))
+        file = stack.enter_context(pq.ParquetFile(run.interactions, read_dictionary=TEXTS, page_checksum_verification=True))
         rejects = stack.enter_context(_Rejects(rejected))
         for group in range(file.num_row_groups):
             mask.begin_group()

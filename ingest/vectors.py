@@ -149,6 +149,6 @@ def _batches(run: RunDirectory, width: int) -> Iterator[list[list[Any]]]:
 
 
 def _tables(run: RunDirectory) -> Iterator[pa.Table]:
-    with pq.ParquetFile(run.root / DECODERS.name) as file:
+    with pq.ParquetFile(run.root / DECODERS.name, page_checksum_verification=True) as file:
         for batch in file.iter_batches(_READ_ROWS, columns=DECODERS.names):
             yield pa.Table.from_batches([batch])

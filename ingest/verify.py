@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest import behaviors, digest, vectors
 from ingest.blocks import edge_blocks
-from ingest.connection import Database, as_database
+from ingest.connection import Database, Row, as_database
 from ingest.load import stored
 from ingest.rows import EDGE_FILE_COLUMNS
 from ingest.rundir import RunDirectory, open_run
 from ingest.schema import INDEXES, NODES
+from ingest.selection import Selection
 from ingest.validate import Validated, validate
 
 if TYPE_CHECKING:
@@ -28,11 +30,15 @@ _ORPHANS = {
         "MATCH (r:Run) WITH collect(r.n) AS known MATCH ()-[e:AFFECTS]->() WHERE NOT e.run IN known AND e.method IS NOT NULL "
         "RETURN count(e) AS n"
     ),
-    "edges that are there twice": (
-        "MATCH (s)-[e:AFFECTS]->(t) WHERE e.run = $n AND e.method IS NOT NULL "
-        "WITH s, t, e.method AS method, count(*) - 1 AS more RETURN coalesce(sum(more), 0) AS n"
-    ),
 }
+_TWICE = (
+    "MATCH (s)-[e:AFFECTS]->(t) WHERE e.run = $n AND e.method IS NOT NULL "
+    "WITH s, t, e.method AS method, count(*) - 1 AS more RETURN coalesce(sum(more), 0) AS n"
+)
+_FIND = (
+    "MATCH (r:Run) WHERE (r.id = $id OR r.whole = $id) "
+    "RETURN r.id AS id, r.n AS n, r.status AS status, r.selection AS selection, r.rejected AS rejected ORDER BY r.id <> $id, r.n"
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,8 @@ class VerifyReport:
 def verify_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str | Path) -> VerifyReport:
     """Compare the database with the files of a run: counts, the digest over every property, constraints, orphans. Nothing is written.
 
+    Where parts of the run were loaded (``--limit`` and the like), each of them is compared with what its selection takes from the files.
+
     Args:
         connection: An open driver or a py2neo graph.
         run_dir: The run directory.
@@ -78,28 +86,38 @@ def verify_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str 
         InvalidRun: If a file is missing or wrong.
     """
     database, run = as_database(connection), open_run(run_dir)
-    seen = validate(run)
-    rows = database.read("MATCH (r:Run {id: $id}) RETURN r.n AS n, r.status AS status", id=run.id)
-    if not rows:
+    found = database.read(_FIND, id=run.id)
+    if not found:
+        validate(run)
         return VerifyReport(run.id, (Check("run", "not in the database", "ready"),))
-    n = int(rows[0]["n"])
+    checks: list[Check] = []
+    for row in found:
+        selection = Selection(**json.loads(row["selection"] or "{}"))
+        part = _of_run(database, open_run(run_dir, selection), row)
+        checks += part if len(found) == 1 else [replace(check, name=f"{row['id']}: {check.name}") for check in part]
+    checks += [
+        Check("constraints missing", _missing_constraints(database), []),
+        Check("indexes missing or not online", _missing_indexes(database), []),
+        *(Check(name, database.read(query)[0]["n"], 0) for name, query in _ORPHANS.items()),
+    ]
+    return VerifyReport(found[0]["id"], tuple(checks))
+
+
+def _of_run(database: Database, run: RunDirectory, row: Row) -> list[Check]:
+    """Comparisons of one run, whole or a part of it."""
+    seen = validate(run, "skip" if row["rejected"] else "refuse")
+    n = int(row["n"])
     got = stored(database, n)
-    checks = [
-        Check("run", rows[0]["status"], "ready"),
+    count = "MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS n"
+    return [
+        Check("run", row["status"], "ready"),
         Check("features observed", got.nodes, len(seen.features)),
         Check("edges", got.edges, seen.edges),
         Check("digest of all properties", digest.hex_of(got.digest), digest.hex_of(_of_files(run, seen))),
-        Check(
-            "behaviours",
-            database.read("MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS n", n=n)[0]["n"],
-            len(behaviors.read(run, seen.features)),
-        ),
+        Check("behaviours", database.read(count, n=n)[0]["n"], len(behaviors.read(run, seen.features))),
         *_decoders(database, run, seen, n),
-        Check("constraints missing", _missing_constraints(database), []),
-        Check("indexes missing or not online", _missing_indexes(database), []),
-        *(Check(name, database.read(query, n=n)[0]["n"], 0) for name, query in _ORPHANS.items()),
+        Check("edges that are there twice", database.read(_TWICE, n=n)[0]["n"], 0),
     ]
-    return VerifyReport(run.id, tuple(checks))
 
 
 def _decoders(database: Database, run: RunDirectory, seen: Validated, n: int) -> list[Check]:

@@ -16,7 +16,7 @@ from ingest import checksum, digest, runs
 from ingest.blocks import Block, Layout, Pair, edge_blocks, ledger_key
 from ingest.checksum import EdgeCheck
 from ingest.connection import Database, Transaction
-from ingest.errors import IngestError, IngestMismatch, ServerMemory
+from ingest.errors import IngestMismatch, ServerMemory
 from ingest.pace import MOST_BYTES, Pace
 from ingest.rows import EDGE_FILE_COLUMNS, EDGE_PROPERTIES, edge_groups
 
@@ -189,23 +189,16 @@ class EdgeWriter:
         values = [group for block in blocks for group in edge_groups(block.table, self._element_ids())]
         try:
             commit(self._database, self._ledger, _CREATE, rows, values)
-        except ServerMemory as error:
-            self._smaller(blocks, sum(rows.values()), error)
+        except ServerMemory:
+            if len(blocks) == 1:
+                raise
+            self._pace.too_much(sum(rows.values()))
+            half = len(blocks) // 2
+            self._commit(blocks[:half])
+            self._commit(blocks[half:])
             return
         self._pace.good()
         self._advance(sum(rows.values()))
-
-    def _smaller(self, blocks: list[Block], rows: int, error: ServerMemory) -> None:
-        if len(blocks) == 1:
-            raise IngestError(
-                f"run {self._ledger.lease.id}: the server has too little memory for {rows} edges in one transaction; give it more "
-                "(`feature-graph db start --heap 2g`, or db.memory.transaction.max of your own server) and ingest again: what is "
-                "loaded stays"
-            ) from error
-        self._pace.too_much(rows)
-        half = len(blocks) // 2
-        for part in (blocks[:half], blocks[half:]):
-            self._commit(part)
 
     def _element_ids(self) -> list[str]:
         """The database's own ids of the features, by fid."""

@@ -27,11 +27,16 @@ def open_artifact(path: str | Path, kind: str, version: int) -> Iterator[h5py.Fi
         file = h5py.File(path, "r")
     except OSError as error:
         raise ArtifactError(f"{path}: not a readable HDF5 file ({error}); delete it and run the stage again") from error
-    with file:
-        got = (str(file.attrs.get("kind", "none")), int(file.attrs.get("version", 0)))
-        if got != (kind, version):
-            raise ArtifactError(f"{path}: got kind {got[0]} version {got[1]}; expected {kind} version {version}")
-        yield file
+    try:
+        with file:
+            got = (str(file.attrs.get("kind", "none")), int(file.attrs.get("version", 0)))
+            if got != (kind, version):
+                raise ArtifactError(f"{path}: got kind {got[0]} version {got[1]}; expected {kind} version {version}")
+            yield file
+    except ArtifactError:
+        raise
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:  # what h5py says of bytes that make no sense
+        raise ArtifactError(f"{path}: damaged ({error}); delete it and run the stage again") from error
 
 
 def mark(file: h5py.File, kind: str, version: int) -> None:

@@ -43,12 +43,18 @@ def start(
     http_port: Annotated[
         int | None, typer.Option(min=1024, max=65535, help="Port for Neo4j Browser. Default 7474, or the next free one.")
     ] = None,
+    repair_log: Annotated[
+        bool,
+        typer.Option(
+            "--repair-log", help="After a full disk: cut off the unreadable end of the transaction log. What was committed stays."
+        ),
+    ] = False,
 ) -> None:
     """Start the server and wait until it answers. The first start fetches Neo4j (about 150 MB) and makes a password."""
     from feature_graph import server
 
     where = said_home(home)
-    running = server.start(where, heap=heap, page_cache=page_cache, bolt_port=bolt_port, http_port=http_port)
+    running = server.start(where, heap=heap, page_cache=page_cache, bolt_port=bolt_port, http_port=http_port, repair_log=repair_log)
     typer.echo("Neo4j was already running." if running.already_running else "Neo4j is running.")
     _show(running)
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feature_graph.cli import common
+from feature_graph.cli import common, parts
 from feature_graph.cli.bulk import Bulk, BulkOption, ScriptOption, bulk_ingest, write_script
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from feature_graph.store import Store
-    from ingest import IngestReport
+    from ingest import IngestReport, Options
     from queries import Answer, Template
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Database home; see `feature-graph db --help`.")]
@@ -40,22 +40,36 @@ def ingest(
     run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
     bulk: BulkOption = Bulk.AUTO,
     bulk_script: ScriptOption = None,
+    limit: parts.LimitOption = None,
+    min_strength: parts.MinStrengthOption = None,
+    top_k_per_source: parts.TopOption = None,
+    bad_rows: parts.BadRowsOption = parts.BadRows.REFUSE,
+    rejected: parts.RejectedOption = None,
+    writers: parts.WritersOption = None,
     home: HomeOption = None,
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
 ) -> None:
-    """Write a run into Neo4j: checked first, exactly once, resumable. Twice changes nothing."""
+    """Write a run into Neo4j: checked first, exactly once, resumable. Twice changes nothing.
+
+    A part of a run (--limit, --min-strength, --top-k-per-source) is a run of its own in the graph.
+    """
+    chosen = parts.options(run_dir, limit, min_strength, top_k_per_source, bad_rows, rejected)
+    if chosen is not None and (bulk is Bulk.ALWAYS or bulk_script is not None):
+        common.fail("the bulk path loads whole runs without wrong rows; leave out --bulk always and --bulk-script", common.USAGE)
     if bulk_script is not None:
         write_script(run_dir, bulk_script)
         return
-    done = bulk_ingest(bulk, run_dir, home, uri)
+    done = bulk_ingest(bulk, run_dir, home, uri) if chosen is None and writers is None else None
     if done is not None:
         common.out.print(f"{done.ingest.summary()}, in bulk", highlight=False)
         return
     with open_store(home, uri, user, insecure) as store:
-        report = ingest_with_bars(store, run_dir)
+        report = ingest_with_bars(store, run_dir, chosen, writers)
     common.out.print(report.summary(), highlight=False)
+    if report.rejected and chosen is not None:
+        common.err.print(f"the wrong rows, each with its reason: {chosen.rejected}", highlight=False)
 
 
 def query(
@@ -182,7 +196,7 @@ def open_store(home: Path | None = None, uri: str | None = None, user: str | Non
 
     Raises:
         ServerError: If the embedded server is meant and does not run.
-        StoreError: If the database does not let us in.
+        StoreError: If the database does not let us in, or the connection is lost in the block.
     """
     import os
 
@@ -192,27 +206,31 @@ def open_store(home: Path | None = None, uri: str | None = None, user: str | Non
         store.check_address(uri, insecure)
         name = user or os.environ.get("NEO4J_USERNAME") or "neo4j"
         password = os.environ.get("NEO4J_PASSWORD") or typer.prompt(f"password of {name} at {uri}", hide_input=True, err=True)
-        opened = store.connect(uri, name, password, insecure=insecure)
     else:
         where = server.connection(home)
-        opened = store.connect(where.uri, where.username, where.password, insecure=insecure)
-    with opened:
+        uri, name, password = where.uri, where.username, where.password
+    with store.connect(uri, name, password, insecure=insecure) as opened, store.in_words(uri):
         yield opened
 
 
-def ingest_with_bars(store: Store, run_dir: Path) -> IngestReport:
-    """Write a run into Neo4j under a progress bar with an estimate."""
+def ingest_with_bars(store: Store, run_dir: Path, chosen: Options | None = None, writers: int | None = None) -> IngestReport:
+    """Write a run into Neo4j under a progress bar with rate and estimate."""
+    import time
+
     from feature_graph.utils import progress_bar
 
     with progress_bar() as bar:
         tasks: dict[str, TaskID] = {}
+        begun: dict[str, tuple[float, int]] = {}
 
         def advance(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(f"writing {what}", total=None)
-            bar.update(tasks[what], completed=done, total=total)
+                tasks[what], begun[what] = bar.add_task(f"writing {what}", total=None), (time.monotonic(), done)
+            since, first = begun[what]
+            rate = (done - first) / max(time.monotonic() - since, 1e-3)
+            bar.update(tasks[what], completed=done, total=total, description=f"writing {what}, {rate:,.0f}/s")
 
-        return store.ingest(run_dir, advance)
+        return store.ingest(run_dir, advance, chosen, writers)
 
 
 def parse_parameters(found: Template, texts: Sequence[str]) -> dict[str, Any]:

@@ -58,6 +58,7 @@ def start(
     bolt_port: int | None = None,
     http_port: int | None = None,
     quick: bool = False,
+    repair_log: bool = False,
     timeout: float = START_SECONDS,
 ) -> RunningServer:
     """Start the server of ``home``, or find it running; returns when it answers and lets us in.
@@ -69,6 +70,8 @@ def start(
         bolt_port: Port to try first; remembered. A taken port gives way to the next free one.
         http_port: Likewise, for Neo4j Browser.
         quick: For a server that lives minutes, as in a test: starts with a third less work, long queries are slower. Not remembered.
+        repair_log: Cut off the end of the transaction log where it cannot be read. After a full disk Neo4j does not open a database
+            otherwise; what was committed before the unreadable end is kept.
         timeout: Seconds to wait for the first answer.
 
     Raises:
@@ -78,7 +81,8 @@ def start(
     if process.find(home) is None:
         prepare_home(home)
     with locked(home):
-        return start_locked(home, choose(load_settings(home), heap, page_cache, bolt_port, http_port), quick=quick, timeout=timeout)
+        wanted = replace(choose(load_settings(home), heap, page_cache, bolt_port, http_port), repair_log=repair_log)
+        return start_locked(home, wanted, quick=quick, timeout=timeout)
 
 
 def start_locked(home: Home, wanted: Settings, *, quick: bool = False, timeout: float = START_SECONDS) -> RunningServer:

@@ -42,6 +42,8 @@ class Settings:
     """Memory for pages of the store; as large as the store is best."""
     start_seconds: float = 20.0
     """How long the last start took: the estimate of the next."""
+    repair_log: bool = False
+    """For one start, never remembered: cut off the unreadable end of the transaction log, as a full disk leaves it."""
 
     @property
     def bolt_uri(self) -> str:
@@ -74,7 +76,7 @@ def load_settings(home: Home) -> Settings:
 
 def save_settings(home: Home, settings: Settings) -> None:
     """Remember the settings in the home."""
-    write_json(home.settings_file, asdict(settings))
+    write_json(home.settings_file, {name: value for name, value in asdict(settings).items() if name != "repair_log"})
 
 
 def choose(settings: Settings, heap: str | None, page_cache: str | None, bolt_port: int | None, http_port: int | None) -> Settings:
@@ -142,6 +144,7 @@ def server_conf(settings: Settings, plugins: Path) -> dict[str, str]:
         "db.tx_log.preallocate": "false",  # else 512 MB of empty logs in a new home
         "db.tx_log.rotation.retention_policy": "1 days 100M",
         "db.logs.query.enabled": "OFF",  # a batch of an ingest is megabytes of parameters
+        **({"internal.dbms.tx_log.fail_on_corrupted_log_files": "false"} if settings.repair_log else {}),
     }
 
 

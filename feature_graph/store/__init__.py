@@ -8,7 +8,7 @@ with store.connect() as db:                       # NEO4J_URI …; or store.conn
     store.analyze(db, "leiden")                   # Graph Data Science, written back with its Analysis
 """
 
-from feature_graph.store.connection import check_address, connect, connect_py2neo
+from feature_graph.store.connection import check_address, connect, connect_py2neo, in_words
 from feature_graph.store.database import Store
 from feature_graph.store.errors import GdsUnavailable, LoginRefused, NotEncrypted, NotEnoughMemory, NotReachable, StoreError
 from feature_graph.store.gds import (
@@ -53,6 +53,7 @@ __all__ = [
     "diff_runs",
     "export_run",
     "fetch_motifs",
+    "in_words",
     "list_runs",
     "match_pattern",
     "memory_needed",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from neo4j.exceptions import AuthError, DriverError, Neo4jError
 from feature_graph.store.database import Store
 from feature_graph.store.errors import LoginRefused, NotEncrypted, NotReachable, StoreError
 from ingest import UnsupportedServer
+from ingest.messages import explain
 from ingest.versions import check_version
 
 if TYPE_CHECKING:
@@ -62,6 +64,19 @@ def connect(
         driver.close()
         raise _explained(error, uri, user) from error
     return Store(driver, database)
+
+
+@contextmanager
+def in_words(uri: str) -> Iterator[None]:
+    """Turn a driver's error in the block into one that says what happened and what to do.
+
+    Raises:
+        StoreError: If the connection was lost, the server stopped, or it refused something.
+    """
+    try:
+        yield
+    except (DriverError, Neo4jError) as error:
+        raise StoreError(explain(error, uri)) from error
 
 
 def connect_py2neo(uri: str | None = None, user: str | None = None, password: str | None = None, *, insecure: bool = False) -> py2neo.Graph:
@@ -151,7 +166,7 @@ def _explained(error: Exception, uri: str, user: str) -> StoreError:
     if isinstance(error, AuthError):
         return _refused(uri, user, error.message or "the user or the password is wrong")
     if isinstance(error, Neo4jError):
-        return StoreError(f"{uri}: {error.message}")
+        return StoreError(explain(error, uri))
     return _silent(uri, error)
 
 

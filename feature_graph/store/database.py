@@ -10,7 +10,7 @@ import neo4j
 import pandas as pd
 
 import queries
-from ingest import DriverDatabase, DropReport, IngestReport, VerifyReport, drop_run, ingest_run, verify_run
+from ingest import DriverDatabase, DropReport, IngestReport, Options, VerifyReport, drop_run, ingest_run, verify_run
 from ingest.migrations import Step, history, migrate
 from ingest.schema import NODES, RELATIONSHIPS, SCORE_NAMES
 
@@ -122,9 +122,15 @@ class Store:
         scores = {name for row in frame["observation"] for name in row} - {*_FEATURE_COLUMNS, "key"}
         return _spread(frame, "observation", [*_FEATURE_COLUMNS, *sorted(scores)])
 
-    def ingest(self, run_dir: str | Path, progress: Callable[[str, int, int], None] | None = None) -> IngestReport:
+    def ingest(
+        self,
+        run_dir: str | Path,
+        progress: Callable[[str, int, int], None] | None = None,
+        options: Options | None = None,
+        writers: int | None = None,
+    ) -> IngestReport:
         """Write a run directory into the database; see :func:`ingest.ingest_run`."""
-        return ingest_run(DriverDatabase(self.driver, self.database), run_dir, progress)
+        return ingest_run(DriverDatabase(self.driver, self.database), run_dir, progress, writers=writers, options=options)
 
     def schema_history(self) -> list[Step]:
         """Every migration of the schema with when it was applied here; see :func:`ingest.migrations.history`."""

@@ -39,8 +39,9 @@ MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (m:Motif) WHERE m.run = run.n AND m.name IS NOT NULL
 OPTIONAL MATCH (m)-[e:EXAMPLE]->(:Feature)
 WITH m, e ORDER BY e.example, e.role
+WITH m, collect(e.id) AS ids, collect(e.example) AS examples
 RETURN m.name AS motif, m.pattern AS pattern, m.count AS count, m.null_mean AS null_mean, m.null_sd AS null_sd, m.z AS z, m.p AS p,
-       m.q AS q, m.meaning AS meaning, collect(e.id) AS ids, collect(e.example) AS examples
+       m.q AS q, m.meaning AS meaning, ids, examples
 ORDER BY m.place
 """
 

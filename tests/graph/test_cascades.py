@@ -15,7 +15,7 @@ from feature_graph.steering import DirectEffects, predict_cascade
 from feature_graph.store import Store
 from tests.graph import twins, twins_motifs
 from tests.graph.conftest import wipe
-from tests.graph.test_motifs import EXAMPLE
+from tests.graph.test_motifs_stored import EXAMPLE
 from tests.graph.test_queries import ALL, Loaded, same_rows
 from tests.rundirs import random_run
 

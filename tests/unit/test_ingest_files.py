@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +106,20 @@ def test_what_is_wrong_is_named_with_file_row_and_reason(
     with pytest.raises(InvalidRun, match=message) as caught:
         validate(open_run(changed(root, tmp_path / "bad", kind, change)))
     assert "nothing was written" in str(caught.value)
+
+
+@pytest.mark.parametrize(("column", "reason"), [("span", "a value is required$"), ("se", "a value is required of method 'clamping'$")])
+def test_values_that_must_be_there(root: Path, tmp_path: Path, column: str, reason: str) -> None:
+    shutil.copytree(root, tmp_path / "run")
+    path = tmp_path / "run/interactions.parquet"
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[5] = None
+    place, nullable = table.schema.get_field_index(column), table.schema.field(column).with_nullable(True)
+    pq.write_table(table.set_column(place, nullable, pa.array(values, nullable.type)), path)
+    with pytest.raises(InvalidRun) as caught:
+        validate(open_run(tmp_path / "run"))
+    assert re.search(rf"interactions.parquet, row 5: {column} = None; {reason}", caught.value.problems[0])
 
 
 def test_many_problems_are_counted(root: Path, tmp_path: Path) -> None:
