@@ -6,7 +6,7 @@
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature as one of the two that act"}
-//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs whose one of the two that act lies in this layer"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs with one of the two that act in this layer"}
 //   kind: {type: choice, of: [any, alike, opposed, mixed], default: any, about: "alike: both act on each target the same way; opposed: against each other on both; mixed: alike on one, opposed on the other"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}

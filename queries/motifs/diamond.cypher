@@ -5,8 +5,8 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   feature: {type: feature, optional: true, about: "only motifs with this feature as the first"}
-//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs whose the first lies in this layer"}
+//   feature: {type: feature, optional: true, about: "only motifs that begin at this feature"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs that begin in this layer"}
 //   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both ways push the same way; incoherent: they work against each other"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}

@@ -5,8 +5,8 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   feature: {type: feature, optional: true, about: "only motifs with this feature as the one that acts"}
-//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs whose the one that acts lies in this layer"}
+//   feature: {type: feature, optional: true, about: "only this feature as the source"}
+//   layer: {type: int, min: 0, max: 10000, optional: true, about: "only sources in this layer"}
 //   targets: {type: int, min: 2, max: 1000, default: 3, about: "targets at least"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
