@@ -1,9 +1,14 @@
-"""Forecast what steering one feature does to the others, from the graph alone; and hold the forecast against steering in the model."""
+"""Forecast what steering one feature does to the others, from the graph alone; hold the forecast against steering in the model.
+
+Side effects of one steering, and counter-steers that cancel some of them, are measured too.
+"""
 
 from feature_graph.steering.agreement import Agreement, Coverage, agreement, columns_agree, conformal_coverage
 from feature_graph.steering.cascade import Cascade, CascadePath, predict_cascade
+from feature_graph.steering.compensation import Compensation, compensate
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
+from feature_graph.steering.side_effects import SideEffects, side_effects
 from feature_graph.steering.spread import Interval
 from feature_graph.steering.validation import CascadePairs, validate_cascade
 
@@ -12,13 +17,17 @@ __all__ = [
     "Cascade",
     "CascadePairs",
     "CascadePath",
+    "Compensation",
     "Coverage",
     "DirectEffects",
     "Interval",
+    "SideEffects",
     "SteeringError",
     "agreement",
     "columns_agree",
+    "compensate",
     "conformal_coverage",
     "predict_cascade",
+    "side_effects",
     "validate_cascade",
 ]

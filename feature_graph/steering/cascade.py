@@ -134,7 +134,7 @@ def predict_cascade(
         logger.warning("the graph is empty, so nothing follows from steering %s", source)
         return Cascade(source, delta, n_hops)
     if source not in (G.number if isinstance(G, DirectEffects) else G):
-        near = ", ".join(_near([str(name) for name in names], source))
+        near = ", ".join(near_names([str(name) for name in names], source))
         raise SteeringError(f"source: {source!r} is not among the {len(names)} features of the graph; near: {near}")
     whole = G if isinstance(G, DirectEffects) else DirectEffects.of(G, source, n_hops)
     effects, start = whole.at_least(min_strength), whole.number[source]
@@ -187,7 +187,7 @@ def _check(steer_delta: float, n_hops: int, min_effect: float, min_strength: flo
             raise SteeringError(f"{name}: got {value}, expected {expected}")
 
 
-def _near(names: list[str], source: str, n: int = 3) -> list[str]:
+def near_names(names: list[str], source: str, n: int = 3) -> list[str]:
     """Features of the same layer by distance of index; for another layer or no id at all, those spelled most alike."""
     try:
         layer, index = parse_feature_id(source)

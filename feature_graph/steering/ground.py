@@ -43,10 +43,11 @@ class Ground:
     def places(self, node: str, most: int, least: int) -> Places | None:
         """Samples of a feature, one position a document; None if it is active in fewer than ``least`` documents of a split."""
         layer, index = parse_feature_id(node)
-        steered, chosen = (self._active(layer, index, split, most) for split in (CONFIRM, SELECT))
+        steered, chosen = (self.samples(layer, index, split, most) for split in (CONFIRM, SELECT))
         return Places(steered, chosen) if min(len(steered), len(chosen)) >= least else None
 
-    def _active(self, layer: int, index: int, split: int, most: int) -> Samples:
+    def samples(self, layer: int, index: int, split: int, most: int) -> Samples:
+        """Positions at which a feature is active, one a document, in at most ``most`` documents of a split drawn at random."""
         column, kept = self._layer(layer)[:, index], self.documents[split]
         rows = column.indices[column.data > self.store.thresholds[layer][index]]
         documents, positions = np.divmod(rows.astype(np.int64), self.store.context_length)

@@ -1,4 +1,4 @@
-"""A cascade in words."""
+"""Forecasts and measurements of steering in words."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from feature_graph.steering.cascade import Cascade
+    from feature_graph.steering.compensation import Compensation
+    from feature_graph.steering.side_effects import SideEffects
 
 _LABEL_WIDTH = 60
+#: Features whose change has a q below this, over all features read, count as moved.
+LEVEL = 0.05
 
 
 def cascade_text(cascade: Cascade, top: int) -> str:
@@ -24,6 +28,79 @@ def cascade_text(cascade: Cascade, top: int) -> str:
     lines.append("  strongest paths:")
     lines += [f"    {p.effect:+9.4f}  {' → '.join(p.nodes)}" for p in cascade.paths[:top]]
     return "\n".join([*lines, *_notes(cascade)])
+
+
+def side_effects_text(found: SideEffects, top: int) -> str:
+    """Head, how many features moved and how well that was forecast, the largest, the output."""
+    features, reached = found.features, found.features["hop"] > 0
+    moved = features["q_value"] < LEVEL
+    multiple = f" ({found.delta / found.unit:+.3g} × its mean activation)" if found.unit else ""
+    name = _short(found.source, found.label)
+    lines = [
+        f"Steering {name} by {found.delta:+.4g}{multiple} at one position of {found.n_documents} held-out documents:",
+        f"  {int(moved.sum())} of {len(features)} later features moved (q < {LEVEL}), {int((moved & reached).sum())} of them among the "
+        f"{int(reached.sum())} that the graph reaches",
+    ]
+    agreed = found.agreement()
+    if agreed.signed:
+        rank = f"Spearman {agreed.spearman:.2f}, " if agreed.spearman == agreed.spearman else ""
+        lines.append(
+            f"  forecast and measurement of those reached: {rank}slope {agreed.slope:.2f}, sign right {agreed.sign:.0%} of {agreed.signed}"
+        )
+    if found.below_zero:
+        lines.append(f"  in {found.below_zero:.0%} of the documents the push is larger than what the feature has there")
+    lines.append("  largest changes, in units of each feature's mean activation (forecast | measured, in activation units):")
+    lines += [
+        f"    {row['relative']:+7.3f}  ({row['forecast']:+.3g} | {row['measured']:+.3g})  {_short(row['feature'], row['label'])}"
+        for row in features[moved].head(top).to_dict("records")
+    ] or ["    none"]
+    return "\n".join([*lines, *_output_lines(found, top)])
+
+
+def _output_lines(found: SideEffects, top: int) -> list[str]:
+    here = found.output.iloc[0]
+    lines = [
+        f"  output: KL {here['kl']:.3g} nats [{here['kl_low']:.2g} … {here['kl_high']:.2g}], random directions {here['placebo_kl']:.2g}",
+        f"    another likeliest token in {here['top_changed']:.0%} of the documents; log-probability of the text's own next token "
+        f"{here['next_change']:+.3f} [{here['next_low']:+.3f} … {here['next_high']:+.3f}]",
+    ]
+    for side in ("gained", "lost"):
+        tokens = found.tokens[(found.tokens["when"] == "here") & (found.tokens["side"] == side)].head(top)
+        named = ", ".join(f"{t['text']!r} {t['change']:+.4f}" for t in tokens.to_dict("records"))
+        lines.append(f"    {side}: {named or 'nothing'}")
+    return lines
+
+
+def compensation_text(found: Compensation) -> str:
+    """What was cancelled by what, before and after, and whether it helped."""
+    if found.counters.empty:
+        return (
+            f"Compensating {found.source} by {found.delta:+.4g}: the graph offers no counter-steer that lowers "
+            f"{', '.join(found.effects.loc[found.effects['role'] == 'side effect', 'feature'])}"
+        )
+    lines = [f"Compensating {found.source} by {found.delta:+.4g}, in {found.n_documents} held-out documents:", "  counter-steers:"]
+    lines += [
+        f"    {row['delta']:+9.4g} ({row['multiple']:+.3g} × its mean activation)  {_short(row['feature'], row['label'])}"
+        + (f"; turned off in {row['turned_off']:.0%}" if row["turned_off"] else "")
+        for row in found.counters.to_dict("records")
+    ]
+    lines.append("  mean change by the steer → with counter-steers (forecast):")
+    lines += [
+        f"    {row['role']:<11}  {row['before']:+.3g} → {row['after']:+.3g}  "
+        f"({row['forecast_before']:+.3g} → {row['forecast_after']:+.3g})  {_short(row['feature'], row['label'])}"
+        for row in found.effects.to_dict("records")
+    ]
+    here = found.output.iloc[0]
+    lines.append(
+        f"  named side effects left: {found.remaining:.0%} [{found.remaining_low:.0%} … {found.remaining_high:.0%}]: {found.verdict}"
+    )
+    if found.target:
+        lines.append(f"  change of the target left: {found.kept:.0%} [{found.kept_low:.0%} … {found.kept_high:.0%}]")
+    lines.append(
+        f"  KL {here['kl_before']:.3g} → {here['kl_after']:.3g} nats (change {here['kl_change']:+.2g} [{here['kl_low']:+.2g} … "
+        f"{here['kl_high']:+.2g}]); movement of all other features {found.others_before:.3g} → {found.others_after:.3g}"
+    )
+    return "\n".join(lines)
 
 
 def _hop_lines(cascade: Cascade) -> list[str]:
@@ -61,7 +138,10 @@ def _interval(cascade: Cascade, node: str) -> str:
 
 
 def _named(cascade: Cascade, node: str) -> str:
-    label = cascade.labels.get(node, "")
+    return _short(node, cascade.labels.get(node, ""))
+
+
+def _short(node: str, label: str) -> str:
     short = label if len(label) <= _LABEL_WIDTH else label[: _LABEL_WIDTH - 1] + "…"
     return f"{node} ({short})" if short else node
 

@@ -1,0 +1,108 @@
+"""Changes with and without counter-steers, held side by side."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from feature_graph.stats import mean_test
+from feature_graph.steering.bench import Bench
+from feature_graph.steering.counter import Plan
+from feature_graph.steering.outputs import Shifted, bootstrap
+from feature_graph.steering.pushes import Float
+from feature_graph.steering.trials import Arm, Push
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A share with its 95 % interval over documents; NaN where it is not known."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+#: How the parts of a share are called beside it.
+ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
+
+
+#: A push is in float32; what is less than this of it is rounding.
+_ROUNDING = 1e-6
+
+
+def ratio(before: Float, after: Float, seed: int, *, signed: bool = False) -> Ratio:
+    """Size of the mean change after over before, [documents, features] each; signed: of one feature, with its sign."""
+
+    def figure(both: Float, axis: int) -> float:
+        one, two = np.split(both.mean(axis=axis), 2)
+        whole = np.linalg.norm(one)
+        if whole == 0:
+            return math.nan
+        return float(one @ two / whole**2) if signed else float(np.linalg.norm(two) / whole)
+
+    both = np.concatenate([before, after], axis=1)
+    return Ratio(figure(both, 0), *bootstrap(both, figure, seed))
+
+
+def counter_frame(bench: Bench, plan: Plan, after: Arm, counters: list[Push]) -> pd.DataFrame:
+    """``Compensation.counters``."""
+    rows = []
+    for counter, push, amount in zip(plan.counters, counters, after.amounts[1:], strict=True):
+        rows.append(
+            {
+                "feature": counter.feature,
+                "label": bench.labels[counter.feature],
+                "layer": push.layer,
+                "delta": counter.delta,
+                "planned": counter.change,
+                "realised": float(amount.mean()),
+                "multiple": counter.delta / bench.unit(counter.feature),
+                "turned_off": float((amount > counter.delta * (1 - _ROUNDING)).mean()) if counter.delta < 0 else 0.0,
+            }
+        )
+    return pd.DataFrame(rows, columns=["feature", "label", "layer", "delta", "planned", "realised", "multiple", "turned_off"])
+
+
+def effect_frame(bench: Bench, plan: Plan, watched: list[str], n: int, before: Float, after: Float) -> pd.DataFrame:
+    """``Compensation.effects``; the first ``n`` of ``watched`` are side effects, [documents, watched] changes before and after."""
+    one, two = mean_test(before), mean_test(after)
+    return pd.DataFrame(
+        {
+            "role": ["side effect"] * n + ["target"] * (len(watched) - n),
+            "feature": watched,
+            "label": [bench.labels[j] for j in watched],
+            "unit": [bench.unit(j) for j in watched],
+            "forecast_before": [plan.before[j] for j in watched],
+            "forecast_after": [plan.after[j] for j in watched],
+            "before": one.mean,
+            "before_low": one.ci_low,
+            "before_high": one.ci_high,
+            "after": two.mean,
+            "after_low": two.ci_low,
+            "after_high": two.ci_high,
+            "gain": np.abs(one.mean) - np.abs(two.mean),
+        }
+    )
+
+
+def output_changes(before: Shifted, after: Shifted, seed: int) -> pd.DataFrame:
+    """``Compensation.output``."""
+    rows = []
+    for offset in range(before.kl.shape[1]):
+        there = np.isfinite(before.kl[:, offset])
+        if there.any():
+            one, two = before.kl[there, offset], after.kl[there, offset]
+            low, high = bootstrap(two - one, np.mean, seed)
+            means = {"kl_before": float(one.mean()), "kl_after": float(two.mean()), "kl_change": float((two - one).mean())}
+            rows.append({"offset": offset, "n_documents": int(there.sum()), **means, "kl_low": low, "kl_high": high})
+    return pd.DataFrame(rows)
+
+
+def movement(bench: Bench, features: list[str], clean: Arm, arm: Arm) -> float:
+    """Summed |mean change|, each in units of the feature's mean activation; features that are never active are left out."""
+    units = np.array([bench.unit(j) for j in features])
+    moved = np.abs((bench.values(arm, features) - bench.values(clean, features)).mean(axis=0))
+    return float((moved[units > 0] / units[units > 0]).sum())
