@@ -24,6 +24,7 @@ from feature_graph.cli import (
     report,
     runs,
     stages,
+    steer,
     validate,
     vectors,
 )
@@ -58,6 +59,7 @@ app.command(rich_help_panel="A run")(motifs.motifs)
 app.command(rich_help_panel="A run")(recall.recall)
 app.command(rich_help_panel="A run")(probe.probe)
 app.command(rich_help_panel="A run")(validate.validate)
+app.command(rich_help_panel="A run")(steer.steer)
 app.command(rich_help_panel="A run")(vectors.vectors)
 db.db_app.command()(migrate.migrate)
 for command in (offline.dump, offline.load, offline.backup):

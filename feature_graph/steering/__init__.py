@@ -4,8 +4,9 @@ Side effects of one steering, and counter-steers that cancel some of them, are m
 """
 
 from feature_graph.steering.agreement import Agreement, Coverage, agreement, columns_agree, conformal_coverage
+from feature_graph.steering.bench import check_steer
 from feature_graph.steering.cascade import Cascade, CascadePath, predict_cascade
-from feature_graph.steering.compensation import Compensation, compensate
+from feature_graph.steering.compensation import Compensation, check_compensation, compensate
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
 from feature_graph.steering.side_effects import SideEffects, side_effects
@@ -24,6 +25,8 @@ __all__ = [
     "SideEffects",
     "SteeringError",
     "agreement",
+    "check_compensation",
+    "check_steer",
     "columns_agree",
     "compensate",
     "conformal_coverage",

@@ -24,7 +24,7 @@ from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, parse_feat
 from feature_graph.config import Config
 from feature_graph.steering.before_after import ENDS, Ratio, counter_frame, effect_frame, movement, output_changes, ratio
 from feature_graph.steering.bench import Bench, check_features, check_steer
-from feature_graph.steering.counter import Limits, Plan, allowed, choose, find_candidates, responses
+from feature_graph.steering.counter import DEFAULT_LIMITS, Limits, Plan, allowed, choose, find_candidates, responses
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
 from feature_graph.steering.keep import as_frame, frame_values, load_result, plain_value, save_result
@@ -176,19 +176,11 @@ def compensate(
     Raises:
         SteeringError: If a feature is unknown, not behind the source, or not reached by the graph, or a number makes no sense.
     """
-    chosen = list(dict.fromkeys(named))
+    chosen, limits = list(dict.fromkeys(named)), Limits(at_most, ridge, reach)
     check_steer(G, store, source, delta)
-    limits = Limits(at_most, ridge, reach)
-    _check(G, source, chosen, target, aim, limits)
+    check_compensation(G, source, chosen, target, aim, limits, n_hops)
     effects = DirectEffects.of(G)
     forecast = {j: change * delta for j, change in responses(effects, source, n_hops).items()}
-    unreached = [j for j in chosen if not forecast.get(j)]
-    if unreached and aim == "forecast":
-        reached = ", ".join(sorted(forecast, key=lambda j: -abs(forecast[j]))[:5]) or "none"
-        raise SteeringError(
-            f"named: the graph forecasts no change of {', '.join(unreached)} within {n_hops} hops of {source}, so nothing is there to "
-            f"cancel; it reaches {reached}. Use aim='measured' to cancel what is measured"
-        )
     bench = Bench(model, saes, G, store, cfg, source, horizon)
     goal = target or _largest(bench, forecast, chosen)
     watched = [*chosen, *([goal] if goal else [])]
@@ -208,8 +200,21 @@ def compensate(
     return _measured(bench, trials, plan, chosen, goal, steer, aim)
 
 
-def _check(G: nx.DiGraph, source: str, named: list[str], target: str | None, aim: str, limits: Limits) -> None:
-    check_features(G, "named", named)
+def check_compensation(
+    G: nx.DiGraph,
+    source: str,
+    named: Sequence[str],
+    target: str | None = None,
+    aim: Aim = "forecast",
+    limits: Limits = DEFAULT_LIMITS,
+    n_hops: int = 3,
+) -> None:
+    """Refuse what cannot be compensated, before anything is loaded or run. Arguments as for :func:`compensate`.
+
+    Raises:
+        SteeringError: If a feature is unknown, not behind the source, or not reached by the graph, or a number makes no sense.
+    """
+    check_features(G, "named", list(named))
     check_features(G, "target", [] if target is None else [target])
     layer = parse_feature_id(source)[0]
     early = [j for j in (*named, *([target] if target else [])) if parse_feature_id(j)[0] <= layer]
@@ -225,6 +230,14 @@ def _check(G: nx.DiGraph, source: str, named: list[str], target: str | None, aim
     for name, value, right, expected in checks:
         if not right:
             raise SteeringError(f"{name}: got {value!r}, expected {expected}")
+    forecast = responses(DirectEffects.of(G), source, n_hops)
+    unreached = [j for j in named if not forecast.get(j)]
+    if unreached and aim == "forecast":
+        reached = ", ".join(sorted(forecast, key=lambda j: -abs(forecast[j]))[:5]) or "none"
+        raise SteeringError(
+            f"named: the graph forecasts no change of {', '.join(unreached)} within {n_hops} hops of {source}, so nothing is there to "
+            f"cancel; it reaches {reached}. Aim at what is measured instead (aim='measured', --measured)"
+        )
 
 
 def _largest(bench: Bench, forecast: Mapping[str, float], named: Sequence[str]) -> str | None:

@@ -64,6 +64,9 @@ class Limits:
     reach: float = 1.0
 
 
+DEFAULT_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Plan:
     """Counter-steers and what the graph says of them.

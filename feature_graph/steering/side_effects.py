@@ -52,10 +52,10 @@ class SideEffects:
         below_zero: Share of documents at which the push is larger than what the feature has there (only for a negative delta).
         features: One row a feature behind the source's site, largest |relative| change first: ``feature``, ``label``, ``layer``, ``hop``
             (first hop at which the graph reaches it, 0 if it does not), ``forecast`` (0 if not reached) with ``forecast_low`` and
-            ``forecast_high``, ``before`` (mean activation in the clean run), ``measured`` (mean change, activation units), ``se``,
-            ``ci_low``, ``ci_high``, ``q_value`` (Benjamini-Hochberg over all rows), ``relative`` (change over the feature's own mean
-            activation where active), ``placebo`` (root mean square of the mean changes under the random directions), and shares of
-            documents: ``on_before``, ``on_after``, ``turned_on``, ``turned_off``.
+            ``forecast_high``, ``unit`` (its mean activation where active), ``before`` (mean activation at these positions in the clean
+            run), ``measured`` (mean change, activation units), ``se``, ``ci_low``, ``ci_high``, ``q_value`` (Benjamini-Hochberg over
+            all rows), ``relative`` (``measured`` over ``unit``), ``placebo`` (root mean square of the mean changes under the random
+            directions), and shares of documents: ``on_before``, ``on_after``, ``turned_on``, ``turned_off``.
         output: One row a position behind the pushed one: ``offset``, ``n_documents``, ``kl`` (nats) with ``kl_low``, ``kl_high``,
             ``kl_max``, ``placebo_kl``, ``next_before`` and ``next_change`` (log-probability of the text's own next token) with
             ``next_low``, ``next_high``, and ``top_changed`` (share of documents whose likeliest next token is another one).
@@ -76,8 +76,14 @@ class SideEffects:
 
     @property
     def measured(self) -> dict[str, float]:
-        """Feature → mean change; what ``render_cascade_overlay`` draws beside the forecast."""
-        return dict(zip(self.features["feature"], self.features["measured"], strict=True))
+        """Feature → mean change, of those that the graph reaches or that moved; for ``render_cascade_overlay``."""
+        kept = self.features[(self.features["hop"] > 0) | (self.features["q_value"] < LEVEL)]
+        return dict(zip(kept["feature"], kept["measured"], strict=True))
+
+    @property
+    def n_moved(self) -> int:
+        """Features that moved (q < 0.05)."""
+        return int((self.features["q_value"] < LEVEL).sum())
 
     @property
     def kl(self) -> float:
@@ -196,6 +202,7 @@ def _features(bench: Bench, trials: Trials, forecast: Cascade, clean: Arm, steer
             "forecast": [forecast.effects.get(name, 0.0) for name in names],
             "forecast_low": [np.nan if r is None else r.low for r in ranges],
             "forecast_high": [np.nan if r is None else r.high for r in ranges],
+            "unit": units,
             "before": before.mean(axis=0),
             "measured": test.mean,
             "se": test.se,

@@ -64,6 +64,16 @@ class CascadePairs:
     pairs: pd.DataFrame
     unreached: pd.DataFrame
 
+    def measured(self, source: str, multiple: float) -> dict[str, float]:
+        """Target → measured change under one push of one source; empty if it was not made.
+
+        Args:
+            source: Id.
+            multiple: Of the source's mean activation.
+        """
+        chosen = self.pairs[(self.pairs["source"] == source) & (self.pairs["multiple"] == multiple)]
+        return dict(zip(chosen["target"], chosen["measured"], strict=True))
+
 
 def validate_cascade(
     model: Any,

@@ -1,7 +1,8 @@
-"""A forecast steering cascade, drawn over the features it reaches."""
+"""A forecast steering cascade, drawn over the features it reaches; with what was measured beside it."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -14,9 +15,12 @@ from feature_graph.graph import structural
 from feature_graph.visualization.layout import layered_layout
 from feature_graph.visualization.page import PlotlyJs, write_graph_page
 from feature_graph.visualization.scene import NodeMark, Scene, TextMark, column_marks, edge_marks, node_marks, place_labels
-from feature_graph.visualization.style import EXCITES, INHIBITS, number, short_label
+from feature_graph.visualization.style import EXCITES, INHIBITS, PASSES, number, short_label
+from feature_graph.visualization.validation import plot_forecast
 
 _MAX_REACHED = 120
+#: Features that moved though no path reaches them: so many are drawn beside the forecast ones, if they moved by this share of the largest.
+_MAX_UNREACHED, _LARGE = 15, 0.05
 
 
 class CascadePathLike(Protocol):
@@ -52,31 +56,51 @@ class CascadeLike(Protocol):
 
 
 def render_cascade_overlay(
-    graph: nx.DiGraph, cascade: CascadeLike, path: str | Path, title: str | None = None, *, plotlyjs: PlotlyJs = "inline"
+    graph: nx.DiGraph,
+    cascade: CascadeLike,
+    path: str | Path,
+    title: str | None = None,
+    *,
+    measured: Mapping[str, float] | None = None,
+    plotlyjs: PlotlyJs = "inline",
 ) -> Path:
     """Write a page: the steered feature, what it reaches, coloured and sized by the forecast change, along the edges that carry it.
 
     Ids of the cascade that are not in the graph are ignored; an empty cascade gives a page that says so.
+
+    Args:
+        graph: Interaction graph.
+        cascade: The forecast.
+        path: HTML file; folders are made.
+        title: Heading.
+        measured: Id → measured change under the same steer, in activation units (``SideEffects.measured``, ``CascadePairs.measured(…)``).
+            It is drawn as a second, ringed circle beside each forecast one, and as a scatter below; features that moved though the
+            forecast does not reach them are added.
+        plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies beside it, once a folder.
     """
-    return write_graph_page(cascade_scene(graph, cascade, title), path, plotlyjs)
+    known = None if measured is None else {n: float(m) for n, m in measured.items() if math.isfinite(m)}
+    scatter = None if known is None else plot_forecast(_pairs(graph, cascade, known))
+    return write_graph_page(cascade_scene(graph, cascade, title, known), path, plotlyjs, [] if scatter is None else [scatter])
 
 
-def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = None) -> Scene:
+def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = None, measured: Mapping[str, float] | None = None) -> Scene:
     """The picture of a cascade: only reached features and the edges between them that lie on a forecast path."""
     reached = {n: e for n, e in sorted(cascade.effects.items(), key=lambda item: -abs(item[1])) if n in graph and n != cascade.source}
     drawn = dict(list(reached.items())[:_MAX_REACHED])
+    drawn |= dict.fromkeys(_unreached(graph, cascade, measured or {}), 0.0)
     if cascade.source in graph:
         drawn[cascade.source] = cascade.steer_delta
     part = _carriers(graph, drawn, cascade)
     layout = layered_layout(part)
-    most = max((abs(e) for n, e in drawn.items() if n != cascade.source), default=1.0) or 1.0
-    nodes = tuple(_mark(m, drawn[m.id], cascade, most) for m in node_marks(part, layout, {cascade.source}, part))
-    order = sorted(range(len(nodes)), key=lambda i: (nodes[i].id != cascade.source, -abs(drawn[nodes[i].id])))
-    named = tuple(replace(n, label=f"{_change(drawn[n.id])}  {short_label(n.label) or n.id}") for n in nodes)
+    sizes = [*drawn.items(), *((n, m) for n, m in (measured or {}).items() if n in drawn)]
+    most = max((abs(e) for n, e in sizes if n != cascade.source), default=1.0) or 1.0
+    nodes = tuple(_mark(m, drawn[m.id], cascade, most, measured) for m in node_marks(part, layout, {cascade.source}, part))
+    order = sorted(range(len(nodes)), key=lambda i: (nodes[i].id != cascade.source, -max(nodes[i].radius, nodes[i].twin_radius)))
+    named = tuple(_named(n, drawn[n.id], cascade, measured) for n in nodes)
     labels: tuple[TextMark, ...] = place_labels(named, layout, order, limit=60)
     return Scene(
         title=title or f"Steering {cascade.source} by {_change(cascade.steer_delta)}",
-        notes=_notes(cascade, reached),
+        notes=_notes(cascade, reached, drawn, measured),
         width=layout.width,
         height=layout.height,
         nodes=nodes,
@@ -85,6 +109,25 @@ def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = N
         columns=column_marks(layout),
         seed_name="steered feature",
     )
+
+
+def _unreached(graph: nx.DiGraph, cascade: CascadeLike, measured: Mapping[str, float]) -> list[str]:
+    """Features that moved most among those that no forecast path reaches."""
+    others = {n: abs(m) for n, m in measured.items() if n in graph and n not in cascade.effects and n != cascade.source}
+    least = _LARGE * max(map(abs, measured.values()), default=0.0)
+    return [n for n in sorted(others, key=lambda n: (-others[n], n))[:_MAX_UNREACHED] if others[n] > least]
+
+
+def _pairs(graph: nx.DiGraph, cascade: CascadeLike, measured: Mapping[str, float]) -> dict[str, list[Any]]:
+    """Columns that the scatter is drawn from: features that are both forecast and measured."""
+    both = [n for n in cascade.effects if n in graph and n in measured]
+    return {
+        "source": [cascade.source] * len(both),
+        "target": both,
+        "hop": [cascade.hops[n] for n in both],
+        "forecast": [cascade.effects[n] for n in both],
+        "measured": [measured[n] for n in both],
+    }
 
 
 def _carriers(graph: nx.DiGraph, drawn: Mapping[str, float], cascade: CascadeLike) -> nx.DiGraph:
@@ -102,26 +145,58 @@ def _carriers(graph: nx.DiGraph, drawn: Mapping[str, float], cascade: CascadeLik
     return part
 
 
-def _mark(mark: NodeMark, effect: float, cascade: CascadeLike, most: float) -> NodeMark:
+def _mark(mark: NodeMark, effect: float, cascade: CascadeLike, most: float, measured: Mapping[str, float] | None) -> NodeMark:
     if mark.id == cascade.source:
         return replace(mark, radius=11.0, color="#1f2430", facts=(f"steered by {_change(effect)} activation units", *mark.facts))
-    share = (abs(effect) / most) ** 0.5
     fact = f"forecast change {_change(effect)} activation units · hop {cascade.hops.get(mark.id, '?')}"
-    return replace(mark, radius=3.5 + 9 * share, color=EXCITES if effect > 0 else INHIBITS, facts=(fact, *mark.facts))
+    if mark.id not in cascade.effects:
+        fact = "the forecast does not reach it"
+    facts = [fact]
+    twin: dict[str, Any] = {}
+    if measured is not None and mark.id in measured:
+        change = measured[mark.id]
+        facts.append(f"measured change {_change(change)} activation units")
+        twin = {"twin_radius": _radius(change, most), "twin_color": _color(change)}
+    return replace(mark, radius=_radius(effect, most), color=_color(effect), facts=(*facts, *mark.facts), **twin)
+
+
+def _radius(effect: float, most: float) -> float:
+    return 3.5 + 9 * min(abs(effect) / most, 1.0) ** 0.5
+
+
+def _color(effect: float) -> str:
+    return EXCITES if effect > 0 else INHIBITS if effect < 0 else PASSES
+
+
+def _named(node: NodeMark, effect: float, cascade: CascadeLike, measured: Mapping[str, float] | None) -> NodeMark:
+    """The mark with the text that stands beside it, and as wide as it is with its twin, so that the text begins behind that."""
+    values = _change(effect)
+    if measured is not None and node.id in measured and node.id != cascade.source:
+        values += f" | {_change(measured[node.id])}"
+    wide = node.radius + (2 * node.twin_radius + 3 if node.twin_radius else 0)
+    return replace(node, label=f"{values}  {short_label(node.label) or node.id}", radius=wide)
 
 
 def _change(value: float) -> str:
     return ("+" if value > 0 else "") + number(value)
 
 
-def _notes(cascade: CascadeLike, reached: Mapping[str, float]) -> tuple[str, ...]:
-    if not reached:
+def _notes(
+    cascade: CascadeLike, reached: Mapping[str, float], drawn: Mapping[str, float], measured: Mapping[str, float] | None
+) -> tuple[str, ...]:
+    if not reached and not measured:
         return (f"Nothing is reached: {cascade.source} has no structural edges in the graph, or every change is below the threshold.",)
     up = sum(e > 0 for e in reached.values())
     notes = [
         f"{len(reached):,} features reached, {up:,} up (blue), {len(reached) - up:,} down (vermilion); circles grow with the change.",
         "A forecast: direct strengths multiplied along paths and summed over paths, at the same position, to first order.",
     ]
+    if measured is not None:
+        added = sum(n not in reached and n != cascade.source for n in drawn)
+        notes.append(
+            "The ringed circle at the right of each feature, and the second number, is what was measured in the model."
+            + (f" Grey, with 0: moved though the forecast does not reach them ({added:,})." if added else "")
+        )
     if len(reached) > _MAX_REACHED:
         notes.append(f"The {_MAX_REACHED} largest changes are drawn; {len(reached) - _MAX_REACHED:,} smaller ones are left out.")
     return tuple(notes)

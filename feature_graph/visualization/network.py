@@ -18,12 +18,14 @@ def network_figure(scene: Scene) -> go.Figure:
     """The figure of a scene: axes are pixels, so that what does not overlap in the scene does not overlap in the picture.
 
     Traces, in this order: edge groups (``meta.role`` "edges", ``meta.members`` their numbers in ``scene.edges``), points to hover edges,
-    rings of seeds, features.
+    rings of seeds, features, their twins if there are any (one a feature, in the same order).
     """
     figure = go.Figure()
     figure.add_traces([_edge_trace(scene, numbers, first) for numbers, first in _groups(scene.edges)])
     if scene.nodes:
         figure.add_traces([_edge_points(scene), _seed_rings(scene), _node_trace(scene)])
+    if any(node.twin_radius for node in scene.nodes):
+        figure.add_trace(_twin_trace(scene))
     for text in scene.labels:
         figure.add_annotation(
             x=text.x,
@@ -149,6 +151,25 @@ def _node_trace(scene: Scene) -> go.Scatter:
             "color": [n.color for n in nodes],
             "opacity": 1,
             "line": {"color": PAPER, "width": 1.2},
+        },
+    )
+
+
+def _twin_trace(scene: Scene) -> go.Scatter:
+    nodes = scene.nodes
+    return go.Scatter(
+        x=[n.twin_x for n in nodes],
+        y=[n.y for n in nodes],
+        mode="markers",
+        hoverinfo="text",
+        showlegend=False,
+        hovertext=[_hover(n.id, n.label, n.facts) for n in nodes],
+        meta={"role": "twins"},
+        marker={
+            "size": [2 * n.twin_radius for n in nodes],
+            "color": [n.twin_color or PAPER for n in nodes],
+            "opacity": [1 if n.twin_radius else 0 for n in nodes],
+            "line": {"color": INK, "width": 1.6},
         },
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -24,16 +25,35 @@ HINT = "Click a feature to see what it drives and what drives it; double-click t
 _environment = Environment(loader=PackageLoader("feature_graph.visualization"), autoescape=True, undefined=StrictUndefined)
 
 
-def write_graph_page(scene: Scene, path: str | Path, plotlyjs: PlotlyJs = "inline") -> Path:
-    """Write the page of one scene.
+def write_graph_page(scene: Scene, path: str | Path, plotlyjs: PlotlyJs = "inline", figures: Sequence[go.Figure] = ()) -> Path:
+    """Write the page of one scene, with figures below it.
 
     Args:
         scene: What to draw.
         path: Where to; folders are made.
         plotlyjs: ``inline`` puts the drawing library (4.8 MB) into the page, ``directory`` beside it once, for many pages in one folder.
+        figures: Set below the picture.
 
     Raises:
         ValueError: If ``plotlyjs`` is neither.
+    """
+    below = "".join(f'<div class="fg-card fg-figure">{figure_section(figure)}</div>' for figure in figures)
+    return write_page(
+        "page.html.j2",
+        path,
+        plotlyjs,
+        title=scene.title,
+        notes=scene.notes,
+        body=graph_section(scene) + Markup(below),
+        script=graph_script(),
+    )
+
+
+def write_page(template: str, path: str | Path, plotlyjs: PlotlyJs = "inline", **values: Any) -> Path:
+    """Write a page from one of the package's templates, which gets ``css`` and ``plotly`` beside ``values``.
+
+    Raises:
+        ValueError: If ``plotlyjs`` is neither ``inline`` nor ``directory``.
     """
     path = Path(path)
     if plotlyjs == "directory":
@@ -44,9 +64,7 @@ def write_graph_page(scene: Scene, path: str | Path, plotlyjs: PlotlyJs = "inlin
         plotly = plotly_script()
     else:
         raise ValueError(f"plotlyjs: got {plotlyjs!r}, expected inline or directory")
-    text = _environment.get_template("page.html.j2").render(
-        title=scene.title, notes=scene.notes, css=css(), plotly=plotly, body=graph_section(scene), script=graph_script()
-    )
+    text = render_template(template, css=css(), plotly=plotly, **values)
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
     return path

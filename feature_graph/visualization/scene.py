@@ -23,7 +23,10 @@ _CHARACTER = 0.56
 
 @dataclass(frozen=True)
 class NodeMark:
-    """One feature: place, radius and colour in pixels; ``facts`` are the lines shown when it is pointed at."""
+    """One feature: place, radius and colour in pixels; ``facts`` are the lines shown when it is pointed at.
+
+    A twin is a second, ringed circle to its right, for a second value of the same kind; radius 0 is none.
+    """
 
     id: str
     x: float
@@ -35,6 +38,13 @@ class NodeMark:
     url: str = ""
     seed: bool = False
     facts: tuple[str, ...] = ()
+    twin_radius: float = 0.0
+    twin_color: str = ""
+
+    @property
+    def twin_x(self) -> float:
+        """Middle of the twin."""
+        return self.x + self.radius + self.twin_radius + 1.5
 
 
 @dataclass(frozen=True)

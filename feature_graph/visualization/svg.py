@@ -50,7 +50,13 @@ def _node(n: NodeMark) -> str:
     )
     title = _clean(" ".join(part for part in (n.id, n.label) if part))
     place = f'cx="{n.x:.1f}" cy="{n.y:.1f}" r="{n.radius:.1f}"'
-    return f'{ring}<circle {place} fill="{n.color}" stroke="{PAPER}" stroke-width="1.2"><title>{title}</title></circle>'
+    return f'{ring}<circle {place} fill="{n.color}" stroke="{PAPER}" stroke-width="1.2"><title>{title}</title></circle>{_twin(n)}'
+
+
+def _twin(n: NodeMark) -> str:
+    if not n.twin_radius:
+        return ""
+    return f'<circle cx="{n.twin_x:.1f}" cy="{n.y:.1f}" r="{n.twin_radius:.1f}" fill="{n.twin_color}" stroke="{INK}" stroke-width="1.6"/>'
 
 
 def _label(t: TextMark) -> str:

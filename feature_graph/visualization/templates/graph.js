@@ -9,7 +9,7 @@ function featureGraph(root) {
   const role = (name) => traces.findIndex((t) => t.meta && t.meta.role === name);
   const edgeTraces = traces.map((t, i) => i).filter((i) => traces[i].meta && traces[i].meta.role === "edges");
   const dim = edgeTraces.map((i) => traces[i].opacity);
-  const nodeTrace = role("nodes"), pointTrace = role("edge points"), first = traces.length;
+  const nodeTrace = role("nodes"), pointTrace = role("edge points"), twinTrace = role("twins"), first = traces.length;
   const overlay = (color) => ({ x: [], y: [], mode: "lines", hoverinfo: "skip", showlegend: false, line: { color, width: 2.2 } });
   const ring = { x: [], y: [], mode: "markers", hoverinfo: "skip", showlegend: false,
     marker: { size: [], color: "rgba(0,0,0,0)", line: { color: "#111827", width: 2 } } };
@@ -55,6 +55,7 @@ function featureGraph(root) {
     Plotly.restyle(plot, { opacity: number === null ? dim : dim.map((o) => o * 0.18) }, edgeTraces);
     const faint = nodes.map((_, i) => (number === null || near.has(i) || i === number ? 1 : 0.22));
     Plotly.restyle(plot, { "marker.opacity": [faint] }, [nodeTrace]);
+    if (twinTrace >= 0) Plotly.restyle(plot, { "marker.opacity": [faint.map((o, i) => (nodes[i].twin_radius ? o : 0))] }, [twinTrace]);
     mark(number === null ? [] : [number]);
     if (side) describe(number, mine);
   }
