@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import networkx as nx
@@ -48,6 +48,17 @@ def check_features(G: nx.DiGraph, what: str, names: list[str]) -> None:
             raise SteeringError(f"{what}: {name!r} is not among the {len(G)} features of the graph; near: {near}")
 
 
+def check_layers(G: nx.DiGraph, layers: Collection[int]) -> None:
+    """Refuse a graph that has features of layers without a dictionary.
+
+    Raises:
+        SteeringError: Naming them.
+    """
+    missing = {parse_feature_id(str(node))[0] for node in G} - set(layers)
+    if missing:
+        raise SteeringError(f"G: has features of layers {sorted(missing)}; dictionaries were given for {sorted(layers)}")
+
+
 class Bench:
     """The model with the graph's features, ready to be steered at one source.
 
@@ -64,9 +75,7 @@ class Bench:
     def __init__(
         self, model: Any, saes: Mapping[int, Any], G: nx.DiGraph, store: ActivationStore, cfg: Config | None, source: str, horizon: int
     ) -> None:
-        missing = {parse_feature_id(str(node))[0] for node in G} - set(saes)
-        if missing:
-            raise SteeringError(f"G: has features of layers {sorted(missing)}; dictionaries were given for {sorted(saes)}")
+        check_layers(G, saes)
         if horizon < 0:
             raise SteeringError(f"horizon: got {horizon}, expected 0 or more later positions")
         self.seed = derived_seed(cfg.seed if cfg is not None else 0, "steer", source)

@@ -91,12 +91,18 @@ class Compensation:
 
     @property
     def verdict(self) -> str:
-        """No counter-steers, made it worse, no clear change, or helped; and whether the target has lost more than a fifth with it."""
+        """No counter-steers, made it worse, no clear change, or helped; and at what cost."""
         if self.counters.empty:
             return "no counter-steers"
         if not self.helped:
             return "made it worse" if self.remaining_low > 1 else "no clear change"
-        return "helped, but the target is weakened too" if self.kept_high < _ENOUGH else "helped"
+        return "helped, but " + " and ".join(self.costs) if self.costs else "helped"
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """What is clearly worse: less than four fifths of the target's change is left, or more KL at the pushed position."""
+        weakened = ("the target is weakened too",) if self.kept_high < _ENOUGH else ()
+        return (*weakened, "the output moves further") if self.output["kl_low"].iloc[0] > 0 else weakened
 
     def table(self) -> pd.DataFrame:
         """Named side effects and the target, before and after."""

@@ -30,6 +30,7 @@ from feature_graph.config import Config
 from feature_graph.graph import structural
 from feature_graph.interventions import Clamps, ModelSlices, Reading, jacobian_effects
 from feature_graph.loading.encoders import SiteCodec, build_codecs
+from feature_graph.steering.bench import check_layers
 from feature_graph.steering.cascade import predict_cascade
 from feature_graph.steering.errors import SteeringError
 from feature_graph.steering.ground import Ground, Places, by_layer
@@ -128,9 +129,7 @@ class _Bench:
     """One model and graph; the clean runs over both splits' documents are made at first use."""
 
     def __init__(self, slices: ModelSlices, codecs: Mapping[int, SiteCodec], store: ActivationStore, G: nx.DiGraph, seed: int) -> None:
-        layers = {parse_feature_id(node)[0] for node in G}
-        if not layers <= set(codecs):
-            raise SteeringError(f"G: has features of layers {sorted(layers - set(codecs))}; dictionaries were given for {sorted(codecs)}")
+        check_layers(G, codecs)
         self.slices, self.codecs, self.store, self.G = slices, dict(codecs), store, G
         self.rng = np.random.default_rng(seed)
         self.ground = Ground(store, self.rng)

@@ -189,7 +189,7 @@ def test_counter_steers_cancel_exactly_what_is_linear(world: PlantedModel, store
     assert target["after"] == pytest.approx(target["forecast_after"], abs=1e-3)
     assert result.kept == pytest.approx(1.0, abs=1e-4)
     assert result.remaining < 1e-3
-    assert result.verdict == "helped"
+    assert result.verdict.startswith("helped")
     assert {"kl_before", "kl_after", "kl_change"} <= set(result.output)
 
 
@@ -197,7 +197,7 @@ def test_two_sites_away_and_by_what_was_measured(world: PlantedModel, store: Act
     for aim in ("forecast", "measured"):
         result = cancelled(world, store, truth, ["late"], 0.5, ridge=0.0, aim=aim)
         assert result.remaining < 0.02
-        assert result.verdict == "helped"
+        assert result.verdict.startswith("helped")
         assert result.kept == pytest.approx(1.0, abs=0.02)
 
 
@@ -241,7 +241,8 @@ def test_a_counter_steer_that_costs_the_target_is_called_so(world: PlantedModel,
     result = cancelled(world, store, G, ["unwanted"], -0.5, ridge=0.0)
     assert set(result.counters["feature"]) == {named(world, "both")}
     assert result.kept == pytest.approx((0.4 - 0.9 * 0.25 / 0.9) / 0.4, abs=0.02)
-    assert result.verdict == "helped, but the target is weakened too"
+    assert "the target is weakened too" in result.costs
+    assert result.verdict.startswith("helped, but the target is weakened too")
 
 
 def test_where_the_graph_offers_nothing_it_is_said(world: PlantedModel, store: ActivationStore, truth: nx.DiGraph, tmp_path: Path) -> None:
