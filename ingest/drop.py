@@ -31,7 +31,7 @@ _STEPS = {
     ),
     "batches": "MATCH (x:IngestBatch) WHERE x.run = $n WITH x LIMIT $batch DELETE x RETURN count(*) AS gone",
     "features": (
-        "MATCH (x:Feature) WHERE NOT EXISTS { (x)<-[:OF]-() } AND NOT EXISTS { (x)<-[:SEEDED_BY]-() } WITH x LIMIT $batch "
+        "MATCH (x:Feature) WHERE NOT EXISTS { (x)<-[:OF]-() } AND NOT EXISTS { (x)<-[:SEEDED_BY|HAS_MEMBER]-() } WITH x LIMIT $batch "
         "DETACH DELETE x RETURN count(*) AS gone"
     ),
 }
