@@ -19,19 +19,44 @@ from ingest.validate import split_uid
 
 _ID = re.compile(r"L(\d+)_F(\d+)")
 VERSION = 1
+_VALUES = ("name", "prompts", "metric", "clean", "ablated", "corrupted", "accuracy", "confirmed")
+_NAMED = (
+    "MATCH (b:Behavior {uid: $uid}) UNWIND $rows AS row MERGE (f:Feature {uid: row.feature.uid}) "
+    "ON CREATE SET f = row.feature, f:$('Layer' + toString(row.feature.layer)) WITH b, f, row "
+)
+_COUNTS = (
+    "MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS all, sum(COUNT { (b)-[:SEEDED_BY]->() }) AS seeds, "
+    "sum(COUNT { (b)-[:HAS_MEMBER]->() }) AS members, sum(COUNT { ()-[:WRITES_TO]->(b) }) AS outputs"
+)
 
 
 @dataclass(frozen=True)
-class Seed:
-    """A feature that carries a behaviour."""
+class Place:
+    """A feature that a behaviour names."""
 
     id: str
     uid: str
     layer: int
     index: int
     hook: str
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A feature that carries a behaviour."""
+
+    place: Place
     effect: float
     rank: int
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a feature writes into the answer itself."""
+
+    place: Place
+    effect: float
+    q: float | None
 
 
 @dataclass(frozen=True)
@@ -43,8 +68,12 @@ class Behavior:
     metric: str
     clean: float | None
     ablated: float | None
+    corrupted: float | None
+    accuracy: float | None
     confirmed: bool
     seeds: list[Seed]
+    members: list[Place]
+    outputs: list[Output]
 
 
 def read(run: RunDirectory, features: pd.DataFrame) -> list[Behavior]:
@@ -84,23 +113,35 @@ def _behavior(item: dict[str, Any], sites: dict[int, tuple[str, str]]) -> Behavi
         metric=str(item["metric"]),
         clean=_finite(item.get("clean"), "clean"),
         ablated=_finite(item.get("ablated"), "ablated"),
+        corrupted=_finite(item.get("corrupted"), "corrupted"),
+        accuracy=_finite(item.get("accuracy"), "accuracy"),
         confirmed=bool(item["confirmed"]),
-        seeds=[_seed(seed, sites) for seed in item["seeds"]],
+        seeds=[Seed(_place(seed["id"], "seed", sites), _effect(seed, "seed"), int(seed["rank"])) for seed in item["seeds"]],
+        members=[_place(member, "member", sites) for member in item.get("members", [])],
+        outputs=[_output(row, sites) for row in item.get("outputs", []) if row.get("significant", True)],
     )
 
 
-def _seed(item: dict[str, Any], sites: dict[int, tuple[str, str]]) -> Seed:
-    match = _ID.fullmatch(str(item["id"]))
+def _output(row: dict[str, Any], sites: dict[int, tuple[str, str]]) -> Output:
+    return Output(_place(row["feature_id"], "output", sites), _effect(row, "output"), _finite(row.get("q_value"), "q_value"))
+
+
+def _place(name: Any, what: str, sites: dict[int, tuple[str, str]]) -> Place:
+    match = _ID.fullmatch(str(name))
     if match is None:
-        raise ValueError(f"seed id: got {item['id']!r}, expected L<layer>_F<index>")
+        raise ValueError(f"{what} id: got {name!r}, expected L<layer>_F<index>")
     layer, index = int(match[1]), int(match[2])
     if layer not in sites:
-        raise ValueError(f"seed {item['id']}: the run has layers {sorted(sites)}")
+        raise ValueError(f"{what} {name}: the run has layers {sorted(sites)}")
     dictionary, hook = sites[layer]
+    return Place(match[0], f"{dictionary}/{index}", layer, index, hook)
+
+
+def _effect(item: dict[str, Any], what: str) -> float:
     effect = _finite(item["effect"], "effect")
     if effect is None:
-        raise ValueError(f"seed {item['id']}: effect is required")
-    return Seed(match[0], f"{dictionary}/{index}", layer, index, hook, effect, int(item["rank"]))
+        raise ValueError(f"{what} {item.get('id', item.get('feature_id'))}: effect is required")
+    return effect
 
 
 def _finite(value: Any, name: str) -> float | None:
@@ -112,29 +153,39 @@ def _finite(value: Any, name: str) -> float | None:
     return number
 
 
+def counts(behaviors: list[Behavior]) -> dict[str, int]:
+    """How many behaviours, seeds, members and features that write into the answer."""
+    parts = ("seeds", "members", "outputs")
+    return {"behaviours": len(behaviors)} | {f"{name} of behaviours": sum(len(getattr(b, name)) for b in behaviors) for name in parts}
+
+
+def stored(database: Database, n: int) -> dict[str, int]:
+    """The same of a run in the database."""
+    row = database.read(_COUNTS, n=n)[0]
+    return {"behaviours": row["all"], **{f"{name} of behaviours": row[name] for name in ("seeds", "members", "outputs")}}
+
+
 def write(database: Database, lease: runs.Claim, behaviors: list[Behavior]) -> None:
-    """Write the behaviours and their seeds; seeds outside the measured features become Feature nodes."""
+    """Write the behaviours, their seeds and members; those outside the measured features become Feature nodes."""
     for behavior in behaviors:
         database.write(partial(_write, lease=lease, behavior=behavior))
 
 
 def _write(tx: Transaction, lease: runs.Claim, behavior: Behavior) -> None:
     runs.hold(tx, lease)
-    values = {key: getattr(behavior, key) for key in ("name", "prompts", "metric", "clean", "ablated", "confirmed")}
-    tx.run(
-        "MERGE (b:Behavior {uid: $uid}) SET b += $values, b.run = $n WITH b "
-        "UNWIND $seeds AS seed MERGE (f:Feature {uid: seed.feature.uid}) ON CREATE SET f = seed.feature "
-        "MERGE (b)-[s:SEEDED_BY]->(f) SET s.effect = seed.effect, s.rank = seed.rank, s.id = seed.id",
-        uid=f"{lease.n}/{behavior.name}",
-        values=values,
-        n=lease.n,
-        seeds=[_row(seed) for seed in behavior.seeds],
-    )
+    values = {key: getattr(behavior, key) for key in _VALUES}
+    uid = f"{lease.n}/{behavior.name}"
+    tx.run("MERGE (b:Behavior {uid: $uid}) SET b += $values, b.run = $n", uid=uid, values=values, n=lease.n)
+    seeds = [_row(seed.place, effect=seed.effect, rank=seed.rank) for seed in behavior.seeds]
+    tx.run(_NAMED + "MERGE (b)-[s:SEEDED_BY]->(f) SET s += row.values", uid=uid, rows=seeds)
+    tx.run(_NAMED + "MERGE (b)-[m:HAS_MEMBER]->(f) SET m += row.values", uid=uid, rows=[_row(member) for member in behavior.members])
+    outputs = [_row(output.place, effect=output.effect, q=output.q) for output in behavior.outputs]
+    tx.run(_NAMED + "MERGE (f)-[w:WRITES_TO]->(b) SET w += row.values", uid=uid, rows=outputs)
 
 
-def _row(seed: Seed) -> dict[str, Any]:
-    model, dictionary, _ = split_uid(seed.uid)
+def _row(place: Place, **values: float | None) -> dict[str, Any]:
+    model, dictionary, _ = split_uid(place.uid)
     release, _, sae_id = dictionary.partition("/")
-    feature: dict[str, Any] = {"uid": seed.uid, "model": model, "release": release, "sae_id": sae_id}
-    feature |= {"layer": seed.layer, "hook": seed.hook, "index": seed.index}
-    return {"feature": feature, "id": seed.id, "effect": seed.effect, "rank": seed.rank}
+    feature: dict[str, Any] = {"uid": place.uid, "model": model, "release": release, "sae_id": sae_id}
+    feature |= {"layer": place.layer, "hook": place.hook, "index": place.index}
+    return {"feature": feature, "values": {"id": place.id, **values}}

@@ -91,11 +91,16 @@ _REST = """## {behaviors}
 {{"kind": "behaviors", "version": 1, "behaviors": [
   {{"name": "capital_of", "prompts": ["The capital of France is"], "metric": "logit difference",
    "clean": 2.5, "ablated": 0.5, "confirmed": true,
-   "seeds": [{{"id": "L5_F190", "effect": 0.25, "rank": 1}}]}}
+   "seeds": [{{"id": "L5_F190", "effect": 0.25, "rank": 1}}],
+   "members": ["L5_F190", "L8_F206"],
+   "outputs": [{{"feature_id": "L8_F206", "effect": 0.4, "q_value": 0.01, "significant": true}}]}}
 ]}}
 ```
 
-`clean` and `ablated` MAY be null. A seed MAY lie outside `features.parquet`; its layer MUST be one of the run's.
+`clean` and `ablated` MAY be null, `corrupted` (the metric on the corrupted prompts) and `accuracy` MAY be given. `members` are the
+features of the behaviour's subgraph, seeds included; `outputs` what a feature writes into the metric itself, past all later blocks. Both
+MAY be left out; an output with `significant` false does not become a relationship. Any of these features MAY lie outside
+`features.parquet`; its layer MUST be one of the run's.
 
 ## What becomes of them
 

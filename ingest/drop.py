@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ingest.connection import Database, as_database
+from ingest.connection import Database, Row, Transaction, as_database
+from ingest.errors import ServerMemory
 from ingest.runs import find_run
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 10_000
+_BATCH, _LEAST = 10_000, 100
 
 # In this order: what hangs on features first, features that nothing refers to any more last.
 _STEPS = {
@@ -31,7 +33,7 @@ _STEPS = {
     ),
     "batches": "MATCH (x:IngestBatch) WHERE x.run = $n WITH x LIMIT $batch DELETE x RETURN count(*) AS gone",
     "features": (
-        "MATCH (x:Feature) WHERE NOT EXISTS { (x)<-[:OF]-() } AND NOT EXISTS { (x)<-[:SEEDED_BY]-() } WITH x LIMIT $batch "
+        "MATCH (x:Feature) WHERE NOT EXISTS { (x)<-[:OF]-() } AND NOT EXISTS { (x)<-[:SEEDED_BY|HAS_MEMBER]-() } WITH x LIMIT $batch "
         "DETACH DELETE x RETURN count(*) AS gone"
     ),
 }
@@ -74,9 +76,20 @@ def delete_contents(database: Database, n: int) -> dict[str, int]:
 
 
 def _delete(database: Database, query: str, n: int) -> int:
-    total = 0
+    total, batch = 0, _BATCH
     while True:
-        gone = int(database.write(lambda tx: tx.run(query, n=n, batch=_BATCH))[0]["gone"])
+        try:
+            gone = int(database.write(partial(_delete_some, query=query, n=n, batch=batch))[0]["gone"])
+        except ServerMemory:
+            if batch <= _LEAST:
+                raise
+            batch //= 2
+            logger.warning("the server has too little memory to delete %d at once; going on with %d", 2 * batch, batch)
+            continue
         total += gone
-        if gone < _BATCH:
+        if gone < batch:
             return total
+
+
+def _delete_some(tx: Transaction, query: str, n: int, batch: int) -> list[Row]:
+    return tx.run(query, n=n, batch=batch)

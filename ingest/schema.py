@@ -212,6 +212,8 @@ NODES = (
             Property("metric", "STRING", "what is measured"),
             Property("clean", "FLOAT", "the metric without intervention", True),
             Property("ablated", "FLOAT", "the metric with the seeds ablated", True),
+            Property("corrupted", "FLOAT", "the metric on the corrupted prompts", True),
+            Property("accuracy", "FLOAT", "share of prompts on which the right answer is preferred", True),
             Property("confirmed", "BOOLEAN", "the model shows the behaviour and the seeds carry it"),
         ),
     ),
@@ -326,6 +328,24 @@ RELATIONSHIPS = (
         (
             Property("effect", "FLOAT", "effect of the feature on the behaviour's metric"),
             Property("rank", "INTEGER", "1 = largest effect"),
+            Property("id", "STRING", "short id of the feature in the run"),
+        ),
+    ),
+    Relationship(
+        "HAS_MEMBER",
+        "Behavior",
+        "Feature",
+        "A feature of the behaviour's subgraph: a seed, or one that is few edges from a seed.",
+        (Property("id", "STRING", "short id of the feature in the run"),),
+    ),
+    Relationship(
+        "WRITES_TO",
+        "Feature",
+        "Behavior",
+        "The last hop: the feature writes into the answer itself, past all later blocks.",
+        (
+            Property("effect", "FLOAT", "direct effect on the behaviour's metric"),
+            Property("q", "FLOAT", "p adjusted over the behaviour's features", True),
             Property("id", "STRING", "short id of the feature in the run"),
         ),
     ),

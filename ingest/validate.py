@@ -170,7 +170,7 @@ def _features(run: RunDirectory) -> pd.DataFrame:
         for row in np.flatnonzero(np.asarray(broken(frame), bool)):
             values = {str(k): repr(v.item() if isinstance(v, np.generic) else v) for k, v in frame.iloc[row].items()}
             problems.add(FEATURES.name, int(row), reason.format_map(values), reason)
-    if not problems.count:
+    if not problems.count and len(frame):
         dictionary = frame["uid"].str.rpartition("/")[0]
         mixed = dictionary.groupby(frame["layer"]).nunique()
         for layer in mixed[mixed > 1].index:

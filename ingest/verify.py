@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ORPHANS = {
     "features that no run observes": (
-        "MATCH (f:Feature) WHERE NOT EXISTS { (f)<-[:OF]-() } AND NOT EXISTS { (f)<-[:SEEDED_BY]-() } RETURN count(f) AS n"
+        "MATCH (f:Feature) WHERE NOT EXISTS { (f)<-[:OF]-() } AND NOT EXISTS { (f)<-[:SEEDED_BY|HAS_MEMBER]-() } RETURN count(f) AS n"
     ),
     "observations without their feature": "MATCH (o:Observation) WHERE COUNT { (o)-[:OF]->(:Feature) } <> 1 RETURN count(o) AS n",
     "edges of no run": (
@@ -108,13 +108,13 @@ def _of_run(database: Database, run: RunDirectory, row: Row) -> list[Check]:
     seen = validate(run, "skip" if row["rejected"] else "refuse")
     n = int(row["n"])
     got = stored(database, n)
-    count = "MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS n"
+    wanted = behaviors.counts(behaviors.read(run, seen.features))
     return [
         Check("run", row["status"], "ready"),
         Check("features observed", got.nodes, len(seen.features)),
         Check("edges", got.edges, seen.edges),
         Check("digest of all properties", digest.hex_of(got.digest), digest.hex_of(_of_files(run, seen))),
-        Check("behaviours", database.read(count, n=n)[0]["n"], len(behaviors.read(run, seen.features))),
+        *(Check(name, number, wanted[name]) for name, number in behaviors.stored(database, n).items()),
         *_decoders(database, run, seen, n),
         Check("edges that are there twice", database.read(_TWICE, n=n)[0]["n"], 0),
     ]

@@ -11,12 +11,14 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_graph.artifacts import parse_feature_id
 from feature_graph.config import Config
 from feature_graph.interventions import ablate
 from feature_graph.stats import document_means, mean_test, smallest_p
 from feature_graph.subgraphs.behaviors import Behavior
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.neighbourhood import around
+from feature_graph.subgraphs.outputs import output_edges
 from feature_graph.subgraphs.prepare import Prepared, at_least, prepare
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
 from feature_graph.subgraphs.seeds import TestedSeeds, choose_seeds, confirm_seeds
@@ -94,7 +96,8 @@ def subgraph_of(
     confirmed = ready.own and score.able and 2 * sum(s["confirmed"] for s in seeds) > len(seeds)
     uid = f"{site.model}@{site.model_hash}/{name}"
     part = around(G, nodes, n_hops)
-    return BehaviorSubgraph(name, ready.behavior.description, seeds, part, score, confirmed, warnings, held_out.clean.texts, uid)
+    outputs = tuple(output_edges(analysed, held_out.clean, [parse_feature_id(node) for node in part], ready.level))
+    return BehaviorSubgraph(name, ready.behavior.description, seeds, part, score, confirmed, warnings, held_out.clean.texts, uid, outputs)
 
 
 def _score(analysed: BehaviorModel, held_out: ReadPrompts, tested: TestedSeeds) -> BehaviorScore:

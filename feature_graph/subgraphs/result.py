@@ -71,7 +71,7 @@ class BehaviorSubgraph:
         warnings: What to know before believing it.
         prompts: The held-out prompts.
         uid: Model, its weights and the behaviour's name.
-        outputs: What its features write straight into the metric (:mod:`feature_graph.subgraphs.outputs`); empty if not measured.
+        outputs: What its features write straight into the metric (:mod:`feature_graph.subgraphs.outputs`).
     """
 
     behavior: str

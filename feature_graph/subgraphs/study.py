@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from feature_graph.subgraphs.behaviors import Behavior
 from feature_graph.subgraphs.extract import subgraph_of
 from feature_graph.subgraphs.faithfulness import Faithfulness, FeatureKeeper, measure_faithfulness
 from feature_graph.subgraphs.integrated import integrated_attribution
-from feature_graph.subgraphs.outputs import output_edges
 from feature_graph.subgraphs.prepare import at_least, prepare
 from feature_graph.subgraphs.result import BehaviorSubgraph
 
@@ -74,7 +73,6 @@ def study_behavior(
     ranking = integrated_attribution(ready.model, ready.choosing.clean, keeper.means, integrated_steps)
     found = subgraph_of(ready, G, n_hops, top_k_seeds, n_placebo, ranking)
     members = [parse_feature_id(node) for node in found.subgraph]
-    found = replace(found, outputs=tuple(output_edges(ready.model, ready.held_out.clean, members, ready.level)))
     if not ready.own or found.score is None or not found.score.able:
         return BehaviorStudy(found, None)
     by_layer: dict[int, list[int]] = {}

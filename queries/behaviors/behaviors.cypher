@@ -13,6 +13,8 @@
 //   prompts: how many prompts
 //   seeds: short ids of the seeds, strongest first
 //   effects: their effects on the metric
+//   members: features of its subgraph, seeds included
+//   outputs: short ids of the features that write into the answer themselves, strongest first
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (b:Behavior)
 USING INDEX b:Behavior(run, name)
@@ -21,6 +23,10 @@ OPTIONAL MATCH (b)-[s:SEEDED_BY]->(:Feature)
 WITH b, s
 ORDER BY s.rank
 WITH b, collect(s.id) AS seeds, collect(s.effect) AS effects
+OPTIONAL MATCH (:Feature)-[w:WRITES_TO]->(b)
+WITH b, seeds, effects, w
+ORDER BY abs(w.effect) DESC, w.id
+WITH b, seeds, effects, collect(w.id) AS outputs
 RETURN b.name AS name, b.metric AS metric, b.clean AS clean, b.ablated AS ablated, b.confirmed AS confirmed, size(b.prompts) AS prompts,
-       seeds, effects
+       seeds, effects, COUNT { (b)-[:HAS_MEMBER]->() } AS members, outputs
 ORDER BY name

@@ -1,11 +1,12 @@
-// From the seeds of a behaviour to the last layer
+// From the seeds of a behaviour to the last layer or to the answer
 //
 // family: behaviors
-// question: By which ways do the seeds of this behaviour act on the last layer?
+// question: By which ways do the seeds of this behaviour act on the last layer, or on the answer?
 // params:
 //   run: {type: run}
 //   method: {type: method}
 //   behavior: {type: behavior}
+//   to: {type: choice, of: [layer, output], default: layer, about: "layer: ways to the features of a layer; output: to the features that write into the answer themselves, a seed that does so included"}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "layer to arrive at; the last of the run if not given"}
 //   graph: {type: projection}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most, the strongest ways first"}
@@ -15,6 +16,7 @@
 //   path: short ids along the way, the strongest from any seed to that feature
 //   hops: edges
 //   effect: product of the direct effects, sign and all
+//   output: direct effect of the target on the behaviour's metric, past all later blocks; empty if it has none
 //   cost: sum of −ln(|direct| / scale of the run)
 //   label: top activating tokens of the target
 // requires: [gds]
@@ -33,22 +35,24 @@ CALL (run, b) {
 WITH run, b, gds.graph.project($graph, s, t, {relationshipProperties: {cost: cost}}) AS g
 CALL gds.allShortestPaths.dijkstra.stream(g.graphName, {sourceNode: b, relationshipWeightProperty: 'cost', concurrency: 1})
 YIELD targetNode, nodeIds, totalCost
-WITH run, g.graphName AS graph, collect({target: gds.util.asNode(targetNode), nodes: [id IN nodeIds[1..] | gds.util.asNode(id)], cost: totalCost}) AS found
+WITH run, b, g.graphName AS graph, collect({target: gds.util.asNode(targetNode), nodes: [id IN nodeIds[1..] | gds.util.asNode(id)], cost: totalCost}) AS found
 CALL gds.graph.drop(graph) YIELD graphName
 UNWIND found AS way
-WITH run, way, way.target AS f
+WITH run, b, way, way.target AS f
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-WHERE o.layer = coalesce($layer, run.layers[-1]) AND size(way.nodes) > 1
-WITH run, way, o
+OPTIONAL MATCH (f)-[w:WRITES_TO]->(b)
+WITH run, way, o, w.effect AS output
+WHERE CASE $to WHEN 'output' THEN output IS NOT NULL ELSE o.layer = coalesce($layer, run.layers[-1]) AND size(way.nodes) > 1 END
+WITH run, way, o, output
 ORDER BY way.cost, o.id
 LIMIT $limit
-UNWIND range(0, size(way.nodes) - 2) AS i
-WITH run, way, o, i, way.nodes[i] AS s, way.nodes[i + 1] AS t
-MATCH (s)-[e:AFFECTS {run: run.n, method: $method}]->(t)
+UNWIND range(0, size(way.nodes) - 1) AS i
+WITH run, way, o, output, i, way.nodes[i] AS s, way.nodes[i + 1] AS t
 MATCH (s)<-[:OF]-(x:Observation {run: run.n})
-WITH way, o, i, e.direct AS direct, x.id AS id
+OPTIONAL MATCH (s)-[e:AFFECTS {run: run.n, method: $method}]->(t)
+WITH way, o, output, i, e.direct AS direct, x.id AS id
 ORDER BY way.cost, o.id, i
-WITH way.cost AS cost, o, collect(direct) AS effects, collect(id) AS ids
-RETURN ids[0] AS seed, o.id AS target, ids + [o.id] AS path, size(effects) AS hops, reduce(effect = 1.0, x IN effects | effect * x) AS effect,
-       cost, o.label AS label
+WITH way.cost AS cost, o, output, collect(direct) AS effects, collect(id) AS ids
+RETURN ids[0] AS seed, o.id AS target, ids AS path, size(effects) AS hops, reduce(effect = 1.0, x IN effects | effect * x) AS effect,
+       output, cost, o.label AS label
 ORDER BY cost, target

@@ -1,4 +1,4 @@
-// From the seeds of a behaviour to the last layer: to look at
+// From the seeds of a behaviour to the last layer or to the answer: to look at
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (b:Behavior {run: run.n, name: $behavior})
 CALL (run, b) {
@@ -15,15 +15,16 @@ YIELD targetNode, nodeIds, totalCost
 WITH run, b, g.graphName AS graph, collect({target: gds.util.asNode(targetNode), nodes: [id IN nodeIds | gds.util.asNode(id)], cost: totalCost}) AS found
 CALL gds.graph.drop(graph) YIELD graphName
 UNWIND found AS way
-WITH run, way, way.target AS f
+WITH run, b, way, way.target AS f
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-WHERE o.layer = coalesce($layer, run.layers[-1]) AND size(way.nodes) > 2
-WITH run, way
+WHERE CASE $to WHEN 'output' THEN EXISTS { (f)-[:WRITES_TO]->(b) } ELSE o.layer = coalesce($layer, run.layers[-1]) AND size(way.nodes) > 2 END
+WITH run, b, way, o
 ORDER BY way.cost, o.id
 LIMIT $limit
-UNWIND range(0, size(way.nodes) - 2) AS i
-WITH DISTINCT run, way.nodes[i] AS s, way.nodes[i + 1] AS t
-MATCH path = (s)-[e:AFFECTS|SEEDED_BY]->(t)
-WHERE type(e) = 'SEEDED_BY' OR (e.run = run.n AND e.method = $method)
+WITH run, way.nodes + CASE $to WHEN 'output' THEN [b] ELSE [] END AS nodes
+UNWIND range(0, size(nodes) - 2) AS i
+WITH DISTINCT run, nodes[i] AS s, nodes[i + 1] AS t
+MATCH path = (s)-[e:AFFECTS|SEEDED_BY|WRITES_TO]->(t)
+WHERE type(e) <> 'AFFECTS' OR (e.run = run.n AND e.method = $method)
 RETURN path
 LIMIT 300

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -88,15 +89,17 @@ def without_gds(folder: Path) -> JarFolder:
     return JarFolder(folder, kept)
 
 
-def start(home: Home, jars: JarFolder, *options: str, repair_log: bool = False) -> server.RunningServer:
-    """Start the server of a home with other jars, or with further options of Java; on the ports it had before."""
+def start(home: Home, jars: JarFolder, *options: str, repair_log: bool = False, setting: str = "") -> server.RunningServer:
+    """Start the server of a home with other jars, with further options of Java or another setting; on the ports it had before."""
     settings = lifecycle.load_settings(home)
     if settings == Settings():
         bolt = pick_port(17_000)
         settings = Settings(bolt, pick_port(bolt + 1), heap="512m", page_cache="64m")
-    if not options:
+    if not options and not setting:
         return lifecycle._start(home, jars, replace(settings, repair_log=repair_log), True, lifecycle.START_SECONDS)
     lifecycle.write_conf(home, settings, jars.plugins)
+    with (home.conf / "neo4j.conf").open("a") as file:
+        file.write(f"{setting}\n")
     lifecycle.ensure_password(home, jars)
     lifecycle.save_settings(home, settings)
     arguments = write_arguments(home, jars, settings.heap, quick=True)
@@ -201,6 +204,30 @@ def test_the_server_killed_in_the_middle_of_a_transaction_and_started_again(home
         db.drop(report.run)
         assert db.ingest(root).digest == report.digest
     assert 0 < acknowledged[0] < report.edges
+
+
+def test_a_server_with_little_memory_gets_smaller_transactions(
+    home: Home, bare: JarFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Transactions are halved down to one block; where not even that fits, the error says so and what was done stays."""
+    root = random_run(tmp_path / "run", n_features=120, n_edges=40_000, seed=7)
+    server.stop(home)
+    at = start(home, bare, setting="db.memory.transaction.max=10m").connection()
+    with GraphDatabase.driver(at.uri, auth=at.auth) as driver:
+        with pytest.raises(ingest.ServerMemory, match=r"too little memory for a transaction .* what was done before stays"):
+            ingest.ingest_run(driver, root)
+        assert "going on with 2000" in caplog.text
+    server.stop(home)
+    caplog.clear()
+    at = start(home, bare, setting="db.memory.transaction.max=24m").connection()
+    with store.connect(at.uri, at.username, at.password) as db:
+        edges_before = db.cypher("MATCH ()-[e:AFFECTS]->() WHERE e.run <> $n RETURN count(e) AS n", n=db.ingest(root).n)["n"][0]
+        assert re.search(r"too little memory for \d+ rows at once; going on with \d+", caplog.text)
+        assert db.verify(root).ok
+        db.drop(ingest.run_id(root))
+        assert "too little memory to delete 10000 at once; going on with 5000" in caplog.text
+        assert db.cypher("MATCH ()-[e:AFFECTS]->() RETURN count(e) AS n")["n"][0] == edges_before
+    server.stop(home)
 
 
 def test_the_disk_is_full(home: Home, small_disk: Path | None, bare: JarFolder, tmp_path: Path) -> None:

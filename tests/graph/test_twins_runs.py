@@ -85,6 +85,7 @@ OF_BEHAVIORS: list[tuple[str, dict[str, Any]]] = [
     ("behavior_hubs", {"limit": 2, "min_behaviors": 1, "method": "jacobian"}),
     *[("seed_paths", {"behavior": b, "method": m}) for b in ("capital_of", "counting") for m in METHODS],
     ("seed_paths", {"behavior": "capital_of", "layer": 8}),
+    *[("seed_paths", {"behavior": b, "to": "output"}) for b in ("capital_of", "counting")],
     ("seed_paths", {"behavior": "capital_of", "limit": 1}),
 ]
 
@@ -135,6 +136,8 @@ def test_drawings_hold_what_the_tables_tell(example: Loaded) -> None:
     ways = example.ask("seed_paths", behavior="capital_of")
     of_behavior = {u for u in drawn("seed_paths", behavior="capital_of") if u in set(uid.values())}
     assert of_behavior == {uid[i] for row in ways for i in row["path"]}
+    ways = example.ask("seed_paths", behavior="capital_of", to="output")
+    assert {uid[i] for row in ways for i in row["path"]} <= drawn("seed_paths", behavior="capital_of", to="output")
     pairs = example.ask("duplicates", min_overlap=0.5)
     assert {uid[i] for row in pairs for i in (row["first"], row["second"])} <= drawn("duplicates", min_overlap=0.5)
     apart = example.ask("methods_agree", limit=5)

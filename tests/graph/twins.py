@@ -410,8 +410,13 @@ def behaviors(run: RunFiles, **_: Any) -> Rows:
         rows.append(
             {k: b[k] for k in ("name", "metric", "clean", "ablated", "confirmed")}
             | {"prompts": len(b["prompts"]), "seeds": [s["id"] for s in seeds], "effects": [s["effect"] for s in seeds]}
+            | {"members": len(b["members"]), "outputs": sorted(written := outputs(run, b["name"]), key=lambda i: (-abs(written[i]), i))}
         )
     return rows
+
+
+def outputs(run: RunFiles, name: str) -> dict[str, float]:
+    return {o["feature_id"]: o["effect"] for b in run.behaviors if b["name"] == name for o in b["outputs"] if o["significant"]}
 
 
 def seeds(run: RunFiles, name: str) -> set[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from tests.graph.twins import Rows, RunFiles, carries, graph, seeds, structural, top
+from tests.graph.twins import Rows, RunFiles, carries, graph, outputs, seeds, structural, top
 
 
 def feature_in_runs(runs: list[tuple[str, str, RunFiles]], uid: str, method: str) -> Rows:
@@ -41,7 +41,7 @@ def behavior_hubs(run: RunFiles, hops: int, edges: str, min_behaviors: int, limi
     return top(rows, limit, lambda r: -r["count"], lambda r: -(r["incoming"] + r["outgoing"]), lambda r: r["id"])
 
 
-def seed_paths(run: RunFiles, behavior: str, limit: int, method: str, layer: int | None = None, **_: Any) -> Rows:
+def seed_paths(run: RunFiles, behavior: str, limit: int, method: str, to: str, layer: int | None = None, **_: Any) -> Rows:
     g = nx.DiGraph()
     g.add_nodes_from(run.features["id"])
     for e in run.edges(method):
@@ -49,11 +49,12 @@ def seed_paths(run: RunFiles, behavior: str, limit: int, method: str, layer: int
             g.add_edge(e["source"], e["target"], direct=e["direct"], cost=-math.log(abs(e["direct"]) / run.scale))
     costs, paths = nx.multi_source_dijkstra(g, seeds(run, behavior) & set(g), weight="cost")
     last = max(run.layer.values()) if layer is None else layer
+    written = outputs(run, behavior)
     rows = [
         {"seed": path[0], "target": target, "path": path, "hops": len(path) - 1, "cost": costs[target], "label": run.label[target]}
-        | {"effect": math.prod(g.edges[pair]["direct"] for pair in pairwise(path))}
+        | {"effect": math.prod(g.edges[pair]["direct"] for pair in pairwise(path)), "output": written.get(target)}
         for target, path in paths.items()
-        if run.layer[target] == last and len(path) > 1
+        if (target in written if to == "output" else run.layer[target] == last and len(path) > 1)
     ]
     return top(rows, limit, lambda r: r["cost"], lambda r: r["target"])
 
