@@ -59,6 +59,12 @@ def check_layers(G: nx.DiGraph, layers: Collection[int]) -> None:
         raise SteeringError(f"G: has features of layers {sorted(missing)}; dictionaries were given for {sorted(layers)}")
 
 
+def longest_path(G: nx.DiGraph, source: str) -> int:
+    """Edges that a path from a feature can have at most: the layers of the graph behind its own, at least 1."""
+    first = parse_feature_id(source)[0]
+    return max(1, len({layer for layer in (parse_feature_id(str(node))[0] for node in G) if layer > first}))
+
+
 class Bench:
     """The model with the graph's features, ready to be steered at one source.
 

@@ -23,7 +23,7 @@ import pandas as pd
 from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.steering.before_after import ENDS, Ratio, counter_frame, effect_frame, movement, output_changes, ratio
-from feature_graph.steering.bench import Bench, check_features, check_steer
+from feature_graph.steering.bench import Bench, check_features, check_steer, longest_path
 from feature_graph.steering.counter import DEFAULT_LIMITS, Limits, Plan, allowed, choose, find_candidates, responses
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
@@ -151,7 +151,7 @@ def compensate(
     reach: float = 1.0,
     aim: Aim = "forecast",
     themselves: bool = False,
-    n_hops: int = 3,
+    n_hops: int | None = None,
     horizon: int = 4,
     max_documents: int = 24,
     min_documents: int = 6,
@@ -174,7 +174,8 @@ def compensate(
         reach: Largest counter-steer upwards, in units of the feature's mean activation where active.
         aim: ``forecast``: cancel what the graph forecasts. ``measured``: cancel what the steer does in documents of the select split.
         themselves: Whether the named features may be pushed back themselves, at their own sites.
-        n_hops: Longest path of the forecast.
+        n_hops: Longest path of the forecast; None follows paths of any length. Cut short, far features lose most of their forecast: the
+            main path to them runs through every site.
         horizon: Later positions at which the output is compared.
         max_documents: Documents steered, one position each.
         min_documents: Fewer are refused.
@@ -184,6 +185,7 @@ def compensate(
     """
     chosen, limits = list(dict.fromkeys(named)), Limits(at_most, ridge, reach)
     check_steer(G, store, source, delta)
+    n_hops = longest_path(G, source) if n_hops is None else n_hops
     check_compensation(G, source, chosen, target, aim, limits, n_hops)
     effects = DirectEffects.of(G)
     forecast = {j: change * delta for j, change in responses(effects, source, n_hops).items()}
@@ -213,7 +215,7 @@ def check_compensation(
     target: str | None = None,
     aim: Aim = "forecast",
     limits: Limits = DEFAULT_LIMITS,
-    n_hops: int = 3,
+    n_hops: int | None = None,
 ) -> None:
     """Refuse what cannot be compensated, before anything is loaded or run. Arguments as for :func:`compensate`.
 
@@ -236,6 +238,7 @@ def check_compensation(
     for name, value, right, expected in checks:
         if not right:
             raise SteeringError(f"{name}: got {value!r}, expected {expected}")
+    n_hops = longest_path(G, source) if n_hops is None else n_hops
     forecast = responses(DirectEffects.of(G), source, n_hops)
     unreached = [j for j in named if not forecast.get(j)]
     if unreached and aim == "forecast":

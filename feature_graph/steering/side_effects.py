@@ -27,7 +27,7 @@ from feature_graph.artifacts import CONFIRM, ActivationStore, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.stats import adjust, mean_test
 from feature_graph.steering.agreement import Agreement, agreement
-from feature_graph.steering.bench import Bench, check_steer
+from feature_graph.steering.bench import Bench, check_steer, longest_path
 from feature_graph.steering.cascade import Cascade, predict_cascade
 from feature_graph.steering.keep import as_frame, frame_values, load_result, plain_value, save_result
 from feature_graph.steering.outputs import output_frame, shifted, token_frame, token_namer
@@ -135,7 +135,7 @@ def side_effects(
     delta: float,
     cfg: Config | None = None,
     *,
-    n_hops: int = 3,
+    n_hops: int | None = None,
     horizon: int = 4,
     max_documents: int = 24,
     min_documents: int = 6,
@@ -152,7 +152,8 @@ def side_effects(
         source: Id of the feature to steer.
         delta: Activation units added to it at one position (``store.mean_activations`` tells its usual size).
         cfg: Configuration of the run; gives the seed.
-        n_hops: Longest path of the forecast.
+        n_hops: Longest path of the forecast; None follows paths of any length. Cut short, far features lose most of their forecast: the
+            main path to them runs through every site.
         horizon: Later positions at which the output is compared.
         max_documents: Documents it is steered in, one position each.
         min_documents: Fewer are refused.
@@ -163,6 +164,7 @@ def side_effects(
         SteeringError: If the feature is unknown or active in too few documents, or a number makes no sense.
     """
     check_steer(G, store, source, delta)
+    n_hops = longest_path(G, source) if n_hops is None else n_hops
     forecast = predict_cascade(G, source, delta, n_hops, min_effect=0.0)
     bench = Bench(model, saes, G, store, cfg, source, horizon)
     trials = bench.trials(CONFIRM, max_documents, min_documents)
