@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from feature_graph.steering import Compensation, SideEffects
+
+_HOW = "--target, --measured, --themselves"
 
 
 def steer(
@@ -35,6 +37,7 @@ def steer(
     measured: Annotated[
         bool, typer.Option("--measured", help="Cancel what is measured on other documents, not what the graph forecasts.")
     ] = False,
+    themselves: Annotated[bool, typer.Option("--themselves", help="Let the named features be pushed back themselves.")] = False,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="Side effects to print.")] = 15,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Write pictures to this page.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -45,8 +48,11 @@ def steer(
     graph.
     """
     named = [part.strip() for part in compensate.split(",") if part.strip()]
-    _check(feature, delta, compensate, named, target, measured, output)
-    effects, countered, G = _measure(run_dir, feature, delta, named, target, at_most, measured)
+    how = {"aim": "measured" if measured else "forecast", "target": target, "at_most": at_most, "themselves": themselves}
+    _check(feature, delta, compensate, named, target, output)
+    if not named and (target or measured or themselves):
+        raise typer.BadParameter("these say how side effects are cancelled; name them by --compensate", param_hint=_HOW)
+    effects, countered, G = _measure(run_dir, feature, delta, named, how)
     if output is not None:
         _draw(G, effects, countered, output)
     if json_:
@@ -58,7 +64,7 @@ def steer(
         common.out.print(f"written to {output}", highlight=False, soft_wrap=True)
 
 
-def _check(feature: str, delta: float, text: str, named: list[str], target: str | None, measured: bool, output: Path | None) -> None:
+def _check(feature: str, delta: float, text: str, named: list[str], target: str | None, output: Path | None) -> None:
     from feature_graph.artifacts import parse_feature_id
 
     options = [("--feature", feature), *(("--compensate", name) for name in named), *([("--target", target)] if target else [])]
@@ -71,14 +77,12 @@ def _check(feature: str, delta: float, text: str, named: list[str], target: str 
         raise typer.BadParameter(f"got {delta}; expected a finite number other than 0", param_hint="--delta")
     if text and not named:
         raise typer.BadParameter(f"got {text!r}; expected ids such as L11_F5,L15_F7", param_hint="--compensate")
-    if not named and (target or measured):
-        raise typer.BadParameter("it says how side effects are cancelled; name them by --compensate", param_hint="--target, --measured")
     if output is not None and output.suffix.lower() not in {".html", ".htm"}:
         raise typer.BadParameter(f"got {output}; expected a name that ends in .html", param_hint="--output")
 
 
 def _measure(
-    run_dir: Path, feature: str, multiple: float, named: list[str], target: str | None, at_most: int, measured: bool
+    run_dir: Path, feature: str, multiple: float, named: list[str], how: dict[str, Any]
 ) -> tuple[SideEffects, Compensation | None, Any]:
     from feature_graph.artifacts import ActivationStore, RunPaths, parse_feature_id
     from feature_graph.graph import load_graph
@@ -93,14 +97,13 @@ def _measure(
     if unit <= 0:
         raise SteeringError(f"--feature: {feature} is never active in the recorded text")
     delta = multiple * unit
-    aim: Literal["forecast", "measured"] = "measured" if measured else "forecast"
     if named:
-        check_compensation(G, feature, named, target)
+        check_compensation(G, feature, named, how["target"], how["aim"])
     model, saes = load_model_and_saes(cfg)
     effects = side_effects(model, saes, G, store, feature, delta, cfg)
     if not named:
         return effects, None, G
-    return effects, compensate(model, saes, G, store, feature, delta, named, cfg, target=target, at_most=at_most, aim=aim), G
+    return effects, compensate(model, saes, G, store, feature, delta, named, cfg, **how), G
 
 
 def _draw(G: Any, effects: SideEffects, countered: Compensation | None, output: Path) -> None:

@@ -89,7 +89,7 @@ def test_json_is_all_that_was_measured(run: Config, source: str) -> None:
 
 
 def test_counter_steers_come_as_json_too(run: Config, source: str, reached: list[str]) -> None:
-    asked = ["--quiet", "steer", run.output_dir, "-f", source, "-c", reached[0], "--measured", "--at-most", "1", "--json"]
+    asked = ["--quiet", "steer", run.output_dir, "-f", source, "-c", reached[0], "--measured", "--themselves", "--at-most", "1", "--json"]
     result = runner.invoke(app, asked)
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)["compensation"]
@@ -109,6 +109,8 @@ def test_counter_steers_come_as_json_too(run: Config, source: str, reached: list
         (["--feature", "L0_F1", "--compensate", "L1_F1,all"], 2, "got 'all', expected L<layer>_F<index>"),
         (["--feature", "L0_F1", "--target", "L1_F1"], 2, "name them by --compensate"),
         (["--feature", "L0_F1", "--measured"], 2, "name them by --compensate"),
+        (["--feature", "L0_F1", "--themselves"], 2, "name them by --compensate"),
+        (["--feature", "L0_F1", "--compensate", "L1_F1", "--target", "goal"], 2, "got 'goal', expected L<layer>_F<index>"),
         (["--feature", "L0_F1", "--output", "picture.png"], 2, "expected a name that ends in .html"),
         (["--feature", "L0_F999"], 1, "'L0_F999' is not among the"),
         ([], 2, "Missing option '--feature'"),
