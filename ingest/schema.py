@@ -357,6 +357,7 @@ RELATIONSHIPS = (
         (
             _RUN,
             Property("example", "INTEGER", "number of the instance, 0 = the strongest"),
+            Property("place", "INTEGER", "place of that letter in the pattern, 0 = first to appear"),
             Property("role", "STRING", "letter of the pattern that the feature stands for"),
             Property("id", "STRING", "short id of the feature in the run"),
             Property("weakest", "FLOAT", "magnitude of the weakest edge of the instance"),

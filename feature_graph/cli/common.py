@@ -37,7 +37,7 @@ _KNOWN = (
     ("feature_graph.calibration.errors", "CalibrationError", USAGE),
     ("feature_graph.recall.measure", "RecallError", FAILURE),
     ("feature_graph.graph.files", "GraphFileError", FAILURE),
-    ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
+    ("feature_graph.behaviors", "BehaviorError", FAILURE),
     ("feature_graph.motifs.pattern", "PatternError", USAGE),
     ("feature_graph.motifs.arrays", "MotifError", FAILURE),
     ("feature_graph.steering.errors", "SteeringError", FAILURE),

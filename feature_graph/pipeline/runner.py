@@ -93,7 +93,7 @@ def run(cfg: Config, only: StageName | None = None, from_: StageName | None = No
         ManifestError: If the manifest is damaged.
         BehaviorError: If a behaviour is unknown or its file is malformed.
     """
-    from feature_graph.subgraphs import find_behavior
+    from feature_graph.behaviors import find_behavior
 
     for name in cfg.behaviors:  # said now, not after hours of measuring
         find_behavior(name)

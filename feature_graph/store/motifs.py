@@ -25,9 +25,10 @@ CREATE (m:Motif {uid: toString(run.n) + '/' + row.name, run: run.n})
 SET m += row.properties
 WITH run, m, row
 UNWIND row.examples AS example
-UNWIND example.roles AS role
+UNWIND range(0, size(example.roles) - 1) AS place
+WITH run, m, example, place, example.roles[place] AS role
 MATCH (:Observation {run: run.n, id: role.id})-[:OF]->(f:Feature)
-CREATE (m)-[:EXAMPLE {run: run.n, example: example.number, role: role.name, id: role.id, weakest: example.weakest}]->(f)
+CREATE (m)-[:EXAMPLE {run: run.n, example: example.number, place: place, role: role.name, id: role.id, weakest: example.weakest}]->(f)
 """
 _RECORD = """
 MATCH (run:Run {id: $run, status: 'ready'})
@@ -38,7 +39,7 @@ _FETCH = """
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (m:Motif) WHERE m.run = run.n AND m.name IS NOT NULL
 OPTIONAL MATCH (m)-[e:EXAMPLE]->(:Feature)
-WITH m, e ORDER BY e.example, e.role
+WITH m, e ORDER BY e.example, e.place
 WITH m, collect(e.id) AS ids, collect(e.example) AS examples
 RETURN m.name AS motif, m.pattern AS pattern, m.count AS count, m.null_mean AS null_mean, m.null_sd AS null_sd, m.z AS z, m.p AS p,
        m.q AS q, m.meaning AS meaning, ids, examples

@@ -1,9 +1,8 @@
 """Behaviours of the model, the features that carry them, and the part of the graph around these."""
 
-from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, PromptPair, load_behavior
+from feature_graph.behaviors import PREDEFINED_BEHAVIORS, Behavior, BehaviorError, PromptPair, find_behavior, load_behavior
 from feature_graph.subgraphs.extract import extract_behavior_subgraph
 from feature_graph.subgraphs.files import load_behaviors, save_behaviors
-from feature_graph.subgraphs.prompts import PREDEFINED_BEHAVIORS, find_behavior
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
 from feature_graph.subgraphs.study import BehaviorStudy, study_behavior
 

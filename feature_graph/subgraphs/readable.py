@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
+from feature_graph.behaviors import MIN_GROUPS, Behavior
 from feature_graph.config import Config
 from feature_graph.interventions import ModelSlices
 from feature_graph.loading.saes import trained_with_bos
 from feature_graph.loading.text import resolve_prepend_bos
-from feature_graph.subgraphs.behaviors import MIN_GROUPS, Behavior
 from feature_graph.subgraphs.tokens import ReadPrompts, prompts_of_ids, read_prompts
 from feature_graph.utils import derived_seed
 

@@ -71,8 +71,8 @@ def communities(store: Store, gds: GraphDataScience, graph: Graph, algorithm: Al
     name = f"group_{uuid.uuid4().hex}"  # the projection may carry other partitions already
     getattr(gds, algorithm.endpoint).mutate(graph, mutate_property=name, **params)
     measured = {"community_property": name, "relationship_weight_property": "weight", "concurrency": 1}
-    modularity = gds.modularity.stream(graph, **measured).set_index("communityId")["modularity"]
-    conductance = gds.conductance.stream(graph, **measured).set_index("community")["conductance"]
+    modularity = _by_community(gds.modularity.stream(graph, **measured), "communityId", "modularity")
+    conductance = _by_community(gds.conductance.stream(graph, **measured), "community", "conductance")
     found = gds.graph.node_properties.stream(graph, [name])
     frame = pd.DataFrame({"node": found["nodeId"], "given": found[name]}).astype("int64")
     frame = frame.merge(_places(store, run, frame["node"].tolist()), on="node")
@@ -82,6 +82,11 @@ def communities(store: Store, gds: GraphDataScience, graph: Graph, algorithm: Al
     table = pd.DataFrame({"community": number, "size": groups["size"], "modularity": modularity, "conductance": conductance})
     nodes = pd.DataFrame({"node": frame["node"], "score": number.loc[frame["given"]].to_numpy()})
     return Scores(nodes, table.sort_values("community", ignore_index=True))
+
+
+def _by_community(frame: pd.DataFrame, key: str, column: str) -> pd.Series[float]:
+    """A measure by community; a graph without edges gives a frame without columns."""
+    return frame.set_index(key)[column] if len(frame) else pd.Series(dtype=float)
 
 
 def write(store: Store, run: str, kind: str, scores: Scores, record: dict[str, Any], params: dict[str, Any]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The behaviours that come with the library, each generated from a short list and a few templates.
+"""What a behaviour is, and those that come with the library, each generated from a short list and a few templates.
 
 Nothing here knows a tokenizer. Answers that are not one token after their prompt are left out when the prompts are read for a model, and
 counted; lists are therefore longer than needed.
@@ -6,13 +6,13 @@ counted; lists are therefore longer than needed.
 
 from pathlib import Path
 
-from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, load_behavior
-from feature_graph.subgraphs.prompts.facts import factual_recall
-from feature_graph.subgraphs.prompts.grammar import subject_verb_agreement
-from feature_graph.subgraphs.prompts.numbers import greater_than
-from feature_graph.subgraphs.prompts.people import gendered_pronoun, indirect_object
-from feature_graph.subgraphs.prompts.repetition import induction
-from feature_graph.subgraphs.prompts.words import antonyms, sentiment
+from feature_graph.behaviors.behavior import METRICS, MIN_GROUPS, Behavior, BehaviorError, PromptPair, load_behavior
+from feature_graph.behaviors.facts import factual_recall
+from feature_graph.behaviors.grammar import subject_verb_agreement
+from feature_graph.behaviors.numbers import greater_than
+from feature_graph.behaviors.people import gendered_pronoun, indirect_object
+from feature_graph.behaviors.repetition import induction
+from feature_graph.behaviors.words import antonyms, sentiment
 
 #: Name to behaviour.
 PREDEFINED_BEHAVIORS: dict[str, Behavior] = {
@@ -46,4 +46,13 @@ def find_behavior(behavior: str | Path | Behavior) -> Behavior:
     raise BehaviorError(f"behavior: got {str(behavior)!r}, expected one of {known}, a Behavior, or the path of a .yaml file with one")
 
 
-__all__ = ["PREDEFINED_BEHAVIORS", "find_behavior"]
+__all__ = [
+    "METRICS",
+    "MIN_GROUPS",
+    "PREDEFINED_BEHAVIORS",
+    "Behavior",
+    "BehaviorError",
+    "PromptPair",
+    "find_behavior",
+    "load_behavior",
+]

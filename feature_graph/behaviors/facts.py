@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from feature_graph.subgraphs.behaviors import Behavior
-from feature_graph.subgraphs.prompts.lists import pairs_of, substituted
+from feature_graph.behaviors.behavior import Behavior
+from feature_graph.behaviors.lists import pairs_of, substituted
 
 _CAPITALS = """France Paris, Germany Berlin, Italy Rome, Spain Madrid, England London, Russia Moscow, Japan Tokyo, China Beijing,
 Egypt Cairo, Greece Athens, Ireland Dublin, Austria Vienna, Portugal Lisbon, Poland Warsaw, Sweden Stockholm, Norway Oslo,

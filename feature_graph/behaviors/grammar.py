@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from feature_graph.subgraphs.behaviors import Behavior, PromptPair
-from feature_graph.subgraphs.prompts.lists import pairs_of
+from feature_graph.behaviors.behavior import Behavior, PromptPair
+from feature_graph.behaviors.lists import pairs_of
 
 _NOUNS = """key keys, author authors, report reports, picture pictures, teacher teachers, letter letters, student students,
 machine machines, doctor doctors, book books, friend friends, ship ships, king kings, child children, driver drivers, song songs,

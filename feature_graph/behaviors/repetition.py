@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from feature_graph.subgraphs.behaviors import Behavior, PromptPair
+from feature_graph.behaviors.behavior import Behavior, PromptPair
 
 _WORDS = """apple river stone music paper winter garden silver horse bridge doctor market window animal table summer engine letter
 mountain city forest camera leather ocean pencil rabbit soldier ticket uncle village water yellow castle dinner finger guitar hammer

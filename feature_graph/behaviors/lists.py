@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from feature_graph.subgraphs.behaviors import PromptPair
+from feature_graph.behaviors.behavior import PromptPair
 
 
 def pairs_of(text: str) -> list[tuple[str, str]]:

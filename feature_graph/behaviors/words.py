@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from feature_graph.subgraphs.behaviors import Behavior, PromptPair
-from feature_graph.subgraphs.prompts.lists import pairs_of, substituted
+from feature_graph.behaviors.behavior import Behavior, PromptPair
+from feature_graph.behaviors.lists import pairs_of, substituted
 
 _OPPOSITES = """hot cold, big small, up down, old new, good bad, fast slow, high low, light dark, hard soft, wet dry, rich poor,
 strong weak, happy sad, long short, open closed, early late, full empty, clean dirty, true false, right wrong, first last, love hate,

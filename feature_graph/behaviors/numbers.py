@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from feature_graph.subgraphs.behaviors import Behavior, PromptPair
+from feature_graph.behaviors.behavior import Behavior, PromptPair
 
 _EVENTS = """war siege reign voyage dispute campaign famine expedition marriage rebellion project treaty drought alliance journey trial
 conflict mission contract occupation strike partnership plague tour"""

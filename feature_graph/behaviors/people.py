@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from feature_graph.subgraphs.behaviors import Behavior, PromptPair
-from feature_graph.subgraphs.prompts.lists import pairs_of
+from feature_graph.behaviors.behavior import Behavior, PromptPair
+from feature_graph.behaviors.lists import pairs_of
 
 #: A woman's and a man's name each.
 _NAMES = """Mary John, Eva James, Sarah David, Anna Paul, Laura Mark, Emily Peter, Alice Bob, Kate Simon, Lisa Michael, Jane Robert,
