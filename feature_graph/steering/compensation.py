@@ -100,9 +100,13 @@ class Compensation:
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """What is clearly worse: less than four fifths of the target's change is left, or more KL at the pushed position."""
-        weakened = ("the target is weakened too",) if self.kept_high < _ENOUGH else ()
-        return (*weakened, "the output moves further") if self.output["kl_low"].iloc[0] > 0 else weakened
+        """What else is clearly changed: less than 80 % or more than 125 % of the target's change, or more KL at the pushed position."""
+        found = (
+            ("the target is weakened too", self.kept_high < _ENOUGH),
+            ("the target moves further", self.kept_low > 1 / _ENOUGH),
+            ("the output moves further", float(self.output["kl_low"].iloc[0]) > 0),
+        )
+        return tuple(text for text, true in found if true)
 
     def table(self) -> pd.DataFrame:
         """Named side effects and the target, before and after."""
