@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 KIND, VERSION = "validation", 1
 ALL_BEHAVIORS = tuple(PREDEFINED_BEHAVIORS)
+#: Hops told apart in the figures; forecasts follow paths of any length.
 _HOPS = 3
 #: Multiple of the mean activation that the cascade's figures are of: down by half, a size and sign that no clamp had.
 _MAIN = -0.5
@@ -66,7 +67,8 @@ def validate_run(run_dir: str | Path, behaviors: Sequence[str] = ALL_BEHAVIORS, 
     for found in wanted.values():
         options = {"prompts": repr(found.pairs), "metric": found.metric}
         studied[found.name] = parts.get(f"behavior-{found.name}", options, partial(_studied, lazily, G, found, cfg))
-    steered = parts.get("cascade", {"sources": n_sources, "hubs": n_hubs}, partial(_steered, lazily, G, store, cfg, n_sources, n_hubs))
+    pushed = {"sources": n_sources, "hubs": n_hubs, "paths": "any length"}
+    steered = parts.get("cascade", pushed, partial(_steered, lazily, G, store, cfg, n_sources, n_hubs))
     together = _put_together(studied, steered, G, interactions)
     write_json(paths.validation, {"kind": KIND, "version": VERSION, **together})
     return together
@@ -77,8 +79,8 @@ def _studied(models: _Models, G: nx.DiGraph, behavior: Behavior, cfg: Config) ->
 
 
 def _steered(models: _Models, G: nx.DiGraph, store: ActivationStore, cfg: Config, n_sources: int, n_hubs: int) -> dict[str, Any]:
-    found = validate_cascade(*models.get(), G, store, cfg, n_hops=_HOPS, n_sources=n_sources, n_hubs=n_hubs)
-    main = found.pairs[found.pairs["multiple"] == _MAIN]
+    found = validate_cascade(*models.get(), G, store, cfg, n_sources=n_sources, n_hubs=n_hubs)
+    main = found.pairs[(found.pairs["multiple"] == _MAIN) & (found.pairs["hop"] <= _HOPS)]
     return {"figures": cascade_figures(found, _HOPS, _MAIN), "pairs": main[_PAIR_COLUMNS].to_dict("list")}
 
 
