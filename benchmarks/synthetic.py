@@ -10,6 +10,7 @@ run costs: strengths are float32 widened to float64, p-values span nine decades,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -54,7 +55,7 @@ def write_run(root: str | Path, edges: int, sites: int = 12, features: int | Non
         root: The run directory, made if it is not there.
         edges: Rows, all of them significant; one method.
         sites: Analysed sites; an edge leads to one of the next two.
-        features: Features in all; by default so many that a feature has 50 outgoing edges on average.
+        features: Features in all; by default so many that a feature has 50 outgoing edges on average, more in small runs.
         seed: Of every random choice.
 
     Returns:
@@ -65,7 +66,8 @@ def write_run(root: str | Path, edges: int, sites: int = 12, features: int | Non
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    width = max(4, (features or min(edges // 50, sites * _D_SAE // 2)) // sites)
+    roomy = math.ceil(math.sqrt(2 * edges / (sites * _WINDOW - 3))) if sites > 2 else 4  # twice the edges would fit
+    width = max(4, features // sites if features else max(roomy, min(edges // 50, sites * _D_SAE // 2) // sites))
     rng = np.random.default_rng(seed)
     shape = Shape(width, np.repeat(np.arange(sites), width), np.concatenate([_some(rng, width) for _ in range(sites)]))
     degrees = _degrees(rng, shape, sites, edges)
