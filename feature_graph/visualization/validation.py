@@ -42,7 +42,7 @@ def plot_forecast(pairs: Mapping[str, Sequence[Any]]) -> go.Figure | None:
             marker={"size": 6, "color": _HOP_COLORS[i % 3], "symbol": _MARKERS[i % 3], "opacity": 0.6},
             hovertemplate="%{text}<br>forecast %{customdata[0]:.3g}, measured %{customdata[1]:.3g}<extra></extra>",
         )
-    ticks = [v for v in (-20, -5, -1, -0.1, 0, 0.1, 1, 5, 20) if abs(_root(np.array(v))) <= most]
+    ticks = [v for v in (-20, -5, -1, 0, 1, 5, 20) if abs(_root(np.array(v))) <= most]
     axis = {"tickvals": [float(_root(np.array(v))) for v in ticks], "ticktext": [f"{v:g}".replace("-", "−") for v in ticks]}
     styled(figure, "Steering: forecast and measured", "forecast change, activation units", "measured change")
     return figure.update_xaxes(**axis).update_yaxes(**axis)
