@@ -24,6 +24,7 @@ import pytest
 from feature_graph.artifacts import RunPaths
 from feature_graph.config import Config
 from feature_graph.pipeline import STAGE_NAMES, STAGES, Manifest, status
+from tests.signals import heed_interrupts
 from tests.tiny_run import write_tiny_run
 
 pytestmark = pytest.mark.slow
@@ -141,11 +142,6 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from feature_graph.cli import main; main()", *arguments]
 
 
-def hear_interrupts() -> None:
-    """A test run started in the background by a shell ignores SIGINT, and its children would too."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 def start_until_collecting(cfg: Config) -> subprocess.Popen[str]:
     """The command ``feature-graph run``, once its first stage has begun."""
     config = Path(cfg.output_dir).parent / f"{Path(cfg.output_dir).name}.json"
@@ -156,7 +152,7 @@ def start_until_collecting(cfg: Config) -> subprocess.Popen[str]:
         stdout=subprocess.DEVNULL,
         text=True,
         env=ENVIRONMENT,
-        preexec_fn=hear_interrupts,
+        preexec_fn=heed_interrupts,
     )
     manifest = RunPaths.of(cfg.output_dir).manifest
     for _ in range(12_000):

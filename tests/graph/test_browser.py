@@ -28,6 +28,7 @@ from feature_graph.store import Store
 from feature_graph.visualization.style import layer_colors
 from queries.browser import gather, guide
 from tests.graph.conftest import wipe
+from tests.signals import heed_interrupts
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page
@@ -101,13 +102,17 @@ def address(neo4j_running: server.RunningServer, run: str) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
+        preexec_fn=heed_interrupts,
     ) as told:
         assert told.stdout is not None
         try:
             yield told.stdout.readline().strip()
         finally:
             told.send_signal(signal.SIGINT)
-            rest, _ = told.communicate(timeout=60)
+            try:
+                rest, _ = told.communicate(timeout=60)
+            finally:
+                told.kill()  # nothing if it has ended; else the block would wait for it for ever
         assert (told.returncode, rest) == (0, "")
 
 
