@@ -4,7 +4,7 @@ Each measurement has a fresh database home in a temporary folder, a server of it
 and a process of its own for the client; all but bulk, which needs an empty database, warm the server up with 50,000 other edges. Counted
 from the Parquet files to an answered question with all indexes online. Methods take turns. Synthetic runs: benchmarks/synthetic.py.
 
-    python benchmarks/ingest.py [--json] [--quick] [--out FILE] [--only online,bulk,...] [--minutes 44] [--work FOLDER]
+    python benchmarks/ingest.py [--json] [--quick] [--out FILE] [--only online,bulk,...] [--sizes 1m,5m] [--minutes 44] [--work FOLDER]
 
 Progress goes to stderr. What is measured is written to --out after every step, and printed at the end, also when the benchmark is
 interrupted or a step fails (``errors``). --quick: 100,000 edges only, one round, a smaller warm-up.
@@ -214,6 +214,8 @@ def ask_all(bench: Bench, home: Path, root: Path, seconds: float) -> None:
 
 def _ask_often(bench: Bench, db: Any, name: str, values: dict[str, Any], seconds: float, most: int = 20) -> None:
     """Ask once unmeasured, so that planning is not counted, then as often as the time allows, at least once."""
+    from neo4j.exceptions import Neo4jError
+
     import queries
 
     times: list[float] = []
@@ -224,7 +226,7 @@ def _ask_often(bench: Bench, db: Any, name: str, values: dict[str, Any], seconds
             at = time.perf_counter()
             db.ask(name, timeout=QUESTION_TIMEOUT, **values)
             times.append(1000 * (time.perf_counter() - at))
-    except queries.QueryError as error:
+    except (queries.QueryError, Neo4jError) as error:
         bench.errors[f"query {name}"] = str(error).splitlines()[0]
     if times:
         p50, p95 = np.percentile(times, [50, 95])
@@ -254,10 +256,13 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="100,000 edges only; under five minutes")
     parser.add_argument("--out", type=Path, help="file for the figures, written after every step")
     parser.add_argument("--only", help="methods, joined by commas")
+    parser.add_argument("--sizes", help="sizes, joined by commas: 100k,1m,5m")
     parser.add_argument("--minutes", type=float, help="no step is begun later than this (44; 4.5 with --quick)")
     parser.add_argument("--work", type=Path, help="folder for runs and databases (6 GB; a temporary one by default)")
     given = parser.parse_args()
-    plan = [step for step in (QUICK_PLAN if given.quick else PLAN) if given.only is None or step[0] in given.only.split(",")]
+    plan = QUICK_PLAN if given.quick else PLAN
+    plan = [step for step in plan if given.only is None or step[0] in given.only.split(",")]
+    plan = [step for step in plan if given.sizes is None or step[1] in given.sizes.split(",")]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="fg-bench-", dir=given.work) as folder:
         minutes = given.minutes or (4.5 if given.quick else 44.0)

@@ -9,7 +9,7 @@ run(driver, "hubs", measure="pagerank").records
 
 from queries.check import Checked, check, example_run
 from queries.connection import Answer
-from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, TemplateError
+from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TemplateError
 from queries.library import names, template, templates, text
 from queries.own import ask, explain
 from queries.runner import find_run, run
@@ -24,6 +24,7 @@ __all__ = [
     "ParameterError",
     "QueryError",
     "QueryTimeout",
+    "QueryTooLarge",
     "Template",
     "TemplateError",
     "ask",

@@ -19,6 +19,10 @@ class QueryTimeout(QueryError):
     """The database gave no answer in the time allowed."""
 
 
+class QueryTooLarge(QueryError):
+    """The database has too little memory for the answer."""
+
+
 class GdsMissing(QueryError):
     """The question needs the Graph Data Science library, which the server does not have."""
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from queries.connection import Answer, reader
-from queries.errors import QueryError, QueryTimeout
+from queries.errors import QueryError, QueryTimeout, QueryTooLarge
 from queries.library import template, text
-from queries.runner import TIMEOUT, check_parameters
+from queries.runner import TIMEOUT, TOO_LARGE, check_parameters
 
 if TYPE_CHECKING:
     import neo4j
@@ -35,6 +35,7 @@ def ask(
     Raises:
         QueryError: If the database refuses it: an error in the Cypher, a missing parameter, or an attempt to write.
         QueryTimeout: If it took too long.
+        QueryTooLarge: If the database has too little memory for it.
     """
     import neo4j.exceptions
 
@@ -45,6 +46,8 @@ def ask(
     except neo4j.exceptions.Neo4jError as error:
         if "TransactionTimedOut" in str(error.code):
             raise QueryTimeout(f"no answer in {timeout:g} s; ask for less or raise the timeout") from error
+        if "OutOfMemory" in str(error.code):
+            raise QueryTooLarge(TOO_LARGE) from error
         raise QueryError(f"the database refused it: {error.message}") from error
 
 

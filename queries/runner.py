@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from queries.connection import Answer, Read, reader
-from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout
+from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge
 from queries.library import template, text
 from queries.template import Parameter, Template
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
+TOO_LARGE = "the database has too little memory for it; ask for less, or give it more (`feature-graph db start --heap 4g`)"
 _LOOKUP_SECONDS = 30.0
 
 
@@ -48,6 +49,7 @@ def run(
         QueryError: If there is no such template or no ready run.
         ParameterError: If a parameter is unknown, missing, of another type, out of bounds, or names what the run does not have.
         QueryTimeout: If it took too long.
+        QueryTooLarge: If the database has too little memory for it.
         GdsMissing: If the Graph Data Science library is needed and not there.
         DecodersMissing: If decoder vectors are needed and the run was loaded without.
     """
@@ -173,6 +175,8 @@ def _ask(read: Read, found: Template, query: str, values: dict[str, Any], timeou
             raise QueryTimeout(
                 f"{found.name}: no answer in {timeout:g} s; ask for less (limits, thresholds, fewer hops) or raise the timeout"
             ) from error
+        if "OutOfMemory" in code or "OutOfMemory" in str(error):
+            raise QueryTooLarge(f"{found.name}: {TOO_LARGE}") from error
         if found.needs_gds and ("ProcedureNotFound" in code or "Unknown function 'gds." in str(error)):
             raise GdsMissing(
                 f"{found.name} needs the Graph Data Science library, which this server lacks; the embedded server has it"

@@ -224,6 +224,8 @@ def test_a_server_with_little_memory_gets_smaller_transactions(
         edges_before = db.cypher("MATCH ()-[e:AFFECTS]->() WHERE e.run <> $n RETURN count(e) AS n", n=db.ingest(root).n)["n"][0]
         assert re.search(r"too little memory for \d+ rows at once; going on with \d+", caplog.text)
         assert db.verify(root).ok
+        with pytest.raises(queries.QueryTooLarge, match=r"too little memory for it; ask for less, or give it more .*--heap"):
+            queries.ask(db.driver, "UNWIND range(1, 10000000) AS x WITH collect(x + 0.5) AS xs RETURN size(xs) AS n")
         db.drop(ingest.run_id(root))
         assert "too little memory to delete 10000 at once; going on with 5000" in caplog.text
         assert db.cypher("MATCH ()-[e:AFFECTS]->() RETURN count(e) AS n")["n"][0] == edges_before
