@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ingest.formats import FEATURES, INTERACTIONS, TableWriter, write_table
+from ingest.formats import DECODERS, FEATURES, INTERACTIONS, TableWriter, write_table
 
 GROUP_ROWS = 100_000
 _D_SAE, _WINDOW, _SKEW = 24_576, 2, 0.8
@@ -79,6 +80,15 @@ def write_run(root: str | Path, edges: int, sites: int = 12, features: int | Non
         for source, target in _pairs(rng, shape, sites, degrees):
             writer.write(_rows(rng, shape, source, target))
     return root
+
+
+def write_decoders(root: Path, width: int = 256, seed: int = 0) -> None:
+    """Write decoders.parquet of a made-up run: random directions of so many numbers."""
+    features = pq.read_table(root / FEATURES.name, columns=["fid", "uid"])
+    vectors = np.random.default_rng(seed).normal(size=(len(features), width)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    decoders = pa.ListArray.from_arrays(np.arange(0, vectors.size + 1, width, np.int32), vectors.ravel())
+    write_table(root / DECODERS.name, DECODERS, features.append_column("decoder", decoders))
 
 
 def _some(rng: np.random.Generator, width: int) -> Array:

@@ -14,6 +14,7 @@ from ingest.drop import drop_run
 from ingest.errors import IngestError
 from ingest.load import ingest_run
 from ingest.messages import explain
+from ingest.password import password_from_environment
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -24,13 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO if given.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if given.uri is None:
-        print("error: no database: give --uri or set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD", file=sys.stderr)
+        print(
+            "error: no database: give --uri or set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD (or NEO4J_PASSWORD_FILE)", file=sys.stderr
+        )
         return 2
     import neo4j
     from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
-    password = os.environ.get("NEO4J_PASSWORD") or getpass.getpass(f"password of {given.user} at {given.uri}: ")
     try:
+        password = password_from_environment() or getpass.getpass(f"password of {given.user} at {given.uri}: ")
         with neo4j.GraphDatabase.driver(given.uri, auth=(given.user, password)) as driver:
             driver.verify_connectivity()
             if given.drop:
@@ -41,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     except IngestError as error:
         return _failed(str(error))
     except AuthError as error:
-        return _failed(f"{given.uri} refused user {given.user!r}: {error.message}. Set NEO4J_USERNAME and NEO4J_PASSWORD")
+        do = "Set NEO4J_USERNAME and NEO4J_PASSWORD (or NEO4J_PASSWORD_FILE)"
+        return _failed(f"{given.uri} refused user {given.user!r}: {error.message}. {do}")
     except (DriverError, Neo4jError) as error:
         return _failed(explain(error, given.uri))
     return 0

@@ -54,16 +54,28 @@ class Database(Protocol):
         ...
 
 
+class _Unwritten(list[Any]):
+    """A list that does not write itself out: the driver formats every parameter for its debug log, also where that is off (6.4)."""
+
+    def __repr__(self) -> str:
+        return f"<list of {len(self)}>"
+
+
 class _DriverTransaction:
     def __init__(self, tx: neo4j.Transaction) -> None:
         self._tx = tx
 
     def run(self, query: str, **parameters: Any) -> list[Row]:
-        return [record.data() for record in self._tx.run(query, parameters)]
+        return [record.data() for record in self._tx.run(query, _quiet(parameters))]
 
     def stream(self, query: str, **parameters: Any) -> Iterator[Row]:
-        for record in self._tx.run(query, parameters):
+        for record in self._tx.run(query, _quiet(parameters)):
             yield dict(record.items())
+
+
+def _quiet(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The same parameters with their lists unwritten: half of the processor time that sending rows costs."""
+    return {name: _Unwritten(value) if isinstance(value, list) else value for name, value in parameters.items()}
 
 
 class DriverDatabase:

@@ -45,3 +45,7 @@ class ServerMemory(IngestError):
 
 class NoRoom(IngestError):
     """The server's disk is too full for the run."""
+
+
+class PasswordUnavailable(IngestError):
+    """The environment names a password in two ways, or a file that holds none."""

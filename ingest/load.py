@@ -4,8 +4,8 @@
 2. Bring the schema up to date; claim the run (one writer, by a lease).
 3. Write its model, dictionaries, text and sites, then features with what the run observed, then edges. A transaction carries whole
    blocks and creates their ledger nodes with them: a block is in the graph with its ledger node or not at all.
-4. Compare ledger, counts, the digest of what was observed and the checksum of the edges with the files; in the same transaction the
-   run becomes ready.
+4. Compare ledger, counts, the digest of what was observed and the checksum of the edges with the files, while indexes that are new are
+   filled; in the same transaction, when they are online, the run becomes ready.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ingest.checksum import EdgeCheck
 from ingest.connection import Database, DriverDatabase, Transaction, as_database
 from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
-from ingest.migrations import migrate
+from ingest.migrations import AWAIT_INDEXES, migrate
 from ingest.pace import MOST_ROWS
 from ingest.room import check_room
 from ingest.rows import EDGE_PROPERTIES
@@ -130,13 +130,12 @@ def ingest_run(
         IngestMismatch: If the database does not hold what was written.
     """
     begun = time.monotonic()
-    database = as_database(connection)
-    options = options or Options()
+    database, progress, options = as_database(connection), progress or (lambda *_: None), options or Options()
     run = open_run(run_dir, options.selection)
     seen = checked or validate(run, options.bad_rows, options.rejected)
     wanted = behaviors.read(run, seen.features)
     directions = vectors.read(run, seen.features)
-    migrate(database)
+    migrate(database, wait=False)
     if not runs.exists(database, run.id):
         check_room(database, len(seen.features), seen.edges)
     lease = runs.claim(database, run.id, _run_properties(run, seen))
@@ -146,9 +145,9 @@ def ingest_run(
         if lease.before == "dropped":
             delete_contents(database, lease.n)
         at_once = writers or _writers(database, seen.layout.edges)
-        done = _load(database, run, seen, lease, progress or (lambda *_: None), transaction_blocks * BLOCK_ROWS, at_once)
+        done = _load(database, run, seen, lease, progress, transaction_blocks * BLOCK_ROWS, at_once)
         behaviors.write(database, lease, wanted)
-        _finish(database, lease, run, seen, done)
+        _finish(database, lease, run, seen, done, progress)
     except BaseException as error:
         _give_back(database, lease, error)
         raise
@@ -264,8 +263,9 @@ def _writers(database: Database, edges: int) -> int:
     return 2 if edges >= PARALLEL_EDGES and isinstance(database, DriverDatabase) else 1
 
 
-def _finish(database: Database, lease: runs.Claim, run: RunDirectory, seen: Validated, done: _Loaded) -> None:
+def _finish(database: Database, lease: runs.Claim, run: RunDirectory, seen: Validated, done: _Loaded, progress: Progress) -> None:
     """Compare what the database holds with the files, and make the run ready in the same transaction."""
+    progress("comparison", 0, seen.edges)
     blocks = expected_blocks(lease.n, run, seen)
     observed = (len(seen.features), digest.observations_of_table(seen.features))
 
@@ -290,9 +290,11 @@ def _finish(database: Database, lease: runs.Claim, run: RunDirectory, seen: Vali
         ]
         if wrong:
             raise IngestMismatch(f"run {lease.id}: {'; '.join(wrong)}; drop the run and ingest it again")
+        tx.run(AWAIT_INDEXES)
         runs.set_ready(tx, lease, observed[0], found.edges, digest.hex_of(done.digest))
 
     database.write(check)
+    progress("comparison", seen.edges, seen.edges)
 
 
 def _give_back(database: Database, lease: runs.Claim, error: BaseException) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -69,9 +68,10 @@ def edge_groups(table: pa.Table, ends: Sequence[str]) -> list[list[Any]]:
         ends: What names a feature in the database, by fid.
     """
     columns = edge_columns(table)
-    sources, targets = (table[f"{end}_fid"].to_pylist() for end in ("src", "tgt"))
-    rows = zip(sources, [ends[fid] for fid in targets], *(_values(columns[name]) for name in EDGE_PROPERTIES), strict=True)
-    return [[ends[source], [row[1:] for row in group]] for source, group in groupby(rows, key=itemgetter(0))]
+    sources, targets = (table[f"{end}_fid"].to_numpy() for end in ("src", "tgt"))
+    rows = list(zip([ends[fid] for fid in targets.tolist()], *(_values(columns[name]) for name in EDGE_PROPERTIES), strict=True))
+    starts = np.flatnonzero(np.diff(sources, prepend=-1)).tolist()
+    return [[ends[sources[start]], rows[start:stop]] for start, stop in pairwise([*starts, len(rows)])]
 
 
 def observation_rows(features: pd.DataFrame) -> list[list[Any]]:

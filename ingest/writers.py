@@ -35,6 +35,10 @@ _CREATE = (
     f"MATCH (t:Feature) WHERE elementId(t) = row[0] CREATE (s)-[:AFFECTS {{run: $n, {_VALUES}}}]->(t) RETURN count(*) AS written"
 )
 
+_NOTE = (
+    "UNWIND $blocks AS block MERGE (b:IngestBatch {key: block[0]}) WITH b, block, b.run IS NOT NULL AS there "
+    "SET b.run = $n, b.rows = block[1] RETURN there"
+)
 _ELEMENT_IDS = "MATCH (o:Observation)-[:OF]->(f:Feature) WHERE o.run = $n AND o.layer IS NOT NULL RETURN o.fid AS fid, elementId(f) AS id"
 
 
@@ -80,15 +84,18 @@ def commit(database: Database, ledger: Ledger, query: str, rows: dict[str, int],
     keys = {ledger.key(name): n for name, n in rows.items()}
 
     def work(tx: Transaction) -> None:
-        runs.hold(tx, ledger.lease)
-        # A commit whose answer was lost is tried again: then its blocks are all in the ledger by now.
-        if tx.run("MATCH (b:IngestBatch) WHERE b.key IN $keys RETURN b.key AS key LIMIT 1", keys=list(keys)):
+        # A commit whose answer was lost is tried again: then its blocks are all in the ledger by now. MERGE waits for a first try
+        # that is still under way.
+        there = [row["there"] for row in tx.run(_NOTE, blocks=[list(item) for item in keys.items()], n=ledger.lease.n)]
+        if all(there):
             return
-        create = "UNWIND $blocks AS block CREATE (:IngestBatch {key: block[0], run: $n, rows: block[1]})"
-        tx.run(create, blocks=[list(item) for item in keys.items()], n=ledger.lease.n)
         written, sent = tx.run(query, rows=values, n=ledger.lease.n)[0]["written"], sum(keys.values())
-        if written != sent:
-            raise IngestMismatch(f"run {ledger.lease.id}: {sent} rows were sent, {written} written; this transaction was undone")
+        if written != sent or any(there):
+            raise IngestMismatch(
+                f"run {ledger.lease.id}: {sent} rows were sent, {written} written, {sum(there)} of {len(there)} blocks were there; "
+                "this transaction was undone"
+            )
+        runs.hold(tx, ledger.lease)  # last: its lock on the Run node would make writers wait for each other
 
     database.write(work)
 

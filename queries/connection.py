@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from queries.errors import QueryTooLarge
+
 if TYPE_CHECKING:
     import neo4j
     import py2neo
@@ -60,8 +62,13 @@ def _through_driver(driver: neo4j.Driver, database: str | None) -> Read:
     def read(text: str, parameters: dict[str, Any], seconds: float) -> Answer:
         @neo4j.unit_of_work(timeout=seconds)
         def work(tx: neo4j.ManagedTransaction) -> Answer:
-            result = tx.run(text, parameters)
-            return Answer(list(result.keys()), [[plain(v) for v in record.values()] for record in result])
+            try:
+                result = tx.run(text, parameters)
+                return Answer(list(result.keys()), [[plain(v) for v in record.values()] for record in result])
+            except neo4j.exceptions.TransientError as error:
+                if "OutOfMemory" in str(error.code):  # the driver would ask again, and again need as much
+                    raise QueryTooLarge(str(error)) from error
+                raise
 
         with driver.session(database=database, default_access_mode=neo4j.READ_ACCESS, notifications_min_severity="OFF") as session:
             return session.execute_read(work)

@@ -32,6 +32,7 @@ with store.connect() as db:
 
 or in [Neo4j Browser](browser.md), from its guide or from favourites. Parameters are checked before anything is asked; every
 question runs in read access mode with a time limit, and answers from runs that are ready only. `run` is the newest ready run if not given.
+With `--any-status` (`any_status=True`) it also answers from what there is of a run that is named and is loading, failed or dropped.
 The structural graph, which most questions are about, is explained in [the schema](schema.md)."""
 
 

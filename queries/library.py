@@ -11,6 +11,9 @@ from queries.template import Template, parse_template
 
 _ENDING, _VISUAL = ".cypher", ".visual.cypher"
 
+#: How every template says that a run must be ready; without it the statement asks a run of any status.
+READY = ", status: 'ready'"
+
 
 @cache
 def templates() -> dict[str, Template]:
@@ -49,16 +52,20 @@ def template(name: str) -> Template:
     return known[name]
 
 
-def text(name: str, visual: bool = False) -> str:
-    """The Cypher of a template, with its header; with ``visual`` the form that returns paths.
+def text(name: str, visual: bool = False, any_status: bool = False) -> str:
+    """The Cypher of a template, with its header.
+
+    Args:
+        name: Name of the template.
+        visual: The form that returns paths.
+        any_status: Without the condition that runs are ready.
 
     Raises:
         QueryError: If there is no such template, or it has no visual form.
     """
     found = template(name)
-    if not visual:
-        return found.text
-    if found.visual is None:
+    chosen = found.visual if visual else found.text
+    if chosen is None:
         drawable = [t.name for t in templates().values() if t.visual]
         raise QueryError(f"{name} has no visual form; these have one: {', '.join(drawable)}")
-    return found.visual
+    return chosen.replace(READY, "") if any_status else chosen

@@ -51,13 +51,23 @@ def ask(
         raise QueryError(f"the database refused it: {error.message}") from error
 
 
-def explain(driver: neo4j.Driver, name: str, /, *, visual: bool = False, database: str | None = None, **parameters: Any) -> str:
+def explain(
+    driver: neo4j.Driver,
+    name: str,
+    /,
+    *,
+    visual: bool = False,
+    any_status: bool = False,
+    database: str | None = None,
+    **parameters: Any,
+) -> str:
     """The plan by which the database would answer a template, without running it: one operator a line, children indented.
 
     Args:
         driver: An open driver.
         name: Name of the template.
         visual: The form that returns paths.
+        any_status: The form that asks runs of any status.
         database: Name of the database, if not the user's default.
         **parameters: As for :func:`queries.run`; required ones may be left out.
 
@@ -67,7 +77,7 @@ def explain(driver: neo4j.Driver, name: str, /, *, visual: bool = False, databas
     found = template(name)
     given = {p.name: 0 if p.type == "int" else "" for p in found.parameters if p.required} | parameters
     values = check_parameters(found, parameters) if not (given.keys() - parameters.keys()) else given
-    query = text(name, visual)
+    query = text(name, visual, any_status)
     used = {p.name: values.get(p.name) for p in found.parameters if f"${p.name}" in query}
     with driver.session(database=database, default_access_mode="READ", notifications_min_severity="OFF") as session:
         plan = session.run(f"EXPLAIN {query}", used).consume().plan

@@ -32,6 +32,7 @@ def run(
     *,
     timeout: float = TIMEOUT,
     visual: bool = False,
+    any_status: bool = False,
     database: str | None = None,
     **parameters: Any,
 ) -> Answer:
@@ -42,6 +43,8 @@ def run(
         name: Name of the template (see :func:`queries.names`).
         timeout: Seconds after which the database gives up.
         visual: Ask for the form that returns paths.
+        any_status: Also ask runs that are loading, failed or dropped, where they are named; what they hold is not whole, and a warning
+            says so.
         database: Name of the database, if not the user's default.
         **parameters: Values for the template's parameters; those not given take their defaults, ``run`` the newest ready run.
 
@@ -54,10 +57,10 @@ def run(
         DecodersMissing: If decoder vectors are needed and the run was loaded without.
     """
     found = template(name)
-    query = text(name, visual)
+    query = text(name, visual, any_status)
     values = check_parameters(found, parameters)
     read = reader(connection, database)
-    _resolve(read, found, values, given=set(parameters))
+    _resolve(read, found, values, set(parameters), any_status)
     begun = time.monotonic()
     try:
         answer = _ask(read, found, query, {k: v for k, v in values.items() if f"${k}" in query}, timeout)
@@ -94,18 +97,18 @@ def check_parameters(found: Template, parameters: dict[str, Any]) -> dict[str, A
     return values
 
 
-def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str]) -> None:
+def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str], any_status: bool) -> None:
     """Fill in the run, its only method and the projection's name; check what the run must have."""
     facts: dict[str, Any] = {}
     for parameter in sorted(found.parameters, key=lambda p: p.type != "run"):
         name, value = parameter.name, values[parameter.name]
         if parameter.type in {"run", "other_run"}:
-            row = _find_run(read, name, value)
+            row = _find_run(read, name, value, any_status)
             values[name] = row["id"]
             facts = facts or row
         elif parameter.type == "projection":
             values[name] = value or f"{found.name}-{uuid.uuid4().hex}"
-        elif parameter.type == "method" and name == "method" and name not in given and len(facts["methods"]) == 1:
+        elif parameter.type == "method" and name == "method" and name not in given and len(facts["methods"] or ()) == 1:
             values[name] = facts["methods"][0]
         elif value is not None and facts:
             _check_in_run(read, parameter, value, facts)
@@ -116,7 +119,7 @@ def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str
         )
 
 
-def _find_run(read: Read, name: str, wanted: str | None) -> dict[str, Any]:
+def _find_run(read: Read, name: str, wanted: str | None, any_status: bool = False) -> dict[str, Any]:
     query = (
         "MATCH (r:Run) WHERE r.id STARTS WITH $run "
         "RETURN r.id AS id, r.n AS n, r.status AS status, r.methods AS methods, r.decoders AS decoders ORDER BY r.n DESC"
@@ -128,12 +131,18 @@ def _find_run(read: Read, name: str, wanted: str | None) -> dict[str, Any]:
             raise QueryError("there is no ready run in this database; load one with `feature-graph ingest RUN_DIR`")
         logger.info("run: %s, the newest that is ready", ready[0]["id"])
         return ready[0]
-    if len(ready) == 1:
-        return ready[0]
-    if len(ready) > 1:
-        raise ParameterError(f"{name}: {wanted!r} begins {len(ready)} runs: {', '.join(row['id'] for row in ready)}")
+    meant = rows if any_status else ready
+    if len(meant) > 1:
+        raise ParameterError(f"{name}: {wanted!r} begins {len(meant)} runs: {', '.join(row['id'] for row in meant)}")
+    if meant:
+        if meant[0]["status"] != "ready":
+            logger.warning("%s: run %s is %s; what it holds is not whole", name, meant[0]["id"], meant[0]["status"])
+        return meant[0]
     if rows:
-        raise ParameterError(f"{name}: run {rows[0]['id']} is {rows[0]['status']}, not ready; ingest its directory again to finish it")
+        raise ParameterError(
+            f"{name}: run {rows[0]['id']} is {rows[0]['status']}, not ready; ingest its directory again to finish it, "
+            "or ask what there is of it: `feature-graph query NAME --any-status`, any_status=True in Python"
+        )
     known = [row["id"] for row in read(query, {"run": ""}, _LOOKUP_SECONDS).records if row["status"] == "ready"]
     raise ParameterError(f"{name}: got {wanted!r}; the ready runs are {', '.join(known) or 'none'}")
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: How the last step of a load is called on its bar.
+COMPARING = {"comparison": "comparing edges with the files"}
+
 
 class Bulk(StrEnum):
     """Whether a run goes in by Neo4j's importer."""
@@ -38,8 +41,16 @@ ScriptOption = Annotated[
     Path | None, typer.Option("--bulk-script", metavar="DIR", help="Write import files and a script for another server instead.")
 ]
 
+CheckStoreOption = Annotated[
+    bool,
+    typer.Option(
+        "--check-store",
+        help="In bulk: let Neo4j's own checker read every record, too. It takes as long as the import; every value is compared anyway.",
+    ),
+]
 
-def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None) -> BulkReport | None:
+
+def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None, check_store: bool = False) -> BulkReport | None:
     """Take the bulk path if it is asked for, or, with ``auto``, if it is worth it and every condition holds; None if it was not taken.
 
     Raises:
@@ -60,10 +71,10 @@ def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None) -
 
         def advance(what: str, done: int, total: int) -> None:
             if what not in tasks:
-                tasks[what] = bar.add_task(what if "(" in what or " " in what else f"checking {what}", total=None)
+                tasks[what] = bar.add_task(COMPARING.get(what, what if " " in what else f"checking {what}"), total=None)
             bar.update(tasks[what], completed=done, total=total)
 
-        return offline.bulk_ingest(home, run_dir, advance)
+        return offline.bulk_ingest(home, run_dir, advance, check_store=check_store)
 
 
 def _worth_it(run_dir: Path, home: Path | None) -> bool:

@@ -166,9 +166,8 @@ def shell(
     from feature_graph import server
     from feature_graph.cli.cypher_shell import print_answer, prompt
 
-    if home is not None or server.connection_from_environment() is None:
-        home = said_home(home).root
-    connection = server.connection(home)
+    own = server.connection_from_environment() if home is None else None
+    connection = own or server.connection(said_home(home).root)
     if command is None:
         prompt(connection)
         return

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from neo4j import Driver
     from rich.table import Table
 
+    from feature_graph.server import Connection
+
 GIB = 2**30
 MARK = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
 
@@ -166,14 +168,14 @@ def database() -> Iterator[Check]:
         advice = "start it: feature-graph db start" if state.state != "starting" else "wait, or look: feature-graph db logs"
         yield Check("Neo4j", "warning", f"{state.state}, home {state.home.root}", advice)
         return
-    yield from _answering()
+    yield from _answering(connection)
 
 
-def _answering() -> Iterator[Check]:
+def _answering(own: Connection | None) -> Iterator[Check]:
     from feature_graph import server
 
     try:
-        connection = server.connection()
+        connection = own or server.connection(use_environment=False)
         with server.driver(connection) as opened:
             name = server.run_cypher(opened, "CALL dbms.components() YIELD name, versions, edition RETURN name, versions[0] AS v, edition")
             yield Check("Neo4j", "ok", f"{' '.join(str(v) for v in name.rows[0])} at {connection.uri}")

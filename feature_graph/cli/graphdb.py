@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common, parts
-from feature_graph.cli.bulk import Bulk, BulkOption, ScriptOption, bulk_ingest, write_script
+from feature_graph.cli.bulk import COMPARING, Bulk, BulkOption, CheckStoreOption, ScriptOption, bulk_ingest, write_script
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="Database home; see `feature-graph db --help`.")]
 UriOption = Annotated[str | None, typer.Option("--uri", help="Address of a server of your own, such as bolt://127.0.0.1:7687.")]
-UserOption = Annotated[str | None, typer.Option("--user", help="User there; the password comes from NEO4J_PASSWORD or is asked for.")]
+UserOption = Annotated[
+    str | None, typer.Option("--user", help="User there; the password comes from NEO4J_PASSWORD or NEO4J_PASSWORD_FILE or is asked for.")
+]
 InsecureOption = Annotated[bool, typer.Option("--insecure", help="Allow an unencrypted connection to another machine.")]
 
 
@@ -40,6 +42,7 @@ def ingest(
     run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
     bulk: BulkOption = Bulk.AUTO,
     bulk_script: ScriptOption = None,
+    check_store: CheckStoreOption = False,
     limit: parts.LimitOption = None,
     min_strength: parts.MinStrengthOption = None,
     top_k_per_source: parts.TopOption = None,
@@ -61,7 +64,7 @@ def ingest(
     if bulk_script is not None:
         write_script(run_dir, bulk_script)
         return
-    done = bulk_ingest(bulk, run_dir, home, uri) if chosen is None and writers is None else None
+    done = bulk_ingest(bulk, run_dir, home, uri, check_store) if chosen is None and writers is None else None
     if done is not None:
         common.out.print(f"{done.ingest.summary()}, in bulk", highlight=False)
         return
@@ -80,6 +83,9 @@ def query(
     list_: Annotated[bool, typer.Option("--list", help="List the questions.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the Cypher instead of asking.")] = False,
     visual: Annotated[bool, typer.Option("--visual", help="The form that returns paths, for Neo4j Browser.")] = False,
+    any_status: Annotated[
+        bool, typer.Option("--any-status", help="Also ask runs that are loading, failed or dropped; what they hold is not whole.")
+    ] = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the database's plan instead of asking.")] = False,
     cypher: Annotated[
         Path | None, typer.Option("--cypher", metavar="FILE", help="Ask a statement of your own, read-only; - is stdin.")
@@ -119,15 +125,15 @@ def query(
     import queries
 
     if show:
-        typer.echo(queries.text(name, visual), nl=False)
+        typer.echo(queries.text(name, visual, any_status), nl=False)
         return
     found = queries.template(name)
     values = parse_parameters(found, param or [])
     with open_store(home, uri, user, insecure) as store:
         if explain:
-            typer.echo(queries.explain(store.driver, name, visual=visual, database=store.database, **values))
+            typer.echo(queries.explain(store.driver, name, visual=visual, any_status=any_status, database=store.database, **values))
             return
-        answer = store.ask(name, timeout=timeout, visual=visual, **values)
+        answer = store.ask(name, timeout=timeout, visual=visual, any_status=any_status, **values)
     print_answer(answer, format_, found.title, output)
 
 
@@ -197,15 +203,17 @@ def open_store(home: Path | None = None, uri: str | None = None, user: str | Non
     Raises:
         ServerError: If the embedded server is meant and does not run.
         StoreError: If the database does not let us in, or the connection is lost in the block.
+        PasswordUnavailable: If the environment's password cannot be read.
     """
     import os
 
     from feature_graph import server, store
+    from ingest.password import password_from_environment
 
     if uri is not None:
         store.check_address(uri, insecure)
         name = user or os.environ.get("NEO4J_USERNAME") or "neo4j"
-        password = os.environ.get("NEO4J_PASSWORD") or typer.prompt(f"password of {name} at {uri}", hide_input=True, err=True)
+        password = password_from_environment() or typer.prompt(f"password of {name} at {uri}", hide_input=True, err=True)
     else:
         where = server.connection(home)
         uri, name, password = where.uri, where.username, where.password
@@ -224,11 +232,12 @@ def ingest_with_bars(store: Store, run_dir: Path, chosen: Options | None = None,
         begun: dict[str, tuple[float, int]] = {}
 
         def advance(what: str, done: int, total: int) -> None:
+            name = COMPARING.get(what, f"writing {what}")
             if what not in tasks:
-                tasks[what], begun[what] = bar.add_task(f"writing {what}", total=None), (time.monotonic(), done)
+                tasks[what], begun[what] = bar.add_task(name, total=None), (time.monotonic(), done)
             since, first = begun[what]
             rate = (done - first) / max(time.monotonic() - since, 1e-3)
-            bar.update(tasks[what], completed=done, total=total, description=f"writing {what}, {rate:,.0f}/s")
+            bar.update(tasks[what], completed=done, total=total, description=f"{name}, {rate:,.0f}/s")
 
         return store.ingest(run_dir, advance, chosen, writers)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neo4j import Driver
     from neo4j.graph import Node, Relationship
 
-URI_ENV, USERNAME_ENV, PASSWORD_ENV = "NEO4J_URI", "NEO4J_USERNAME", "NEO4J_PASSWORD"
+URI_ENV, USERNAME_ENV = "NEO4J_URI", "NEO4J_USERNAME"
 HANDSHAKE = b"\x60\x60\xb0\x17" + bytes([0, 4, 4, 5]) + bytes(12)  # Bolt 5.0 to 5.4, nothing else
 
 
@@ -40,17 +40,25 @@ def connection_from_environment(environ: Mapping[str, str] | None = None) -> Con
     """The user's own server, if ``NEO4J_URI`` names one.
 
     Raises:
-        ServerError: ``NEO4J_URI`` is set and ``NEO4J_PASSWORD`` is not.
+        ServerError: ``NEO4J_URI`` is set and no password, by ``NEO4J_PASSWORD`` or ``NEO4J_PASSWORD_FILE``; or one that cannot be read.
     """
     environ = os.environ if environ is None else environ
     uri = environ.get(URI_ENV)
     if not uri:
         return None
-    if not environ.get(PASSWORD_ENV):
+    from ingest import PasswordUnavailable
+    from ingest.password import FILE_ENV, PASSWORD_ENV, password_from_environment
+
+    try:
+        password = password_from_environment(environ)
+    except PasswordUnavailable as error:
+        raise ServerError(str(error)) from error
+    if not password:
         raise ServerError(
-            f"{URI_ENV} is set to {uri}, but {PASSWORD_ENV} is not. Set it too, or unset {URI_ENV} to use the embedded server."
+            f"{URI_ENV} is set to {uri}, but {PASSWORD_ENV} is not, nor {FILE_ENV}. "
+            f"Set one of the two, or unset {URI_ENV} to use the embedded server."
         )
-    return Connection(uri, environ.get(USERNAME_ENV) or "neo4j", environ[PASSWORD_ENV], f"${URI_ENV}")
+    return Connection(uri, environ.get(USERNAME_ENV) or "neo4j", password, f"${URI_ENV}")
 
 
 def answers(uri: str, timeout: float = 2.0) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import string
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,15 @@ from feature_graph.server.jars import JarFolder
 from feature_graph.server.java import run_admin
 
 USERNAME = "neo4j"
+
+# Letters and digits only: the admin tool takes a password that begins with a dash for one of its options.
+_ALPHABET = string.ascii_letters + string.digits
+_LENGTH = 24
+
+
+def new_password() -> str:
+    """A random password of 24 letters and digits (142 bits)."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
 
 
 def read_password(home: Home) -> str:
@@ -50,7 +60,7 @@ def ensure_password(home: Home, jars: JarFolder) -> None:
         return
     # A first start that was cut off may have left a user file, which the tool would refuse to replace.
     shutil.rmtree(home.data / "dbms", ignore_errors=True)
-    password = secrets.token_urlsafe(18)
+    password = new_password()
     _write_private(home.password_file, password)
     with _handed_over(home, password) as file:
         output = run_admin(home, jars, "dbms", "set-initial-password", f"@{file}", heap="256m", quick=True)

@@ -14,8 +14,9 @@ from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
 from feature_graph.store.database import Store
 from feature_graph.store.errors import LoginRefused, NotEncrypted, NotReachable, StoreError
-from ingest import UnsupportedServer
+from ingest import PasswordUnavailable, UnsupportedServer
 from ingest.messages import explain
+from ingest.password import password_from_environment
 from ingest.versions import check_version
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ def connect(
     Args:
         uri: Such as ``bolt://127.0.0.1:7687``; ``NEO4J_URI`` if not given.
         user: ``NEO4J_USERNAME``, else ``neo4j``, if not given.
-        password: ``NEO4J_PASSWORD`` if not given.
+        password: ``NEO4J_PASSWORD``, or the first line of the file ``NEO4J_PASSWORD_FILE``, if not given.
         database: Name of the database, if not the user's default.
         insecure: Allow an unencrypted connection to another machine.
 
     Raises:
         NotReachable: If nothing answers there, or no address is given.
-        LoginRefused: If user or password are wrong.
+        LoginRefused: If user or password are wrong, or the environment's password cannot be read.
         NotEncrypted: If the address is another machine's and its scheme is not encrypted.
         StoreError: If the server is no Neo4j, or older than the versions that are supported.
     """
@@ -93,7 +94,7 @@ def connect_py2neo(uri: str | None = None, user: str | None = None, password: st
 
     Raises:
         NotReachable: If nothing answers there, or no address is given.
-        LoginRefused: If user or password are wrong.
+        LoginRefused: If user or password are wrong, or the environment's password cannot be read.
         NotEncrypted: If the address is another machine's and its scheme is not encrypted.
     """
     import py2neo
@@ -120,18 +121,25 @@ def _credentials(uri: str | None, user: str | None, password: str | None, insecu
 
     Raises:
         NotReachable: Without an address.
-        LoginRefused: Without a password.
+        LoginRefused: Without a password, or if the environment's cannot be read.
         NotEncrypted: See :func:`check_address`.
     """
     uri = uri or os.environ.get("NEO4J_URI")
     user = user or os.environ.get("NEO4J_USERNAME") or "neo4j"
-    password = password or os.environ.get("NEO4J_PASSWORD")
     if not uri:
         raise NotReachable("no database address: start the embedded server with `feature-graph db start`, or set NEO4J_URI")
+    password = password or _password_of_environment()
     if password is None:
-        raise LoginRefused(f"no password for {user} at {uri}: set NEO4J_PASSWORD, or give it as an argument")
+        raise LoginRefused(f"no password for {user} at {uri}: set NEO4J_PASSWORD or NEO4J_PASSWORD_FILE, or give it as an argument")
     check_address(uri, insecure)
     return uri, user, password
+
+
+def _password_of_environment() -> str | None:
+    try:
+        return password_from_environment()
+    except PasswordUnavailable as error:
+        raise LoginRefused(str(error)) from error
 
 
 def check_address(uri: str, insecure: bool = False) -> None:
@@ -173,7 +181,7 @@ def _explained(error: Exception, uri: str, user: str) -> StoreError:
 def _refused(uri: str, user: str, why: str) -> LoginRefused:
     return LoginRefused(
         f"{uri} refused user {user!r}: {why}. The embedded server's password: `feature-graph db password --show`; "
-        "another server's: set NEO4J_PASSWORD"
+        "another server's: set NEO4J_PASSWORD or NEO4J_PASSWORD_FILE"
     )
 
 

@@ -55,18 +55,20 @@ class Store:
         """Close the connections."""
         self.driver.close()
 
-    def ask(self, name: str, /, *, timeout: float = 60.0, visual: bool = False, **parameters: Any) -> queries.Answer:
+    def ask(
+        self, name: str, /, *, timeout: float = 60.0, visual: bool = False, any_status: bool = False, **parameters: Any
+    ) -> queries.Answer:
         """Ask a template; see :func:`queries.run` for parameters and errors."""
-        return queries.run(self.driver, name, timeout=timeout, visual=visual, database=self.database, **parameters)
+        return queries.run(self.driver, name, timeout=timeout, visual=visual, any_status=any_status, database=self.database, **parameters)
 
-    def query(self, name: str, /, *, timeout: float = 60.0, **parameters: Any) -> pd.DataFrame:
+    def query(self, name: str, /, *, timeout: float = 60.0, any_status: bool = False, **parameters: Any) -> pd.DataFrame:
         """Ask a template and get a frame, columns as the template declares them.
 
         >>> store.query("hubs", measure="pagerank", limit=3)      # doctest: +SKIP
                  id  layer     score  incoming  outgoing  label
         0  L11_F390     11  0.851436         8         0   not
         """
-        answer = self.ask(name, timeout=timeout, **parameters)
+        answer = self.ask(name, timeout=timeout, any_status=any_status, **parameters)
         return pd.DataFrame(answer.rows, columns=answer.columns)
 
     def cypher(self, text: str, /, **parameters: Any) -> pd.DataFrame:

@@ -71,8 +71,17 @@ def history(database: Database) -> list[Step]:
     return [Step(m, applied.get(m.n)) for m in known]
 
 
-def migrate(database: Database) -> list[int]:
+#: Seconds for which the indexes of a large store are waited for, and the statement: about 15 s for five million edges.
+INDEX_SECONDS = 7_200
+AWAIT_INDEXES = f"CALL db.awaitIndexes({INDEX_SECONDS})"
+
+
+def migrate(database: Database, wait: bool = True) -> list[int]:
     """Bring the schema up to date and give the numbers of the migrations that were applied now.
+
+    Args:
+        database: The database.
+        wait: Return when every index is online; else they are filled while the caller goes on (:data:`AWAIT_INDEXES` waits for them).
 
     Raises:
         UnsupportedServer: If the server is too old, or no Neo4j.
@@ -84,8 +93,9 @@ def migrate(database: Database) -> list[int]:
         logger.info("schema: applying %s", migration.name)
         for statement in migration.statements:
             database.execute(statement.rstrip(";"))
-        database.execute("CALL db.awaitIndexes(300)")
         _record(database, migration)
+    if pending and wait:
+        database.execute(AWAIT_INDEXES)
     return [m.n for m in pending]
 
 

@@ -22,23 +22,30 @@
 //   second_label: top activating tokens of the second
 // example: {min_overlap: 0.2}
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (o:Observation)-[:OF]->(f:Feature)
+MATCH (o:Observation)
 USING INDEX o:Observation(run, layer)
 WHERE o.run = run.n AND o.layer IS NOT NULL AND ($layer IS NULL OR o.layer = $layer)
-MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
-  AND COUNT { (t)<-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $method } <= $max_drivers
-MATCH (t)<-[x:AFFECTS {run: run.n, method: $method}]-(g:Feature)
-WHERE f.uid < g.uid AND ($edges = 'all' OR x.span = 1 OR x.by CONTAINS 'direct')
-WITH run, o, f, g, count(*) AS shared, sum(CASE WHEN sign(e.strength) = sign(x.strength) THEN 1 ELSE 0 END) AS agree
-WHERE shared >= $min_shared
-MATCH (g)<-[:OF]-(p:Observation {run: run.n})
-WHERE p.layer = o.layer
-WITH o, p, shared, agree,
-     COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS of_first,
-     COUNT { (g)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS of_second
-WITH o, p, shared, agree, toFloat(shared) / (of_first + of_second - shared) AS overlap
-WHERE overlap >= $min_overlap
+WITH run, o.layer AS layer, count(*) AS features
+// layer by layer: pairs are counted in memory
+CALL (run, layer) {
+  MATCH (o:Observation {run: run.n, layer: layer})-[:OF]->(f:Feature)
+  WITH run, o, f, COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS targets
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WITH run, t, o, targets, sign(e.strength) AS way ORDER BY f.uid
+  WITH run, t, collect(o) AS seen, collect(targets) AS targets, collect(way) AS ways
+  WHERE size(seen) > 1 AND COUNT { (t)<-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $method } <= $max_drivers
+  UNWIND range(0, size(seen) - 2) AS i
+  UNWIND range(i + 1, size(seen) - 1) AS j
+  // who has so many more targets cannot share enough of them
+  WITH seen, ways, targets, i, j WHERE targets[i] >= $min_overlap * targets[j] AND targets[j] >= $min_overlap * targets[i]
+  WITH seen[i] AS o, seen[j] AS p, count(*) AS shared, sum(CASE WHEN ways[i] = ways[j] THEN 1 ELSE 0 END) AS agree,
+       max(targets[i] + targets[j]) AS of_both
+  WHERE shared >= $min_shared
+  WITH o, p, shared, agree, toFloat(shared) / (of_both - shared) AS overlap
+  WHERE overlap >= $min_overlap
+  RETURN o, p, shared, agree, overlap
+}
 RETURN o.id AS first, p.id AS second, o.layer AS layer, shared, agree, overlap, o.label AS first_label, p.label AS second_label
 ORDER BY overlap DESC, shared DESC, first, second
 LIMIT $limit

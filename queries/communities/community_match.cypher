@@ -27,83 +27,90 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 WITH run, $other AS id
 MATCH (second:Run {id: id, status: 'ready'})
+// each run in a subquery of its own: rows that are sorted or grouped carry nothing else, which would count once a row
 CALL (run) {
-  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
-  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
-  RETURN s, t, abs(signed) AS weight
-  UNION ALL
-  MATCH (o:Observation)-[:OF]->(s:Feature)
-  USING INDEX o:Observation(run, layer)
-  WHERE o.run = run.n AND o.layer IS NOT NULL
-  RETURN s, null AS t, 0.0 AS weight
+  CALL (run) {
+    MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+    WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+    WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+    WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+    RETURN s, t, abs(signed) AS weight
+    UNION ALL
+    MATCH (o:Observation)-[:OF]->(s:Feature)
+    USING INDEX o:Observation(run, layer)
+    WHERE o.run = run.n AND o.layer IS NOT NULL
+    RETURN s, null AS t, 0.0 AS weight
+  }
+  // in a fixed order, so that a seed gives the same groups in every database
+  WITH s, t, weight ORDER BY s.uid, t.uid
+  WITH gds.graph.project($graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS g
+  CALL (g) {
+    WITH g WHERE $algorithm = 'leiden' AND g.relationshipCount > 0
+    CALL gds.leiden.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', randomSeed: $seed, concurrency: 1})
+    YIELD nodePropertiesWritten
+    RETURN nodePropertiesWritten AS written
+    UNION ALL
+    WITH g WHERE $algorithm = 'louvain' AND g.relationshipCount > 0
+    CALL gds.louvain.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+    YIELD nodePropertiesWritten
+    RETURN nodePropertiesWritten AS written
+    UNION ALL
+    WITH g WHERE $algorithm = 'label_propagation' AND g.relationshipCount > 0
+    CALL gds.labelPropagation.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+    YIELD nodePropertiesWritten
+    RETURN nodePropertiesWritten AS written
+    UNION ALL
+    WITH g WHERE $algorithm = 'wcc' OR g.relationshipCount = 0
+    CALL gds.wcc.mutate(g.graphName, {mutateProperty: 'community', concurrency: 1})
+    YIELD nodePropertiesWritten
+    RETURN nodePropertiesWritten AS written
+  }
+  CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
+  WITH g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
+  CALL gds.graph.drop(graph) YIELD graphName
+  RETURN assigned
 }
-// in a fixed order, so that a seed gives the same groups in every database
-WITH run, second, s, t, weight ORDER BY s.uid, t.uid
-WITH run, second, gds.graph.project($graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS g
-CALL (g) {
-  WITH g WHERE $algorithm = 'leiden' AND g.relationshipCount > 0
-  CALL gds.leiden.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', randomSeed: $seed, concurrency: 1})
-  YIELD nodePropertiesWritten
-  RETURN nodePropertiesWritten AS written
-  UNION ALL
-  WITH g WHERE $algorithm = 'louvain' AND g.relationshipCount > 0
-  CALL gds.louvain.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
-  YIELD nodePropertiesWritten
-  RETURN nodePropertiesWritten AS written
-  UNION ALL
-  WITH g WHERE $algorithm = 'label_propagation' AND g.relationshipCount > 0
-  CALL gds.labelPropagation.mutate(g.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
-  YIELD nodePropertiesWritten
-  RETURN nodePropertiesWritten AS written
-  UNION ALL
-  WITH g WHERE $algorithm = 'wcc' OR g.relationshipCount = 0
-  CALL gds.wcc.mutate(g.graphName, {mutateProperty: 'community', concurrency: 1})
-  YIELD nodePropertiesWritten
-  RETURN nodePropertiesWritten AS written
-}
-CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
-WITH run, second, g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
-CALL gds.graph.drop(graph) YIELD graphName
 CALL (second) {
-  MATCH (s:Feature)-[e:AFFECTS {run: second.n, method: $method}]->(t:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
-  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
-  RETURN s, t, abs(signed) AS weight
-  UNION ALL
-  MATCH (o:Observation)-[:OF]->(s:Feature)
-  USING INDEX o:Observation(run, layer)
-  WHERE o.run = second.n AND o.layer IS NOT NULL
-  RETURN s, null AS t, 0.0 AS weight
+  CALL (second) {
+    MATCH (s:Feature)-[e:AFFECTS {run: second.n, method: $method}]->(t:Feature)
+    WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+    WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+    WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+    RETURN s, t, abs(signed) AS weight
+    UNION ALL
+    MATCH (o:Observation)-[:OF]->(s:Feature)
+    USING INDEX o:Observation(run, layer)
+    WHERE o.run = second.n AND o.layer IS NOT NULL
+    RETURN s, null AS t, 0.0 AS weight
+  }
+  WITH s, t, weight ORDER BY s.uid, t.uid
+  WITH gds.graph.project($other_graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS h
+  CALL (h) {
+    WITH h WHERE $algorithm = 'leiden' AND h.relationshipCount > 0
+    CALL gds.leiden.mutate(h.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', randomSeed: $seed, concurrency: 1})
+    YIELD nodePropertiesWritten
+    RETURN nodePropertiesWritten AS written
+    UNION ALL
+    WITH h WHERE $algorithm = 'louvain' AND h.relationshipCount > 0
+    CALL gds.louvain.mutate(h.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+    YIELD nodePropertiesWritten
+    RETURN nodePropertiesWritten AS written
+    UNION ALL
+    WITH h WHERE $algorithm = 'label_propagation' AND h.relationshipCount > 0
+    CALL gds.labelPropagation.mutate(h.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+    YIELD nodePropertiesWritten
+    RETURN nodePropertiesWritten AS written
+    UNION ALL
+    WITH h WHERE $algorithm = 'wcc' OR h.relationshipCount = 0
+    CALL gds.wcc.mutate(h.graphName, {mutateProperty: 'community', concurrency: 1})
+    YIELD nodePropertiesWritten
+    RETURN nodePropertiesWritten AS written
+  }
+  CALL gds.graph.nodeProperty.stream(h.graphName, 'community') YIELD nodeId, propertyValue
+  WITH h.graphName AS other_graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS other_assigned
+  CALL gds.graph.drop(other_graph) YIELD graphName
+  RETURN other_assigned
 }
-WITH run, second, assigned, s, t, weight ORDER BY s.uid, t.uid
-WITH run, second, assigned, gds.graph.project($other_graph, s, t, {relationshipProperties: {weight: weight}}, {undirectedRelationshipTypes: ['*']}) AS h
-CALL (h) {
-  WITH h WHERE $algorithm = 'leiden' AND h.relationshipCount > 0
-  CALL gds.leiden.mutate(h.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', randomSeed: $seed, concurrency: 1})
-  YIELD nodePropertiesWritten
-  RETURN nodePropertiesWritten AS written
-  UNION ALL
-  WITH h WHERE $algorithm = 'louvain' AND h.relationshipCount > 0
-  CALL gds.louvain.mutate(h.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
-  YIELD nodePropertiesWritten
-  RETURN nodePropertiesWritten AS written
-  UNION ALL
-  WITH h WHERE $algorithm = 'label_propagation' AND h.relationshipCount > 0
-  CALL gds.labelPropagation.mutate(h.graphName, {mutateProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
-  YIELD nodePropertiesWritten
-  RETURN nodePropertiesWritten AS written
-  UNION ALL
-  WITH h WHERE $algorithm = 'wcc' OR h.relationshipCount = 0
-  CALL gds.wcc.mutate(h.graphName, {mutateProperty: 'community', concurrency: 1})
-  YIELD nodePropertiesWritten
-  RETURN nodePropertiesWritten AS written
-}
-CALL gds.graph.nodeProperty.stream(h.graphName, 'community') YIELD nodeId, propertyValue
-WITH run, second, assigned, h.graphName AS other_graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS other_assigned
-CALL gds.graph.drop(other_graph) YIELD graphName
 CALL (run, assigned) {
   UNWIND assigned AS row
   WITH run, row.feature AS f, row.community AS found
@@ -120,17 +127,19 @@ CALL (second, other_assigned) {
   ORDER BY size(members) DESC, first
   RETURN collect(members) AS second_groups
 }
-CALL (run, second, first_groups, second_groups) {
-  UNWIND range(0, size(first_groups) - 1) AS i
-  UNWIND first_groups[i] AS f
-  RETURN f, i + 1 AS mine, null AS yours
-  UNION ALL
-  UNWIND range(0, size(second_groups) - 1) AS j
-  UNWIND second_groups[j] AS f
-  RETURN f, null AS mine, j + 1 AS yours
+CALL (first_groups, second_groups) {
+  CALL (first_groups, second_groups) {
+    UNWIND range(0, size(first_groups) - 1) AS i
+    UNWIND first_groups[i] AS f
+    RETURN f, i + 1 AS mine, null AS yours
+    UNION ALL
+    UNWIND range(0, size(second_groups) - 1) AS j
+    UNWIND second_groups[j] AS f
+    RETURN f, null AS mine, j + 1 AS yours
+  }
+  WITH f, max(mine) AS mine, max(yours) AS yours
+  RETURN collect({mine: mine, yours: yours}) AS pairs
 }
-WITH f, max(mine) AS mine, max(yours) AS yours, first_groups, second_groups
-WITH first_groups, second_groups, collect({mine: mine, yours: yours}) AS pairs
 WITH first_groups, second_groups, pairs, [p IN pairs WHERE p.mine IS NOT NULL AND p.yours IS NOT NULL] AS both
 CALL (both) {
   UNWIND both AS p

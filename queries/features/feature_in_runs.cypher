@@ -21,8 +21,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(f:Feature)
 MATCH (f)<-[:OF]-(o:Observation)
-MATCH (r:Run {n: o.run})
-WHERE r.status = 'ready'
+MATCH (r:Run {n: o.run, status: 'ready'})
 RETURN r.id AS run_id, r.name AS name, o.id AS id, o.layer AS layer, o.density AS density, o.max_act AS max_act, o.importance AS importance,
        COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = o.run AND e.method = $method } AS incoming,
        COUNT { (f)-[e:AFFECTS]->() WHERE e.run = o.run AND e.method = $method } AS outgoing, o.label AS label

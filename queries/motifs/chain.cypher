@@ -20,13 +20,29 @@
 //   total: measured total effect of the source on the target; empty if no such edge
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
-OPTIONAL MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(anchor:Feature)
-MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
+// Where to begin: at the feature given, in each of its roles, else everywhere.
+CALL (run) {
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(a:Feature)
+  MATCH (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+  RETURN a, ab, b, bc, c
+  UNION ALL
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(b:Feature)
+  MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+  RETURN a, ab, b, bc, c
+  UNION ALL
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(c:Feature)
+  MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)-[bc:AFFECTS {run: run.n, method: $method}]->(c)
+  RETURN a, ab, b, bc, c
+  UNION ALL
+  WITH run WHERE $feature IS NULL
+  MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+  WHERE ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
+  RETURN a, ab, b, bc, c
+}
+WITH run, a, ab, b, bc, c
 WHERE (ab.span = 1 OR ab.by CONTAINS 'direct') AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
-MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
+  AND (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
   AND NOT EXISTS { (a)-[x:AFFECTS]->(c) WHERE x.run = run.n AND x.method = $method AND x.by CONTAINS 'direct' }
-  AND (anchor IS NULL OR anchor IN [a, b, c])
   AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
   AND ($signs = 'any' OR $signs = CASE WHEN ab.direct >= 0 AND bc.direct >= 0 THEN 'excitation' WHEN bc.direct >= 0 THEN 'inhibited_excitation'
                                        WHEN ab.direct >= 0 THEN 'excited_inhibition' ELSE 'disinhibition' END)

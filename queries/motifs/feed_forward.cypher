@@ -22,18 +22,35 @@
 //   weakest: magnitude of the weakest of the three
 // example: {kind: incoherent, limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
-OPTIONAL MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(anchor:Feature)
-MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
+// Where to begin: at the feature given, in each of its roles, else everywhere.
+CALL (run) {
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(a:Feature)
+  MATCH (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+  RETURN a, ab, b, bc, c
+  UNION ALL
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(b:Feature)
+  MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+  RETURN a, ab, b, bc, c
+  UNION ALL
+  MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(c:Feature)
+  MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)-[bc:AFFECTS {run: run.n, method: $method}]->(c)
+  RETURN a, ab, b, bc, c
+  UNION ALL
+  WITH run WHERE $feature IS NULL
+  MATCH (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
+  WHERE ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
+  RETURN a, ab, b, bc, c
+}
+WITH run, a, ab, b, bc, c
 WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
-MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
+  AND ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c)
 WHERE ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
-WITH run, anchor, a, b, c, CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END AS ab,
+WITH run, a, b, c, CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END AS ab,
      CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END AS bc,
      CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END AS ac
-WITH run, anchor, a, b, c, ab, bc, ac, CASE WHEN sign(ab) * sign(bc) = sign(ac) THEN 'coherent' ELSE 'incoherent' END AS kind
-WHERE ($kind = 'any' OR kind = $kind) AND (anchor IS NULL OR anchor IN [a, b, c])
+WITH run, a, b, c, ab, bc, ac, CASE WHEN sign(ab) * sign(bc) = sign(ac) THEN 'coherent' ELSE 'incoherent' END AS kind
+WHERE ($kind = 'any' OR kind = $kind)
   AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
 WITH run, a, b, c, ab, bc, ac, kind,
      reduce(least = abs(ab), x IN [abs(bc), abs(ac)] | CASE WHEN x < least THEN x ELSE least END) AS weakest

@@ -374,6 +374,50 @@ def test_a_run_that_is_not_ready_is_refused(loaded: dict[str, Loaded], connected
         connected.write("MATCH (r:Run {id: $id}) SET r.status = 'ready'", id=run.id)
 
 
+def examples(run: Loaded, other: Loaded, **asked: Any) -> dict[str, list[list[Any]]]:
+    """Examples of templates that name one run, two, or count runs, with and without projections; and one that is drawn."""
+    found = {}
+    for name in ("audit", "layer_flow", "feature", "feature_in_runs", "neighbours", "hubs", "compare", "run_overlap"):
+        template = queries.template(name)
+        given = template.example | {p.name: other.id for p in template.parameters if p.type == "other_run"}
+        found[name] = run.ask(name, **given, **asked).rows
+    return found | {"drawn": run.ask("neighbours", visual=True, **queries.template("neighbours").example, **asked).rows}
+
+
+@pytest.mark.parametrize("status", ["failed", "loading"])
+def test_a_run_of_any_status_answers_as_when_ready_if_asked_so(
+    loaded: dict[str, Loaded], connected: Store, caplog: pytest.LogCaptureFixture, status: str
+) -> None:
+    run, other = loaded["example"], loaded["random"]
+    ready = examples(run, other)
+    connected.write("MATCH (r:Run {id: $id}) SET r.status = $status", id=run.id, status=status)
+    try:
+        with pytest.raises(queries.ParameterError, match=f"is {status}, not ready; .*--any-status.*any_status=True"):
+            run.ask("hubs")
+        with caplog.at_level("WARNING", "queries"):
+            assert run.ask("layer_flow", any_status=True).rows == ready["layer_flow"]
+        assert f"run {run.id} is {status}; what it holds is not whole" in caplog.text
+        assert examples(run, other, any_status=True) == ready
+        assert other.ask("compare", other=run.id, any_status=True).rows
+        frame = connected.query("layer_flow", run=run.id[:9], any_status=True)
+        assert frame.to_numpy().tolist() == ready["layer_flow"]
+        newest = connected.ask("provenance", any_status=True).records
+        assert newest == other.ask("provenance").records, "the default run is the newest ready one"
+    finally:
+        connected.write("MATCH (r:Run {id: $id}) SET r.status = 'ready'", id=run.id)
+
+
+def test_a_run_that_was_only_claimed_answers_with_nothing(loaded: dict[str, Loaded], connected: Store) -> None:
+    connected.write("CREATE (:Run {id: 'claimed-only', n: 999999, status: 'loading'})")
+    try:
+        assert connected.ask("hubs", run="claimed", any_status=True).rows == []
+        assert connected.ask("layer_flow", run="claimed", any_status=True).rows == []
+        with pytest.raises(queries.ParameterError, match="does not have it"):
+            connected.ask("neighbours", run="claimed", feature="L5_F280", any_status=True)
+    finally:
+        connected.write("MATCH (r:Run {id: 'claimed-only'}) DELETE r")
+
+
 def test_py2neo_gives_the_same_answers(loaded: dict[str, Loaded], py2neo_graph: Any) -> None:
     run = loaded["example"]
     for name in ("hubs", "feed_forward", "cascade", "runs"):

@@ -83,6 +83,29 @@ def test_the_list_and_the_text_need_no_database() -> None:
     assert "graph" not in next(row for row in listed if row["name"] == "hubs")["parameters"]
     assert runner.invoke(app, ["query", "hubs", "--show"]).stdout == queries.text("hubs")
     assert runner.invoke(app, ["query", "neighbours", "--show", "--visual"]).stdout == queries.text("neighbours", visual=True)
+    shown = runner.invoke(app, ["query", "neighbours", "--show", "--any-status"]).stdout
+    assert shown == queries.text("neighbours", any_status=True)
+    assert "MATCH (run:Run {id: $run})" in shown
+
+
+def test_a_run_that_failed_is_asked_with_any_status_only(command: Run, example: str, connected: Store) -> None:
+    asked = ("query", "hubs", "-p", f"run={example}", "--json")
+    ready = command(*asked).stdout
+    connected.write("MATCH (r:Run {id: $id}) SET r.status = 'failed'", id=example)
+    try:
+        refused, answered = command(*asked), command(*asked, "--any-status")
+        planned = command("query", "hubs", "-p", f"run={example}", "--any-status", "--explain")
+    finally:
+        connected.write("MATCH (r:Run {id: $id}) SET r.status = 'ready'", id=example)
+    assert refused.exit_code == 2
+    assert f"run {example} is failed, not ready" in refused.stderr
+    assert "--any-status" in refused.stderr
+    assert answered.exit_code == 0, answered.output
+    assert json.loads(answered.stdout) == json.loads(ready)
+    assert f"run {example} is failed; what it holds is not whole" in " ".join(answered.stderr.split())
+    assert "status" in command("query", "hubs", "--explain").stdout
+    assert planned.exit_code == 0, planned.output
+    assert "status" not in planned.stdout
 
 
 @pytest.mark.parametrize(

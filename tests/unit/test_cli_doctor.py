@@ -17,7 +17,7 @@ def nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty cache, no database, no server of the user's own."""
     monkeypatch.setenv("FEATURE_GRAPH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("FEATURE_GRAPH_HOME", str(tmp_path / "home"))
-    for name in ("NEO4J_URI", "NEO4J_USERNAME", "NEO4J_PASSWORD"):
+    for name in ("NEO4J_URI", "NEO4J_USERNAME", "NEO4J_PASSWORD", "NEO4J_PASSWORD_FILE"):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -105,7 +105,7 @@ def test_messages_are_those_of_the_code() -> None:
 
 
 def test_files_and_variables_that_the_page_names_are_the_code_s() -> None:
-    for name in ("FEATURE_GRAPH_HOME", "FEATURE_GRAPH_CACHE", "NEO4J_URI", "NEO4J_PASSWORD", "NEO4J_USERNAME"):
+    for name in ("FEATURE_GRAPH_HOME", "FEATURE_GRAPH_CACHE", "NEO4J_URI", "NEO4J_PASSWORD", "NEO4J_PASSWORD_FILE", "NEO4J_USERNAME"):
         assert f"`{name}" in PAGE or f"`${name}" in PAGE
     home = homes.Home(Path("/x"))
     for path in (home.data, home.conf, home.run, home.logs, home.password_file, home.settings_file, home.marker):

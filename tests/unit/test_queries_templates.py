@@ -11,11 +11,13 @@ import pytest
 import queries
 from ingest import schema
 from queries import docs
+from queries.library import READY
 from queries.runner import check_parameters
 from queries.template import Parameter, parse_template
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXTS = [(t.name, text) for t in queries.templates().values() for text in (t.text, t.visual) if text]
+FORMS = [(t.name, visual) for t in queries.templates().values() for visual in (False, True) if not visual or t.visual]
 
 HEADER = """// A title
 //
@@ -74,6 +76,18 @@ def test_labels_types_and_properties_are_in_the_schema(name: str, text: str) -> 
 @pytest.mark.parametrize(("name", "text"), TEXTS)
 def test_only_ready_runs_are_asked(name: str, text: str) -> None:
     assert name == "runs" or "MATCH (run:Run {id: $run, status: 'ready'})" in text
+
+
+@pytest.mark.parametrize(("name", "visual"), FORMS)
+def test_every_match_of_a_run_says_ready_and_none_in_the_form_for_any_status(name: str, visual: bool) -> None:
+    text, asked = queries.text(name, visual), queries.text(name, visual, any_status=True)
+    runs = re.findall(r"\(\w*:Run\b[^)]*\)", text)
+    assert runs
+    assert name == "runs" or all(run.endswith(f"{READY}}})") and run.count("status") == 1 for run in runs)
+    assert text.count("'ready'") == text.count(READY) == (0 if name == "runs" else len(runs))
+    assert "'ready'" not in asked
+    assert re.findall(r"\(\w*:Run\b[^)]*\)", asked) == [run.replace(READY, "") for run in runs]
+    assert name == "runs" or "MATCH (run:Run {id: $run})" in asked
 
 
 @pytest.mark.parametrize(("name", "text"), TEXTS)
