@@ -2,7 +2,7 @@
 
 Each measurement has a fresh database home in a temporary folder, a server of its own (started and stopped apart from what is measured)
 and a process of its own for the client. All but bulk, which needs an empty database, warm the server up with 50,000 other edges: by our
-online path (a plan for MERGE that was made on an empty database is very slow for a while), and once more by the method itself. Counted
+online path (MERGE planned on an empty database is very slow for a while), and once more by the method itself. Counted
 from the Parquet files to an answered question with all indexes online. Methods take turns. Synthetic runs: benchmarks/synthetic.py.
 
     python benchmarks/ingest.py [--json] [--quick] [--out FILE] [--only online,bulk,...] [--sizes 1m,5m] [--minutes 44] [--work FOLDER]

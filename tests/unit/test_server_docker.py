@@ -1,5 +1,7 @@
 """The compose file is closed in the same way as the embedded server, and runs the same Neo4j."""
 
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,26 @@ def test_password_is_a_secret(service: dict) -> None:
 def test_same_settings(service: dict, setting: str) -> None:
     variable = "NEO4J_" + setting.replace("_", "__").replace(".", "_")
     assert service["environment"][variable].replace(", ", ",") == server_conf(Settings(), Path("/plugins"))[setting]
+
+
+def test_gds_is_checked_at_the_start(service: dict) -> None:
+    """Healthy, for which `docker compose up --wait` waits, is a container whose Neo4j has answered with the version of GDS."""
+    check = service["healthcheck"]["test"][1]
+    assert "RETURN gds.version()" in check
+    assert "NEO4J_PASSWORD=" in check  # the shell's environment: an argument could be read by every user of the machine
+    assert " -p" not in check
+
+
+def has_compose() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    return subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not has_compose(), reason="the Docker client with its compose plugin is not here")
+def test_docker_reads_the_file(tmp_path: Path) -> None:
+    (tmp_path / "neo4j_auth.txt").write_text("neo4j/unused")
+    shutil.copy2(COMPOSE, tmp_path / "compose.yaml")
+    command = ["docker", "compose", "--file", str(tmp_path / "compose.yaml"), "config", "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

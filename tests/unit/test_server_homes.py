@@ -9,7 +9,7 @@ import pytest
 
 from feature_graph.server.errors import HomeError
 from feature_graph.server.homes import FOLDER, MARKER, Home, erase_home, find_home, prepare_home, unusable
-from feature_graph.server.password import read_password
+from feature_graph.server.password import new_password, read_password
 
 
 def test_given_home_wins_over_everything(tmp_path: Path) -> None:
@@ -109,3 +109,10 @@ def test_missing_and_empty_password_say_what_to_do(tmp_path: Path) -> None:
     home.password_file.write_text("\n")
     with pytest.raises(HomeError, match="empty"):
         read_password(home)
+
+
+def test_no_password_looks_like_an_option() -> None:
+    """The admin tool reads a password that begins with a dash as one of its options: one start in 64 failed."""
+    passwords = {new_password() for _ in range(500)}
+    assert len(passwords) == 500
+    assert all(len(p) == 24 and p.isascii() and p.isalnum() for p in passwords)
