@@ -219,7 +219,7 @@ def ask_all(bench: Bench, home: Path, root: Path, seconds: float) -> None:
             share, left = (end - time.monotonic()) / left, left - 1
             around = {"run", "other"} | ({"feature"} if template.family == "motifs" else set())
             known = {p.name: values[p.name] for p in template.parameters if p.name in values and (p.required or p.name in around)}
-            known |= {"other": "two"} if name == "shared" else {}
+            known |= {"shared": {"other": "two"}, "methods_agree": {"second": "clamping"}}.get(name, {})  # there is one method
             _ask_often(bench, db, name, known, max(0.5, share))
             bench.save()
 

@@ -7,7 +7,7 @@ common site do not wait for each other's nodes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,23 @@ class Pair:
     def meets(self, other: Pair) -> bool:
         """Whether the two have a site in common."""
         return bool({self.source, self.target} & {other.source, other.target})
+
+
+@dataclass(frozen=True, order=True)
+class Segment:
+    """Some blocks of a pair that follow each other: what one writer is given at a time.
+
+    Attributes:
+        pair: Their site pair.
+        first: Number of the first block.
+        stop: Number after the last one's.
+        rows: Rows in them.
+    """
+
+    pair: Pair
+    first: int
+    stop: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -123,6 +140,15 @@ class Layout:
         """Rows to be loaded."""
         return sum(self.rows.values())
 
+    def segments(self, blocks: int) -> list[Segment]:
+        """Every pair's blocks, so many at a time."""
+        size = blocks * BLOCK_ROWS
+        return [
+            Segment(pair, start // BLOCK_ROWS, -(-min(start + size, rows) // BLOCK_ROWS), min(size, rows - start))
+            for pair, rows in self.rows.items()
+            for start in range(0, rows, size)
+        ]
+
     def names(self) -> dict[str, int]:
         """Every block and its rows."""
         return {
@@ -173,49 +199,74 @@ def _codes(table: pa.Table | pa.RecordBatch) -> np.ndarray:
     return (source << 32) | target
 
 
-def edge_blocks(path: Path, layout: Layout, columns: list[str], pairs: Collection[Pair] | None = None) -> Iterator[Block]:
-    """The blocks of some pairs (all of them by default), as they fill while the file is read once.
+def edge_blocks(path: Path, layout: Layout, columns: list[str]) -> Iterator[Block]:
+    """Every block, as they fill while the file is read once.
 
     Args:
         path: interactions.parquet.
         layout: Its layout.
         columns: Columns of the blocks' tables.
-        pairs: Pairs whose blocks are wanted.
     """
-    wanted = {pair: layout.counts[pair] for pair in (layout.counts if pairs is None else pairs)}
-    queues = {pair: _Queue(pair) for pair in wanted}
-    groups = sorted({group for counts in wanted.values() for group in counts})
-    read = list(dict.fromkeys([*columns, "src_layer", "tgt_layer"]))
+    queues = {pair: _Queue(pair) for pair in layout.counts}
     with pq.ParquetFile(path) as file:
-        for group in groups:
-            mask = layout.mask.group(group)
-            start = 0
-            for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=read):
-                kept = mask[start : start + len(batch)]
-                start += len(batch)
-                yield from _fill(queues, batch, kept, columns)
+        for group in sorted({group for counts in layout.counts.values() for group in counts}):
+            for batch, codes in _batches(file, layout, columns, group):
+                for pair, queue in queues.items():
+                    yield from queue.add(_of_pair(batch, codes, columns, pair))
     for queue in queues.values():
         yield from queue.rest()
 
 
-def _fill(queues: dict[Pair, _Queue], batch: pa.RecordBatch, kept: np.ndarray, columns: list[str]) -> Iterator[Block]:
-    codes = np.where(kept, _codes(batch), -1)
-    table = pa.Table.from_batches([batch]).select(columns)
-    for pair, queue in queues.items():
-        rows = np.flatnonzero(codes == (pair.source << 32) | pair.target)
-        if len(rows):
-            yield from queue.add(table.take(rows))
+def segment_blocks(path: Path, layout: Layout, columns: list[str], segment: Segment) -> Iterator[Block]:
+    """The blocks of one segment; only the row groups that hold rows of it are read.
+
+    Args:
+        path: interactions.parquet.
+        layout: Its layout.
+        columns: Columns of the blocks' tables.
+        segment: One of ``layout.segments(…)``.
+    """
+    counts, queue = layout.counts[segment.pair], _Queue(segment.pair, segment.first)
+    start, seen = segment.first * BLOCK_ROWS, 0
+    stop = start + segment.rows
+    with pq.ParquetFile(path) as file:
+        for group, rows in sorted(counts.items()):
+            if seen + rows <= start or seen >= stop:
+                seen += rows
+                continue
+            for batch, codes in _batches(file, layout, columns, group):
+                table = _of_pair(batch, codes, columns, segment.pair)
+                low, high = max(0, start - seen), max(0, stop - seen)
+                seen += len(table)
+                yield from queue.add(table.slice(low, max(0, high - low)))
+    yield from queue.rest()
+
+
+def _batches(file: pq.ParquetFile, layout: Layout, columns: list[str], group: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+    """Pieces of a row group, with the code of each row's pair; -1 where the row is not to be loaded."""
+    mask, start = layout.mask.group(group), 0
+    for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=list(dict.fromkeys([*columns, "src_layer", "tgt_layer"]))):
+        kept = mask[start : start + len(batch)]
+        start += len(batch)
+        yield batch, np.where(kept, _codes(batch), -1)
+
+
+def _of_pair(batch: pa.RecordBatch, codes: np.ndarray, columns: list[str], pair: Pair) -> pa.Table:
+    rows = np.flatnonzero(codes == (pair.source << 32) | pair.target)
+    return pa.Table.from_batches([batch]).select(columns).take(rows)
 
 
 class _Queue:
     """Rows of one pair that wait until their block is full."""
 
-    def __init__(self, pair: Pair) -> None:
-        self.pair, self.number = pair, 0
+    def __init__(self, pair: Pair, number: int = 0) -> None:
+        self.pair, self.number = pair, number
         self.waiting: list[pa.Table] = []
         self.size = 0
 
     def add(self, table: pa.Table) -> Iterator[Block]:
+        if not len(table):
+            return
         self.waiting.append(table)
         self.size += len(table)
         if self.size < BLOCK_ROWS:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ingest import checksum, digest, runs
-from ingest.blocks import Block, Layout, Pair, edge_blocks, ledger_key
+from ingest.blocks import Block, Layout, Segment, edge_blocks, ledger_key, segment_blocks
 from ingest.checksum import EdgeCheck
 from ingest.connection import Database, Transaction
 from ingest.errors import IngestMismatch, ServerMemory
@@ -27,6 +28,8 @@ Progress = Callable[[str, int, int], None]
 
 #: From so many edges on two writers are faster than one.
 PARALLEL_EDGES = 200_000
+#: Blocks that a writer is given at a time: few enough that all end at about the same time, enough that little is read twice.
+SEGMENT_BLOCKS = 50
 
 _VALUES = ", ".join(f"{name}: row[{i + 1}]" for i, name in enumerate(EDGE_PROPERTIES))
 # Nodes by their element id: half the work of a look-up in the index of uids. Each source is looked up once.
@@ -142,17 +145,16 @@ class EdgeWriter:
         return Written(digest.add(*(p.digest for p in parts)), sum((p.check for p in parts), EdgeCheck(0, 0)))
 
     def _in_parallel(self, writers: int) -> list[Written]:
-        """Give each free writer the largest pair that has no site in common with those being written."""
-        waiting = sorted(self._layout.rows.items(), key=lambda item: -item[1])
-        running: dict[Future[Written], Pair] = {}
+        """Give each free writer the segment that :func:`next_segment` chooses."""
+        waiting = self._layout.segments(SEGMENT_BLOCKS)
+        running: dict[Future[Written], Segment] = {}
         done: list[Written] = []
         with ThreadPoolExecutor(writers, thread_name_prefix="ingest") as pool:
             try:
                 while waiting or running:
-                    free = [pair for pair, _ in waiting if not any(pair.meets(other) for other in running.values())]
-                    for pair in _apart(free)[: writers - len(running)]:
-                        running[pool.submit(self._pair, pair)] = pair
-                        waiting = [item for item in waiting if item[0] != pair]
+                    while len(running) < writers and (segment := next_segment(waiting, running.values())):
+                        waiting.remove(segment)
+                        running[pool.submit(self._segment, segment)] = segment
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         del running[future]
                         done.append(future.result())
@@ -161,8 +163,8 @@ class EdgeWriter:
                 raise
         return done
 
-    def _pair(self, pair: Pair) -> Written:
-        return self._blocks(edge_blocks(self._path, self._layout, EDGE_FILE_COLUMNS, [pair]))
+    def _segment(self, segment: Segment) -> Written:
+        return self._blocks(segment_blocks(self._path, self._layout, EDGE_FILE_COLUMNS, segment))
 
     def _blocks(self, blocks: Iterable[Block]) -> Written:
         total, check = 0, EdgeCheck(0, 0)
@@ -221,10 +223,13 @@ class EdgeWriter:
             self._progress("edges", self._done, self._layout.edges)
 
 
-def _apart(pairs: Iterable[Pair]) -> list[Pair]:
-    """The first pairs, left out those that share a site with one before."""
-    chosen: list[Pair] = []
-    for pair in pairs:
-        if not any(pair.meets(other) for other in chosen):
-            chosen.append(pair)
-    return chosen
+def next_segment(waiting: Sequence[Segment], running: Collection[Segment]) -> Segment | None:
+    """The segment to write next: none of its sites is being written, and most rows wait at its two sites; None if there is none.
+
+    What waits at a busy site can only be done one after the other, so it is begun early, and writers do not run out of work apart.
+    """
+    loads: Counter[int] = Counter()
+    for segment in waiting:
+        loads.update({segment.pair.source: segment.rows, segment.pair.target: segment.rows})
+    free = [segment for segment in waiting if not any(segment.pair.meets(other.pair) for other in running)]
+    return max(free, key=lambda s: (loads[s.pair.source] + loads[s.pair.target], s.rows, -s.first), default=None)

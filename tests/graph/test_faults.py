@@ -89,12 +89,21 @@ def silence(store: Store) -> None:
     store.write("MATCH (r:Run) WHERE r.lease_at IS NOT NULL SET r.lease_at = r.lease_at - $ms", ms=1000 * runs.LEASE_SECONDS)
 
 
-@pytest.mark.parametrize("share", [0.03, 0.7])
-def test_client_killed_in_the_middle_of_a_transaction(database: Store, neo4j_server: server.Connection, big: Big, share: float) -> None:
+@pytest.mark.parametrize(
+    ("share", "program"),
+    [
+        (0.03, ["-m", "ingest"]),
+        (0.7, ["-m", "ingest"]),
+        (0.6, ["-c", "from feature_graph.cli import main; main()", "ingest", "--writers", "2"]),
+    ],
+)
+def test_client_killed_in_the_middle_of_a_transaction(
+    database: Store, neo4j_server: server.Connection, big: Big, share: float, program: list[str]
+) -> None:
     environment = os.environ | {"NEO4J_PASSWORD": neo4j_server.password}
     killed: list[subprocess.Popen[bytes]] = []
     with Proxy(neo4j_server.uri, at=(int(share * big.sent),), then=lambda _: killed[0].kill()) as proxy:
-        command = [sys.executable, "-m", "ingest", str(big.root), "--uri", proxy.uri]
+        command = [sys.executable, *program, str(big.root), "--uri", proxy.uri]
         killed.append(subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
         _, errors = killed[0].communicate(timeout=300)
     assert killed[0].returncode == -signal.SIGKILL, errors

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from neo4j.exceptions import Neo4jError
 
+import ingest
 from feature_graph.store import Store
 from ingest import IngestError, LeaseLost, runs
 from ingest.connection import DriverDatabase, Row, Transaction
@@ -121,3 +122,41 @@ def test_what_a_load_wrote_after_its_lease_was_taken_is_undone(database: Store, 
     assert database.cypher("MATCH (b:IngestBatch) RETURN count(b) AS n")["n"].tolist() == [0]
     commit(there, Ledger(taken, ledger.sha256, frozenset()), _CREATE, {"0-1:0": 1}, ["a"])
     assert written(database) == ["a"]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose edges lead between many layers, in more blocks than writers."""
+    return random_run(tmp_path_factory.mktemp("wide") / "run", n_layers=8, n_features=160, n_edges=12_000, seed=9)
+
+
+def test_several_writers_make_the_same_graph(database: Store, wide: Path, caplog: pytest.LogCaptureFixture) -> None:
+    report = ingest.ingest_run(DriverDatabase(database.driver), wide, transaction_blocks=1, writers=4)
+    assert database.verify(wide).ok
+    blocks = database.cypher("MATCH (b:IngestBatch) RETURN count(b) AS n, sum(b.rows) AS rows").iloc[0]
+    assert blocks["rows"] == report.nodes + report.edges
+    assert blocks["n"] > 12
+    assert "eadlock" not in caplog.text  # a deadlock would be tried again, with a warning
+    database.drop(report.run)
+    alone = ingest.ingest_run(DriverDatabase(database.driver), wide, writers=1)
+    assert (alone.digest, alone.edges) == (report.digest, report.edges)
+    assert database.verify(wide).ok
+
+
+class Stopped(Exception):
+    """Somebody ends the load."""
+
+
+def test_several_writers_cut_off_are_gone_on_with_by_another_number(database: Store, wide: Path) -> None:
+    def stop(what: str, done: int, total: int) -> None:
+        if what == "edges" and done > total // 3:
+            raise Stopped
+
+    there = DriverDatabase(database.driver)
+    with pytest.raises(Stopped):
+        ingest.ingest_run(there, wide, stop, transaction_blocks=1, writers=3)
+    assert database.cypher("MATCH (r:Run) RETURN r.status AS s")["s"].tolist() == ["failed"]
+    kept = database.cypher("MATCH (b:IngestBatch) RETURN count(b) AS n")["n"][0]
+    report = ingest.ingest_run(there, wide, transaction_blocks=1, writers=2)
+    assert report.resumed == kept > 0
+    assert database.verify(wide).ok

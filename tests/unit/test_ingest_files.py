@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from feature_graph.config import OUTSIDE_HASH
 from ingest import InvalidRun, behaviors, checksum, digest, docs, run_id, schema
 from ingest.__main__ import main
-from ingest.blocks import Layout, Mask, Pair, edge_blocks, layout_of
+from ingest.blocks import Layout, Mask, Pair, Segment, edge_blocks, layout_of, segment_blocks
 from ingest.checks import Order, Rows
 from ingest.checksum import EdgeCheck
 from ingest.formats import FEATURES, INTERACTIONS
@@ -29,6 +29,7 @@ from ingest.rows import EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERV
 from ingest.rundir import BLOCK_ROWS, OUTSIDE_IDENTITY, open_run
 from ingest.selection import Selection
 from ingest.validate import split_uid, validate
+from ingest.writers import next_segment
 from tests.rundirs import random_run, write_files
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -345,8 +346,6 @@ def test_a_pair_s_blocks_are_its_significant_rows_in_file_order(tmp_path: Path) 
         assert [b.number for b in mine] == list(range(len(mine)))
         assert all(len(b.table) == BLOCK_ROWS for b in mine[:-1])
         pd.testing.assert_frame_equal(pa.concat_tables([b.table for b in mine]).to_pandas(), rows.reset_index(drop=True))
-        alone = edge_blocks(root / "interactions.parquet", seen.layout, columns, [Pair(source, target)])
-        assert [b.name for b in alone] == [b.name for b in mine]
     assert max(len([b for b in blocks if b.pair == pair]) for pair in seen.layout.counts) > 1
 
 
@@ -364,6 +363,41 @@ def test_blocks_are_the_same_whatever_the_row_groups(root: Path, tmp_path: Path)
     pq.write_table(pq.read_table(root / "interactions.parquet"), small, row_group_size=7)
     whole, split = (list(edge_blocks(p, whole_layout(p), EDGE_FILE_COLUMNS)) for p in (root / "interactions.parquet", small))
     assert {b.name: b.table for b in whole} == {b.name: b.table for b in split}
+
+
+@pytest.mark.parametrize(("row_group", "at_a_time"), [(300, 1), (1_999, 2), (50_000, 3), (4_001, 100)])
+def test_segments_are_the_blocks_whatever_the_row_groups(tmp_path: Path, row_group: int, at_a_time: int) -> None:
+    path = random_run(tmp_path / "run", n_features=60, n_edges=17_000) / "interactions.parquet"
+    pq.write_table(pq.read_table(path), path, row_group_size=row_group)
+    layout = whole_layout(path)
+    whole = {b.name: b.table for b in edge_blocks(path, layout, EDGE_FILE_COLUMNS)}
+    segments = layout.segments(at_a_time)
+    found = [list(segment_blocks(path, layout, EDGE_FILE_COLUMNS, segment)) for segment in segments]
+    assert {b.name: b.table for blocks in found for b in blocks} == whole
+    assert sum(map(len, found)) == len(whole) > len(layout.counts)
+    for segment, blocks in zip(segments, found, strict=True):
+        assert [b.number for b in blocks] == list(range(segment.first, segment.stop))
+        assert sum(len(b.table) for b in blocks) == segment.rows
+
+
+@given(
+    rows=st.dictionaries(st.tuples(st.integers(0, 6), st.integers(1, 3)), st.integers(1, 30_000), min_size=1),
+    writers=st.integers(1, 4),
+    blocks=st.integers(1, 5),
+)
+def test_writers_share_no_site_and_leave_nothing_out(rows: dict[tuple[int, int], int], writers: int, blocks: int) -> None:
+    layout = Layout(Mask(), {Pair(a, a + span): {0: n} for (a, span), n in rows.items()}, ("clamping",), 1.0)
+    waiting, running, done = layout.segments(blocks), list[Segment](), list[Segment]()
+    assert sum(segment.rows for segment in waiting) == layout.edges
+    while waiting or running:
+        while len(running) < writers and (segment := next_segment(waiting, running)):
+            assert not any(segment.pair.meets(other.pair) for other in running)
+            waiting.remove(segment)
+            running.append(segment)
+        assert running
+        done.append(running.pop(0))
+    assert len(set(done)) == len(done)
+    assert sum(segment.rows for segment in done) == layout.edges
 
 
 def edge_table(root: Path) -> pa.Table:
