@@ -29,7 +29,7 @@ Progress = Callable[[str, int, int], None]
 #: From so many edges on two writers are faster than one.
 PARALLEL_EDGES = 200_000
 #: Blocks that a writer is given at a time: few enough that all end at about the same time, enough that little is read twice.
-SEGMENT_BLOCKS = 50
+SEGMENT_BLOCKS = 20
 
 _VALUES = ", ".join(f"{name}: row[{i + 1}]" for i, name in enumerate(EDGE_PROPERTIES))
 # Nodes by their element id: half the work of a look-up in the index of uids. Each source is looked up once.
