@@ -23,7 +23,7 @@ from ingest.checksum import EdgeCheck
 from ingest.connection import Database, DriverDatabase, Transaction, as_database
 from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
-from ingest.migrations import AWAIT_INDEXES, migrate
+from ingest.migrations import await_indexes, migrate
 from ingest.pace import MOST_ROWS
 from ingest.room import check_room
 from ingest.rows import EDGE_PROPERTIES
@@ -290,7 +290,7 @@ def _finish(database: Database, lease: runs.Claim, run: RunDirectory, seen: Vali
         ]
         if wrong:
             raise IngestMismatch(f"run {lease.id}: {'; '.join(wrong)}; drop the run and ingest it again")
-        tx.run(AWAIT_INDEXES)
+        await_indexes(tx)
         runs.set_ready(tx, lease, observed[0], found.edges, digest.hex_of(done.digest))
 
     database.write(check)

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from ingest.connection import Database, Transaction
 from ingest.errors import IngestMismatch, InvalidRun
 from ingest.formats import DECODERS, FormatError, read_meta
-from ingest.migrations import AWAIT_INDEXES
+from ingest.migrations import await_indexes
 from ingest.rundir import RunDirectory
 from ingest.validate import Problems
 
@@ -118,7 +118,7 @@ def write(
         done += len(rows)
         if progress is not None:
             progress("decoder vectors", done, vectors.count)
-    database.execute(AWAIT_INDEXES)
+    database.write(await_indexes)
     database.write(lambda tx: tx.run("MATCH (r:Run {n: $n, status: 'ready'}) SET r.decoders = $count", n=n, count=vectors.count))
     return done
 

@@ -8,8 +8,9 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-from ingest.connection import Database
+from ingest.connection import Database, Transaction
 from ingest.errors import SchemaMismatch
+from ingest.schema import INDEXES
 from ingest.versions import check_server
 
 logger = logging.getLogger(__name__)
@@ -71,9 +72,15 @@ def history(database: Database) -> list[Step]:
     return [Step(m, applied.get(m.n)) for m in known]
 
 
-#: Seconds for which the indexes of a large store are waited for, and the statement: about 15 s for five million edges.
+#: Seconds for which each index of a large store is waited for: five million edges take about 15.
 INDEX_SECONDS = 7_200
-AWAIT_INDEXES = f"CALL db.awaitIndexes({INDEX_SECONDS})"
+
+
+def await_indexes(tx: Transaction) -> None:
+    """Return when every index of the schema is online; indexes of the user's own are not looked at."""
+    names = [index.name for index in INDEXES]
+    for row in tx.run("SHOW INDEXES YIELD name, state WHERE name IN $names AND state <> 'ONLINE' RETURN name", names=names):
+        tx.run("CALL db.awaitIndex($name, $seconds)", name=row["name"], seconds=INDEX_SECONDS)
 
 
 def migrate(database: Database, wait: bool = True) -> list[int]:
@@ -81,7 +88,7 @@ def migrate(database: Database, wait: bool = True) -> list[int]:
 
     Args:
         database: The database.
-        wait: Return when every index is online; else they are filled while the caller goes on (:data:`AWAIT_INDEXES` waits for them).
+        wait: Return when every index is online; else they are filled while the caller goes on (:func:`await_indexes` waits for them).
 
     Raises:
         UnsupportedServer: If the server is too old, or no Neo4j.
@@ -95,7 +102,7 @@ def migrate(database: Database, wait: bool = True) -> list[int]:
             database.execute(statement.rstrip(";"))
         _record(database, migration)
     if pending and wait:
-        database.execute(AWAIT_INDEXES)
+        database.write(await_indexes)
     return [m.n for m in pending]
 
 

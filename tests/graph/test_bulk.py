@@ -72,6 +72,7 @@ def test_both_ways_make_the_same_graph(filled: Filled, database: Store) -> None:
     assert ours[1] == theirs[1]
     assert len(ours[0]) > online.nodes
     assert set(map(tuple, wanted.to_numpy())) <= set(map(tuple, shown.to_numpy()))
+    assert filled.report.seconds["check"] > 0  # Neo4j's own checker read it, too
     report = filled.report.ingest
     assert (report.run, report.n, report.nodes, report.edges) == (online.run, 1, online.nodes, online.edges)
     assert (report.behaviors, report.decoders, report.digest, report.resumed) == (online.behaviors, online.decoders, online.digest, 0)
@@ -144,3 +145,13 @@ def test_a_script_whose_files_were_damaged_on_the_way(tmp_path: Path) -> None:
     done = subprocess.run(["sh", str(script)], env=os.environ | {"NEO4J_ADMIN": "false"}, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "copy the folder again" in done.stderr
+
+
+def test_neo4j_s_own_check_is_refused_where_it_would_not_be_made(filled: Filled) -> None:
+    runner, run = CliRunner(), ["ingest", str(filled.root), "--home", str(filled.home), "--check-store"]
+    refused = runner.invoke(app, [*run, "--bulk", "never"])
+    assert refused.exit_code == 2
+    assert "leave out --bulk never" in refused.output
+    online = runner.invoke(app, run)
+    assert online.exit_code == 0
+    assert "not in bulk" in online.output
