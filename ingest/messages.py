@@ -19,10 +19,10 @@ def explain(error: DriverError | Neo4jError, uri: str) -> str:
 
     said, shown = str(error), _first_line(getattr(error, "message", None) or str(error))
     if any(word in said for word in _FULL):
-        do = "Make room, restart it (`feature-graph db stop`, `db start --repair-log`)"
+        do = "Stop it (`feature-graph db stop`), make room only then, start it (`db start --repair-log`)"
         return f"{uri}: the server could not write, most likely because its disk is full: {shown}. {do}, {_AGAIN}"
     if any(word in said for word in _STOPPED):
-        do = "It is starting, or its log says why (`feature-graph db logs`); after a full disk: `db stop`, `db start --repair-log`"
+        do = "It is starting, or its log says why (`feature-graph db logs`); after a full disk: `db stop`, make room, `db start --repair-log`"
         return f"{uri}: the database has stopped: {shown}. {do}, {_AGAIN}"
     if isinstance(error, DriverError):
         do = "Look whether the server runs (`feature-graph db status`, `db logs`)"

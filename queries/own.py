@@ -43,11 +43,11 @@ def ask(
         raise QueryError("the statement is empty; expected Cypher, such as MATCH (f:Feature) RETURN count(f)")
     try:
         return reader(connection, database)(query, parameters or {}, timeout)
+    except QueryTooLarge as error:
+        raise QueryTooLarge(TOO_LARGE) from error
     except neo4j.exceptions.Neo4jError as error:
         if "TransactionTimedOut" in str(error.code):
             raise QueryTimeout(f"no answer in {timeout:g} s; ask for less or raise the timeout") from error
-        if "OutOfMemory" in str(error.code):
-            raise QueryTooLarge(TOO_LARGE) from error
         raise QueryError(f"the database refused it: {error.message}") from error
 
 
