@@ -22,7 +22,8 @@ def explain(error: DriverError | Neo4jError, uri: str) -> str:
         do = "Stop it (`feature-graph db stop`), make room only then, start it (`db start --repair-log`)"
         return f"{uri}: the server could not write, most likely because its disk is full: {shown}. {do}, {_AGAIN}"
     if any(word in said for word in _STOPPED):
-        do = "It is starting, or its log says why (`feature-graph db logs`); after a full disk: `db stop`, make room, `db start --repair-log`"
+        after = "after a full disk: `db stop`, make room, `db start --repair-log`"
+        do = f"It is starting, or its log says why (`feature-graph db logs`); {after}"
         return f"{uri}: the database has stopped: {shown}. {do}, {_AGAIN}"
     if isinstance(error, DriverError):
         do = "Look whether the server runs (`feature-graph db status`, `db logs`)"
