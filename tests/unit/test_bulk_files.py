@@ -31,8 +31,12 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 
 def read(path: Path | io.BytesIO) -> pd.DataFrame:
     """A CSV as the importer reads it: an empty field is no value, an empty quoted one is an empty text."""
-    options = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""])
-    table = csv.read_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True), convert_options=options)
+    lines = csv.ParseOptions(newlines_in_values=True)
+    head = path.read_bytes() if isinstance(path, Path) else path.getvalue()
+    names = csv.read_csv(io.BytesIO(head), parse_options=lines).column_names
+    texts = {name: pa.string() for name in names if name.endswith(":string")}  # a label may look like a number
+    options = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""], column_types=texts)
+    table = csv.read_csv(path, parse_options=lines, convert_options=options)
     frame = table.to_pandas(types_mapper={pa.string(): pd.StringDtype()}.get)
     return frame.rename(columns=lambda name: name if name.startswith(":") else name.split(":")[0]).astype(object)
 
