@@ -44,13 +44,13 @@ ScriptOption = Annotated[
 CheckStoreOption = Annotated[
     bool,
     typer.Option(
-        "--check-store",
-        help="In bulk: let Neo4j's own checker read every record, too. It takes as long as the import; every value is compared anyway.",
+        "--check-store/--no-check-store",
+        help="In bulk: let Neo4j's own checker read every record, too. It takes as long as the import; every value is compared either way.",
     ),
 ]
 
 
-def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None, check_store: bool = False) -> BulkReport | None:
+def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None, check_store: bool = True) -> BulkReport | None:
     """Take the bulk path if it is asked for, or, with ``auto``, if it is worth it and every condition holds; None if it was not taken.
 
     Raises:

@@ -42,7 +42,7 @@ def ingest(
     run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
     bulk: BulkOption = Bulk.AUTO,
     bulk_script: ScriptOption = None,
-    check_store: CheckStoreOption = False,
+    check_store: CheckStoreOption = True,
     limit: parts.LimitOption = None,
     min_strength: parts.MinStrengthOption = None,
     top_k_per_source: parts.TopOption = None,
@@ -61,8 +61,6 @@ def ingest(
     chosen = parts.options(run_dir, limit, min_strength, top_k_per_source, bad_rows, rejected)
     if chosen is not None and (bulk is Bulk.ALWAYS or bulk_script is not None):
         common.fail("the bulk path loads whole runs without wrong rows; leave out --bulk always and --bulk-script", common.USAGE)
-    if check_store and bulk is Bulk.NEVER:
-        common.fail("--check-store is for stores that are filled in bulk; leave out --bulk never", common.USAGE)
     if bulk_script is not None:
         write_script(run_dir, bulk_script)
         return
@@ -70,8 +68,6 @@ def ingest(
     if done is not None:
         common.out.print(f"{done.ingest.summary()}, in bulk", highlight=False)
         return
-    if check_store:
-        common.err.print("not in bulk: Neo4j's checker reads stores that are filled in bulk only", highlight=False)
     with open_store(home, uri, user, insecure) as store:
         report = ingest_with_bars(store, run_dir, chosen, writers)
     common.out.print(report.summary(), highlight=False)

@@ -4,7 +4,7 @@
 2. Stop the server. Write the import files; import them into a store beside the home's own.
 3. Start that store on ports of its own and let the online path finish it: it finds every block in the ledger, writes what is small (model,
    dictionaries, text, behaviours), makes constraints and indexes, compares counts and digest with the files, and sets the run ready.
-4. If asked, check the store with Neo4j's own tool, too; put it in place of the empty one; start the server again.
+4. Check the store with Neo4j's own tool (unless asked not to); put it in place of the empty one; start the server again.
 
 Killed at any moment, the home has its old store, or, after the rename, the new one.
 """
@@ -60,8 +60,8 @@ class BulkReport:
 
     Attributes:
         ingest: As of the online path.
-        seconds: How long each step took: validate, files, stop (with the check for others), import, start, finish, halt, check (if asked
-            for), restart, total.
+        seconds: How long each step took: validate, files, stop (with the check for others), import, start, finish, halt, check,
+            restart, total.
         store_bytes: Size of the new store.
     """
 
@@ -116,7 +116,7 @@ def bulk_refusals(home: HomeLike, edges: int, features: int) -> list[str]:
     return reasons
 
 
-def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None = None, *, check_store: bool = False) -> BulkReport:
+def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None = None, *, check_store: bool = True) -> BulkReport:
     """Write a run into an empty embedded database by Neo4j's importer. The server is stopped meanwhile, and running after.
 
     Args:

@@ -90,7 +90,7 @@ def filled(empty_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Filled
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert server.status(empty_home).state == "stopped"
     assert (empty_home / "staging").is_dir()
-    return Filled(empty_home, root, offline.bulk_ingest(empty_home, root, check_store=True))
+    return Filled(empty_home, root, offline.bulk_ingest(empty_home, root))
 
 
 def opened(home: Path) -> store.Store:

@@ -145,13 +145,3 @@ def test_a_script_whose_files_were_damaged_on_the_way(tmp_path: Path) -> None:
     done = subprocess.run(["sh", str(script)], env=os.environ | {"NEO4J_ADMIN": "false"}, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "copy the folder again" in done.stderr
-
-
-def test_neo4j_s_own_check_is_refused_where_it_would_not_be_made(filled: Filled) -> None:
-    runner, run = CliRunner(), ["ingest", str(filled.root), "--home", str(filled.home), "--check-store"]
-    refused = runner.invoke(app, [*run, "--bulk", "never"])
-    assert refused.exit_code == 2
-    assert "leave out --bulk never" in refused.output
-    online = runner.invoke(app, run)
-    assert online.exit_code == 0
-    assert "not in bulk" in online.output
