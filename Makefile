@@ -4,7 +4,7 @@ SHELL := bash
 RUN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test check lint types contract unit bench docs browser stop clean wheel lock
+.PHONY: help setup demo test test-long check lint types contract unit bench docs browser stop clean wheel lock
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,7 +17,10 @@ demo: setup  ## bundled model -> causal feature graph -> Neo4j -> queries and re
 
 test: setup  ## the whole suite: lint, types, import contract, unit, causal, real Neo4j, end to end
 	@$(MAKE) --no-print-directory lint types contract
-	@$(RUN)/pytest
+	@$(RUN)/pytest -m "not long"
+
+test-long: setup  ## what takes long, before an issue is resolved: seed sweeps, a million edges or tokens, full validation, screenshots
+	@$(RUN)/pytest -m long
 
 check: setup lint types contract unit  ## the quick part, under three minutes
 
@@ -32,7 +35,7 @@ contract: setup  ## imports only go down
 	@$(RUN)/lint-imports
 
 unit: setup  ## unit tests only
-	@$(RUN)/pytest tests/unit -q
+	@$(RUN)/pytest tests/unit -q -m "not long"
 
 docs: setup  ## build the documentation into site/
 	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
