@@ -4,7 +4,7 @@ SHELL := bash
 RUN := .venv/bin
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup demo test test-long check lint types contract unit bench docs browser stop clean wheel lock
+.PHONY: help setup demo test test-long check lint types contract unit bench docs browser stop clean wheel lock figures
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ browser: setup  ## start the demo's database if need be and open Neo4j Browser
 
 stop: setup  ## stop the demo's database (its data stay)
 	@$(RUN)/feature-graph db stop
+
+figures: setup  ## measure the bundled run anew and write its figures, tables and pictures into README and docs (about an hour; needs Chromium)
+	@$(RUN)/python -m scripts.figures
 
 wheel: setup  ## build dist/*.whl
 	@$(RUN)/python -m build --wheel --no-isolation --outdir dist . >/dev/null

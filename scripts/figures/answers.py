@@ -1,0 +1,26 @@
+"""What the questions answer on the run, from a Neo4j that holds nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.figures.commands import command
+
+_SHOWN = 5
+
+
+def figures(home: Path) -> dict[str, str]:
+    """By name; ``home`` is a running database that holds the run."""
+    lines = command("query", "layer_flow", "--home", home).rstrip().splitlines()
+    head = next(n for n, line in enumerate(lines) if "source_layer" in line)
+    shown = [_plain(lines[head]), *map(_plain, lines[head + 2 : head + 2 + _SHOWN]), "                …"]
+    return {
+        "answer.layer_flow": "\n".join(
+            ["    $ .venv/bin/feature-graph query layer_flow --home .feature-graph", *(f"    {s}" for s in shown)]
+        )
+    }
+
+
+def _plain(line: str) -> str:
+    """A table's row without its frame."""
+    return line.replace("┃", " ").replace("│", " ").rstrip()

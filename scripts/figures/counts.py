@@ -1,0 +1,103 @@
+"""What the files of a run say: README's paragraph, what pruning loses, ids for commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import networkx as nx
+
+from feature_graph.analysis import compute_graph_statistics, replication
+from feature_graph.artifacts import ActivationStore, InteractionSet, PruningRecall, RunPaths
+from feature_graph.artifacts.recall import STAGE_NAMES, StageLoss
+from feature_graph.graph import load_graph, structural
+from feature_graph.motifs import count_pattern
+from ingest.rundir import open_run
+from scripts.figures import texts
+
+_PATTERN = "A:{feature} ~> B [|strength| > 0.2]; B -> C; A !> C"
+
+
+def figures(run: Path) -> dict[str, str]:
+    """By name."""
+    paths = RunPaths.of(run)
+    interactions, G = InteractionSet.load(paths.interactions).frame, load_graph(paths.graph_json)
+    stats, again = compute_graph_statistics(G), replication(interactions)
+    store = ActivationStore.load(paths.activations)
+    features = _by_effects(G)
+    run_id = open_run(run).id
+    return {
+        "run.id": run_id,
+        "run.id.short": run_id[:8],
+        "run.tokens": texts.whole(store.n_tokens),
+        "run.pairs": texts.whole(len(interactions)),
+        "run.edges": texts.whole(stats.n_edges),
+        "run.features": texts.whole(stats.n_nodes),
+        "run.excite": texts.percent(stats.positive_share),
+        "run.replicated": texts.percent(again.rate),
+        "run.remeasured": texts.whole(again.measured),
+        "run.shrinkage": texts.percent(again.shrinkage),
+        "run.copied": texts.percent(stats.copy_share),
+        "feature.first": features[0],
+        "feature.deep": _deep(G, features),
+        "command.cascade": f"`feature-graph query cascade --param feature={_deep(G, features)} --param delta=2.0`",
+        "motifs.questions": _motif_questions(G, features, run_id[:8]),
+        **_pruning(paths),
+    }
+
+
+def _by_effects(G: nx.DiGraph) -> list[str]:
+    """Features by the number of their structural effects, most first."""
+    inner = structural(G)
+    return sorted(inner, key=lambda n: (-inner.out_degree(n), n))
+
+
+def _deep(G: nx.DiGraph, features: list[str]) -> str:
+    """The feature of the third layer with most effects."""
+    third = sorted({d["layer"] for _, d in G.nodes(data=True)})[2]
+    return next(n for n in features if G.nodes[n]["layer"] == third)
+
+
+def _motif_questions(G: nx.DiGraph, features: list[str], run_id: str) -> str:
+    inner = structural(G)
+    written = (_PATTERN.format(feature=n) for n in features)
+    pattern = next(p for p in written if count_pattern(inner, p))
+    lines = [
+        '$ feature-graph motifs outputs/bundled --pattern "A -> B; B -| C; A -> C"',
+        f'$ feature-graph motifs {run_id} --pattern "{pattern}"',
+    ]
+    return "\n".join(["```console", *lines, "```"])
+
+
+def _pruning(paths: RunPaths) -> dict[str, str]:
+    found = PruningRecall.load(paths.pruning_recall)
+    heads = ["stage", "lost", "share lost, all sources", "of their strength", "of excitatory", "of inhibitory"]
+    heads += ["lost of the top sources' edges", "of their strength"]
+    drawn = sum(layer["drawn"] for layer in found.sources.values())
+    inhibitory = found.of("layer_window", sign="inhibitory").edges
+    return {
+        "pruning.sources": texts.whole(drawn),
+        "pruning.testable": texts.whole(sum(layer["testable"] for layer in found.sources.values())),
+        "pruning.pairs": texts.whole(found.tested),
+        "pruning.edges": texts.whole(found.edges),
+        "pruning.inhibitory": texts.whole(inhibitory),
+        "pruning.table": texts.table(heads, [_stage(found, stage) for stage in STAGE_NAMES]),
+    }
+
+
+def _stage(found: PruningRecall, stage: str) -> list[str]:
+    loss = found.of(stage)
+    signs = [_share(found.of(stage, sign=sign)) for sign in ("excitatory", "inhibitory")]
+    top = ["", ""]
+    if stage != "source":
+        best = found.of(stage, "top")
+        top = [_share(best), texts.percent(best.strength_share)]
+    name = STAGE_NAMES[stage] + (" (against one site more)" if stage == "layer_window" else "")
+    return [name, f"{loss.lost} of {loss.edges}", _share(loss), texts.percent(loss.strength_share), *signs, *top]
+
+
+def _share(loss: StageLoss) -> str:
+    if loss.share is None:
+        return texts.NONE
+    if not loss.lost or loss.low is None or loss.high is None:
+        return texts.percent(loss.share)
+    return f"{texts.percent(loss.share)} ({loss.low:.0%} to {loss.high:.0%})".replace("%", " %").replace("  ", " ")
