@@ -59,9 +59,9 @@ class Config(BaseModel):
     dataset_split: str = "train"
     """Split, for hub datasets."""
     n_tokens: int = Field(40_000, ge=16)
-    """Tokens to collect, rounded up to whole contexts."""
+    """Tokens of text to collect, rounded up to whole contexts; BOS, separators and padding do not count."""
     context_length: int = Field(128, ge=4)
-    """Tokens a context; a context never crosses two texts."""
+    """Tokens a context: a window of one text, or several shorter texts, each behind BOS (else EOS)."""
     batch_size: int = Field(8, ge=1)
     """Contexts a forward pass. Changes speed and memory only."""
     prepend_bos: bool | None = None

@@ -60,9 +60,8 @@ def _check_on_text(model: Any, saes: dict[int, Any], cfg: Config) -> None:
     if model.tokenizer is None:
         log.warning("the model has no tokenizer: the dictionaries are not checked on text")
         return
-    few = cfg.model_copy(update={"n_tokens": _QUALITY_CONTEXTS * cfg.context_length})
     try:
-        tokens = draw_contexts(model, saes, few)
+        tokens = draw_contexts(model, saes, cfg, n_tokens=_QUALITY_CONTEXTS * cfg.context_length)
     except LoadingError as error:
         raise type(error)(f"{error}\nThe text is needed now to check the dictionaries; sae_quality: off leaves the check out.") from error
     found = measure_quality(model, saes, tokens, cfg)

@@ -9,8 +9,6 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
@@ -31,44 +29,6 @@ def tokenizer(**special):
 
 TOKENIZER = tokenizer()
 TEXTS = [Text(str(n), " ".join(f"t{n}w{i}" for i in range(1000))) for n in range(3)]
-
-
-def owner(token):
-    return (token - 3) // 1000
-
-
-@settings(max_examples=25, deadline=None)
-@given(width=st.integers(4, 40), n=st.integers(1, 30), bos=st.booleans(), seed=st.integers(0, 5))
-def test_contexts_never_cross_two_texts_nor_overlap(width, n, bos, seed):
-    rows = cut_contexts(TEXTS, TOKENIZER, n, width, bos, seed)
-    assert rows.shape == (n, width)
-    assert rows.dtype == np.int64
-    body = rows[:, 1:] if bos else rows
-    assert not bos or (rows[:, 0] == 0).all()
-    assert (np.diff(body, axis=1) == 1).all()  # consecutive words of one text
-    assert all(len(set(owner(row))) == 1 for row in body)
-    assert len(np.unique(body)) == body.size
-
-
-def test_contexts_are_drawn_over_all_texts_and_follow_the_seed():
-    rows = cut_contexts(TEXTS, TOKENIZER, 40, 16, False, 1)
-    assert set(owner(rows[:, 0])) == {0, 1, 2}
-    assert np.array_equal(rows, cut_contexts(TEXTS, TOKENIZER, 40, 16, False, 1))
-    assert not np.array_equal(rows, cut_contexts(TEXTS, TOKENIZER, 40, 16, False, 2))
-    assert np.array_equal(rows[:10], cut_contexts(TEXTS, TOKENIZER, 10, 16, False, 1))
-
-
-def test_too_little_text_says_how_much_there_is():
-    with pytest.raises(LoadingError, match=r"the text holds \d+ contexts of 50 tokens, but 1000 are asked for"):
-        cut_contexts(TEXTS, TOKENIZER, 1000, 50, False, 0)
-
-
-def test_short_texts_are_padded_not_joined():
-    texts = [Text("a", "t0w1 t0w2 t0w3"), Text("b", "t1w1 t1w2 t1w3 t1w4")]
-    rows = cut_contexts(texts, TOKENIZER, 2, 8, True, 0)
-    assert sorted(map(tuple, rows.tolist())) == [(0, 4, 5, 6, 1, 1, 1, 1), (0, 1004, 1005, 1006, 1007, 1, 1, 1)]
-    with pytest.raises(LoadingError, match="no padding token"):
-        cut_contexts(texts, tokenizer(bos_token=None, eos_token=None), 2, 8, False, 0)
 
 
 def test_bos_without_a_bos_token_is_refused():
