@@ -9,7 +9,7 @@ run(driver, "hubs", measure="pagerank").records
 
 from queries.check import Checked, check, example_run
 from queries.connection import Answer
-from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TemplateError
+from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TemplateError, TooDeep
 from queries.library import names, template, templates, text
 from queries.own import ask, explain
 from queries.runner import find_run, run
@@ -27,6 +27,7 @@ __all__ = [
     "QueryTooLarge",
     "Template",
     "TemplateError",
+    "TooDeep",
     "ask",
     "check",
     "example_run",

@@ -23,6 +23,10 @@ class QueryTooLarge(QueryError):
     """The database has too little memory for the answer."""
 
 
+class TooDeep(QueryError):
+    """The run has longer paths than the template follows; the message names the call in Python that follows them all."""
+
+
 class GdsMissing(QueryError):
     """The question needs the Graph Data Science library, which the server does not have."""
 

@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from queries.connection import Answer, Read, reader
-from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge
+from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TooDeep
 from queries.library import template, text
 from queries.template import Parameter, Template
 
@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 TIMEOUT = 60.0
 TOO_LARGE = "the database has too little memory for it; ask for less, or give it more (`feature-graph db start --heap 4g`)"
 _LOOKUP_SECONDS = 30.0
+#: What the database puts before the sentence of a template that refuses a run (see cascades/cascade.cypher).
+_REFUSED = "Unknown coordinate reference system: "
 
 
 def run(
@@ -53,6 +55,7 @@ def run(
         ParameterError: If a parameter is unknown, missing, of another type, out of bounds, or names what the run does not have.
         QueryTimeout: If it took too long.
         QueryTooLarge: If the database has too little memory for it.
+        TooDeep: If the run has longer paths than the template follows.
         GdsMissing: If the Graph Data Science library is needed and not there.
         DecodersMissing: If decoder vectors are needed and the run was loaded without.
     """
@@ -186,6 +189,8 @@ def _ask(read: Read, found: Template, query: str, values: dict[str, Any], timeou
             ) from error
         if "OutOfMemory" in code or "OutOfMemory" in str(error):
             raise QueryTooLarge(f"{found.name}: {TOO_LARGE}") from error
+        if _REFUSED in str(error):
+            raise TooDeep(str(getattr(error, "message", error)).partition(_REFUSED)[2].strip()) from error
         if found.needs_gds and ("ProcedureNotFound" in code or "Unknown function 'gds." in str(error)):
             raise GdsMissing(
                 f"{found.name} needs the Graph Data Science library, which this server lacks; the embedded server has it"

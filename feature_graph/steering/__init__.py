@@ -9,6 +9,7 @@ from feature_graph.steering.cascade import Cascade, CascadePath, predict_cascade
 from feature_graph.steering.compensation import Compensation, check_compensation, compensate
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
+from feature_graph.steering.reach import between, reach
 from feature_graph.steering.side_effects import SideEffects, side_effects
 from feature_graph.steering.spread import Interval
 from feature_graph.steering.validation import CascadePairs, validate_cascade
@@ -25,12 +26,14 @@ __all__ = [
     "SideEffects",
     "SteeringError",
     "agreement",
+    "between",
     "check_compensation",
     "check_steer",
     "columns_agree",
     "compensate",
     "conformal_coverage",
     "predict_cascade",
+    "reach",
     "side_effects",
     "validate_cascade",
 ]

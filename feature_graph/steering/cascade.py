@@ -4,10 +4,13 @@ Steering adds ``steer_delta`` activation units to one feature at one position. T
 
     steer_delta × Σ over paths source → … → k of Π direct strength of the path's edges
 
-1. level 0 holds the source with its change;
-2. level h + 1 receives, over every edge u → v, change(u at level h) × direct(u → v), signs kept, × ``decay`` after the first hop;
-3. the change of a feature is the sum over its levels, its hop the first level that reaches it;
+1. the source changes by ``steer_delta``;
+2. in an order in which every edge goes forward, a feature v changes by Σ over its edges u → v of change(u) × direct(u → v), signs kept,
+   × ``decay`` where u is not the source: the sum over all paths, of any length, without listing them;
+3. the hop of a feature is the length of the shortest path to it;
 4. the same with every strength drawn from its own uncertainty, many times, gives the interval (:mod:`spread`).
+
+``n_hops`` limits the paths that are listed and drawn, never a sum: the main path to a far feature runs through every site.
 
 Only DIRECT strengths are multiplied: a total effect already contains every path through the features between, and products of totals
 would count those paths again. Followed are the structural edges: span 1, or a direct effect that is itself significant; edges that act
@@ -58,14 +61,15 @@ class Cascade:
     Attributes:
         source: Id of the steered feature.
         steer_delta: What is added to it, in activation units, at one position.
-        n_hops: Longest path followed, in edges.
+        n_hops: Longest path listed in ``paths`` and drawn, in edges; the changes are summed over paths of any length.
         effects: Predicted change of each feature reached, in activation units, largest magnitude first; without the source.
-        hops: First hop at which each of them is reached.
-        paths: The paths that contribute most, largest magnitude first.
+        hops: Edges of the shortest path to each of them.
+        paths: The paths of at most ``n_hops`` edges that contribute most, largest magnitude first.
         measured: Measured total effect × ``steer_delta`` of those targets of the source that lie more than one analysed site away: what
             the forecast for them can be held against without a new measurement.
         labels: Label of the source and of every feature reached, "" where there is none.
-        pruned: Changes below ``min_effect`` that were not followed further.
+        pruned: Features reached whose change is below ``min_effect``, and which are therefore not reported; every sum holds what passes
+            through them.
         intervals: Range of each change that the edges' own standard errors leave open (95 % if not asked otherwise); a feature that an edge
             without a standard error contributes to has none.
     """
@@ -112,8 +116,9 @@ def predict_cascade(
             ask a large graph many times.
         source: Id of the feature to steer.
         steer_delta: Activation units added to it, at one position; negative to turn it down.
-        n_hops: Longest path followed, in edges.
-        min_effect: Changes of smaller magnitude, in activation units, are neither followed nor reported. 0 keeps all.
+        n_hops: Longest path listed in ``paths`` and drawn, in edges. Changes are summed over paths of any length.
+        min_effect: Features that change by less in sum, in activation units, are not reported; what passes through them is summed all the
+            same. 0 keeps all but those whose paths cancel to 0.
         min_strength: Edges of smaller |direct| are not followed.
         decay: What each hop after the first passes on, 0 to 1; 1 trusts long paths as much as short ones.
         top_paths: How many single paths to report, 0 to 10,000.
@@ -136,12 +141,12 @@ def predict_cascade(
     if source not in (G.number if isinstance(G, DirectEffects) else G):
         near = ", ".join(near_names([str(name) for name in names], source))
         raise SteeringError(f"source: {source!r} is not among the {len(names)} features of the graph; near: {near}")
-    whole = G if isinstance(G, DirectEffects) else DirectEffects.of(G, source, n_hops)
+    whole = G if isinstance(G, DirectEffects) else DirectEffects.of(G, source)
     effects, start = whole.at_least(min_strength), whole.number[source]
-    found = spread(effects, start, delta, n_hops, min_effect, decay)
+    found = spread(effects, start, delta, decay)
     order = _reported(effects, found, min_effect)
     ways = best_paths(effects, start, delta, n_hops, top_paths, decay)
-    ranges = _ranges(effects, found, delta, decay, draws, level, seed)
+    ranges = _ranges(effects, found, start, delta, decay, draws, level, seed)
     return Cascade(
         source,
         delta,
@@ -151,7 +156,7 @@ def predict_cascade(
         paths=tuple(CascadePath(tuple(effects.nodes[v] for v in nodes), effect) for nodes, effect in ways),
         measured={v: total * delta for v, total in whole.measured(start).items()},
         labels={effects.nodes[v]: effects.labels[v] for v in (start, *order)},
-        pruned=found.pruned,
+        pruned=int(((found.hop > 0) & (np.abs(found.total) < min_effect)).sum()),
         intervals={effects.nodes[v]: ranges[v] for v in order if v in ranges},
     )
 
@@ -163,13 +168,13 @@ def _reported(effects: DirectEffects, found: Spread, min_effect: float) -> list[
 
 
 def _ranges(
-    effects: DirectEffects, found: Spread, delta: float, decay: float, draws: int | None, level: float, seed: int
+    effects: DirectEffects, found: Spread, source: int, delta: float, decay: float, draws: int | None, level: float, seed: int
 ) -> dict[int, Interval]:
     followed = sum(len(step.edges) for step in found.steps)
     if draws is None and followed > _FEW_EDGES:
         logger.info("%d edges followed: no intervals; ask for them with draws=%d", followed, DRAWS)
     wanted = draws if draws is not None else DRAWS if followed <= _FEW_EDGES else 0
-    return intervals(effects, found, delta, decay, wanted, level, seed) if wanted > 0 else {}
+    return intervals(effects, found, source, delta, decay, wanted, level, seed) if wanted > 0 else {}
 
 
 def _check(steer_delta: float, n_hops: int, min_effect: float, min_strength: float, decay: float, top_paths: int, level: float) -> None:

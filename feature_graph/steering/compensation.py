@@ -23,7 +23,7 @@ import pandas as pd
 from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.steering.before_after import ENDS, Ratio, counter_frame, effect_frame, movement, output_changes, ratio
-from feature_graph.steering.bench import Bench, check_features, check_steer, longest_path
+from feature_graph.steering.bench import Bench, check_features, check_steer
 from feature_graph.steering.counter import DEFAULT_LIMITS, Limits, Plan, allowed, choose, find_candidates, responses
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
@@ -155,7 +155,6 @@ def compensate(
     reach: float = 1.0,
     aim: Aim = "forecast",
     themselves: bool = False,
-    n_hops: int | None = None,
     horizon: int = 4,
     max_documents: int = 24,
     min_documents: int = 6,
@@ -178,8 +177,6 @@ def compensate(
         reach: Largest counter-steer upwards, in units of the feature's mean activation where active.
         aim: ``forecast``: cancel what the graph forecasts. ``measured``: cancel what the steer does in documents of the select split.
         themselves: Whether the named features may be pushed back themselves, at their own sites.
-        n_hops: Longest path of the forecast; None follows paths of any length. Cut short, far features lose most of their forecast: the
-            main path to them runs through every site.
         horizon: Later positions at which the output is compared.
         max_documents: Documents steered, one position each.
         min_documents: Fewer are refused.
@@ -189,10 +186,9 @@ def compensate(
     """
     chosen, limits = list(dict.fromkeys(named)), Limits(at_most, ridge, reach)
     check_steer(G, store, source, delta)
-    n_hops = longest_path(G, source) if n_hops is None else n_hops
-    check_compensation(G, source, chosen, target, aim, limits, n_hops)
+    check_compensation(G, source, chosen, target, aim, limits)
     effects = DirectEffects.of(G)
-    forecast = {j: change * delta for j, change in responses(effects, source, n_hops).items()}
+    forecast = {j: change * delta for j, change in responses(effects, source).items()}
     bench = Bench(model, saes, G, store, cfg, source, horizon)
     goal = target or _largest(bench, forecast, chosen)
     watched = [*chosen, *([goal] if goal else [])]
@@ -207,7 +203,7 @@ def compensate(
     names = allowed(G, source, chosen, goal, themselves=themselves)
     activity = dict(zip(names, bench.values(quiet, names).T, strict=True))
     units = {name: bench.unit(name) for name in names}
-    candidates = find_candidates(effects, names, watched, chosen, units, activity, n_hops)
+    candidates = find_candidates(effects, names, watched, chosen, units, activity)
     plan = choose(candidates, start, chosen, goal, limits)
     return _measured(bench, trials, plan, chosen, goal, steer, aim)
 
@@ -219,7 +215,6 @@ def check_compensation(
     target: str | None = None,
     aim: Aim = "forecast",
     limits: Limits = DEFAULT_LIMITS,
-    n_hops: int | None = None,
 ) -> None:
     """Refuse what cannot be compensated, before anything is loaded or run. Arguments as for :func:`compensate`.
 
@@ -242,14 +237,13 @@ def check_compensation(
     for name, value, right, expected in checks:
         if not right:
             raise SteeringError(f"{name}: got {value!r}, expected {expected}")
-    n_hops = longest_path(G, source) if n_hops is None else n_hops
-    forecast = responses(DirectEffects.of(G), source, n_hops)
+    forecast = responses(DirectEffects.of(G), source)
     unreached = [j for j in named if not forecast.get(j)]
     if unreached and aim == "forecast":
         reached = ", ".join(sorted(forecast, key=lambda j: -abs(forecast[j]))[:5]) or "none"
         raise SteeringError(
-            f"named: the graph forecasts no change of {', '.join(unreached)} within {n_hops} hops of {source}, so nothing is there to "
-            f"cancel; it reaches {reached}. Aim at what is measured instead (aim='measured', --measured)"
+            f"named: the graph forecasts no change of {', '.join(unreached)} by a steer of {source}, so nothing is there to cancel; "
+            f"it reaches {reached}. Aim at what is measured instead (aim='measured', --measured)"
         )
 
 

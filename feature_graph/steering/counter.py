@@ -99,9 +99,9 @@ class Candidate:
     effects: dict[str, float]
 
 
-def responses(effects: DirectEffects, feature: str, n_hops: int) -> dict[str, float]:
+def responses(effects: DirectEffects, feature: str) -> dict[str, float]:
     """Forecast change of every later feature for one unit of one feature; measured totals in place of products of paths."""
-    found = predict_cascade(effects, feature, 1.0, n_hops, min_effect=0.0, top_paths=0, draws=0)
+    found = predict_cascade(effects, feature, 1.0, min_effect=0.0, top_paths=0, draws=0)
     return {**found.effects, **found.measured}
 
 
@@ -112,7 +112,6 @@ def find_candidates(
     named: Sequence[str],
     units: Mapping[str, float],
     activity: Mapping[str, Float],
-    n_hops: int,
 ) -> list[Candidate]:
     """Features of ``names`` that the graph says change at least one named feature.
 
@@ -123,11 +122,10 @@ def find_candidates(
         named: Named features; one that is itself among ``names`` changes itself by 1.
         units: Mean activation of each where active.
         activity: Activation of each at the samples.
-        n_hops: Longest path of the forecast.
     """
     found = []
     for name in names:
-        reached = responses(effects, name, n_hops) | ({name: 1.0} if name in watched else {})
+        reached = responses(effects, name) | ({name: 1.0} if name in watched else {})
         if units[name] > 0 and any(reached.get(j, 0.0) for j in named):
             found.append(Candidate(name, units[name], activity[name], {j: reached.get(j, 0.0) for j in watched}))
     return found

@@ -51,8 +51,8 @@ class DirectEffects:
     totals: Floats
 
     @classmethod
-    def of(cls, graph: nx.DiGraph, start: str | None = None, hops: int | None = None) -> DirectEffects:
-        """From a graph; with ``start`` only what lies within ``hops`` edges of it.
+    def of(cls, graph: nx.DiGraph, start: str | None = None) -> DirectEffects:
+        """From a graph; with ``start`` only what lies downstream of it.
 
         Make it once to ask a large graph many times. An edge of a graph made elsewhere that carries no direct strength counts with its
         total, and the log says so.
@@ -61,7 +61,7 @@ class DirectEffects:
             SteeringError: If an edge has no strength, or the edges close a cycle.
         """
         rows, totals, without = [], [], 0
-        for u, v, data in graph.edges(data=True) if start is None else _near_edges(graph, start, hops or 1):
+        for u, v, data in graph.edges(data=True) if start is None else _downstream(graph, start):
             if (span := data.get("span", 1)) > 1 and data.get("kind") != "later":
                 totals.append((u, v, data.get("total", data.get("strength", math.nan))))
             if data.get("structural", True) and data.get("kind") != "later":
@@ -148,10 +148,10 @@ def _direct(u: Any, v: Any, data: dict[str, Any]) -> tuple[float, bool]:
     return float(value), False
 
 
-def _near_edges(graph: nx.DiGraph, start: str, hops: int) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Edges within so many steps of a feature, each once."""
+def _downstream(graph: nx.DiGraph, start: str) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+    """Edges that leave a feature and what a cascade reaches from it, each once."""
     seen, front = {start}, [start]
-    for _ in range(hops):
+    while front:
         after = []
         for u in front:
             for v, data in graph.adj[u].items():

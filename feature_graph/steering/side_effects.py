@@ -48,7 +48,7 @@ class SideEffects:
         delta: What is added to it, in activation units.
         unit: Its mean activation where active.
         n_documents: Documents steered, one position each.
-        n_hops: Longest path of the forecast.
+        n_hops: Longest path that pictures list; the forecast sums over paths of any length.
         below_zero: Share of documents at which the push is larger than what the feature has there (only for a negative delta).
         features: One row a feature behind the source's site, largest |relative| change first: ``feature``, ``label``, ``layer``, ``hop``
             (first hop at which the graph reaches it, 0 if it does not), ``forecast`` (0 if not reached) with ``forecast_low`` and
@@ -152,8 +152,7 @@ def side_effects(
         source: Id of the feature to steer.
         delta: Activation units added to it at one position (``store.mean_activations`` tells its usual size).
         cfg: Configuration of the run; gives the seed.
-        n_hops: Longest path of the forecast; None follows paths of any length. Cut short, far features lose most of their forecast: the
-            main path to them runs through every site.
+        n_hops: Longest path that pictures list, in edges; None lists those of any length. The forecast sums over all of them either way.
         horizon: Later positions at which the output is compared.
         max_documents: Documents it is steered in, one position each.
         min_documents: Fewer are refused.

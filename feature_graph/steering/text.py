@@ -17,7 +17,7 @@ LEVEL = 0.05
 def cascade_text(cascade: Cascade, top: int) -> str:
     """Head, one line a hop, strongest up and down, strongest paths, what the forecast leaves open."""
     name = _named(cascade, cascade.source)
-    lines = [f"Steering {name} by {cascade.steer_delta:+g} activation units at one position, forecast over {_hops(cascade.n_hops)}:"]
+    lines = [f"Steering {name} by {cascade.steer_delta:+g} activation units at one position, forecast over paths of any length:"]
     if not cascade.effects:
         return "\n".join([*lines, "  no feature of the graph is predicted to change (no edge leads on from here, or all changes are tiny)"])
     lines += _hop_lines(cascade)
@@ -25,7 +25,7 @@ def cascade_text(cascade: Cascade, top: int) -> str:
         moved = [node for node, change in cascade.effects.items() if change * sign > 0][:top]
         lines.append(f"  strongest {word}:" + ("" if moved else " none"))
         lines += [f"    {cascade.effects[n]:+9.4f}{_interval(cascade, n)}  {_named(cascade, n)}, hop {cascade.hops[n]}" for n in moved]
-    lines.append("  strongest paths:")
+    lines.append(f"  strongest paths of at most {_hops(cascade.n_hops)}:")
     lines += [f"    {p.effect:+9.4f}  {' → '.join(p.nodes)}" for p in cascade.paths[:top]]
     return "\n".join([*lines, *_notes(cascade)])
 
@@ -105,7 +105,7 @@ def compensation_text(found: Compensation) -> str:
 
 def _hop_lines(cascade: Cascade) -> list[str]:
     lines = []
-    for hop in range(1, cascade.n_hops + 1):
+    for hop in range(1, max(cascade.hops.values(), default=0) + 1):
         changes = [cascade.effects[n] for n, h in cascade.hops.items() if h == hop]
         up, down = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
         total = sum(abs(c) for c in changes)
@@ -125,7 +125,7 @@ def _notes(cascade: Cascade) -> list[str]:
             f"{share} of their summed |change| is not explained by paths of the graph"
         )
     if cascade.pruned:
-        notes.append(f"  {cascade.pruned} smaller changes were not followed")
+        notes.append(f"  {cascade.pruned} smaller changes are not listed")
     if cascade.intervals:
         notes.append("  (in brackets: what the standard errors of the edges leave open)")
     return [*notes, "  (first order: products of mean direct slopes; clipping at zero and saturation are not in it)"]

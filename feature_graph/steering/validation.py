@@ -30,7 +30,7 @@ from feature_graph.config import Config
 from feature_graph.graph import structural
 from feature_graph.interventions import Clamps, ModelSlices, Reading, jacobian_effects
 from feature_graph.loading.encoders import SiteCodec, build_codecs
-from feature_graph.steering.bench import check_layers, longest_path
+from feature_graph.steering.bench import check_layers
 from feature_graph.steering.cascade import predict_cascade
 from feature_graph.steering.errors import SteeringError
 from feature_graph.steering.ground import Ground, Places, by_layer
@@ -83,7 +83,6 @@ def validate_cascade(
     store: ActivationStore,
     cfg: Config | None = None,
     *,
-    n_hops: int | None = None,
     n_sources: int = 60,
     n_hubs: int = 10,
     multiples: Sequence[float] = MULTIPLES,
@@ -98,8 +97,6 @@ def validate_cascade(
         G: Interaction graph of the same run.
         store: Recorded activations of the same run.
         cfg: Configuration of the run; gives the seed.
-        n_hops: Longest path of the forecast; None follows paths of any length. Cut short, far features lose most of their forecast: the
-            main path to them runs through every site, and what first reaches them is often only a small skip edge.
         n_sources: Random sources; all that can be steered if there are fewer.
         n_hubs: Hubs besides, by structural edges out; they are not among the random sources.
         multiples: Deltas, in units of the source's mean activation where active.
@@ -120,7 +117,7 @@ def validate_cascade(
     tables: list[pd.DataFrame] = []
     unreached: list[pd.DataFrame] = []
     for source, kind in progress(kinds.items(), "steering", len(kinds)):
-        pairs, others = analysed.compare(source, multiples, n_hops)
+        pairs, others = analysed.compare(source, multiples)
         tables.append(pairs.assign(kind=kind))
         unreached.append(others)
     return CascadePairs(pd.concat(tables, ignore_index=True), pd.concat(unreached, ignore_index=True))
@@ -155,15 +152,14 @@ class _Bench:
             self._pushers[split] = Pusher(self.slices, self.codecs, self.store.tokens[self.ground.documents[split]])
         return self._pushers[split]
 
-    def compare(self, source: str, multiples: Sequence[float], n_hops: int | None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    def compare(self, source: str, multiples: Sequence[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Rows of ``pairs`` and of ``unreached`` for one source."""
         layer, index = parse_feature_id(source)
         unit = float(self.store.mean_activations[layer][index])
         deltas = [m * unit for m in multiples]
         codec, where = self.codecs[layer], self._places[source]
-        n_hops = longest_path(self.G, source) if n_hops is None else n_hops
-        one = predict_cascade(self.G, source, 1.0, n_hops, min_effect=0.0, top_paths=0, draws=0)
-        computed = predict_cascade(self.computed, source, 1.0, n_hops, min_effect=0.0, top_paths=0, draws=0)
+        one = predict_cascade(self.G, source, 1.0, min_effect=0.0, top_paths=0, draws=0)
+        computed = predict_cascade(self.computed, source, 1.0, min_effect=0.0, top_paths=0, draws=0)
         direction = codec.w_dec[index]
         random = torch.as_tensor(self.rng.standard_normal(len(direction)), dtype=direction.dtype, device=direction.device)
         random = random * (direction.norm() / random.norm())

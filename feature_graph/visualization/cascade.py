@@ -43,12 +43,16 @@ class CascadeLike(Protocol):
         """What is added to it, in activation units."""
 
     @property
+    def n_hops(self) -> int:
+        """Features further away than so many edges are not drawn."""
+
+    @property
     def effects(self) -> Mapping[str, float]:
         """Id → forecast change, in activation units."""
 
     @property
     def hops(self) -> Mapping[str, int]:
-        """Id → first hop that reaches it."""
+        """Id → edges of the shortest path to it."""
 
     @property
     def paths(self) -> Iterable[CascadePathLike]:
@@ -86,7 +90,8 @@ def render_cascade_overlay(
 def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = None, measured: Mapping[str, float] | None = None) -> Scene:
     """The picture of a cascade: only reached features and the edges between them that lie on a forecast path."""
     reached = {n: e for n, e in sorted(cascade.effects.items(), key=lambda item: -abs(item[1])) if n in graph and n != cascade.source}
-    drawn = dict(list(reached.items())[:_MAX_REACHED])
+    near = {n: e for n, e in reached.items() if cascade.hops[n] <= cascade.n_hops}
+    drawn = dict(list(near.items())[:_MAX_REACHED])
     drawn |= dict.fromkeys(_unreached(graph, cascade, measured or {}), 0.0)
     if cascade.source in graph:
         drawn[cascade.source] = cascade.steer_delta
@@ -100,7 +105,7 @@ def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = N
     labels: tuple[TextMark, ...] = place_labels(named, layout, order, limit=60)
     return Scene(
         title=title or f"Steering {cascade.source} by {_change(cascade.steer_delta)}",
-        notes=_notes(cascade, reached, drawn, measured),
+        notes=_notes(cascade, reached, near, drawn, measured),
         width=layout.width,
         height=layout.height,
         nodes=nodes,
@@ -182,14 +187,18 @@ def _change(value: float) -> str:
 
 
 def _notes(
-    cascade: CascadeLike, reached: Mapping[str, float], drawn: Mapping[str, float], measured: Mapping[str, float] | None
+    cascade: CascadeLike,
+    reached: Mapping[str, float],
+    near: Mapping[str, float],
+    drawn: Mapping[str, float],
+    measured: Mapping[str, float] | None,
 ) -> tuple[str, ...]:
     if not reached and not measured:
         return (f"Nothing is reached: {cascade.source} has no structural edges in the graph, or every change is below the threshold.",)
     up = sum(e > 0 for e in reached.values())
     notes = [
         f"{len(reached):,} features reached, {up:,} up (blue), {len(reached) - up:,} down (vermilion); circles grow with the change.",
-        "A forecast: direct strengths multiplied along paths and summed over paths, at the same position, to first order.",
+        "A forecast: direct strengths multiplied along paths and summed over all paths, at the same position, to first order.",
     ]
     if measured is not None:
         added = sum(n not in reached and n != cascade.source for n in drawn)
@@ -197,6 +206,8 @@ def _notes(
             "The ringed circle at the right of each feature, and the second number, is what was measured in the model."
             + (f" Grey, with 0: moved though the forecast does not reach them ({added:,})." if added else "")
         )
-    if len(reached) > _MAX_REACHED:
-        notes.append(f"The {_MAX_REACHED} largest changes are drawn; {len(reached) - _MAX_REACHED:,} smaller ones are left out.")
+    if len(near) < len(reached):
+        notes.append(f"{len(reached) - len(near):,} of them are more than {cascade.n_hops} edges away and not drawn.")
+    if len(near) > _MAX_REACHED:
+        notes.append(f"The {_MAX_REACHED} largest changes are drawn; {len(near) - _MAX_REACHED:,} smaller ones are left out.")
     return tuple(notes)

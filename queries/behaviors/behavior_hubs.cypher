@@ -12,7 +12,7 @@
 // returns:
 //   id: short id
 //   layer: layer
-//   count: behaviours that it serves, as a seed or downstream of one
+//   count: behaviours that it serves, as a seed or at most `hops` steps downstream of one
 //   behaviors: their names
 //   seed_of: of those, behaviours that it is a seed of
 //   incoming: edges that end here

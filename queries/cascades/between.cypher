@@ -7,13 +7,13 @@
 //   method: {type: method}
 //   source: {type: feature, about: "short id of the feature that acts"}
 //   target: {type: feature, about: "short id of the feature that is acted on"}
-//   max_hops: {type: int, min: 2, max: 4, default: 4, about: "longest way, in edges"}
+//   max_hops: {type: int, min: 2, max: 6, default: 6, about: "only features on a way of at most so many edges are listed; ways, effect and share count all ways all the same"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges of smaller |direct| are not followed"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
 // returns:
 //   id: short id of a feature between
 //   layer: its layer
-//   ways: paths from source to target through it
+//   ways: paths from source to target through it, of any length
 //   effect: sum over these paths of the product of direct effects
 //   share: effect, of that of all paths; can be above 1 or negative where paths cancel; empty if they cancel to 0
 //   bottleneck: every path passes through it
@@ -22,75 +22,138 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $source})-[:OF]->(source:Feature)
 MATCH (:Observation {run: run.n, id: $target})-[:OF]->(target:Feature)
-// From the source forwards and from the target backwards; a path of h edges through x is one of i edges to x and one of h − i from it.
+// From the source forwards and from the target backwards: the paths through x are those to x times those from it. Seven sites allow six steps.
 WITH run, source, target, [{feature: source, effect: 1.0, paths: 1, hops: 0}] AS ahead0, [{feature: target, effect: 1.0, paths: 1, hops: 0}] AS back0
 CALL (run, ahead0) {
   UNWIND ahead0 AS step
-  WITH run, step.feature AS f, step.effect AS effect, step.paths AS paths
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
-  WITH x, sum(effect * e.direct) AS effect, sum(paths) AS paths
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS ahead1
 }
 CALL (run, ahead1) {
   UNWIND ahead1 AS step
-  WITH run, step.feature AS f, step.effect AS effect, step.paths AS paths
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
-  WITH x, sum(effect * e.direct) AS effect, sum(paths) AS paths
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS ahead2
 }
 CALL (run, ahead2) {
   UNWIND ahead2 AS step
-  WITH run, step.feature AS f, step.effect AS effect, step.paths AS paths
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
-  WITH x, sum(effect * e.direct) AS effect, sum(paths) AS paths
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS ahead3
+}
+CALL (run, ahead3) {
+  UNWIND ahead3 AS step
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS ahead4
+}
+CALL (run, ahead4) {
+  UNWIND ahead4 AS step
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS ahead5
+}
+CALL (run, ahead5) {
+  UNWIND ahead5 AS step
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  RETURN collect({feature: x, effect: effect, paths: paths, hops: 6}) AS ahead6
+}
+CALL (run, ahead6) {
+  UNWIND ahead6 AS step
+  WITH run, step.feature AS f
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH e LIMIT 1
+  RETURN count(e) > 0 AS on
 }
 CALL (run, back0) {
   UNWIND back0 AS step
-  WITH run, step.feature AS f, step.effect AS effect, step.paths AS paths
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
   WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
-  WITH x, sum(effect * e.direct) AS effect, sum(paths) AS paths
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS back1
 }
 CALL (run, back1) {
   UNWIND back1 AS step
-  WITH run, step.feature AS f, step.effect AS effect, step.paths AS paths
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
   WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
-  WITH x, sum(effect * e.direct) AS effect, sum(paths) AS paths
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS back2
 }
 CALL (run, back2) {
   UNWIND back2 AS step
-  WITH run, step.feature AS f, step.effect AS effect, step.paths AS paths
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
   WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
-  WITH x, sum(effect * e.direct) AS effect, sum(paths) AS paths
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS back3
 }
-OPTIONAL MATCH (source)-[skip:AFFECTS {run: run.n, method: $method}]->(target)
-WHERE (skip.span = 1 OR skip.by CONTAINS 'direct') AND skip.by <> 'later' AND abs(skip.direct) >= $min_strength
-WITH run, target, coalesce(skip.direct, 0.0) AS direct, CASE WHEN skip IS NULL THEN 0 ELSE 1 END AS skips,
-     [s IN ahead1 + ahead2 + ahead3 | {side: 0, step: s}] + [s IN back1 + back2 + back3 | {side: 1, step: s}] AS steps
-UNWIND steps AS found
-WITH run, direct, skips, found.step.feature AS f, [s IN collect(CASE found.side WHEN 0 THEN found.step END) WHERE s IS NOT NULL] AS before,
-     [s IN collect(CASE found.side WHEN 1 THEN found.step END) WHERE s IS NOT NULL] AS after
-WHERE size(before) > 0 AND size(after) > 0
-UNWIND before AS b
-UNWIND after AS a
-WITH run, direct, skips, f, b, a WHERE b.hops + a.hops <= $max_hops
-WITH run, direct, skips, f, sum(b.paths * a.paths) AS ways, sum(b.effect * a.effect) AS effect,
-     sum(CASE b.hops WHEN 1 THEN b.paths * a.paths ELSE 0 END) AS begun, sum(CASE b.hops WHEN 1 THEN b.effect * a.effect ELSE 0.0 END) AS carried
-// Every path but the edge itself has one first step, so these sum to all paths.
-WITH run, direct, skips, collect({feature: f, ways: ways, effect: effect}) AS rows, sum(begun) AS indirect, sum(carried) AS through
-UNWIND rows AS row
-WITH run, row, indirect + skips AS every, direct + through AS whole
-WITH run, row.feature AS f, row.ways AS ways, row.effect AS effect, CASE WHEN whole <> 0 THEN row.effect / whole END AS share, row.ways = every AS bottleneck
+CALL (run, back3) {
+  UNWIND back3 AS step
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS back4
+}
+CALL (run, back4) {
+  UNWIND back4 AS step
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS back5
+}
+CALL (run, back5) {
+  UNWIND back5 AS step
+  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
+  RETURN collect({feature: x, effect: effect, paths: paths, hops: 6}) AS back6
+}
+CALL (run, back6) {
+  UNWIND back6 AS step
+  WITH run, step.feature AS f
+  MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(:Feature)
+  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WITH e LIMIT 1
+  RETURN count(e) > 0 AS before
+}
+// Too deep a run is an error, not a cut sum; Cypher's own way to raise one is a function given what it refuses.
+WITH run, target, ahead1 + ahead2 + ahead3 + ahead4 + ahead5 + ahead6 AS ahead,
+     back1 + back2 + back3 + back4 + back5 + back6 AS back,
+     CASE WHEN on AND before THEN point({x: 0, y: 0, crs:
+  'between: paths of more than 6 steps lead on from ' + $source + ' and to ' + $target + ', and this template follows no more, so its sums would be '
+  + 'wrong; in Python feature_graph.steering.between(G, "' + $source + '", "' + $target + '") follows paths of any length '
+  + '(G: feature_graph.graph.load_graph of graph.json)'}) END AS refused
+WHERE refused IS NULL
+// The source itself is on every path: what arrives at the target is the whole.
+WITH run, back, ahead, reduce(sum = 0.0, s IN ahead | CASE s.feature WHEN target THEN sum + s.effect ELSE sum END) AS whole,
+     reduce(n = 0, s IN ahead | CASE s.feature WHEN target THEN n + s.paths ELSE n END) AS every
+UNWIND [s IN ahead | {to: s}] + [s IN back | {from: s}] AS found
+WITH run, whole, every, coalesce(found.to, found.from).feature AS f,
+     sum(found.to.effect) AS arriving, sum(found.to.paths) AS before, min(found.to.hops) AS behind,
+     sum(found.from.effect) AS leaving, sum(found.from.paths) AS after, min(found.from.hops) AS ahead
+WHERE before > 0 AND after > 0 AND behind + ahead <= $max_hops
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-RETURN o.id AS id, o.layer AS layer, ways, effect, share, bottleneck, o.label AS label
+WITH o, whole, every, before * after AS ways, arriving * leaving AS effect
+RETURN o.id AS id, o.layer AS layer, ways, effect, CASE WHEN whole <> 0 THEN effect / whole END AS share, ways = every AS bottleneck, o.label AS label
 ORDER BY abs(effect) DESC, id
 LIMIT $limit

@@ -7,7 +7,7 @@
 //   method: {type: method}
 //   feature: {type: feature}
 //   direction: {type: choice, of: [downstream, upstream], default: downstream, about: "downstream: what it acts on; upstream: what acts on it"}
-//   max_hops: {type: int, min: 1, max: 4, default: 4, about: "steps at most"}
+//   max_hops: {type: int, min: 1, max: 6, default: 6, about: "steps at most; 6 goes as far as the graph does, or says that it cannot"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 // returns:
@@ -52,8 +52,36 @@ CALL (run, level3, seen3) {
   RETURN collect(DISTINCT x) AS level4
 }
 WITH *, seen3 + level4 AS seen4
-WITH run, [level1, level2, level3, level4] AS levels
-UNWIND [1, 2, 3, 4] AS hops
+CALL (run, level4, seen4) {
+  UNWIND CASE WHEN $max_hops >= 5 THEN level4 ELSE [] END AS f
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+    AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen4
+  RETURN collect(DISTINCT x) AS level5
+}
+WITH *, seen4 + level5 AS seen5
+CALL (run, level5, seen5) {
+  UNWIND CASE WHEN $max_hops >= 6 THEN level5 ELSE [] END AS f
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+    AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen5
+  RETURN collect(DISTINCT x) AS level6
+}
+WITH *, seen5 + level6 AS seen6
+CALL (run, level6, seen6) {
+  UNWIND level6 AS f
+  MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+    AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen6
+  WITH e LIMIT 1
+  RETURN count(e) > 0 AS deeper
+}
+// Too deep a run is an error, not a cut count; Cypher's own way to raise one is a function given what it refuses.
+WITH run, [level1, level2, level3, level4, level5, level6] AS levels, CASE WHEN deeper THEN point({x: 0, y: 0, crs:
+  'reach: more than 6 steps lead on from ' + $feature + ', and this template goes no further, so its shares would be wrong; in Python '
+  + 'feature_graph.steering.reach(G, "' + $feature + '", "' + $direction + '") goes to the end (G: feature_graph.graph.load_graph of graph.json)'}) END AS refused
+WHERE refused IS NULL
+UNWIND range(1, 6) AS hops
 UNWIND levels[hops - 1] AS f
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
 WITH run, levels, hops, o

@@ -288,7 +288,7 @@ def test_what_cannot_be_steered_is_refused_before_any_work(
     (["L0_F1"], {}, "expected features of layers behind L0_F0"),
     (["L1_F1"], {"target": "L1_F1"}, "a feature that is not among those to be cancelled"),
     (["L1_F1"], {"target": "L9_F1"}, "target: 'L9_F1' is not among"),
-    (["L1_F2"], {}, "forecasts no change of L1_F2 within 2 hops of L0_F0"),
+    (["L1_F2"], {}, "forecasts no change of L1_F2 by a steer of L0_F0"),
     (["L1_F1"], {"aim": "hope"}, "aim: got 'hope', expected forecast or measured"),
     (["L1_F1"], {"at_most": 0}, "at_most: got 0"),
     (["L1_F1"], {"ridge": -1.0}, "ridge: got -1.0"),

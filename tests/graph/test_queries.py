@@ -91,7 +91,7 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
         ("chain", {"feature": "BUSY", "min_strength": 0.05, "limit": ALL}),
         *[("fan_in", {"edges": e, "sources": 2, "limit": ALL}) for e in EDGES],
         ("fan_in", {"min_strength": 0.05, "sources": 2, "limit": ALL}),
-        *[("cascade", {"feature": "FIRST", "max_hops": h, "delta": 2.0, "min_effect": 0.0, "limit": ALL}) for h in (1, 2, 5)],
+        *[("cascade", {"feature": "FIRST", "max_hops": h, "delta": 2.0, "min_effect": 0.0, "limit": ALL}) for h in (1, 2, 6)],
         ("cascade", {"feature": "FIRST", "delta": -1.0, "min_effect": 0.05, "limit": ALL}),
         ("paths", {"source": "FROM", "target": "TO", "k": 10}),
         ("paths", {"source": "TO", "target": "FROM"}),

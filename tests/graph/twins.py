@@ -339,22 +339,29 @@ def fan_in(run: RunFiles, edges: str, sources: int, min_strength: float, limit: 
     return top(rows, limit, lambda r: -(r["excitatory"] + r["inhibitory"]), lambda r: r["target"])
 
 
-def cascade(run: RunFiles, feature: str, delta: float, max_hops: int, min_effect: float, limit: int, method: str, **_: Any) -> Rows:
-    """Powers of the matrix of direct effects; what is moved too little at one step is cut out of the vector."""
+def cascade(
+    run: RunFiles,
+    feature: str,
+    delta: float,
+    max_hops: int,
+    min_effect: float,
+    min_strength: float,
+    decay: float,
+    limit: int,
+    method: str,
+) -> Rows:
+    """A linear system: (1 − A·decay)⁻¹ applied to the first step holds paths of any length; path counts the same with ones."""
     n = len(run.features)
-    kept = [e for e in run.edges(method) if carries(e)]
+    kept = [e for e in run.edges(method) if carries(e) and abs(e["direct"]) >= min_strength]
     at = ([run.fid[e["target"]] for e in kept], [run.fid[e["source"]] for e in kept])
-    step = sp.csr_array(([e["direct"] for e in kept], at), shape=(n, n))
-    ways = sp.csr_array((np.ones(len(kept)), at), shape=(n, n))
-    moved, paths = np.zeros(n), np.zeros(n)
-    moved[run.fid[feature]], paths[run.fid[feature]] = delta, 1
-    effect_, paths_, hops = np.zeros(n), np.zeros(n), np.zeros(n, int)
-    for hop in range(1, max_hops + 1):
-        moved, paths = step @ moved, ways @ paths
-        there = (paths > 0) & (np.abs(moved) >= min_effect)
-        moved, paths = np.where(there, moved, 0), np.where(there, paths, 0)
-        effect_, paths_ = effect_ + moved, paths_ + paths
-        hops = np.where(there & (hops == 0), hop, hops)
+    step = sp.csr_array(([e["direct"] for e in kept], at), shape=(n, n)).toarray()
+    ways = sp.csr_array((np.ones(len(kept)), at), shape=(n, n)).toarray()
+    start = run.fid[feature]
+    effect_ = np.linalg.solve(np.eye(n) - step * decay, step[:, start] * delta)
+    paths_ = np.round(np.linalg.solve(np.eye(n) - ways, ways[:, start]))
+    distance = nx.single_source_shortest_path_length(nx.DiGraph([(start, start), *zip(at[1], at[0], strict=True)]), start)
+    hops = np.array([distance.get(i, 0) for i in range(n)])
+    listed = (hops > 0) & (hops <= max_hops) & (np.abs(effect_) >= min_effect) & (effect_ != 0)
     ids = run.features["id"].tolist()
     rows = [
         {
@@ -365,7 +372,7 @@ def cascade(run: RunFiles, feature: str, delta: float, max_hops: int, min_effect
             "paths": int(paths_[i]),
             "label": run.label[ids[i]],
         }
-        for i in np.flatnonzero(hops)
+        for i in np.flatnonzero(listed)
     ]
     return top(rows, limit, lambda r: -abs(r["effect"]), lambda r: r["id"])
 

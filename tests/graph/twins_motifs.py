@@ -167,12 +167,12 @@ def compensation(
     return top(rows, limit, lambda r: -r["compensation"], lambda r: r["source"], lambda r: r["target"])
 
 
-def _ways(run: RunFiles, source: str, max_hops: int, min_strength: float, method: str) -> list[tuple[list[str], float]]:
+def _ways(run: RunFiles, source: str, min_strength: float, method: str) -> list[tuple[list[str], float]]:
     """Every path that a cascade may take from a feature, and its product."""
     g = nx.DiGraph()
     g.add_node(source)
     g.add_edges_from((e["source"], e["target"], e) for e in run.edges(method) if carries(e) and abs(e["direct"]) >= min_strength)
-    paths = [p for node in nx.descendants(g, source) for p in nx.all_simple_paths(g, source, node, cutoff=max_hops)]
+    paths = [p for node in nx.descendants(g, source) for p in nx.all_simple_paths(g, source, node)]
     return [(p, float(np.prod([g.edges[s]["direct"] for s in pairwise(p)]))) for p in paths]
 
 
@@ -181,21 +181,22 @@ def cascade(
 ) -> Rows:
     """By listing every path (so with ``min_effect`` 0 only)."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for path, product in _ways(run, feature, max_hops, min_strength, method):
+    for path, product in _ways(run, feature, min_strength, method):
         found.setdefault(path[-1], []).append((len(path) - 1, delta * product * decay ** (len(path) - 2)))
     rows = [
         {"id": i, "layer": run.layer[i], "hops": min(h for h, _ in ways), "effect": sum(x for _, x in ways), "paths": len(ways)}
         | {"label": run.label[i]}
         for i, ways in found.items()
+        if min(h for h, _ in ways) <= max_hops
     ]
     return top(rows, limit, lambda r: -abs(r["effect"]), lambda r: r["id"])
 
 
 def between(run: RunFiles, source: str, target: str, max_hops: int, min_strength: float, limit: int, method: str) -> Rows:
-    ways = [(p, x) for p, x in _ways(run, source, max_hops, min_strength, method) if p[-1] == target]
+    ways = [(p, x) for p, x in _ways(run, source, min_strength, method) if p[-1] == target]
     whole = sum(x for _, x in ways)
     rows = []
-    for node in {n for p, _ in ways for n in p[1:-1]}:
+    for node in {n for p, _ in ways if len(p) <= max_hops + 1 for n in p[1:-1]}:
         mine = [x for p, x in ways if node in p]
         share = sum(mine) / whole if whole else None
         rows.append(

@@ -54,7 +54,9 @@ def test_a_feature_reached_twice_keeps_its_first_hop_and_sums_both() -> None:
     cascade = predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=2)
     assert cascade.effects["L2_F1"] == 6.5
     assert cascade.hops["L2_F1"] == 1
-    assert predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=1).effects == {"L1_F1": 2.0, "L2_F1": 0.5}
+    short = predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=1)
+    assert short.effects == {"L1_F1": 2.0, "L2_F1": 6.5}  # n_hops limits the paths listed, never a sum
+    assert [p.nodes for p in short.paths] == [("L0_F1", "L1_F1"), ("L0_F1", "L2_F1")]
 
 
 def test_the_gap_to_a_measured_total_is_kept() -> None:
@@ -74,12 +76,13 @@ def test_paths_come_by_their_own_contribution() -> None:
     ]
 
 
-def test_small_changes_are_not_followed_but_counted() -> None:
+def test_small_changes_are_passed_on_and_those_not_reported_are_counted() -> None:
     G = graph(("L0_F1", "L1_F1", 1e-4), ("L1_F1", "L2_F1", 1e6), ("L0_F1", "L1_F2", 1.0))
     cascade = predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=2, min_effect=1e-3)
-    assert cascade.effects == {"L1_F2": 1.0}
+    assert cascade.effects == {"L2_F1": pytest.approx(100.0), "L1_F2": 1.0}
     assert cascade.pruned == 1
-    assert predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=2, min_effect=0).effects["L2_F1"] == pytest.approx(100.0)
+    assert "1 smaller changes are not listed" in cascade.summary()
+    assert predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=2, min_effect=0).effects["L1_F1"] == pytest.approx(1e-4)
 
 
 def test_only_structural_edges_at_the_same_position_are_followed() -> None:
@@ -139,18 +142,21 @@ def test_the_summary_names_hops_features_and_paths() -> None:
     G = DIAMOND.copy()
     G.nodes["L1_F2"]["label"] = "capital of [France]"
     text = predict_cascade(G, "L0_F1", steer_delta=-2.0, n_hops=2).summary()
-    assert "Steering L0_F1 by -2 activation units at one position, forecast over 2 hops" in text
+    assert "Steering L0_F1 by -2 activation units at one position, forecast over paths of any length" in text
     assert "hop 1: 2 features first reached, 1 up, 1 down, summed |change| 5.0000" in text
     assert "hop 2: 1 feature first reached, 0 up, 1 down, summed |change| 2.0000" in text
     assert "+4.0000  L1_F2 (capital of [France]), hop 1" in text
+    assert "hop 3: 1 feature first reached, 1 up, 0 down, summed |change| 2.0000" in text
+    assert "strongest paths of at most 2 hops" in text
     assert "L0_F1 → L1_F1 → L2_F1" in text
+    assert "L2_F1 → L3_F1" not in text
 
 
 weights = st.floats(-2, 2, allow_nan=False).map(lambda w: round(w, 3))
 
 
 @given(st.integers(2, 5), st.integers(1, 3), st.integers(1, 4), st.data())
-def test_equals_the_sum_of_matrix_powers(n_layers: int, width: int, n_hops: int, data: st.DataObject) -> None:
+def test_changes_are_sums_over_paths_of_any_length(n_layers: int, width: int, n_hops: int, data: st.DataObject) -> None:
     nodes = [f"L{layer}_F{i}" for layer in range(n_layers) for i in range(width)]
     forward = [(a, b) for a, b in itertools.product(range(len(nodes)), repeat=2) if a // width < b // width]
     values = data.draw(st.lists(weights, min_size=len(forward), max_size=len(forward)))
@@ -160,7 +166,7 @@ def test_equals_the_sum_of_matrix_powers(n_layers: int, width: int, n_hops: int,
     for (a, b), w in zip(forward, values, strict=True):
         W[a, b] = w
         G.add_edge(nodes[a], nodes[b], direct=w)
-    expected = sum((np.linalg.matrix_power(W, h) for h in range(1, n_hops + 1)), np.zeros_like(W))[0] * 1.5
+    expected = (np.linalg.inv(np.eye(len(W)) - W) - np.eye(len(W)))[0] * 1.5
     cascade = predict_cascade(G, nodes[0], steer_delta=1.5, n_hops=n_hops, min_effect=0)
     np.testing.assert_allclose([cascade.effects.get(n, 0.0) for n in nodes], expected, atol=1e-9)
     every_path = [p for n in nodes[1:] for p in nx.all_simple_paths(G, nodes[0], n, cutoff=n_hops)]

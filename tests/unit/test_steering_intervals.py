@@ -57,10 +57,11 @@ def test_decay_thresholds_and_best_paths_equal_the_list_of_all_paths(
     made: tuple[np.ndarray, int], hops: int, decay: float, least: float, top: int
 ) -> None:
     graph = layered(*made)
-    ways = by_listing(graph, "L0_F0", 1.5, hops, decay, least)
+    every = by_listing(graph, "L0_F0", 1.5, len(graph), decay, least)
+    ways = {path: effect for path, effect in every.items() if len(path) <= hops + 1}
     found = predict_cascade(graph, "L0_F0", 1.5, hops, min_effect=0, decay=decay, min_strength=least, top_paths=top, draws=0)
     sums: dict[str, float] = {}
-    for path, effect in ways.items():
+    for path, effect in every.items():
         sums[path[-1]] = sums.get(path[-1], 0.0) + effect
     for node in graph:
         assert found.effects.get(node, 0.0) == pytest.approx(sums.get(node, 0.0), abs=1e-9)

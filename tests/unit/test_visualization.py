@@ -4,7 +4,7 @@ import json
 import math
 import re
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -273,6 +273,7 @@ class Toy:
     effects: dict[str, float] = field(default_factory=dict)
     hops: dict[str, int] = field(default_factory=dict)
     paths: tuple[ToyPath, ...] = ()
+    n_hops: int = 9
 
 
 def chain() -> nx.DiGraph:
@@ -285,7 +286,9 @@ def chain() -> nx.DiGraph:
 
 
 def test_cascade_shows_the_change_along_its_paths() -> None:
-    cascade = Toy("a", 2.0, {"b": 1.0, "c": -1.0, "gone": 3.0}, {"b": 1, "c": 2}, (ToyPath(("a", "b", "c")), ToyPath(("a", "b"))))
+    cascade = Toy(
+        "a", 2.0, {"b": 1.0, "c": -1.0, "gone": 3.0}, {"b": 1, "c": 2, "gone": 3}, (ToyPath(("a", "b", "c")), ToyPath(("a", "b")))
+    )
     scene = cascade_scene(chain(), cascade)
     marks = {n.id: n for n in scene.nodes}
     assert set(marks) == {"a", "b", "c"}
@@ -293,6 +296,9 @@ def test_cascade_shows_the_change_along_its_paths() -> None:
     assert {(scene.nodes[e.source].id, scene.nodes[e.target].id) for e in scene.edges} == {("a", "b"), ("b", "c")}
     assert "+1" in " ".join(t.text for t in scene.labels)
     assert "Steering a by +2" in scene.title
+    near = cascade_scene(chain(), replace(cascade, n_hops=1))
+    assert {n.id for n in near.nodes} == {"a", "b"}
+    assert "1 of them are more than 1 edges away and not drawn." in near.notes
     without_paths = cascade_scene(chain(), Toy("a", 2.0, {"b": 1.0, "c": -1.0}, {"b": 1, "c": 2}))
     assert len(without_paths.edges) == 2
 
@@ -303,7 +309,7 @@ def test_cascade_of_steering_is_drawn(graph: nx.DiGraph, tmp_path: Path) -> None
     hub = max(graph, key=graph.out_degree)
     cascade = predict_cascade(graph, hub, steer_delta=2.0, n_hops=2)
     page = render_cascade_overlay(graph, cascade, tmp_path / "c.html", plotlyjs="directory")
-    assert {n["id"] for n in payload(page)["nodes"]} == {hub, *cascade.effects}
+    assert {n["id"] for n in payload(page)["nodes"]} == {hub, *(n for n, hop in cascade.hops.items() if hop <= 2)}
     nothing = render_cascade_overlay(graph, Toy(hub, 2.0), tmp_path / "n.html", plotlyjs="directory")
     assert "Nothing is reached" in nothing.read_text(encoding="utf-8")
 
