@@ -18,6 +18,9 @@ BUNDLED_LAYERS = (3, 7, 11, 15, 19, 23, 27)
 #: Fields that change how fast or where a run works, never what it finds.
 OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})
 
+#: Fields added after runs had been hashed: they count where they are set.
+LATER = frozenset({"sites"})
+
 CorrectionMethod = Literal[
     "bonferroni", "sidak", "holm-sidak", "holm", "simes-hochberg", "hommel", "fdr_bh", "fdr_by", "fdr_tsbh", "fdr_tsbky"
 ]
@@ -25,6 +28,19 @@ CorrectionMethod = Literal[
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the field, what was got and what is allowed."""
+
+
+class SiteConfig(BaseModel):
+    """One dictionary of a run, for :attr:`Config.sites`. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), frozen=True)
+
+    layer: int = Field(ge=0)
+    """Block that the dictionary belongs to: what results call its layer."""
+    release: str | None = None
+    """Where it comes from, as ``sae_release``; ``None``: from there. Needed for loading only."""
+    id: str | None = None
+    """Its id (or folder) within the release; ``None``: by ``sae_id_template``. Needed for loading only."""
 
 
 class Config(BaseModel):
@@ -41,11 +57,15 @@ class Config(BaseModel):
     model_name: str = BUNDLED_MODEL
     """A TransformerLens model name, a local folder in transformers' format, or the bundled model."""
     sae_release: str = BUNDLED_SAES
-    """A SAELens release, a local folder in SAELens' format, or the bundled dictionaries."""
+    """A SAELens release, a local folder with one sub-folder a dictionary (files of SAELens, sparsify, dictionary_learning or Gemma Scope),
+    a repository ``owner/name`` of the hub, or the bundled dictionaries."""
     sae_id_template: str = "blocks.{layer}.hook_resid_post"
     """SAE id within the release; ``{layer}`` is replaced. An id that names the same tensor is used where only that exists."""
     layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS), min_length=2)
     """Layers to analyse, one SAE each; sorted. Negative numbers and doubles are refused."""
+    sites: list[SiteConfig] | None = None
+    """Dictionaries one by one, ``{layer, release, id}`` each, where ids follow no template or come from several releases; their layers are
+    then ``layers``, which need not be given. ``None``: one dictionary of ``sae_release`` for each of ``layers``, by ``sae_id_template``."""
     device: str = "cpu"
     """Torch device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU if there is one."""
     sae_quality: Literal["stop", "warn", "off"] = "stop"
@@ -128,6 +148,24 @@ class Config(BaseModel):
     seed: int = Field(42, ge=0)
     """Seed of every random choice."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _layers_of_sites(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("sites") and "layers" not in values:
+            layers = [site.layer if isinstance(site, SiteConfig) else site.get("layer") for site in values["sites"] if _is_site(site)]
+            return {**values, "layers": layers}
+        return values
+
+    @field_validator("sites")
+    @classmethod
+    def _sorted_sites(cls, sites: list[SiteConfig] | None) -> list[SiteConfig] | None:
+        if sites is None:
+            return None
+        layers = [site.layer for site in sites]
+        if len(set(layers)) != len(layers):
+            raise ValueError(f"got layers {layers}; each layer may have one dictionary")
+        return sorted(sites, key=lambda site: site.layer)
+
     @field_validator("layers")
     @classmethod
     def _sorted_layers(cls, layers: list[int]) -> list[int]:
@@ -153,7 +191,18 @@ class Config(BaseModel):
     def _clashes(self) -> Self:
         if self.position_horizon >= self.context_length:
             raise ValueError(f"position_horizon: got {self.position_horizon}, must be below context_length = {self.context_length}")
+        if self.sites is not None and [site.layer for site in self.sites] != self.layers:
+            raise ValueError(
+                f"layers and sites: got layers = {self.layers} and sites on layers {[site.layer for site in self.sites]}; "
+                "with sites, leave layers out or name the same ones"
+            )
         return self
+
+    @property
+    def releases(self) -> list[str]:
+        """Every release that dictionaries are loaded from, each once."""
+        named = [site.release or self.sae_release for site in self.sites] if self.sites is not None else [self.sae_release]
+        return list(dict.fromkeys(named))
 
     @property
     def layer_pairs(self) -> list[tuple[int, int]]:
@@ -177,8 +226,13 @@ class Config(BaseModel):
 
     def digest(self, fields: frozenset[str] | set[str] | None = None) -> str:
         """Hex sha256 over the fields that decide a result (all of them, or those given)."""
-        values = self.model_dump(mode="json", exclude=set(OUTSIDE_HASH))
+        values = self.hashed()
         return sha256_json({k: v for k, v in values.items() if fields is None or k in fields})
+
+    def hashed(self) -> dict[str, Any]:
+        """The values that decide a result, plain. Fields of :data:`LATER` are left out at their default, so that old hashes stay."""
+        values = self.model_dump(mode="json", exclude=set(OUTSIDE_HASH))
+        return {k: v for k, v in values.items() if k not in LATER or v != type(self).model_fields[k].default}
 
     def save(self, path: str | Path) -> None:
         """Write the configuration; the ending (.json, .yaml, .yml) chooses the format. Folders are made."""
@@ -210,6 +264,10 @@ class Config(BaseModel):
             return cls(**values)
         except ValidationError as error:
             raise ConfigError(f"{path}:\n{explain(error)}") from error
+
+
+def _is_site(value: Any) -> bool:
+    return isinstance(value, SiteConfig) or (isinstance(value, dict) and "layer" in value)
 
 
 def explain(error: ValidationError) -> str:

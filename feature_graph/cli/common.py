@@ -152,7 +152,10 @@ def load_config(source: str, overrides: Sequence[str] = (), output_dir: Path | N
     values = dict(_override(text) for text in overrides)
     if output_dir is not None:
         values["output_dir"] = str(output_dir)
-    return _checked(cfg.model_dump() | values) if values else Config(**cfg.model_dump())
+    known = cfg.model_dump()
+    if values.get("sites") and "layers" not in values:
+        del known["layers"]  # those of the sites
+    return _checked(known | values) if values else Config(**known)
 
 
 def _load(source: str) -> Config:

@@ -7,9 +7,11 @@ features with one matrix product and knows each feature's direction:
 - decoder rows of any norm (and ``rescale_acts_by_decoder_norm``): rows are scaled to norm 1, and encoder row, bias and
   threshold by the old norm, so that an activation is the length that the feature writes into the residual stream, and
   strengths of different dictionaries compare;
-- ``normalize_activations``: what SAELens has folded is folded; what depends on the token's own norm is refused by name.
+- gated encoders: W·e^r with the magnitude's bias is the affine map, and "the gate's path is above 0" is the same as "the
+  magnitude's path is above b_mag - e^r·b_gate": such a dictionary is a JumpReLU with the threshold max(0, b_mag - e^r·b_gate);
+- ``normalize_activations``: what SAELens has folded is folded; what is not, or depends on the token's own norm, is refused by name.
 
-:func:`check_codec` holds the result against ``sae.encode`` and ``sae.decode``.
+``encoder_check`` holds the result against ``sae.encode`` and ``sae.decode``.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from torch import Tensor
 
 from feature_graph.artifacts import Site, feature_id
 from feature_graph.config import Config
+from feature_graph.loading.encoder_check import check_codec
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.kinds import non_linearity
 from feature_graph.loading.sites import describe_sites
@@ -89,7 +92,7 @@ class SiteCodec:
         """Fold an SAELens SAE.
 
         Args:
-            sae: The SAE; it is not changed.
+            sae: The SAE, of any floating type; it is not changed.
             site: Where it sits.
             residual_norm: Mean norm of the residual stream there, for the default activity threshold.
             activity_threshold: The user's own threshold in folded units, the same for every feature.
@@ -101,17 +104,16 @@ class SiteCodec:
         """
         kind = non_linearity(sae, site.layer)
         to = {"device": device or sae.W_dec.device, "dtype": torch.float32}
-        w_dec, w_enc, b_dec = sae.W_dec.detach().to(**to), sae.W_enc.detach().to(**to), sae.b_dec.detach().to(**to)
+        w_dec, b_dec = sae.W_dec.detach().to(**to), sae.b_dec.detach().to(**to)
+        w_enc, b_enc, jump = _affine(sae, to)
         norm = w_dec.norm(dim=1)
         written = norm > _DEAD_ROW
         scale = torch.where(written, norm, torch.ones_like(norm))
         rescaled = kind == "topk" and sae.cfg.rescale_acts_by_decoder_norm
-        b_enc = sae.b_enc.detach().to(**to)
         if sae.cfg.apply_b_dec_to_input:
             b_enc = b_enc - b_dec @ w_enc
         folded = (w_enc * scale).T.contiguous().T  # rows of one feature lie together: subsets are cheap to take
         _refuse_broken(site, sae)
-        jump = (sae.threshold.detach().to(**to) * scale) if kind == "jumprelu" else None
         return cls(
             site=site,
             kind=kind,
@@ -119,11 +121,11 @@ class SiteCodec:
             b_enc=b_enc * scale,
             w_dec=torch.where(written[:, None], w_dec / scale[:, None], torch.zeros_like(w_dec)),
             b_dec=b_dec,
-            threshold=jump,
+            threshold=None if jump is None else jump * scale,
             k=float(sae.cfg.k) if kind == "topk" else None,
             decoder_norm=scale,
             shipped_scale=torch.ones_like(scale) if rescaled else scale,
-            activity_threshold=_activity_threshold(kind, folded, residual_norm, activity_threshold),
+            activity_threshold=_activity_threshold(sae.cfg.architecture(), folded, residual_norm, activity_threshold),
         )
 
     def preactivation(self, x: Tensor, features: Features = None) -> Tensor:
@@ -182,10 +184,20 @@ class SiteCodec:
         return torch.as_tensor(features, dtype=torch.long, device=self.device)
 
 
+def _affine(sae: Any, to: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
+    """W_enc [d_in, d_sae], bias [d_sae] (before b_dec is taken off the input) and threshold of the pre-activation: [d_sae], or None."""
+    w_enc = sae.W_enc.detach().to(**to)
+    if sae.cfg.architecture() == "gated":
+        gain, b_mag = sae.r_mag.detach().to(**to).exp(), sae.b_mag.detach().to(**to)
+        return w_enc * gain, b_mag, (b_mag - gain * sae.b_gate.detach().to(**to)).clamp_min(0)
+    jump = sae.threshold.detach().to(**to) if sae.cfg.architecture() == "jumprelu" else None
+    return w_enc, sae.b_enc.detach().to(**to), jump
+
+
 def _refuse_broken(site: Site, sae: Any) -> None:
-    per_feature = [sae.W_dec.isfinite().all(1), sae.W_enc.isfinite().all(0), sae.b_enc.isfinite()]
-    if hasattr(sae, "threshold"):
-        per_feature.append(sae.threshold.isfinite())
+    per_feature = [sae.W_dec.isfinite().all(1), sae.W_enc.isfinite().all(0)]
+    vectors = (getattr(sae, name, None) for name in ("b_enc", "threshold", "b_gate", "b_mag", "r_mag"))
+    per_feature += [vector.isfinite() for vector in vectors if vector is not None]
     broken = (~torch.stack(per_feature).all(0)).nonzero()[:, 0].tolist()
     if broken:
         names = ", ".join(feature_id(site.layer, i) for i in broken[:3]) + (" …" if len(broken) > 3 else "")
@@ -196,10 +208,10 @@ def _refuse_broken(site: Site, sae: Any) -> None:
         raise LoadingError(f"layer {site.layer}: the SAE's b_dec is NaN or infinite; its file is damaged")
 
 
-def _activity_threshold(kind: str, w_enc: Tensor, residual_norm: float, given: float | None) -> Tensor:
+def _activity_threshold(architecture: str, w_enc: Tensor, residual_norm: float, given: float | None) -> Tensor:
     if given is not None:
         return torch.full_like(w_enc[0], given)
-    if kind == "jumprelu":
+    if architecture == "jumprelu":  # a gated one may open at 0, like ReLU
         return torch.zeros_like(w_enc[0])
     return _ROUNDING * residual_norm * w_enc.norm(dim=0)
 
@@ -228,47 +240,3 @@ def build_codecs(model: Any, saes: Mapping[int, Any], cfg: Config | None = None)
         check_codec(codec, saes[layer], residual.sample)
         codecs[layer] = codec
     return codecs
-
-
-@torch.no_grad()
-def check_codec(codec: SiteCodec, sae: Any, x: Tensor, tolerance: float = 1e-4) -> None:
-    """Hold the folded encoder and decoder against ``sae.encode`` and ``sae.decode``.
-
-    Activations may differ by ``tolerance`` × the scale of the pre-activation; features that sit on their threshold
-    within that margin are passed over.
-
-    Args:
-        codec: The folded form.
-        sae: The SAE it was made from.
-        x: Residual vectors [n, d_in]; 64 are enough.
-
-    Raises:
-        LoadingError: Saying by how much they disagree.
-    """
-    x = x.to(codec.device, torch.float32)
-    theirs = sae.encode(x.to(sae.W_dec.device, sae.W_dec.dtype)).to(codec.device, torch.float32)
-    pre = codec.preactivation(x)
-    ours = codec.compete(codec.activate(pre))
-    in_units = theirs * codec.shipped_scale
-    margin = tolerance * (x.norm(dim=1, keepdim=True) * codec.w_enc.norm(dim=0) + 1e-6)
-    wrong = (ours - in_units).abs() > margin
-    wrong &= (pre - _switching_point(codec, pre)).abs() > margin
-    if wrong.any():
-        worst = (ours - in_units).abs()[wrong].max().item()
-        raise LoadingError(
-            f"layer {codec.site.layer}: the folded encoder differs from the SAE's own on {int(wrong.sum())} of {wrong.numel()} "
-            f"activations, by up to {worst:.3g}; its configuration ({sae.cfg.architecture()}, {sae.cfg.normalize_activations}) "
-            "does something at run time that this library does not know"
-        )
-    back = sae.decode(theirs.to(sae.W_dec.dtype)).to(codec.device, torch.float32)
-    gap = (codec.decode(in_units) - back).norm(dim=1) / back.norm(dim=1).clamp_min(1e-6)
-    if gap.max() > 10 * tolerance:
-        raise LoadingError(f"layer {codec.site.layer}: the folded decoder differs from the SAE's own by {gap.max().item():.3g} of its norm")
-
-
-def _switching_point(codec: SiteCodec, pre: Tensor) -> Tensor:
-    """Pre-activation at which each feature switches on: 0, its threshold, or the k-th largest of the token."""
-    if codec.k is not None:
-        last = (pre.relu() / codec.shipped_scale).topk(int(codec.k), dim=-1).values[..., -1:]
-        return last * codec.shipped_scale
-    return torch.zeros_like(pre[:1]) if codec.threshold is None else codec.threshold.clamp_min(0)

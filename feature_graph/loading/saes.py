@@ -1,135 +1,124 @@
-"""The dictionaries of a run: a SAELens release, a local folder in SAELens' format, or the bundled ones."""
+"""The dictionaries of a run: a SAELens release, folders of several families of files, or the bundled ones."""
 
 from __future__ import annotations
 
+import json
 import logging
-import re
 import warnings
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from sae_lens import SAE
-from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup, get_pretrained_saes_directory
 
-from feature_graph.config import BUNDLED_SAES, Config
-from feature_graph.loading.bundled import SAES_NAME, saes_folder
-from feature_graph.loading.errors import LoadingError
+from feature_graph.config import Config
+from feature_graph.loading.errors import LoadingError, OfflineError
+from feature_graph.loading.families import read_dictionary
 from feature_graph.loading.hub import Need, access
-from feature_graph.loading.kinds import non_linearity
+from feature_graph.loading.hub_saes import load_from_hub
+from feature_graph.loading.kinds import non_linearity, parse_hook
+from feature_graph.loading.model_names import same_model
+from feature_graph.loading.names import block_in, hook_in
+from feature_graph.loading.releases import Place, choose
 from feature_graph.loading.sites import ID_KEY, RELEASE_KEY
 
 log = logging.getLogger(__name__)
-_HOOK = re.compile(r"(.*)blocks\.(\d+)\.hook_resid_(pre|post)(.*)")
-_CFG_FILE = "cfg.json"
-
-
-@dataclass(frozen=True)
-class Release:
-    """Where dictionaries come from.
-
-    Attributes:
-        name: As results name it.
-        folder: Local folder, one sub-folder an id; None for the hub.
-        entry: SAELens' registry entry; None for a local folder or an unlisted repository.
-        ids: Ids that exist; empty if that cannot be known beforehand.
-    """
-
-    name: str
-    folder: Path | None
-    entry: PretrainedSAELookup | None
-    ids: frozenset[str]
-
-
-def find_release(name: str) -> Release:
-    """Look a release up.
-
-    Raises:
-        LoadingError: If it is neither bundled, nor a folder, nor in SAELens' registry, nor a repository's name.
-    """
-    if name.startswith("bundled:"):
-        if name != BUNDLED_SAES:
-            raise LoadingError(f"sae_release: got {name!r}; the bundled dictionaries are {BUNDLED_SAES!r}")
-        return Release(SAES_NAME, saes_folder(), None, _local_ids(saes_folder()))
-    if Path(name).is_dir():
-        return Release(Path(name).resolve().name, Path(name), None, _local_ids(Path(name)))
-    entry = get_pretrained_saes_directory().get(name)
-    if entry is not None:
-        return Release(name, None, entry, frozenset(entry.saes_map))
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return Release(name, None, None, frozenset())
-    raise LoadingError(
-        f"sae_release: got {name!r}; expected a release in SAELens' registry (such as gpt2-small-res-jb), an existing folder with "
-        f"one sub-folder a SAE id, a repository 'owner/name' of the hub, or {BUNDLED_SAES}"
-    )
-
-
-def _local_ids(folder: Path) -> frozenset[str]:
-    return frozenset(str(p.parent.relative_to(folder)) for p in folder.rglob(_CFG_FILE))
-
-
-def same_tensor(sae_id: str) -> str | None:
-    """The other name of the same residual: ``blocks.5.hook_resid_post`` is ``blocks.6.hook_resid_pre``, and back."""
-    match = _HOOK.fullmatch(sae_id)
-    if match is None:
-        return None
-    before, block, side, after = match[1], int(match[2]), match[3], match[4]
-    if side == "post":
-        return f"{before}blocks.{block + 1}.hook_resid_pre{after}"
-    return f"{before}blocks.{block - 1}.hook_resid_post{after}" if block else None
-
-
-def resolve_ids(release: Release, template: str, layers: Iterable[int]) -> dict[int, str]:
-    """The id to load for each layer: as asked, or the other name of the same tensor where only that exists.
-
-    Raises:
-        LoadingError: If any layer has none; a run never goes on with fewer dictionaries than asked for.
-    """
-    asked = {layer: template.format(layer=layer) for layer in layers}
-    if not release.ids:
-        return asked
-    found = {layer: next((i for i in (wanted, same_tensor(wanted)) if i in release.ids), None) for layer, wanted in asked.items()}
-    missing = [asked[layer] for layer, sae_id in found.items() if sae_id is None]
-    if missing:
-        raise LoadingError(
-            f"{release.name} has no {', '.join(missing)} (nor the same tensor under its other name). It has {len(release.ids)} SAEs, "
-            f"such as {', '.join(sorted(release.ids)[:4])}. Change layers or sae_id_template"
-        )
-    resolved = {layer: sae_id for layer, sae_id in found.items() if sae_id is not None}
-    changed = [f"{asked[layer]} -> {sae_id}" for layer, sae_id in resolved.items() if sae_id != asked[layer]]
-    if changed:
-        log.info("%s names these residuals otherwise, the same tensors are read: %s", release.name, ", ".join(changed))
-    return resolved
 
 
 def load_saes(cfg: Config, device: str) -> dict[int, SAE[Any]]:
     """Load one SAE for each layer of the configuration, float32, frozen.
 
     Raises:
-        LoadingError: If one does not exist or cannot be read.
+        LoadingError: If one does not exist or cannot be read; the file is named.
         UnsupportedSAEError: If one is of a kind that is not analysed.
         OfflineError: If one is neither on this machine nor reachable.
     """
-    release = find_release(cfg.sae_release)
     saes = {}
-    for layer, sae_id in resolve_ids(release, cfg.sae_id_template, cfg.layers).items():
+    for layer, place in choose(cfg).items():
         with warnings.catch_warnings():  # settings for the model are honoured, see model_settings
             warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs", category=UserWarning)
-            sae = _load_one(release, sae_id, device)
+            try:
+                sae = _load_one(place, device)
+            except OfflineError:
+                raise  # about the hub, not about one dictionary
+            except LoadingError as error:
+                raise type(error)(f"layer {layer}: {error}") from error
         non_linearity(sae, layer)
-        sae.cfg.metadata[RELEASE_KEY], sae.cfg.metadata[ID_KEY] = release.name, sae_id
+        _settle_hook(sae, layer, place)
+        sae.cfg.metadata[RELEASE_KEY], sae.cfg.metadata[ID_KEY] = place.names()
         saes[layer] = sae.eval().requires_grad_(False)
+    _mention_training(saes, cfg)
     return saes
 
 
-def _load_one(release: Release, sae_id: str, device: str) -> SAE[Any]:
-    if release.folder is not None:
-        return SAE.load_from_disk(release.folder / sae_id, device=device, dtype="float32")
+def _load_one(place: Place, device: str) -> SAE[Any]:
+    if place.folder is not None:
+        return read_dictionary(place.folder, device)
+    release, sae_id = place.release, place.sae_id
     entry = release.entry
     repo, path = (entry.repo_id, entry.saes_map[sae_id]) if entry is not None else (release.name, sae_id)
-    with access(Need(f"SAE {sae_id} of {release.name}", repo, path, "a local folder in SAELens' format as sae_release")):
-        return SAE.from_pretrained(release.name, sae_id, device=device, dtype="float32")
+    with access(Need(f"SAE {sae_id} of {release.name}", repo, path, "a local folder with one sub-folder a SAE as sae_release")):
+        return load_from_hub(release, sae_id, device)
+
+
+def _settle_hook(sae: Any, layer: int, place: Place) -> None:
+    """The hook that the dictionary records; where it records none, the one its folder names.
+
+    Raises:
+        LoadingError: If it records none and the folder names none, or a local folder names another residual than the file.
+    """
+    path = f"{place.names()[0]}/{place.names()[1]}" if place.sae_id == "." else place.sae_id
+    recorded, named = sae.cfg.metadata.get("hook_name"), hook_in(path)
+    if not recorded:
+        if named is None:
+            raise LoadingError(
+                f"layer {layer}: the SAE records no hook (metadata.hook_name), and {path!r} names none; name its folder after the hook, "
+                "such as blocks.5.hook_resid_post, or write hook_name into its settings"
+            )
+        log.info("layer %d: the SAE records no hook; by its name it reads %s", layer, named)
+        sae.cfg.metadata["hook_name"] = named
+        return
+    hook, block = parse_hook(str(recorded), layer), block_in(path)
+    other = (
+        parse_hook(named, layer).point != hook.point if named else block is not None and block not in (block_in(hook.name), hook.point - 1)
+    )
+    if other and place.folder is not None:
+        raise LoadingError(
+            f"layer {layer}: {place.folder} is named after {named or f'block {block}'}, but its file says that it reads {recorded}; "
+            "rename the folder or correct the file"
+        )
+    if layer not in (hook.point - 1, hook.point):
+        log.warning("layer %d: the dictionary reads %s", layer, hook.name)
+
+
+def _mention_training(saes: Mapping[int, Any], cfg: Config) -> None:
+    """What the dictionaries record of their training that this run does otherwise."""
+    for text, layers in _differences(saes, cfg).items():
+        log.warning("layers %s: %s", ", ".join(map(str, layers)), text)
+
+
+def _differences(saes: Mapping[int, Any], cfg: Config) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for layer, sae in saes.items():
+        for text in _complaints(sae.cfg.metadata, cfg):
+            found.setdefault(text, []).append(layer)
+    return found
+
+
+def _complaints(meta: Any, cfg: Config) -> list[str]:
+    texts = []
+    model = meta.get("model_name")
+    if model and not same_model(str(model), cfg.model_name):
+        texts.append(f"the SAEs were trained on {model!r}, the model is {cfg.model_name!r}: do they belong together?")
+    span = meta.get("seqpos_slice")
+    if span and any(part not in (None, 0) for part in span):
+        texts.append(f"the SAEs were trained on positions {json.dumps(list(span))} of each context only; here all positions are read")
+    width = meta.get("context_size")
+    if isinstance(width, int) and 0 < width < cfg.context_length:
+        texts.append(f"the SAEs were trained on contexts of {width} tokens, this run reads {cfg.context_length}")
+    bos = meta.get("prepend_bos")
+    if cfg.prepend_bos is not None and bos is not None and bool(bos) != cfg.prepend_bos:
+        texts.append(f"the SAEs were trained {'with' if bos else 'without'} BOS, this run has prepend_bos: {str(cfg.prepend_bos).lower()}")
+    return texts
 
 
 def model_settings(saes: Mapping[int, Any]) -> dict[str, Any]:

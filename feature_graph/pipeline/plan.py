@@ -42,7 +42,8 @@ def situation(stage: Stage, cfg: Config, root: Path, manifest: Manifest) -> Situ
         if (root / name).is_file():
             inputs[name] = FileMark.of(root / name, _known(manifest, name)).sha256
     for field in stage.sources:
-        marks = mark_files(_local(field, str(getattr(cfg, field))), manifest.sources)
+        names = cfg.releases if field == "sae_release" else [str(getattr(cfg, field))]
+        marks = mark_files([path for name in names for path in _local(field, name)], manifest.sources)
         if marks:
             inputs[field] = combined(marks)
             sources |= marks

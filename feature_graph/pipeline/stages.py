@@ -11,7 +11,7 @@ from feature_graph.utils import sha256_json
 StageName = Literal["collect", "atlas", "candidates", "measure", "graph", "behaviors", "report"]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
-_DICTIONARIES = frozenset({"model_name", "sae_release", "sae_id_template", "layers"})
+_DICTIONARIES = frozenset({"model_name", "sae_release", "sae_id_template", "layers", "sites"})
 _TEXT = frozenset({"dataset", "dataset_text_field", "dataset_split", "n_tokens", "context_length", "prepend_bos"})
 _LEVELS = frozenset({"clamp_high_quantile", "clamp_low", "n_intervention_samples", "min_documents"})
 _TESTING = frozenset({"significance_level", "correction_method"})
@@ -44,8 +44,8 @@ class Stage:
 
     def config_part(self, cfg: Config) -> dict[str, object]:
         """The values of the fields this stage depends on."""
-        values = cfg.model_dump(mode="json")
-        return {name: values[name] for name in sorted(self.fields)}
+        values = cfg.hashed()
+        return {name: values[name] for name in sorted(self.fields) if name in values}
 
     def block_hash(self, cfg: Config) -> str:
         """Hex sha256 over the stage's version and what its part files depend on."""

@@ -20,7 +20,8 @@ from feature_graph.config import Config, ConfigError
 from feature_graph.loading import LoadingError, OfflineError, QualityError, describe_sites, get_sae_dict_size, load_model_and_saes
 from feature_graph.loading.models import load_model, resolve_device
 from feature_graph.loading.quality import Quality, check_quality
-from feature_graph.loading.saes import Release, find_release, load_saes, model_settings, resolve_ids, same_tensor
+from feature_graph.loading.releases import Release, find_release, resolve_ids, same_tensor
+from feature_graph.loading.saes import load_saes, model_settings
 
 WORDS = [f"word{i}" for i in range(60)]
 D_MODEL, D_SAE, N_LAYERS = 16, 40, 3

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+
 import pytest
 import torch
 from sae_lens import (
@@ -21,8 +24,10 @@ from sae_lens.saes.sae import SAEMetadata
 
 from feature_graph.artifacts import Site
 from feature_graph.config import Config
-from feature_graph.loading.encoders import SiteCodec, build_codecs, check_codec
+from feature_graph.loading.encoder_check import check_codec
+from feature_graph.loading.encoders import SiteCodec, build_codecs
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
+from feature_graph.loading.kinds import parse_hook
 from feature_graph.loading.sites import describe_sites, weights_hash
 from tests.tiny import D_MODEL, D_SAE, tiny_model
 
@@ -129,9 +134,11 @@ def test_scaling_by_each_tokens_norm_is_refused_by_name(scaling):
 
 
 def test_other_kinds_are_refused_by_name():
-    gated = GatedSAE(GatedSAEConfig(d_in=D_MODEL, d_sae=D_SAE, metadata=SAEMetadata(hook_name="blocks.1.hook_resid_pre")))
-    with pytest.raises(UnsupportedSAEError, match="'gated' SAE; its encoder has two paths"):
-        describe_sites(tiny_model(), {1: gated})
+    training = BatchTopKTrainingSAE(
+        BatchTopKTrainingSAEConfig(d_in=D_MODEL, d_sae=D_SAE, k=4, metadata=SAEMetadata(hook_name="blocks.1.hook_resid_pre"))
+    )
+    with pytest.raises(UnsupportedSAEError, match="'batchtopk' SAE; in training its features compete across the batch"):
+        describe_sites(tiny_model(), {1: training})
 
 
 @pytest.mark.parametrize("hook", ["blocks.1.attn.hook_z", "blocks.1.hook_mlp_out", "blocks.1.hook_resid_mid", "hook_embed"])
@@ -198,3 +205,78 @@ def test_rounding_noise_of_a_dead_feature_is_not_activity():
 def test_jumprelu_is_active_above_zero():
     codec = build_codecs(tiny_model(), {2: make("jumprelu")})[2]
     assert (codec.activity_threshold == 0).all()
+
+
+def gated(seed=0, **corner):
+    sae = randomise(GatedSAE(GatedSAEConfig(d_in=D_MODEL, d_sae=D_SAE, metadata=SAEMetadata(hook_name="blocks.2.hook_resid_pre"))), seed)
+    with torch.no_grad():
+        for name, value in corner.items():
+            getattr(sae, name).fill_(value)
+    return sae
+
+
+@pytest.mark.parametrize(
+    "corner",
+    [
+        {},
+        {"b_mag": -0.8},
+        {"b_mag": 0.9, "b_gate": -0.5},
+        {"b_gate": 2.0},
+        {"b_gate": -2.0},
+        {"b_gate": 0.0, "b_mag": 0.0},
+        {"r_mag": -1.5},
+    ],
+)
+@pytest.mark.parametrize("centred", [True, False])
+def test_a_gated_encoder_is_a_jumprelu(corner, centred):
+    sae = gated(**corner)
+    sae.cfg.apply_b_dec_to_input = centred
+    x = torch.randn(512, D_MODEL, generator=torch.Generator().manual_seed(3))
+    codec = SiteCodec.from_sae(sae, SITE)
+    check_codec(codec, sae, x)
+    theirs = sae.encode(x) * codec.shipped_scale
+    sure = (codec.preactivation(x) - codec.threshold).abs() > 1e-4
+    assert torch.allclose(codec.record(x)[sure], theirs[sure], atol=1e-4)
+    assert (theirs > 0).any()
+    assert (codec.threshold >= 0).all()
+    assert torch.allclose(codec.decode(theirs), sae(x), atol=1e-4)
+
+
+def test_a_gate_of_zero_is_shut():
+    """At the very point where both paths are 0, where rounding is all that is left, and where only the gate's path is 0."""
+    codec = SiteCodec.from_sae(gated(b_gate=0.0, b_mag=0.0), SITE, residual_norm=1.0)
+    assert not codec.gate(torch.zeros(1, D_SAE)).any()
+    assert not codec.is_active(codec.encode(codec.b_dec[None])).any()
+    codec = SiteCodec.from_sae(gated(b_gate=0.0, b_mag=0.5), SITE)
+    assert not codec.gate(codec.threshold[None]).any()
+    assert codec.gate(codec.threshold[None] * 1.001).all()
+
+
+@pytest.mark.parametrize("kind", ["W_enc", "b_gate", "b_mag", "r_mag"])
+def test_a_gated_dictionary_with_nan_is_refused(kind):
+    sae = gated()
+    with torch.no_grad():
+        getattr(sae, kind)[..., 7] = float("nan")
+    with pytest.raises(LoadingError, match="L2_F7"):
+        SiteCodec.from_sae(sae, SITE)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(("kind", "more"), KINDS)
+def test_a_dictionary_in_half_precision_is_computed_in_float32(kind, more, dtype, caplog):
+    sae = make(kind, **more).to(dtype)
+    with caplog.at_level(logging.INFO, logger="feature_graph"):
+        codec = build_codecs(tiny_model(), {2: sae})[2]
+    assert f"the SAE's weights are {str(dtype).removeprefix('torch.')}; everything is computed with them in float32" in caplog.text
+    assert sae.W_enc.dtype == dtype
+    assert codec.w_enc.dtype == torch.float32
+    x = torch.randn(64, D_MODEL)
+    exact = copy.deepcopy(sae).to(torch.float32)
+    assert torch.allclose(codec.record(x), exact.encode(x) * codec.shipped_scale, atol=1e-5)
+
+
+def test_hooks_of_transformers_name_the_stream_after_a_block():
+    for name in ("model.layers.1", "transformer.h.1", "gpt_neox.layers.1", "model.layers.1.output"):
+        assert parse_hook(name, 1) == parse_hook("blocks.1.hook_resid_post", 1)
+    with pytest.raises(UnsupportedSAEError, match=r"model\.layers\.1\.mlp"):
+        parse_hook("model.layers.1.mlp", 1)

@@ -8,7 +8,8 @@ import pytest
 
 from feature_graph.config import BUNDLED_LAYERS, Config
 from feature_graph.loading.bundled import MODEL_NAME, saes_folder
-from feature_graph.loading.saes import find_release, load_saes, resolve_ids, trained_with_bos
+from feature_graph.loading.releases import find_release, resolve_ids
+from feature_graph.loading.saes import load_saes, trained_with_bos
 
 FOLDER = Path(__file__).parents[2] / "examples" / "configs"
 NAMES = ["bundled", "gemma-2-2b", "gpt2-small", "gpt2-small-all-pairs", "gpt2-small-full", "pythia-70m"]

@@ -1,0 +1,99 @@
+"""Which folders hold a dictionary, and of which family each is."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sae_lens import SAE
+from sae_lens.saes.sae import TrainingSAE
+
+from feature_graph.loading.errors import LoadingError
+from feature_graph.loading.families import dictionary_learning, gemma_scope, saelens, sparsify
+from feature_graph.loading.families.parts import Parts, build
+from feature_graph.loading.families.scaling import fold_scaling
+
+#: Files by which a folder is known to hold a dictionary, the first that is there deciding.
+MARKERS = (saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS, gemma_scope.NPZ, gemma_scope.SAFETENSORS, saelens.CFG)
+_DEEPEST = 8
+
+
+def find_dictionaries(root: Path) -> frozenset[str]:
+    """Folders below ``root`` (and ``.`` for itself) that hold a dictionary, links followed, by their path from ``root``."""
+    return frozenset(_found(root))
+
+
+def _found(root: Path) -> Iterator[str]:
+    for here, below, files in os.walk(root, followlinks=True):
+        depth = len(Path(here).relative_to(root).parts)
+        if depth > _DEEPEST or (depth and Path(here).samefile(root)):
+            below.clear()
+            continue
+        if any(name in files for name in MARKERS):
+            yield Path(here).relative_to(root).as_posix()
+
+
+def read_dictionary(folder: Path, device: str, overrides: dict[str, Any] | None = None, factor: float | None = None) -> SAE[Any]:
+    """Read the dictionary in ``folder``, float32, whatever its family.
+
+    Args:
+        folder: Holds the files of one dictionary.
+        device: Torch device.
+        overrides: Settings of SAELens' registry that go over those of a SAELens file.
+        factor: The input's scaling where the registry states it.
+
+    Raises:
+        LoadingError: Naming the file that is missing, damaged or inconsistent.
+        UnsupportedSAEError: If it is of a kind that is not analysed.
+    """
+    parts = _parts(folder, overrides)
+    if parts.settings["architecture"] in saelens.TRAINING:
+        return _trained(parts, folder, device, factor)
+    sae = build(parts, device)
+    fold_scaling(sae, folder, factor)
+    return sae
+
+
+def _parts(folder: Path, overrides: dict[str, Any] | None) -> Parts:
+    def there(name: str) -> bool:
+        return (folder / name).exists() or (folder / name).is_symlink()
+
+    if there(sparsify.WEIGHTS) and not there(saelens.WEIGHTS):
+        return sparsify.read(folder)
+    if there(saelens.WEIGHTS) or there(saelens.CFG):
+        return saelens.read(folder, overrides)
+    if there(dictionary_learning.WEIGHTS):
+        return dictionary_learning.read(folder)
+    if there(gemma_scope.NPZ) or there(gemma_scope.SAFETENSORS):
+        return gemma_scope.read(folder)
+    raise LoadingError(f"{folder} {what_is_there(folder)}")
+
+
+def what_is_there(folder: Path) -> str:
+    """The rest of a sentence: what a folder that is no dictionary holds, and what was expected."""
+    if not folder.is_dir():
+        return "is not a folder" if folder.exists() else "does not exist"
+    names = sorted(p.name for p in folder.iterdir())
+    return (
+        f"holds no dictionary; expected {saelens.CFG} with {saelens.WEIGHTS} (SAELens) or {sparsify.WEIGHTS} (sparsify), "
+        f"{dictionary_learning.CFG} with {dictionary_learning.WEIGHTS} (dictionary_learning), or {gemma_scope.NPZ} (Gemma Scope); "
+        f"there is {', '.join(names[:6]) or 'nothing'}{' …' if len(names) > 6 else ''}"
+    )
+
+
+def _trained(parts: Parts, folder: Path, device: str, factor: float | None) -> SAE[Any]:
+    """A checkpoint of training whose features compete across the batch, as SAELens saves it when training ends: a JumpReLU dictionary."""
+    settings = dict(parts.settings, architecture="batchtopk", dtype="float32", device="cpu")
+    settings.setdefault("rescale_acts_by_decoder_norm", False)  # not in the files of the versions that did not rescale
+    if "topk_threshold" not in parts.weights:
+        raise LoadingError(f"{parts.file} has no topk_threshold, the activation above which a feature counts once training has ended")
+    weights = {key: value for key, value in parts.weights.items() if key != "topk_threshold"}
+    plain = build(Parts({**settings, "architecture": "standard"}, weights, parts.file), "cpu")
+    training = TrainingSAE.from_dict({**settings, "d_in": plain.cfg.d_in, "d_sae": plain.cfg.d_sae})
+    training.load_state_dict({**plain.state_dict(), "topk_threshold": parts.weights["topk_threshold"].double()})
+    fold_scaling(training, folder, factor)
+    state = training.state_dict()
+    training.process_state_dict_for_saving_inference(state)
+    return build(Parts(training.cfg.get_inference_sae_cfg_dict(), state, parts.file), device)
