@@ -69,7 +69,7 @@ def read(folder: Path) -> Parts:
         UnsupportedSAEError: If the class of the dictionary is not one of those above.
     """
     raw, file = read_settings(folder / CFG), folder / WEIGHTS
-    trainer = raw.get("trainer") if isinstance(raw.get("trainer"), dict) else raw
+    trainer = _group(raw, "trainer") or raw
     name = str(trainer.get("dict_class") or _OF_TRAINER.get(str(trainer.get("trainer_class")), trainer.get("trainer_class")))
     if name not in _CLASSES:
         raise UnsupportedSAEError(f"{folder / CFG}: dict_class {name!r} is not read; expected {', '.join(_CLASSES)}")
@@ -83,8 +83,13 @@ def read(folder: Path) -> Parts:
     return Parts(settings, {key: value for key, value in weights.items() if key not in ("k", "group_sizes")}, file)
 
 
+def _group(raw: dict[str, Any], key: str) -> dict[str, Any]:
+    found = raw.get(key)
+    return found if isinstance(found, dict) else {}
+
+
 def _metadata(raw: dict[str, Any], trainer: dict[str, Any], folder: Path) -> dict[str, Any]:
-    buffer = raw.get("buffer") if isinstance(raw.get("buffer"), dict) else {}
+    buffer = _group(raw, "buffer")
     io = buffer.get("io", "out")
     if io not in ("in", "out"):
         raise UnsupportedSAEError(f"{folder / CFG}: the buffer recorded io = {io!r}: it reads one place and writes another")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,7 @@ def read_npz(path: Path) -> dict[str, Tensor]:
     Raises:
         LoadingError: If the file is missing, empty, a pointer, cut off, or holds pickled objects.
     """
-    return _read(path, _npz, (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zipfile.zlib.error), "NumPy archive")
+    return _read(path, _npz, (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error), "NumPy archive")
 
 
 def _read(path: Path, read: Callable[[Path], Mapping[Any, Any]], kinds: tuple[type[Exception], ...], what: str) -> dict[str, Tensor]:
