@@ -33,8 +33,9 @@ def setup_logging(level: str | int = "INFO") -> None:
     Raises:
         ValueError: If the name is no level.
     """
-    from rich.console import Console
     from rich.logging import RichHandler
+
+    from feature_graph.terminal import SafeConsole, VisibleHandler
 
     number = logging.getLevelName(level.upper()) if isinstance(level, str) else level
     if not isinstance(number, int):
@@ -45,7 +46,7 @@ def setup_logging(level: str | int = "INFO") -> None:
     root = logging.getLogger()
     for old in [h for h in root.handlers if isinstance(h, RichHandler)]:
         root.removeHandler(old)
-    root.addHandler(RichHandler(console=Console(stderr=True), show_path=False, rich_tracebacks=False))
+    root.addHandler(VisibleHandler(console=SafeConsole(stderr=True), show_path=False, rich_tracebacks=False))
 
 
 def set_seed(seed: int) -> None:
@@ -66,8 +67,9 @@ def derived_seed(seed: int, *names: object) -> int:
 
 def progress_bar() -> Progress:
     """The one progress bar of the project: standard error, with share, count, elapsed and remaining time."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    from feature_graph.terminal import SafeConsole
 
     return Progress(
         TextColumn("{task.description}"),
@@ -76,7 +78,7 @@ def progress_bar() -> Progress:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=SafeConsole(stderr=True),
         transient=False,
     )
 

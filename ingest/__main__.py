@@ -15,6 +15,7 @@ from ingest.errors import IngestError
 from ingest.load import ingest_run
 from ingest.messages import explain
 from ingest.password import password_from_environment
+from ingest.text import VisibleFormatter, visible
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; gives the exit code."""
     given = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO if given.verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if given.verbose else logging.WARNING, handlers=[handler])
     if given.uri is None:
         print(
             "error: no database: give --uri or set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD (or NEO4J_PASSWORD_FILE)", file=sys.stderr
@@ -38,9 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
             driver.verify_connectivity()
             if given.drop:
                 dropped = drop_run(driver, given.run)
-                print(f"run {dropped.run} dropped: {dropped.deleted}")
+                print(visible(f"run {dropped.run} dropped: {dropped.deleted}"))
             else:
-                print(_ingest(driver, Path(given.run)))
+                print(visible(_ingest(driver, Path(given.run))))
     except IngestError as error:
         return _failed(str(error))
     except AuthError as error:
@@ -52,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _failed(message: str) -> int:
-    print(f"error: {message}", file=sys.stderr)
+    print(visible(f"error: {message}"), file=sys.stderr)
     return 1
 
 

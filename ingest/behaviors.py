@@ -15,6 +15,7 @@ from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.errors import InvalidRun
 from ingest.rundir import BEHAVIORS, RunDirectory
+from ingest.text import HALF, half_characters
 from ingest.validate import split_uid
 
 _ID = re.compile(r"L(\d+)_F(\d+)")
@@ -87,6 +88,8 @@ def read(run: RunDirectory, features: pd.DataFrame) -> list[Behavior]:
     sites = _sites(run, features)
     try:
         value = json.loads(run.behaviors.read_text(encoding="utf-8"))
+        if half_characters(json.dumps(value, ensure_ascii=False)):
+            raise ValueError(HALF)
         if (value.get("kind"), value.get("version")) != ("behaviors", VERSION):
             raise ValueError(f"got kind {value.get('kind')} version {value.get('version')}; expected behaviors version {VERSION}")
         return [_behavior(item, sites) for item in value["behaviors"]]

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from ingest.errors import InvalidRun
 from ingest.formats import FEATURES, INTERACTIONS, FormatError, read_meta
 from ingest.selection import Selection
+from ingest.text import HALF, half_characters
 
 CONFIG, MANIFEST, BEHAVIORS = "config.json", "manifest.json", "behaviors.json"
 
@@ -155,6 +156,8 @@ def _json(path: Path, problems: list[str], required: bool) -> dict[str, Any]:
     if not isinstance(value, dict):
         problems.append(f"{path.name}: got {type(value).__name__}; expected a JSON object")
         return {}
+    if half_characters(json.dumps(value, ensure_ascii=False)):
+        problems.append(f"{path.name}: {HALF}")
     return value
 
 

@@ -124,7 +124,7 @@ def _in_database(store: Store, part: Projection, names: list[str], seed: int, to
 
         found = analyze_all(store, names, part, seed, advance)
     if as_json:
-        typer.echo(json.dumps({"part": asdict(part), "seed": seed, "analyses": [_as_dict(one, top_k) for one in found]}, indent=2))
+        common.say(json.dumps({"part": asdict(part), "seed": seed, "analyses": [_as_dict(one, top_k) for one in found]}, indent=2))
         return
     for one in found:
         _show_analysis(one, top_k)

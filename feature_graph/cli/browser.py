@@ -10,6 +10,8 @@ from urllib.parse import quote
 
 import typer
 
+from feature_graph.cli import common
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -47,7 +49,7 @@ def browser(
         server.serve_pages(lambda served: pages(driver, served), running.browser_origins) as served,
     ):
         _show(running, f"{running.browser_url}&cmd=guide&arg={quote(served.url('guide'), safe=':/')}", open_)
-        typer.echo("The guide is served until Ctrl-C; the database goes on without it.", err=True)
+        common.say("The guide is served until Ctrl-C; the database goes on without it.", err=True)
         _until_interrupted()
 
 
@@ -79,8 +81,8 @@ def _colors(layers: tuple[int, ...]) -> dict[int, str]:
 
 
 def _show(running: RunningServer, url: str, open_: bool) -> None:
-    typer.echo(url)
-    typer.echo(f"Log in as user {running.username} with the password that `feature-graph db password` prints.", err=True)
+    common.say(url)
+    common.say(f"Log in as user {running.username} with the password that `feature-graph db password` prints.", err=True)
     if open_:
         typer.launch(url)
 
@@ -90,4 +92,4 @@ def _until_interrupted() -> None:
         while True:
             time.sleep(3600)
     except KeyboardInterrupt:
-        typer.echo("The guide is closed.", err=True)
+        common.say("The guide is closed.", err=True)

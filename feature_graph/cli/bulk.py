@@ -103,4 +103,4 @@ def write_script(run_dir: Path, folder: Path) -> None:
     with progress_bar() as bar:
         task = bar.add_task("import files", total=None)
         script = write(run_dir, folder, lambda _, done, total: bar.update(task, completed=done, total=total))
-    typer.echo(f"{script}: its first lines say how to run it.")
+    common.say(f"{script}: its first lines say how to run it.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from feature_graph.cli import common
 from feature_graph.cli.common import FAILURE, cell, err, fail, out, table
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def calibrate(
     names = [name.strip() for name in variants.split(",") if name.strip()] or None
     done = run(QUICK_SEEDS if quick else seeds, names, nulls=nulls, programs=programs, folder=folder, workers=workers or None)
     if as_json:
-        typer.echo(json.dumps(done.figures, allow_nan=False, ensure_ascii=False))
+        common.say(json.dumps(done.figures, allow_nan=False, ensure_ascii=False))
     else:
         _show(done, Path(folder))
     if done.missed:

@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from typer.core import TyperGroup
+
+from feature_graph.terminal import SafeConsole, visible
 
 if TYPE_CHECKING:
     from feature_graph.config import Config
 
-out = Console()
-err = Console(stderr=True)
+out = SafeConsole()
+err = SafeConsole(stderr=True)
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
@@ -90,11 +91,30 @@ def fail(message: str, code: int = FAILURE) -> NoReturn:
     raise typer.Exit(code)
 
 
+def say(text: object = "", nl: bool = True, err: bool = False) -> None:
+    """Write one plain text, such as JSON or a path, for people and programs alike: control characters become escapes.
+
+    JSON stays the same value: it has such characters inside its texts only, and as escapes that it knows.
+    """
+    typer.echo(visible(str(text)), nl=nl, err=err)
+
+
+def send(data: str) -> None:
+    """Write data, such as CSV, to standard output: as they are into a file or a pipe, made safe for a terminal."""
+    sys.stdout.write(visible(data) if sys.stdout.isatty() else data)  # typer.echo would take escape sequences out of what goes to a pipe
+    sys.stdout.flush()
+
+
+def confirmed(question: str, abort: bool = False, err: bool = False) -> bool:
+    """Ask yes or no."""
+    return typer.confirm(visible(question), abort=abort, err=err)
+
+
 def escaped(text: str) -> str:
-    """Text in which square brackets stay what they are."""
+    """Text in which square brackets stay what they are, and control characters are shown."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(visible(text))
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
@@ -106,10 +126,10 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         rows: Values; floats are shortened, None is empty.
         right: Headings of columns that are set flush right.
     """
-    made = Table(title=title, title_justify="left", header_style="bold")
+    made = Table(title=escaped(title), title_justify="left", header_style="bold")
     flush = set(right)
     for column in columns:
-        made.add_column(column, justify="right" if column in flush else "left", overflow="fold")
+        made.add_column(escaped(column), justify="right" if column in flush else "left", overflow="fold")
     for row in rows:
         made.add_row(*[escaped(cell(value)) for value in row])
     return made
@@ -123,7 +143,7 @@ def cell(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return str(value)
+    return visible(str(value))
 
 
 def config_folder() -> Path:

@@ -6,8 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import typer
-
+from feature_graph.cli import common
 from feature_graph.cli.common import err, out
 
 if TYPE_CHECKING:
@@ -28,7 +27,7 @@ def prompt(connection: Connection) -> None:
     from feature_graph import server
 
     with server.driver(connection) as opened:
-        typer.echo(
+        common.say(
             f"Connected to {connection.uri} as {connection.username}. End a statement with ; and leave with :exit or Ctrl-D.", err=True
         )
         for statement in _statements():
@@ -51,7 +50,7 @@ def _statements() -> Iterator[str]:
         except EOFError:
             break
         except KeyboardInterrupt:
-            typer.echo("")
+            common.say("")
             lines.clear()
             continue
         if not lines and line.strip() in LEAVE:
@@ -78,6 +77,6 @@ def print_answer(answer: Answer) -> None:
             table.add_row(*[Text(server.value_text(value)) for value in row])
         out.print(table)
         if len(answer.rows) > MAX_ROWS:
-            typer.echo(f"The first {MAX_ROWS} of {len(answer.rows)} rows are shown.", err=True)
+            common.say(f"The first {MAX_ROWS} of {len(answer.rows)} rows are shown.", err=True)
     changes = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in answer.changes.items())
-    typer.echo(f"{len(answer.rows)} rows, {answer.milliseconds:.0f} ms" + (f"; {changes}" if changes else ""), err=True)
+    common.say(f"{len(answer.rows)} rows, {answer.milliseconds:.0f} ms" + (f"; {changes}" if changes else ""), err=True)

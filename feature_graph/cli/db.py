@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from feature_graph.cli import common
 from feature_graph.cli.browser import browser
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def said_home(given: Path | None) -> Home:
     from feature_graph.server import find_home
 
     home = find_home(given)
-    typer.echo(f"Database home: {home.root} ({home.origin})", err=True)
+    common.say(f"Database home: {home.root} ({home.origin})", err=True)
     return home
 
 
@@ -55,7 +56,7 @@ def start(
 
     where = said_home(home)
     running = server.start(where, heap=heap, page_cache=page_cache, bolt_port=bolt_port, http_port=http_port, repair_log=repair_log)
-    typer.echo("Neo4j was already running." if running.already_running else "Neo4j is running.")
+    common.say("Neo4j was already running." if running.already_running else "Neo4j is running.")
     _show(running)
 
 
@@ -68,7 +69,7 @@ def _show(running: RunningServer) -> None:
         ("Process", str(running.pid)),
         ("Stop", f"feature-graph db stop {home}".rstrip()),
     ):
-        typer.echo(f"  {name:<8} {value}")
+        common.say(f"  {name:<8} {value}")
 
 
 @db_app.command()
@@ -77,7 +78,7 @@ def stop(home: HomeOption = None) -> None:
     from feature_graph import server
 
     was_running = server.stop(said_home(home))
-    typer.echo("Neo4j is stopped." if was_running else "Neo4j was not running.")
+    common.say("Neo4j is stopped." if was_running else "Neo4j was not running.")
 
 
 @db_app.command()
@@ -86,7 +87,7 @@ def status(home: HomeOption = None) -> None:
     from feature_graph import server
 
     found = server.status(said_home(home))
-    typer.echo(
+    common.say(
         {
             "absent": "There is no database here yet. Make one: feature-graph db start",
             "stopped": "Neo4j is stopped.",
@@ -96,9 +97,9 @@ def status(home: HomeOption = None) -> None:
     )
     if found.server is not None:
         _show(found.server)
-        typer.echo(f"  {'Memory':<8} {found.memory_bytes / 2**20:.0f} MB")
+        common.say(f"  {'Memory':<8} {found.memory_bytes / 2**20:.0f} MB")
     if found.state != "absent":
-        typer.echo(f"  {'Disk':<8} {found.store_bytes / 2**20:.1f} MB")
+        common.say(f"  {'Disk':<8} {found.store_bytes / 2**20:.1f} MB")
     if found.state != "running":
         raise typer.Exit(3)
 
@@ -118,8 +119,8 @@ def logs(
     path = where.logs / f"{which}.log"
     if not path.exists():
         raise server.HomeError(f"There is no log {path}: no server was started on this home.")
-    typer.echo(f"Log: {path}", err=True)
-    typer.echo(server.tail(path, lines))
+    common.say(f"Log: {path}", err=True)
+    common.say(server.tail(path, lines))
 
 
 @db_app.command()
@@ -135,7 +136,7 @@ def password(
         raise server.ServerError(
             f"The output is no terminal, so the password is not printed. It is in {where.password_file}; --show prints it anyway."
         )
-    typer.echo(secret)
+    common.send(f"{secret}\n")
 
 
 db_app.command()(browser)
@@ -149,12 +150,12 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-
     where = said_home(home)
     found = server.status(where)
     if found.state == "absent" and not where.marker.exists():
-        typer.echo("There is no database here.")
+        common.say("There is no database here.")
         return
     if not yes:
-        typer.confirm(f"Erase the database in {where.root} ({found.store_bytes / 2**20:.1f} MB)? It cannot be undone", abort=True)
+        common.confirmed(f"Erase the database in {where.root} ({found.store_bytes / 2**20:.1f} MB)? It cannot be undone", abort=True)
     server.reset(where)
-    typer.echo("The database is erased.")
+    common.say("The database is erased.")
 
 
 @db_app.command()

@@ -125,13 +125,13 @@ def query(
     import queries
 
     if show:
-        typer.echo(queries.text(name, visual, any_status), nl=False)
+        common.say(queries.text(name, visual, any_status), nl=False)
         return
     found = queries.template(name)
     values = parse_parameters(found, param or [])
     with open_store(home, uri, user, insecure) as store:
         if explain:
-            typer.echo(queries.explain(store.driver, name, visual=visual, any_status=any_status, database=store.database, **values))
+            common.say(queries.explain(store.driver, name, visual=visual, any_status=any_status, database=store.database, **values))
             return
         answer = store.ask(name, timeout=timeout, visual=visual, any_status=any_status, **values)
     print_answer(answer, format_, found.title, output)
@@ -160,7 +160,7 @@ def _check_templates(format_: Format) -> None:
     failed = [one for one in found if not one.passed]
     if format_ is Format.JSON:
         wrong = {one.name: one.problem for one in failed}
-        typer.echo(json.dumps({"templates": len(found), "passed": len(found) - len(failed), "failed": len(failed), "problems": wrong}))
+        common.say(json.dumps({"templates": len(found), "passed": len(found) - len(failed), "failed": len(failed), "problems": wrong}))
     else:
         for one in failed:
             common.out.print(f"{one.name}: {one.problem}", highlight=False)
@@ -280,7 +280,7 @@ def print_answer(answer: Answer, format_: Format | str = Format.TABLE, title: st
     else:
         text = _json(answer) if kind is Format.JSON else _csv(answer) if kind is Format.CSV else _plain_table(answer, title)
         if output is None:
-            typer.echo(text, nl=False)
+            common.send(text) if kind is Format.CSV else common.say(text, nl=False)
         else:
             from feature_graph.utils import whole_file
 
@@ -298,9 +298,9 @@ def _print_table(answer: Answer, title: str) -> None:
 
 
 def _plain_table(answer: Answer, title: str) -> str:
-    from rich.console import Console
+    from feature_graph.terminal import SafeConsole
 
-    console = Console(width=200, no_color=True)
+    console = SafeConsole(width=200, no_color=True)
     with console.capture() as captured:
         console.print(_table(answer, title))
     return captured.get()

@@ -104,7 +104,7 @@ def _show(pattern: str) -> None:
     from feature_graph.motifs import compile_cypher
 
     made = compile_cypher(pattern)
-    typer.echo(f"// parameters: {json.dumps(made.parameters)}\n{made.match}", nl=False)
+    common.say(f"// parameters: {json.dumps(made.parameters)}\n{made.match}", nl=False)
 
 
 def _load(place: Path, everything: bool) -> nx.DiGraph:
@@ -234,7 +234,7 @@ def _kept(result: NullTest, examples: Instances) -> list[FoundMotif]:
 
 def _print_pattern(text: str, count: int, frame: pd.DataFrame, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"pattern": text, "count": count, "matches": frame.to_dict("records")}, indent=2, ensure_ascii=False))
+        common.say(json.dumps({"pattern": text, "count": count, "matches": frame.to_dict("records")}, indent=2, ensure_ascii=False))
         return
     common.out.print(f"{count:,} matches of {common.escaped(text)}", highlight=False)
     rows = [[", ".join(f"{x:+.4g}" for x in v) if isinstance(v, list) else v for v in row] for row in frame.itertuples(index=False)]
@@ -246,7 +246,7 @@ def _print_pattern(text: str, count: int, frame: pd.DataFrame, as_json: bool) ->
 
 def _print_counts(frame: pd.DataFrame, as_json: bool) -> None:
     if as_json:
-        typer.echo(frame.to_json(orient="records", indent=2, force_ascii=False))
+        common.say(frame.to_json(orient="records", indent=2, force_ascii=False))
         return
     columns = [str(c) for c in frame if c != "pattern"]
     rows = [[_value(v) for v in row] for row in frame[columns].itertuples(index=False)]
@@ -259,7 +259,7 @@ def _print_nulls(result: NullTest, examples: Instances, as_json: bool) -> None:
         found = {name: [list(ids) for ids, _ in instances] for name, instances in examples.items()}
         rows = [_plain(row) | {"examples": found.get(str(row["motif"]), [])} for row in result.table.to_dict("records")]
         whole = {"n_nulls": result.n_nulls, "seed": result.seed, "mixing": mixing, "motifs": rows}
-        typer.echo(json.dumps(whole, indent=2, ensure_ascii=False))
+        common.say(json.dumps(whole, indent=2, ensure_ascii=False))
         return
     columns = ["motif", "count", "null_mean", "null_sd", "z", "p", "q"]
     tested = result.table[result.table["p"].notna()]

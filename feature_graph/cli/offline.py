@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from feature_graph.cli import common
 from feature_graph.cli.db import HomeOption, said_home
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def dump(
     where = said_home(home)
     _ask_others(where, yes)
     note = offline.dump(where, file, check=check)
-    typer.echo(f"{file}: {note.bytes / 2**20:.1f} MB, {_described(note.contents)}")
+    common.say(f"{file}: {note.bytes / 2**20:.1f} MB, {_described(note.contents)}")
 
 
 def load(
@@ -44,9 +45,9 @@ def load(
     where = said_home(home)
     _ask_others(where, yes)
     if replace and where.has_database and not yes:
-        typer.confirm(f"Replace the database in {where.root}? `db dump` keeps what is there", abort=True)
+        common.confirmed(f"Replace the database in {where.root}? `db dump` keeps what is there", abort=True)
     held = offline.load(where, file, overwrite=replace)
-    typer.echo(f"Loaded: {_described(held)}. Start it, if it does not run: feature-graph db start {where.option}")
+    common.say(f"Loaded: {_described(held)}. Start it, if it does not run: feature-graph db start {where.option}")
 
 
 def backup(
@@ -61,7 +62,7 @@ def backup(
 
     where = said_home(home)
     _ask_others(where, yes)
-    typer.echo(offline.backup(where, folder, keep=keep, check=check))
+    common.say(offline.backup(where, folder, keep=keep, check=check))
 
 
 def _ask_others(home: Home, yes: bool) -> None:
@@ -71,11 +72,11 @@ def _ask_others(home: Home, yes: bool) -> None:
 
     if server.status(home).state != "running":
         return
-    typer.echo("The server is stopped meanwhile and started again after.", err=True)
+    common.say("The server is stopped meanwhile and started again after.", err=True)
     others = [] if yes else other_clients(server.connection(home))
     if others:
         names = ", ".join(sorted({f"{client.program} from {client.address}" for client in others}))
-        typer.confirm(f"{len(others)} other clients are connected ({names}) and will be cut off. Go on?", abort=True, err=True)
+        common.confirmed(f"{len(others)} other clients are connected ({names}) and will be cut off. Go on?", abort=True, err=True)
 
 
 def _described(held: Contents) -> str:

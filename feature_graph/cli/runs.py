@@ -36,7 +36,7 @@ def list_(
     with open_store(home, uri, user, insecure) as db:
         frame = list_runs(db)
     if as_json:
-        typer.echo(json.dumps(frame.to_dict("records"), indent=2))
+        common.say(json.dumps(frame.to_dict("records"), indent=2))
         return
     columns = ["id", "name", "status", "model", "nodes", "edges"]
     common.out.print(common.table("runs", columns, frame[columns].fillna("").to_numpy().tolist(), right=["nodes", "edges"]))
@@ -56,7 +56,7 @@ def show(
         found = db.find_run(run)
         answers = {name: db.ask(name, run=found) for name in ("provenance", "quality")}
     if as_json:
-        typer.echo(json.dumps({"run": found} | {name: answer.records for name, answer in answers.items()}, indent=2, default=str))
+        common.say(json.dumps({"run": found} | {name: answer.records for name, answer in answers.items()}, indent=2, default=str))
         return
     for name, answer in answers.items():
         common.out.print(common.table(f"{name} of {found}", answer.columns, answer.rows))
@@ -78,7 +78,7 @@ def export(
 
     with open_store(home, uri, user, insecure) as db:
         for path in export_run(db, run, folder, format_.value, method):
-            typer.echo(path)
+            common.say(path)
 
 
 @runs_app.command()
@@ -101,7 +101,7 @@ def diff(
     other = found.edges[found.edges["change"] != "kept"].head(limit)
     if as_json:
         records: list[Any] = other.astype(object).where(other.notna(), None).to_dict("records")
-        typer.echo(json.dumps({"first": found.first, "second": found.second, "counts": found.counts, "edges": records}, indent=2))
+        common.say(json.dumps({"first": found.first, "second": found.second, "counts": found.counts, "edges": records}, indent=2))
         return
     common.out.print(", ".join(f"{n} {name}" for name, n in found.counts.items()), highlight=False)
     common.out.print(common.table(f"{found.first} → {found.second}", [str(c) for c in other], other.fillna("").to_numpy().tolist()))
@@ -120,7 +120,7 @@ def verify(
         report = db.verify(run_dir)
     if as_json:
         checks = [{"check": c.name, "found": c.found, "expected": c.expected, "ok": c.ok} for c in report.checks]
-        typer.echo(json.dumps({"run": report.run, "ok": report.ok, "checks": checks}, indent=2))
+        common.say(json.dumps({"run": report.run, "ok": report.ok, "checks": checks}, indent=2))
     else:
         rows = [[c.name, _words(c.found), _words(c.expected), "yes" if c.ok else "NO"] for c in report.checks]
         common.out.print(common.table(f"run {report.run}", ["check", "found", "expected", "ok"], rows))
@@ -143,7 +143,7 @@ def drop(
 ) -> None:
     """Take a run out of the database. Other runs and the run directory stay as they are."""
     with open_store(home, uri, user, insecure) as db:
-        if not yes and not typer.confirm(f"drop run {run} from the database?", err=True):
+        if not yes and not common.confirmed(f"drop run {run} from the database?", err=True):
             raise typer.Exit(common.FAILURE)
         done = db.drop(run)
     gone = ", ".join(f"{n:,} {what}" for what, n in done.deleted.items() if n)

@@ -7,7 +7,6 @@ from math import nan
 from typing import Any
 
 KIND, VERSION = "interaction_graph", 1
-SCALARS = (bool, int, float, str)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from feature_graph import visualization as draw
 from feature_graph.report import sections
 from feature_graph.report.material import Material, gather
+from feature_graph.terminal import shown
 from feature_graph.utils import whole_file
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,12 @@ def _best_subgraph(behaviors: dict[str, Any], graph: nx.DiGraph) -> dict[str, An
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("feature_graph.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("feature_graph.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=shown,
     )
     environment.filters.update(num=_number, pct=_percent, whole=_whole)
     return environment

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-import networkx as nx
 import numpy as np
 import pandas as pd
 
 from feature_graph.store.database import Store
 from feature_graph.store.errors import StoreError
 from feature_graph.utils import whole_file
+from ingest.graphml import write_graphml
 
 ExportFormat = Literal["csv", "parquet", "graphml"]
 #: Change of strength, as a share of the larger one, from which an edge counts as changed.
@@ -67,7 +67,7 @@ def export_run(db: Store, run: str | None, folder: str | Path, kind: ExportForma
     if kind == "graphml":
         path = folder / "graph.graphml"
         with whole_file(path) as part:
-            nx.write_graphml(_graph(nodes, edges), part)
+            _write_graphml(part, nodes, edges)
         return [path]
     paths = []
     for name, frame in (("nodes", nodes), ("edges", edges)):
@@ -78,19 +78,15 @@ def export_run(db: Store, run: str | None, folder: str | Path, kind: ExportForma
     return paths
 
 
-def _graph(nodes: pd.DataFrame, edges: pd.DataFrame) -> nx.DiGraph:
-    """As networkx graph; GraphML has no empty values and no lists."""
-    graph: nx.DiGraph = nx.DiGraph()
-    for record in nodes.to_dict("records"):
-        graph.add_node(record["id"], **_plain({str(k): v for k, v in record.items() if k != "id"}))
-    for record in edges.to_dict("records"):
-        graph.add_edge(
-            record["source"], record["target"], **_plain({str(k): v for k, v in record.items() if k not in ("source", "target")})
-        )
-    return graph
+def _write_graphml(path: Path, nodes: pd.DataFrame, edges: pd.DataFrame) -> None:
+    """GraphML has no empty values and no lists."""
+    named = [(str(row.pop("id")), _plain(row)) for row in nodes.to_dict("records")]
+    joined = [(str(row.pop("source")), str(row.pop("target")), _plain(row)) for row in edges.to_dict("records")]
+    with path.open("w", encoding="utf-8") as file:
+        write_graphml(file, {}, named, joined)
 
 
-def _plain(values: dict[str, object]) -> dict[str, object]:
+def _plain(values: dict[Any, Any]) -> dict[str, Any]:
     kept = {str(k): json.dumps(v) if isinstance(v, list | dict) else v for k, v in values.items()}
     return {k: v for k, v in kept.items() if v is not None and not (isinstance(v, float) and np.isnan(v))}
 

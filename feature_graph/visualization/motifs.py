@@ -13,6 +13,7 @@ from markupsafe import Markup, escape
 
 from feature_graph.motifs import NullTest, Pattern, motif_type, parse_pattern
 from feature_graph.motifs.nulls import TOTALS
+from feature_graph.terminal import visible
 from feature_graph.utils import whole_file
 from feature_graph.visualization.page import css, figure_section, plotly_script, render_template
 from feature_graph.visualization.style import EXCITES, FAINT, FONT, INHIBITS, INK, MUTED, PAPER, PASSES, number, plain
@@ -28,7 +29,7 @@ def motif_svg(pattern: Pattern | str, title: str = "") -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" width="{_WIDTH:g}" height="{_HEIGHT:g}" role="img">'
     )
-    parts = [head, f"<title>{escape(title or drawn.text)}</title>"]
+    parts = [head, f"<title>{escape(visible(title or drawn.text))}</title>"]
     for edge in drawn.edges:
         parts += _edge(places[edge.source], places[edge.target], _COLORS[edge.sign], edge.sign < 0, edge.absent)
     for node, (x, y) in zip(drawn.nodes, places, strict=True):

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from feature_graph.terminal import shown
 from feature_graph.utils import whole_file
 from feature_graph.visualization.network import CURVE_STEPS, edge_hover, network_figure
 from feature_graph.visualization.scene import Scene
@@ -22,7 +23,7 @@ from feature_graph.visualization.style import SIGN_NAMES
 PlotlyJs = Literal["inline", "directory"]
 HINT = "Click a feature to see what it drives and what drives it; double-click the picture to go back. Drag to move."
 
-_environment = Environment(loader=PackageLoader("feature_graph.visualization"), autoescape=True, undefined=StrictUndefined)
+_environment = Environment(loader=PackageLoader("feature_graph.visualization"), autoescape=True, undefined=StrictUndefined, finalize=shown)
 
 
 def write_graph_page(scene: Scene, path: str | Path, plotlyjs: PlotlyJs = "inline", figures: Sequence[go.Figure] = ()) -> Path:

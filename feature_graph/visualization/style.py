@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from feature_graph.terminal import visible
+
 EXCITES, INHIBITS, PASSES = "#0072b2", "#d55e00", "#8a8f98"
 INK, MUTED, FAINT, PAPER = "#1f2430", "#6b7280", "#e5e7eb", "#ffffff"
 SEED = "#e6007a"
@@ -42,8 +44,8 @@ def short_label(label: str, width: int = 30) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that plotly shows as it is: its own small HTML (<b>, <a>, entities) is not read from it."""
-    return escape(text, quote=False)
+    """Text that plotly shows as it is: its own small HTML (<b>, <a>, entities) is not read from it, and control characters are seen."""
+    return escape(visible(text), quote=False)
 
 
 def number(value: object, digits: int = 3) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
+from feature_graph.terminal import visible
 from feature_graph.visualization.scene import LABEL_SIZE, EdgeMark, NodeMark, Scene, TextMark
 from feature_graph.visualization.style import FONT, INK, MUTED, PAPER, SEED, SIGN_NAMES
 
@@ -74,5 +75,5 @@ def _legend(scene: Scene, y: float) -> str:
 
 
 def _clean(text: str) -> str:
-    """Escaped, without the characters that XML cannot hold."""
-    return escape("".join(c for c in text if c.isprintable()))
+    """Escaped; control characters are shown, other characters that XML cannot hold or nobody can see are left out."""
+    return escape("".join(c for c in visible(text) if c.isprintable()))

@@ -35,6 +35,8 @@ NASTY = [
     "NaN",
     "\ttab",
     '"',
+    "nul \x00 escape \x1b[31m form\x0cfeed",
+    "\x7f \x9b2J \u202egnirts \u2028 line",
 ]
 _TIMES = {"created", "finished", "applied", "lease_at", "lease_since"}
 

@@ -1,0 +1,41 @@
+"""The one door to people's eyes: consoles, log lines and pages in which no text of a file or a database acts on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from logging import LogRecord
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableType
+from rich.logging import RichHandler
+from rich.segment import Segment
+
+
+def visible(text: str) -> str:
+    """Text as people are shown it: see :func:`ingest.text.visible`, which is loaded only for text that is not plain."""
+    if text.replace("\n", "").isprintable():
+        return text
+    from ingest.text import visible as escaped
+
+    return escaped(text)
+
+
+def shown(value: object) -> object:
+    """What a page's template writes for a value: text made :func:`visible`; markup, which is ours, and numbers as they are."""
+    return visible(value) if type(value) is str else value
+
+
+class SafeConsole(Console):
+    """A console that shows control characters instead of sending them; its own colours and cursor movements are no text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The pieces of what is printed."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
+
+
+class VisibleHandler(RichHandler):
+    """Log lines for people; a message is made safe before it is folded to the width of the terminal."""
+
+    def render_message(self, record: LogRecord, message: str) -> ConsoleRenderable:
+        """The text of one line."""
+        return super().render_message(record, visible(message))
