@@ -1,5 +1,6 @@
 """Write a finished run into Neo4j: file formats, graph schema, loading, cleaning up."""
 
+from ingest.casting import FormatError
 from ingest.connection import DriverDatabase, Py2neoDatabase
 from ingest.drop import DropReport, drop_run
 from ingest.errors import (
@@ -14,6 +15,7 @@ from ingest.errors import (
     ServerMemory,
     UnsupportedServer,
 )
+from ingest.frames import from_frames
 from ingest.load import IngestReport, Options, edge_digest, ingest_run
 from ingest.rundir import run_id
 from ingest.selection import Selection
@@ -23,6 +25,7 @@ __all__ = [
     "Check",
     "DriverDatabase",
     "DropReport",
+    "FormatError",
     "IngestError",
     "IngestMismatch",
     "IngestReport",
@@ -40,6 +43,7 @@ __all__ = [
     "VerifyReport",
     "drop_run",
     "edge_digest",
+    "from_frames",
     "ingest_run",
     "run_id",
     "verify_run",

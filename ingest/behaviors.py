@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,11 +14,12 @@ import pandas as pd
 from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.errors import InvalidRun
+from ingest.places import places
 from ingest.rundir import BEHAVIORS, RunDirectory
+from ingest.sites import FEATURE_ID, site_name, site_of, site_widths
 from ingest.text import HALF, half_characters
 from ingest.validate import split_uid
 
-_ID = re.compile(r"L(\d+)_F(\d+)")
 VERSION = 1
 _VALUES = ("name", "prompts", "metric", "clean", "ablated", "corrupted", "accuracy", "confirmed")
 _NAMED = (
@@ -92,24 +93,59 @@ def read(run: RunDirectory, features: pd.DataFrame) -> list[Behavior]:
             raise ValueError(HALF)
         if (value.get("kind"), value.get("version")) != ("behaviors", VERSION):
             raise ValueError(f"got kind {value.get('kind')} version {value.get('version')}; expected behaviors version {VERSION}")
-        return [_behavior(item, sites) for item in value["behaviors"]]
+        found = [_behavior(item, sites) for item in value["behaviors"]]
+        _check(found)
+        return found
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"no field {error}" if isinstance(error, KeyError) else str(error)
         raise InvalidRun(str(run.root), [f"{BEHAVIORS}: {reason}; see docs/artifacts.md"]) from error
 
 
-def _sites(run: RunDirectory, features: pd.DataFrame) -> dict[int, tuple[str, str]]:
-    """Layer → dictionary and hook; a layer without measured features is known from the facts of its site."""
+@dataclass(frozen=True)
+class _Site:
+    """Where a behaviour's features lie: dictionary, hook, and features of the dictionary if known."""
+
+    dictionary: str
+    hook: str
+    width: float
+
+
+def _sites(run: RunDirectory, features: pd.DataFrame) -> dict[str, _Site]:
+    """Site by name (:mod:`ingest.sites`); one without measured features is known from its facts."""
+    widths = site_widths(run)
     known = {
-        int(s["layer"]): (f"{s['model']}@{s['model_hash']}/{s['release']}/{s['sae_id']}", str(s["hook"]))
+        name: _Site(f"{s['model']}@{s['model_hash']}/{s['release']}/{s['sae_id']}", str(s["hook"]), widths.get(name, math.inf))
         for s in run.sites
-        if {"layer", "model", "model_hash", "release", "sae_id", "hook"} <= s.keys()
+        if (name := site_of(s)) and {"model", "model_hash", "release", "sae_id", "hook"} <= s.keys()
     }
-    seen = {int(f["layer"].iloc[0]): (f["uid"].iloc[0].rpartition("/")[0], f["hook"].iloc[0]) for _, f in features.groupby("layer")}
-    return known | seen
+    return known | {place.name: _Site(place.sae, place.hook, widths.get(place.name, math.inf)) for place in places(run, features)}
 
 
-def _behavior(item: dict[str, Any], sites: dict[int, tuple[str, str]]) -> Behavior:
+def _check(behaviors: list[Behavior]) -> None:
+    """Names and features that stand once, shares that are shares.
+
+    Raises:
+        ValueError: If not.
+    """
+    _once([b.name for b in behaviors], "behaviour")
+    for b in behaviors:
+        _once([seed.place.id for seed in b.seeds], f"{b.name}: seed")
+        _once([seed.rank for seed in b.seeds], f"{b.name}: rank of a seed")
+        _once([member.id for member in b.members], f"{b.name}: member")
+        _once([output.place.id for output in b.outputs], f"{b.name}: output")
+        shares = {"accuracy": b.accuracy} | {f"q_value of output {o.place.id}": o.q for o in b.outputs}
+        for name, share in shares.items():
+            if share is not None and not 0 <= share <= 1:
+                raise ValueError(f"{b.name}: {name} = {share}; expected a value in [0, 1]")
+
+
+def _once(values: list[Any], what: str) -> None:
+    twice = [value for value, n in Counter(values).items() if n > 1]
+    if twice:
+        raise ValueError(f"{what} {twice[0]!r} appears {Counter(values)[twice[0]]} times; expected once")
+
+
+def _behavior(item: dict[str, Any], sites: dict[str, _Site]) -> Behavior:
     return Behavior(
         name=str(item["name"]),
         prompts=[str(p) for p in item["prompts"]],
@@ -125,19 +161,21 @@ def _behavior(item: dict[str, Any], sites: dict[int, tuple[str, str]]) -> Behavi
     )
 
 
-def _output(row: dict[str, Any], sites: dict[int, tuple[str, str]]) -> Output:
+def _output(row: dict[str, Any], sites: dict[str, _Site]) -> Output:
     return Output(_place(row["feature_id"], "output", sites), _effect(row, "output"), _finite(row.get("q_value"), "q_value"))
 
 
-def _place(name: Any, what: str, sites: dict[int, tuple[str, str]]) -> Place:
-    match = _ID.fullmatch(str(name))
+def _place(name: Any, what: str, sites: dict[str, _Site]) -> Place:
+    match = FEATURE_ID.fullmatch(str(name))
     if match is None:
         raise ValueError(f"{what} id: got {name!r}, expected L<layer>_F<index>")
-    layer, index = int(match[1]), int(match[2])
-    if layer not in sites:
-        raise ValueError(f"{what} {name}: the run has layers {sorted(sites)}")
-    dictionary, hook = sites[layer]
-    return Place(match[0], f"{dictionary}/{index}", layer, index, hook)
+    layer, index, where = int(match["layer"]), int(match["index"]), site_name(int(match["layer"]), match["site"] or "")
+    if where not in sites:
+        raise ValueError(f"{what} {name}: the run has layers {', '.join(site.removeprefix('L') for site in sites)}")
+    site = sites[where]
+    if index >= site.width:
+        raise ValueError(f"{what} {name}: its dictionary has {site.width:.0f} features, the last is {site.width - 1:.0f}")
+    return Place(match[0], f"{site.dictionary}/{index}", layer, index, site.hook)
 
 
 def _effect(item: dict[str, Any], what: str) -> float:

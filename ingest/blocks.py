@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from ingest.formats import INTERACTIONS
+from ingest.reading import TableFile
 from ingest.rundir import BLOCK_ROWS
 
 _READ_ROWS = 50_000
@@ -172,10 +173,10 @@ def layout_of(path: Path, mask: Mask) -> Layout:
     """The layout of the rows that a mask keeps."""
     counts: dict[Pair, dict[int, int]] = {}
     methods, scale = set[str](), 0.0
-    with pq.ParquetFile(path, read_dictionary=["method"]) as file:
-        for group in range(file.num_row_groups):
+    with TableFile(path, INTERACTIONS, ["method"]) as file:
+        for group in range(file.groups):
             kept, start = mask.group(group), 0
-            for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=["src_layer", "tgt_layer", "method", "direct_strength"]):
+            for batch in file.batches(["src_layer", "tgt_layer", "method", "direct_strength"], group, _READ_ROWS):
                 rows = np.flatnonzero(kept[start : start + len(batch)])
                 start += len(batch)
                 if not len(rows):
@@ -208,7 +209,7 @@ def edge_blocks(path: Path, layout: Layout, columns: list[str]) -> Iterator[Bloc
         columns: Columns of the blocks' tables.
     """
     queues = {pair: _Queue(pair) for pair in layout.counts}
-    with pq.ParquetFile(path) as file:
+    with TableFile(path, INTERACTIONS) as file:
         for group in sorted({group for counts in layout.counts.values() for group in counts}):
             for batch, codes in _batches(file, layout, columns, group):
                 for pair, queue in queues.items():
@@ -229,7 +230,7 @@ def segment_blocks(path: Path, layout: Layout, columns: list[str], segment: Segm
     counts, queue = layout.counts[segment.pair], _Queue(segment.pair, segment.first)
     start, seen = segment.first * BLOCK_ROWS, 0
     stop = start + segment.rows
-    with pq.ParquetFile(path) as file:
+    with TableFile(path, INTERACTIONS) as file:
         for group, rows in sorted(counts.items()):
             if seen + rows <= start or seen >= stop:
                 seen += rows
@@ -242,10 +243,10 @@ def segment_blocks(path: Path, layout: Layout, columns: list[str], segment: Segm
     yield from queue.rest()
 
 
-def _batches(file: pq.ParquetFile, layout: Layout, columns: list[str], group: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+def _batches(file: TableFile, layout: Layout, columns: list[str], group: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
     """Pieces of a row group, with the code of each row's pair; -1 where the row is not to be loaded."""
     mask, start = layout.mask.group(group), 0
-    for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=list(dict.fromkeys([*columns, "src_layer", "tgt_layer"]))):
+    for batch in file.batches(list(dict.fromkeys([*columns, "src_layer", "tgt_layer"])), group, _READ_ROWS):
         kept = mask[start : start + len(batch)]
         start += len(batch)
         yield batch, np.where(kept, _codes(batch), -1)

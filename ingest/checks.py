@@ -17,12 +17,15 @@ import pyarrow as pa
 
 from ingest.formats import FEATURES, INTERACTIONS
 from ingest.rows import EFFECTS, TYPES
+from ingest.sites import SiteOrder
 
 #: Columns whose values lie in [0, 1], and those that are never negative, of both files.
 SHARES = frozenset({"p_value", "q_value", "p_direct", "q_direct", "p_later", "q_later", "placebo_quantile", "coactivation_prob", "density"})
 NOT_NEGATIVE = frozenset(
     {"se", "abs_strength", "floor", "floor_direct", "floor_later", "mean_act", "max_act", "decoder_norm", "n_confirm", "n_later"}
 )
+#: Differences of probabilities.
+DIFFERENCES = frozenset({"p_on_change"})
 TEXTS = [c.name for c in INTERACTIONS.columns if c.type == "string"]
 
 _METHOD = re.compile(r"[a-z][a-z0-9_]*")
@@ -84,23 +87,31 @@ class Rule:
     broken: Callable[[Rows], np.ndarray]
 
 
-def rules(features: pd.DataFrame) -> list[Rule]:
-    """All rules for the interactions between these features."""
-    return [*_column_rules(), *_end_rules(features), *_row_rules()]
+def rules(features: pd.DataFrame, sites: SiteOrder, present: frozenset[str]) -> list[Rule]:
+    """All rules for columns and ends of the interactions between these features.
+
+    Args:
+        features: The feature table.
+        sites: How their sites follow each other.
+        present: Columns that the file has. One that it does not have was not measured; one that it has must be whole.
+    """
+    return [*_column_rules(present), *_end_rules(features), *_row_rules(sites)]
 
 
-def _column_rules() -> list[Rule]:
+def _column_rules(present: frozenset[str]) -> list[Rule]:
     found: list[Rule] = []
     for column in INTERACTIONS.columns:
         name, got = column.name, f"{column.name} = {{{column.name}}}"
-        if not column.nullable:
+        if not column.nullable and (name in present or not column.derived_from):
             found.append(Rule(f"{got}; a value is required", partial(_null, name)))
-        if column.required_of:
+        if column.required_of and name in present:
             found.append(Rule(f"{got}; a value is required of method {{method}}", partial(_null_of, name, column.required_of)))
         if column.type == "float64":
             found.append(Rule(f"{got}; expected a finite number", partial(_infinite, name)))
         if name in SHARES:
             found.append(Rule(f"{got}; expected a value in [0, 1]", partial(_outside, name, 0.0, 1.0)))
+        if name in DIFFERENCES:
+            found.append(Rule(f"{got}; expected a value in [-1, 1]", partial(_outside, name, -1.0, 1.0)))
         if name in NOT_NEGATIVE:
             found.append(Rule(f"{got}; expected no negative value", partial(_outside, name, 0.0, np.inf)))
     return found
@@ -153,11 +164,12 @@ def _known(fid: np.ndarray, n: int) -> np.ndarray:
     return (fid >= 0) & (fid < n)
 
 
-def _row_rules() -> list[Rule]:
+def _row_rules(sites: SiteOrder) -> list[Rule]:
     return [
         Rule(
-            "source layer {src_layer} is not before target layer {tgt_layer}; edges go forward only",
-            lambda r: r["src_layer"] >= r["tgt_layer"],
+            "source layer {src_layer} is not before target layer {tgt_layer}; edges go forward only: to a later layer, or from {src_id} to "
+            "{tgt_id} in one layer where the order of its sites is given (docs/artifacts.md)",
+            lambda r: (r["src_layer"] >= r["tgt_layer"]) & ~sites.within_layer(r["src_fid"], r["tgt_fid"]),
         ),
         Rule("method = {method}; expected a lower-case name", lambda r: r.each("method", lambda v: not _METHOD.fullmatch(v))),
         Rule(

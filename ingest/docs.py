@@ -83,7 +83,25 @@ dictionaries, seed, and the sha256 of both Parquet files: the same result is the
 
 Every Parquet file carries `kind` and `version` in its own key-value metadata (UTF-8), and MAY carry `meta`, a JSON object. Columns may
 stand in any order; further columns are ignored. Numbers MUST be finite; a missing value is a null, and only where the table says so. Pages
-SHOULD carry checksums, which are verified: without them a few flipped bytes cannot always be seen."""
+SHOULD carry checksums, which are verified: without them a few flipped bytes cannot always be seen.
+
+A column MAY be absent where the table says so: it is null in every row, has the value that is given, or follows from other columns. A
+column MAY be of another type where nothing is lost: 32-bit or 64-bit numbers, large or dictionary-encoded text, 0 and 1 for truth values;
+a value that would change is refused, with its column, row and both types. `ingest.from_frames` writes a directory from plain tables
+([your own edges](howto-own-edges.md)).
+
+### What must agree
+
+The strengths with their signs, the effects that passed and the order of the sites are the truth; a row that contradicts them is refused:
+`interaction_type` against the sign (see there), `abs_strength`, `computed_strength`, `span` against the sites between, `ci_low` and
+`ci_high` around `mean_strength`, `significant` and `significant_by`, each effect named there against its adjusted p and the level (`level`
+in the metadata, else `significance_level`) and against its floor, `replicated` against `confirm_strength`, numbers of samples and
+documents. Differences of one part in a million, which float32 leaves, are none. Of the features: `mean_act` and `max_act`, `dead` and
+`dense` against the density, one dictionary and one hook a site.
+
+Edges go to a later layer. Within a layer they go from one site to another if `meta` of `features.parquet` has `sites`, a list of
+`{{"layer": 5, "site": "attn", "order": 0}}`, and ids name the site: `L5.attn_F12` to `L5.mlp_F3`. Where `sites` (or `layers` of the
+configuration) say which sites were analysed, `span` MUST be exact; else it lies between the sites that have features and the layers."""
 
 _REST = """## {behaviors}
 
@@ -154,13 +172,19 @@ def _properties(properties: Iterable[schema.Property]) -> str:
 
 
 def _format(fmt: FileFormat) -> str:
-    rows = ((f"`{c.name}`", c.type, _null(c), _cell(c.meaning)) for c in fmt.columns)
+    rows = ((f"`{c.name}`", c.type, _null(c), _absent(c), _cell(c.meaning)) for c in fmt.columns)
     head = f"## {fmt.name}\n\n{fmt.meaning} `kind` = `{fmt.kind}`, `version` = `{fmt.version}`."
-    return head + "\n\n" + _table(("column", "type", "null", "meaning"), rows)
+    return head + "\n\n" + _table(("column", "type", "null", "if absent", "meaning"), rows)
 
 
 def _null(column: Column) -> str:
     return f"not of method {' or '.join(column.required_of)}" if column.required_of else "may be" if column.nullable else ""
+
+
+def _absent(column: Column) -> str:
+    if column.derived_from:
+        return "from " + ", ".join(f"`{name}`" for name in column.derived_from)
+    return f"`{column.absent!r}`" if column.absent is not None else "null" if column.nullable else "MUST be there"
 
 
 def _cell(text: str) -> str:

@@ -30,7 +30,7 @@ _READ = (
 
 def write(database: Database, run: RunDirectory, features: pd.DataFrame, ledger: Ledger, progress: Progress) -> None:
     """Write the blocks of features.parquet that the ledger does not have yet, one a transaction."""
-    sites = {site.layer: site for site in places.places(run, features)}
+    sites = {site.name: site for site in places.places(run, features)}
     progress("features", 0, len(features))
     for number, start in enumerate(range(0, len(features), BLOCK_ROWS)):
         part = features.iloc[start : start + BLOCK_ROWS]
@@ -39,9 +39,9 @@ def write(database: Database, run: RunDirectory, features: pd.DataFrame, ledger:
         progress("features", start + len(part), len(features))
 
 
-def _rows(part: pd.DataFrame, sites: dict[int, places.Place]) -> Iterator[dict[str, Any]]:
+def _rows(part: pd.DataFrame, sites: dict[str, places.Place]) -> Iterator[dict[str, Any]]:
     for record, seen in zip(part.to_dict("records"), observation_rows(part), strict=True):
-        yield {"feature": sites[int(record["layer"])].feature(record), "label": record["label"], "seen": seen}
+        yield {"feature": sites[record["id"].rpartition("_F")[0]].feature(record), "label": record["label"], "seen": seen}
 
 
 def read(tx: Transaction, n: int) -> tuple[int, int]:

@@ -10,13 +10,15 @@ import pandas as pd
 from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.rundir import RunDirectory
+from ingest.sites import site_of, sites_of
 from ingest.validate import split_uid
 
 
 @dataclass(frozen=True)
 class Place:
-    """One site of a run, from its features' uids and, where the run carries them, the site's facts."""
+    """One site of a run, from its features' uids and, where the run carries them, its facts. ``name`` is what the ids begin with."""
 
+    name: str
     layer: int
     hook: str
     model: str
@@ -41,20 +43,21 @@ class Place:
 
 
 def place_of(run: RunDirectory, features: pd.DataFrame) -> Place:
-    """The site of features that share a layer."""
+    """The site of features that share it."""
     first = features.iloc[0]
     model, dictionary, _ = split_uid(first["uid"])
-    layer = int(first["layer"])
-    facts = next((s for s in run.sites if s.get("layer") == layer), {})
+    name, layer = first["id"].rpartition("_F")[0], int(first["layer"])
+    facts = next((s for s in run.sites if site_of(s) == name), {})
     release = str(facts.get("release") or run.config.get("sae_release") or "")
     if not dictionary.startswith(f"{release}/"):
         release = dictionary.partition("/")[0]
-    return Place(layer, str(first["hook"]), model, f"{model}/{dictionary}", release, dictionary.removeprefix(f"{release}/"), facts)
+    return Place(name, layer, str(first["hook"]), model, f"{model}/{dictionary}", release, dictionary.removeprefix(f"{release}/"), facts)
 
 
 def places(run: RunDirectory, features: pd.DataFrame) -> list[Place]:
-    """The sites of a run, by layer."""
-    return [place_of(run, frame) for _, frame in features.groupby("layer")]
+    """The sites of a run, by layer and name."""
+    by_site = features.groupby(sites_of(features["id"]))
+    return sorted((place_of(run, frame) for _, frame in by_site), key=lambda place: (place.layer, place.name))
 
 
 def write(database: Database, lease: runs.Claim, run: RunDirectory, features: pd.DataFrame) -> None:

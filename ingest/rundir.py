@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ingest.errors import InvalidRun
 from ingest.formats import FEATURES, INTERACTIONS, FormatError, read_meta
+from ingest.reading import TableFile
 from ingest.selection import Selection
 from ingest.text import HALF, half_characters
 
@@ -73,6 +73,12 @@ class RunDirectory:
         return None if seed is None else int(seed)
 
     @property
+    def level(self) -> float | None:
+        """Level below which an adjusted p is significant, if the files name it."""
+        level = self.facts.get("level", self.config.get("significance_level"))
+        return None if level is None else float(level)
+
+    @property
     def whole_id(self) -> str:
         """Id of the run with all its edges: the same for every selection."""
         return replace(self, selection=Selection()).id
@@ -110,6 +116,7 @@ def open_run(root: str | Path, selection: Selection | None = None) -> RunDirecto
             metas[fmt.kind] = read_meta(root / fmt.name, fmt)
         except (FormatError, json.JSONDecodeError) as error:
             problems.append(str(error))
+    problems += _levels(config, metas.get(INTERACTIONS.kind, {}))
     seed = config.get("seed", manifest.get("seed"))
     if seed is not None and (not isinstance(seed, int) or isinstance(seed, bool)):
         problems.append(f"{CONFIG}: seed: got {seed!r:.60}; expected a whole number")
@@ -122,10 +129,22 @@ def open_run(root: str | Path, selection: Selection | None = None) -> RunDirecto
     sites = _sites(metas["features"].get("sites"), manifest)
     try:
         dictionaries = sorted(_dictionaries(root / FEATURES.name))
+    except FormatError as error:
+        raise InvalidRun(str(root), [str(error)]) from error
     except (pa.ArrowInvalid, OSError) as error:
         raise InvalidRun(str(root), [f"{FEATURES.name}: damaged: {error}"]) from error
     files = hashes["features"], hashes["interactions"]
     return RunDirectory(root, config, manifest, metas["interactions"], sites, *files, dictionaries, selection or Selection())
+
+
+def _levels(config: dict[str, Any], facts: dict[str, Any]) -> Iterator[str]:
+    """What is wrong with the levels of significance that the files name."""
+    for where, level in (
+        (f"{CONFIG}: significance_level", config.get("significance_level")),
+        (f"{INTERACTIONS.name}: level", facts.get("level")),
+    ):
+        if level is not None and not (isinstance(level, int | float) and not isinstance(level, bool) and 0 < level < 1):
+            yield f"{where}: got {level!r:.60}; expected a number between 0 and 1"
 
 
 def run_id(root: str | Path, selection: Selection | None = None) -> str:
@@ -163,11 +182,16 @@ def _json(path: Path, problems: list[str], required: bool) -> dict[str, Any]:
 
 def _sites(listed: Any, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """Facts of each site from the features' metadata, with what the manifest adds (the hash of the weights)."""
-    known = {site.get("layer"): dict(site) for site in listed or [] if isinstance(site, dict)}
+    known = {_site_key(site): dict(site) for site in listed or [] if isinstance(site, dict)}
     for site in _mapping(manifest.get("saes")).values():
-        layer = _mapping(site).get("layer")
-        known[layer] = _mapping(site) | known.get(layer, {})
-    return [known[layer] for layer in sorted(known, key=str)]
+        key = _site_key(_mapping(site))
+        known[key] = _mapping(site) | known.get(key, {})
+    return [known[key] for key in sorted(known, key=str)]
+
+
+def _site_key(site: dict[str, Any]) -> tuple[Any, str]:
+    """Layer and name of a site; it has no name where it is the only one of its layer."""
+    return site.get("layer"), str(site.get("site", ""))
 
 
 def _edited(manifest: dict[str, Any], hashes: dict[str, str]) -> list[str]:
@@ -194,5 +218,5 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def _dictionaries(path: Path) -> set[str]:
-    uids = pq.read_table(path, columns=["uid"], page_checksum_verification=True)["uid"].to_pylist()
-    return {uid.rpartition("/")[0] for uid in uids if uid}
+    with TableFile(path, FEATURES, verified=True) as file:
+        return {uid.rpartition("/")[0] for batch in file.batches(["uid"]) for uid in batch.column("uid").to_pylist() if uid}

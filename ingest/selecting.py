@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ingest.blocks import Mask
+from ingest.formats import INTERACTIONS
+from ingest.reading import TableFile
 from ingest.selection import Selection
 
 _READ_ROWS = 50_000
@@ -53,10 +54,10 @@ class _Piece:
 
 def _pieces(path: Path, mask: Mask) -> Iterator[_Piece]:
     start, methods = 0, dict[str, int]()
-    with pq.ParquetFile(path, read_dictionary=["method", "significant_by"]) as file:
-        for group in range(file.num_row_groups):
+    with TableFile(path, INTERACTIONS, ["method", "significant_by"]) as file:
+        for group in range(file.groups):
             kept, offset = mask.group(group), 0
-            for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=_COLUMNS):
+            for batch in file.batches(_COLUMNS, group, _READ_ROWS):
                 rows = np.flatnonzero(kept[offset : offset + len(batch)])
                 yield _Piece(
                     start + rows,

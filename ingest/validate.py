@@ -11,20 +11,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ingest.agreement import TOLERANCE, agreements
 from ingest.blocks import Layout, Mask, layout_of
 from ingest.checks import NOT_NEGATIVE, SHARES, TEXTS, Order, Rows, rules
 from ingest.errors import InvalidRun
 from ingest.formats import FEATURES, INTERACTIONS, FormatError, read_table
 from ingest.problems import Problems
+from ingest.reading import TableFile
 from ingest.rundir import RunDirectory
 from ingest.selecting import select
+from ingest.sites import FEATURE_ID, site_order, site_widths, sites_of
 
 __all__ = ["Problems", "Validated", "split_uid", "validate"]
 
@@ -33,6 +36,10 @@ BadRows = Literal["refuse", "skip"]
 
 _READ_ROWS = 50_000
 _UID = re.compile(r"(?P<model>.+)@(?P<hash>[0-9a-f]{8})/(?P<dictionary>.+)/(?P<index>\d+)")
+
+#: Share of tokens above which a feature is dense.
+_DENSE = 0.2
+_REQUIRED = "; a value is required"
 
 FeatureRule = tuple[str, Callable[[pd.DataFrame], "np.ndarray | pd.Series[bool]"]]
 
@@ -78,6 +85,8 @@ def validate(run: RunDirectory, bad_rows: BadRows = "refuse", rejected: str | Pa
         if problems.count and bad_rows == "refuse":
             raise InvalidRun(str(run.root), [*problems.report(), *_advice(problems)])
         layout = layout_of(run.interactions, select(run.interactions, right, run.selection))
+    except FormatError as error:
+        raise InvalidRun(str(run.root), [str(error)]) from error
     except (OSError, pa.ArrowException) as error:
         raise InvalidRun(str(run.root), [f"{INTERACTIONS.name}: damaged: {error}"]) from error
     return Validated(features, right.rows, layout.edges, layout.methods, layout.scale or 1.0, layout, wrong)
@@ -101,17 +110,20 @@ def split_uid(uid: str) -> tuple[str, str, int]:
 
 def _interactions(run: RunDirectory, features: pd.DataFrame, problems: Problems, rejected: Path | None) -> tuple[Mask, int]:
     """Which rows are right and significant, and how many are wrong."""
-    known, order = rules(features), Order(len(features))
+    order, sites = Order(len(features)), site_order(run, features)
     mask, wrong = Mask(), 0
     with ExitStack() as stack:
-        file = stack.enter_context(pq.ParquetFile(run.interactions, read_dictionary=TEXTS, page_checksum_verification=True))
+        file = stack.enter_context(TableFile(run.interactions, INTERACTIONS, TEXTS, verified=True))
+        known, agreed = rules(features, sites, file.present), agreements(sites, run.level)
         rejects = stack.enter_context(_Rejects(rejected))
-        for group in range(file.num_row_groups):
+        for group in range(file.groups):
             mask.begin_group()
-            for batch in file.iter_batches(_READ_ROWS, row_groups=[group], columns=INTERACTIONS.names):
+            for batch in file.batches(INTERACTIONS.names, group, _READ_ROWS):
                 rows = Rows(batch)
                 broken = {rule.reason: rule.broken(rows) for rule in known} | order.broken(rows)
                 bad = np.logical_or.reduce(list(broken.values()))
+                contradicted = {rule.reason: rule.broken(rows) & ~bad for rule in agreed}  # of values that are right by themselves
+                broken, bad = broken | contradicted, np.logical_or.reduce([bad, *contradicted.values()])
                 if bad.any():
                     _note(rows, mask.rows, broken, problems)
                     rejects.write(rows, mask.rows, broken, bad)
@@ -166,25 +178,37 @@ def _features(run: RunDirectory) -> pd.DataFrame:
         frame = read_table(run.features, FEATURES).to_pandas()
     except FormatError as error:
         raise InvalidRun(str(run.root), [str(error)]) from error
+    lacking = pd.Series(False, index=frame.index)
     for reason, broken in _feature_rules(run):
-        for row in np.flatnonzero(np.asarray(broken(frame), bool)):
-            values = {str(k): repr(v.item() if isinstance(v, np.generic) else v) for k, v in frame.iloc[row].items()}
-            problems.add(FEATURES.name, int(row), reason.format_map(values), reason)
+        bad = np.asarray(broken(frame), bool) & ~lacking
+        for row in np.flatnonzero(bad):
+            problems.add(FEATURES.name, int(row), reason.format_map(_values(frame.iloc[row])), reason)
+        lacking |= bad if reason.endswith(_REQUIRED) else False
     if not problems.count and len(frame):
-        dictionary = frame["uid"].str.rpartition("/")[0]
-        mixed = dictionary.groupby(frame["layer"]).nunique()
-        for layer in mixed[mixed > 1].index:
-            problems.add(FEATURES.name, None, f"layer {layer} mixes {mixed[layer]} dictionaries; one site has one")
+        for column, name in ((frame["uid"].str.rpartition("/")[0], "dictionaries"), (frame["hook"], "hooks")):
+            mixed = column.groupby(sites_of(frame["id"])).nunique()
+            for site in mixed[mixed > 1].index:
+                problems.add(FEATURES.name, None, f"{_place(site)} mixes {mixed[site]} {name}; one site has one")
     if problems.count:
         raise InvalidRun(str(run.root), problems.report())
     return frame
+
+
+def _values(row: pd.Series[Any]) -> dict[str, str]:
+    """A row's values, as a reason shows them."""
+    return {str(k): "None" if pd.isna(v) else repr(v.item() if isinstance(v, np.generic) else v) for k, v in row.items()}
+
+
+def _place(site: str) -> str:
+    layer, _, name = site.removeprefix("L").partition(".")
+    return f"layer {layer}" + (f", site {name}," if name else "")
 
 
 def _feature_rules(run: RunDirectory) -> Iterator[FeatureRule]:
     for column in FEATURES.columns:
         name, got = column.name, f"{column.name} = {{{column.name}}}"
         if not column.nullable:
-            yield f"{got}; a value is required", partial(lambda name, f: f[name].isna(), name)
+            yield f"{got}{_REQUIRED}", partial(lambda name, f: f[name].isna(), name)
         if column.type == "float64":
             yield f"{got}; expected a finite number", partial(lambda name, f: np.isinf(f[name].to_numpy(float)), name)
         if name in SHARES:
@@ -199,22 +223,38 @@ def _outside(name: str, high: float, frame: pd.DataFrame) -> pd.Series[bool]:
 
 
 def _identity_rules(run: RunDirectory) -> list[FeatureRule]:
-    widths = {int(s["layer"]): int(s["d_sae"]) for s in run.sites if "layer" in s and "d_sae" in s}
+    widths = site_widths(run)
 
     def beyond(frame: pd.DataFrame) -> pd.Series[bool]:
-        width = frame["layer"].map(widths) if widths else pd.Series(np.inf, index=frame.index)
+        width = sites_of(frame["id"].astype("str")).map(widths) if widths else pd.Series(np.inf, index=frame.index)
         return (frame["index"] < 0) | (frame["index"] >= width.fillna(np.inf))
 
     def foreign(frame: pd.DataFrame) -> np.ndarray:
-        matches = [_UID.fullmatch(uid or "") for uid in frame["uid"]]
+        matches = [_UID.fullmatch("" if pd.isna(uid) else uid) for uid in frame["uid"]]
         return np.array([m is None or int(m["index"]) != i for m, i in zip(matches, frame["index"], strict=True)], bool)
+
+    def misnamed(frame: pd.DataFrame) -> np.ndarray:
+        found = [FEATURE_ID.fullmatch("" if pd.isna(name) else name) for name in frame["id"]]
+        rows = zip(found, frame["layer"], frame["index"], strict=True)
+        return np.array([m is None or (int(m["layer"]), int(m["index"])) != (layer, index) for m, layer, index in rows], bool)
 
     return [
         ("fid = {fid}; expected 0, 1, 2 … in order", lambda f: f["fid"] != np.arange(len(f))),
         ("layer = {layer}; expected 0 or more", lambda f: f["layer"] < 0),
         ("index = {index}; outside the dictionary", beyond),
-        ("id = {id}; expected L<layer>_F<index>", lambda f: f["id"] != "L" + f["layer"].astype(str) + "_F" + f["index"].astype(str)),
+        ("id = {id}; expected L<layer>_F<index> or L<layer>.<site>_F<index>, with the row's layer and index", misnamed),
         ("uid = {uid}; expected <model>@<8 hex digits>/<release>/<SAE id>/<index>, with the row's index", foreign),
         ("uid = {uid} appears twice", lambda f: f["uid"].duplicated()),
         ("id = {id} appears twice", lambda f: f["id"].duplicated()),
+        ("mean_act = {mean_act} is above max_act = {max_act}", lambda f: f["mean_act"] > f["max_act"] * (1 + TOLERANCE)),
+        ("dead = True, yet density = {density}, max_act = {max_act}", lambda f: f["dead"] & ((f["density"] > 0) | (f["max_act"] > 0))),
+        ("dense = {dense}, density = {density}; dense is a density above a fifth", _wrongly_dense),
     ]
+
+
+def _wrongly_dense(frame: pd.DataFrame) -> np.ndarray:
+    """Marks that the density contradicts; where either is not known, nothing does."""
+    known = frame["dense"].notna() & frame["density"].notna()
+    said = frame["dense"].fillna(False).astype(bool)
+    edge = (frame["density"] - _DENSE).abs() <= TOLERANCE
+    return np.asarray(known & ~edge & (said != (frame["density"] > _DENSE)), bool)

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ingest.connection import Database, Transaction
 from ingest.errors import IngestMismatch, InvalidRun
 from ingest.formats import DECODERS, FormatError, read_meta
 from ingest.migrations import await_indexes
+from ingest.reading import TableFile
 from ingest.rundir import RunDirectory
 from ingest.validate import Problems
 
@@ -150,6 +150,6 @@ def _batches(run: RunDirectory, width: int) -> Iterator[list[list[Any]]]:
 
 
 def _tables(run: RunDirectory) -> Iterator[pa.Table]:
-    with pq.ParquetFile(run.root / DECODERS.name, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(_READ_ROWS, columns=DECODERS.names):
+    with TableFile(run.root / DECODERS.name, DECODERS, verified=True) as file:
+        for batch in file.batches(DECODERS.names, size=_READ_ROWS):
             yield pa.Table.from_batches([batch])

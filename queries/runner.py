@@ -169,7 +169,7 @@ def _check_in_run(read: Read, parameter: Parameter, value: Any, run: dict[str, A
 
 
 def _no_feature(read: Read, name: str, value: str, run: dict[str, Any]) -> str:
-    layer = value.partition("_")[0].removeprefix("L")
+    layer = value.partition("_")[0].partition(".")[0].removeprefix("L")
     query = "MATCH (o:Observation {run: $n, layer: $layer}) RETURN o.id AS id"
     rows = read(query, {"n": run["n"], "layer": int(layer)}, _LOOKUP_SECONDS).records if layer.isdecimal() else []
     near = get_close_matches(value, [row["id"] for row in rows], n=3, cutoff=0.4)

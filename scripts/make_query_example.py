@@ -117,10 +117,11 @@ def measured(rng: np.random.Generator, source: Any, target: Any, span: int, meth
     p = {"total": 0.0004 if "total" in by else 0.4, "direct": 0.0006 if "direct" in by else 0.5, "later": 0.002 if only_later else 0.6}
     copy = round(total * float(rng.uniform(0, 0.9)), 4)
     confirm = round(total * float(rng.uniform(0.5, 1.3)), 4)
+    lead = later if only_later else total
     ends = {f"{end}_{key}": getattr(f, key) for end, f in (("src", source), ("tgt", target)) for key in ("fid", "id", "layer")}
     return ends | {
         "method": method,
-        "interaction_type": "excitatory" if total > 0 else "inhibitory",
+        "interaction_type": "excitatory" if lead > 0 else "inhibitory",
         "span": span,
         "mean_strength": total,
         "abs_strength": abs(total),

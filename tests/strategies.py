@@ -61,7 +61,8 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
     passed = {"total": q < _LEVEL, "direct": q_direct < _LEVEL, "later": q_later < _LEVEL}
     by = ["+".join(name for name in passed if passed[name][i]) for i in range(n)]
     confirm = total * rng.normal(0.9, 0.25, n)
-    kind = np.where(copied & (total > 0.5), "pass_through", np.where(total > 0, "excitatory", "inhibitory"))
+    lead = np.where([b.startswith("direct") for b in by], direct, np.where([b == "later" for b in by], later, total)) if n else total
+    kind = np.where(copied & (total > 0.5), "pass_through", np.where(lead >= 0, "excitatory", "inhibitory"))
     samples = rng.integers(12, 31, n)
     low_confirm = rng.random(n) < 0.1
     frame = pd.DataFrame(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-_ID = re.compile(r"L(\d+)_F(\d+)")
+from ingest.sites import FEATURE_ID
 
 
 @dataclass(frozen=True)
@@ -63,12 +62,12 @@ def feature_id(layer: int, index: int) -> str:
 
 
 def parse_feature_id(text: str) -> tuple[int, int]:
-    """Layer and index of a short id.
+    """Layer and index of a short id; the site of ids such as ``L5.mlp_F12`` is not part of them.
 
     Raises:
         ValueError: If the text is no id.
     """
-    match = _ID.fullmatch(text)
+    match = FEATURE_ID.fullmatch(text)
     if match is None:
         raise ValueError(f"feature id: got {text!r}, expected L<layer>_F<index>, such as L5_F1024")
-    return int(match[1]), int(match[2])
+    return int(match["layer"]), int(match["index"])

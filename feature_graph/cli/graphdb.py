@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feature_graph.cli import common, parts
+from feature_graph.cli import common, own, parts
 from feature_graph.cli.bulk import COMPARING, Bulk, BulkOption, CheckStoreOption, ScriptOption, bulk_ingest, write_script
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Format(StrEnum):
 
 
 def ingest(
-    run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
+    path: own.PathArgument,
     bulk: BulkOption = Bulk.AUTO,
     bulk_script: ScriptOption = None,
     check_store: CheckStoreOption = True,
@@ -49,6 +49,12 @@ def ingest(
     bad_rows: parts.BadRowsOption = parts.BadRows.REFUSE,
     rejected: parts.RejectedOption = None,
     writers: parts.WritersOption = None,
+    model: own.ModelOption = "",
+    method: own.MethodOption = "",
+    features: own.FeaturesOption = None,
+    out: own.OutOption = None,
+    release: own.ReleaseOption = "",
+    site_order: own.SiteOrderOption = "",
     home: HomeOption = None,
     uri: UriOption = None,
     user: UserOption = None,
@@ -56,8 +62,10 @@ def ingest(
 ) -> None:
     """Write a run into Neo4j: checked first, exactly once, resumable. Twice changes nothing.
 
-    A part of a run (--limit, --min-strength, --top-k-per-source) is a run of its own in the graph.
+    A part of a run (--limit, --min-strength, --top-k-per-source) is a run of its own in the graph. A file of edges needs source, target and
+    strength; a run directory is made of it first.
     """
+    run_dir = own.Own(model, method, features, out, release, site_order).run_of(path)
     chosen = parts.options(run_dir, limit, min_strength, top_k_per_source, bad_rows, rejected)
     if chosen is not None and (bulk is Bulk.ALWAYS or bulk_script is not None):
         common.fail("the bulk path loads whole runs without wrong rows; leave out --bulk always and --bulk-script", common.USAGE)

@@ -16,6 +16,7 @@ from feature_graph.artifacts import Interaction, InteractionSet, parse_feature_i
 from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.views import scale
+from ingest.sites import sites_of
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,9 @@ def _one_method(frame: pd.DataFrame, method: str | None) -> pd.DataFrame:
 
 
 def _check(kept: pd.DataFrame) -> None:
-    backward = kept[kept["src_layer"] >= kept["tgt_layer"]]
+    sites = [sites_of(kept[end]) for end in ("src_id", "tgt_id")]
+    within = (kept["src_layer"] == kept["tgt_layer"]) & (sites[0] != sites[1])  # ingest has compared them with the order of the sites
+    backward = kept[(kept["src_layer"] >= kept["tgt_layer"]) & ~within]
     if len(backward):
         row = backward.iloc[0]
         raise ValueError(f"{row['src_id']} → {row['tgt_id']}: an edge must go to a later layer ({len(backward)} do not)")
@@ -89,11 +92,17 @@ def _check(kept: pd.DataFrame) -> None:
 def _described(interactions: InteractionSet | Sequence[Interaction], kept: pd.DataFrame) -> pd.DataFrame | None:
     if not isinstance(interactions, InteractionSet) or interactions.describe is None or not len(kept):
         return None
-    return interactions.describe(sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=parse_feature_id))
+    return interactions.describe(sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=_place))
+
+
+def _place(name: str) -> tuple[int, str, int]:
+    """Layer, site and index, to sort by."""
+    layer, index = parse_feature_id(name)
+    return layer, name.rpartition("_F")[0], index
 
 
 def _nodes(kept: pd.DataFrame, features: pd.DataFrame | None) -> list[tuple[str, dict[str, Any]]]:
-    ids = sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=parse_feature_id)
+    ids = sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=_place)
     known = {} if features is None else features.set_index("id")[[a.column for a in NODE]].to_dict("index")
     if features is not None and (absent := [i for i in ids if i not in known]):
         log.warning("%d features of the graph are not in the feature table (%s …); they have no label", len(absent), absent[0])

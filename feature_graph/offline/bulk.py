@@ -21,9 +21,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 import ingest
 from feature_graph import server
 from feature_graph.offline.errors import BulkRefused, OfflineError
@@ -32,6 +29,8 @@ from feature_graph.server.clients import other_clients
 from feature_graph.server.running import HomeLike, as_home
 from feature_graph.server.staging import DATABASE, Staging, folder_bytes, staging
 from ingest.bulk import ImportFiles, import_arguments, import_bytes, write_import_files
+from ingest.formats import FEATURES, INTERACTIONS
+from ingest.reading import TableFile
 from ingest.rundir import open_run
 from ingest.validate import validate
 
@@ -86,9 +85,8 @@ class _Clock:
 
 def run_size(run: RunDirectory) -> tuple[int, int]:
     """Features and edges of a run directory, without a check of the rows."""
-    with pq.ParquetFile(run.features) as features:
-        rows = features.metadata.num_rows
-    return rows, int(pc.sum(pq.read_table(run.interactions, columns=["significant"])["significant"]).as_py() or 0)
+    with TableFile(run.features, FEATURES) as features, TableFile(run.interactions, INTERACTIONS) as interactions:
+        return features.rows, sum(batch.column("significant").true_count for batch in interactions.batches(["significant"]))
 
 
 def bulk_refusals(home: HomeLike, edges: int, features: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,9 +74,15 @@ def export_run(db: Store, run: str | None, folder: str | Path, kind: ExportForma
     for name, frame in (("nodes", nodes), ("edges", edges)):
         path = folder / f"{name}.{kind}"
         with whole_file(path) as part:
-            frame.to_csv(part, index=False) if kind == "csv" else frame.to_parquet(part, index=False)
+            _write_csv(part, frame) if kind == "csv" else frame.to_parquet(part, index=False)
         paths.append(path)
     return paths
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    """Quoted throughout where a text holds a carriage return, which the csv module of Python leaves bare."""
+    strange = any(frame[c].map(lambda v: isinstance(v, str) and "\r" in v).any() for c in frame)
+    frame.to_csv(path, index=False, quoting=csv.QUOTE_NONNUMERIC if strange else csv.QUOTE_MINIMAL)
 
 
 def _write_graphml(path: Path, nodes: pd.DataFrame, edges: pd.DataFrame) -> None:

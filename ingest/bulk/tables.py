@@ -27,8 +27,8 @@ ID, START, END, LABEL = ":ID({})", ":START_ID({})", ":END_ID({})", ":LABEL"
 
 def feature_table(run: RunDirectory, features: pd.DataFrame, n: int) -> pa.Table:
     """Feature nodes, by fid; the display label is this run's. Beside ``Feature`` each carries the label of its layer."""
-    sites = {site.layer: site for site in places(run, features)}
-    rows = [sites[int(row["layer"])].feature(row) for row in features.to_dict("records")]
+    sites = {site.name: site for site in places(run, features)}
+    rows = [sites[row["id"].rpartition("_F")[0]].feature(row) for row in features.to_dict("records")]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
     labels = features["label"].tolist()
     columns["label"] = [label or None for label in labels]

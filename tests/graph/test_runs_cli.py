@@ -37,6 +37,9 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for column in ("mean_strength", "direct_strength", "copy_strength", "computed_strength", "ci_low", "ci_high"):
         frame.loc[edges[1], column] *= -1
         frame.loc[edges[2], column] *= 0.5
+    turned = {"excitatory": "inhibitory", "inhibitory": "excitatory"}
+    frame.loc[edges[1], "interaction_type"] = turned[str(frame.loc[edges[1], "interaction_type"])]
+    frame.loc[edges[2], ["ci_low", "ci_high"]] *= 0.5
     frame.loc[edges[1], ["ci_low", "ci_high"]] = frame.loc[edges[1], ["ci_high", "ci_low"]].tolist()
     frame.loc[edges[2], "abs_strength"] *= 0.5
     frame.loc[others[0], ["significant", "significant_by", "q_value"]] = [True, "total", 0.01]
