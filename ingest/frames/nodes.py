@@ -188,9 +188,10 @@ def _names(frame: pd.DataFrame, table: Table | None, model: str, release: str) -
     prefix = [site_name(layer, site) for layer, site in zip(frame["layer"], frame["site"], strict=True)]
     made.insert(1, "id", [f"{p}_F{i}" for p, i in zip(prefix, frame["index"], strict=True)])
     rows = frame["row"].to_numpy()
-    columns = [] if table is None else [c.name for c in FEATURES.columns if c.name not in {*made.columns, "uid"} and table.found(c.name)]
-    for name in columns:
-        made[name] = pd.Series(table.get(name).take(pa.array(rows)).to_pylist(), dtype=object)  # type: ignore[union-attr]
+    if table is not None:
+        for name in [c.name for c in FEATURES.columns if c.name not in {*made.columns, "uid"} and table.found(c.name)]:
+            values: list[Any] = table.get(name).take(pa.array(rows)).to_pylist()
+            made[name] = np.array([*values, None], object)[:-1]
     made["label"] = _labels(frame, made["label"].tolist() if "label" in made else [None] * len(made))
     for name in ("hook", "neuronpedia_url"):
         made[name] = [v or "" for v in made[name]] if name in made else ""
