@@ -16,6 +16,7 @@ from feature_graph.cli import (
     demo,
     doctor,
     graphdb,
+    imports,
     migrate,
     motifs,
     offline,
@@ -66,6 +67,7 @@ for command in (offline.dump, offline.load, offline.backup):
     db.db_app.command()(command)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
+app.add_typer(imports.import_app, name="import", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)
 app.command(rich_help_panel="The graph in Neo4j")(runs.verify)
 app.add_typer(runs.runs_app, name="runs", rich_help_panel="The graph in Neo4j")

@@ -43,6 +43,7 @@ _KNOWN = (
     ("feature_graph.motifs.arrays", "MotifError", FAILURE),
     ("feature_graph.steering.errors", "SteeringError", FAILURE),
     ("ingest.formats", "FormatError", FAILURE),
+    ("ingest.attribution_graphs.errors", "GraphError", FAILURE),
     ("queries.errors", "ParameterError", USAGE),
     ("queries.errors", "QueryError", FAILURE),
     ("ingest.errors", "IngestError", FAILURE),

@@ -6,8 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from ingest.attribution_graphs.convert import Naming, import_graph
-from ingest.attribution_graphs.read import GraphError, read_graph
+from ingest.attribution_graphs.convert import import_graph
+from ingest.attribution_graphs.errors import GraphError
+from ingest.attribution_graphs.names import Naming
+from ingest.attribution_graphs.read import read_graph
+from ingest.attribution_graphs.tell import in_words
 from ingest.formats import FormatError
 
 
@@ -19,12 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (GraphError, FormatError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    share = done.facts["share_of_weight_between_features"]
-    print(f"{done.root}: {done.features} features, {done.edges} edges")
-    print(f"{share:.0%} of the links' weight lies between features; links of tokens, errors and logits are left out")
-    if done.facts["ambiguous_nodes"]:
-        print(f"{done.facts['ambiguous_nodes']} node ids stand for two nodes each (an old circuit-tracer); their links were left out")
-    print(f"Load it: feature-graph ingest {done.root}")
+    print("\n".join(in_words(done)))
     return 0
 
 
@@ -38,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model-hash", default="", help="8 hex digits of the model's weights, as other runs have them (default: not known)"
     )
-    parser.add_argument("--release", default="", help="name of the transcoders (default: the file's source set, else its scan)")
+    parser.add_argument("--release", default="", help="name of the dictionaries (default: what the file says)")
     parser.add_argument(
         "--unit",
         choices=("source", "contribution"),

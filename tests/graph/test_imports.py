@@ -14,11 +14,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import ingest
 import queries
+from feature_graph.cli import app
 from feature_graph.store import Store, export_run
-from tests.attribution_json import random_document, write
+from tests.attribution_json import downloaded, feature, link, random_document, write
 
 pytestmark = pytest.mark.graph
 
@@ -48,6 +50,25 @@ def test_an_attribution_graph_is_loaded_as_it_is(database: Store, attribution: P
     assert edges[["p", "q", "se", "ci_low", "copy", "q_direct"]].isna().all(axis=None)
     assert database.verify(attribution).ok
     assert database.ingest(attribution).already
+
+
+def test_features_of_two_dictionaries_stay_apart_and_those_of_one_are_shared(database: Store, tmp_path: Path) -> None:
+    """Two downloads of one model with different dictionaries, and a second prompt for one of them: through the command, loaded, asked."""
+    nodes = [feature(0, 12284, 1, 2.0, "quantities and ratings"), feature(3, 10726, 1, 2.0)]
+    made = {}
+    for name, weight in (("gemmascope-transcoder-16k", 1.0), ("clt-hp", 1.0), ("clt-hp", 3.0)):
+        path = write(tmp_path / f"{len(made)}.json", downloaded(nodes, [link("0_12284_1", "3_10726_1", weight)], name, f"prompt {weight}"))
+        command = ["import", "attribution", str(path), "--out", str(tmp_path / path.stem)]
+        assert CliRunner().invoke(app, command).exit_code == 0
+        made[path.stem] = database.ingest(tmp_path / path.stem).run
+    uids = database.cypher("MATCH (f:Feature) RETURN f.uid AS uid, f.neuronpedia_url AS page ORDER BY uid")
+    assert uids["uid"].tolist() == [
+        f"gemma-2-2b@00000000/{name}/layer.{place}" for name in ("clt-hp", "gemmascope-transcoder-16k") for place in ("0/12284", "3/10726")
+    ]
+    assert uids["page"][0] == "https://www.neuronpedia.org/gemma-2-2b/0-clt-hp/12284"
+    for run, strength in zip(made.values(), (0.5, 0.5, 1.5), strict=True):
+        (row,) = database.ask("strongest", run=run).records
+        assert (row["source"], row["target"], row["value"]) == ("L0_F12284", "L3_F10726", strength)
 
 
 def test_every_question_can_be_asked_of_it(database: Store, attribution: Path) -> None:

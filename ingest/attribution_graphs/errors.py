@@ -1,0 +1,7 @@
+"""What can be wrong with an attribution graph."""
+
+from __future__ import annotations
+
+
+class GraphError(ValueError):
+    """A file that is no attribution graph, a damaged one, or several that do not go together; and what is expected."""
