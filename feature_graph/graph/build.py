@@ -16,7 +16,6 @@ from feature_graph.artifacts import Interaction, InteractionSet, parse_feature_i
 from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.views import scale
-from ingest.sites import sites_of
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +76,8 @@ def _one_method(frame: pd.DataFrame, method: str | None) -> pd.DataFrame:
 
 
 def _check(kept: pd.DataFrame) -> None:
-    sites = [sites_of(kept[end]) for end in ("src_id", "tgt_id")]
-    within = (kept["src_layer"] == kept["tgt_layer"]) & (sites[0] != sites[1])  # ingest has compared them with the order of the sites
-    backward = kept[(kept["src_layer"] >= kept["tgt_layer"]) & ~within]
+    between = np.array([_within_a_layer(*pair) for pair in zip(kept["src_id"], kept["tgt_id"], strict=True)], bool)
+    backward = kept[(kept["src_layer"] >= kept["tgt_layer"]) & ~between]
     if len(backward):
         row = backward.iloc[0]
         raise ValueError(f"{row['src_id']} → {row['tgt_id']}: an edge must go to a later layer ({len(backward)} do not)")
@@ -93,6 +91,12 @@ def _described(interactions: InteractionSet | Sequence[Interaction], kept: pd.Da
     if not isinstance(interactions, InteractionSet) or interactions.describe is None or not len(kept):
         return None
     return interactions.describe(sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=_place))
+
+
+def _within_a_layer(source: str, target: str) -> bool:
+    """Whether two features lie at different sites of one layer; ingest has compared them with the order of its sites."""
+    one, two = (name.rpartition("_F")[0].partition(".") for name in (source, target))
+    return one[0] == two[0] and bool(one[2]) and bool(two[2]) and one[2] != two[2]
 
 
 def _place(name: str) -> tuple[int, str, int]:

@@ -191,7 +191,7 @@ def _names(frame: pd.DataFrame, table: Table | None, model: str, release: str) -
     if table is not None:
         for name in [c.name for c in FEATURES.columns if c.name not in {*made.columns, "uid"} and table.found(c.name)]:
             values: list[Any] = table.get(name).take(pa.array(rows)).to_pylist()
-            made[name] = np.array([*values, None], object)[:-1]
+            made[name] = pd.Series(values, index=made.index, dtype="object")
     made["label"] = _labels(frame, made["label"].tolist() if "label" in made else [None] * len(made))
     for name in ("hook", "neuronpedia_url"):
         made[name] = [v or "" for v in made[name]] if name in made else ""

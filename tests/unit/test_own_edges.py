@@ -358,7 +358,7 @@ FILES: list[tuple[str, str, str]] = [
     (
         "e.csv",
         "source,target,strength,significant\nL0_F1,L1_F1,1,maybe\n",
-        r"column replicated, row 0: found 'maybe' \(str\), expected bool",
+        r"edges: column significant, row 0: found 'maybe' \(str\), expected bool",
     ),
     ("e.csv", "", r"e.csv: not a readable table"),
     ("e.parquet", "no", r"e.parquet: not a readable Parquet file"),
