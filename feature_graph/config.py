@@ -62,7 +62,7 @@ class Config(BaseModel):
     sae_id_template: str = "blocks.{layer}.hook_resid_post"
     """SAE id within the release; ``{layer}`` is replaced. An id that names the same tensor is used where only that exists."""
     layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS), min_length=2)
-    """Layers to analyse, one SAE each; sorted. Negative numbers and doubles are refused."""
+    """Layers to analyse, one SAE each; sorted. Negative numbers and doubles are refused. With ``sites``: theirs."""
     sites: list[SiteConfig] | None = None
     """Dictionaries one by one, ``{layer, release, id}`` each, where ids follow no template or come from several releases; their layers are
     then ``layers``, which need not be given. ``None``: one dictionary of ``sae_release`` for each of ``layers``, by ``sae_id_template``."""
@@ -180,6 +180,10 @@ class Config(BaseModel):
     def _has_layer(cls, template: str) -> str:
         if "{layer}" not in template:
             raise ValueError(f"got {template!r}; the template must contain {{layer}}, such as 'blocks.{{layer}}.hook_resid_post'")
+        try:
+            template.format(layer=0)
+        except (KeyError, IndexError, ValueError, AttributeError) as error:
+            raise ValueError(f"got {template!r}; only {{layer}} is replaced, write other braces twice ({error})") from error
         return template
 
     @field_validator("output_dir", mode="before")
@@ -203,6 +207,11 @@ class Config(BaseModel):
         """Every release that dictionaries are loaded from, each once."""
         named = [site.release or self.sae_release for site in self.sites] if self.sites is not None else [self.sae_release]
         return list(dict.fromkeys(named))
+
+    def sae_id(self, layer: int) -> str:
+        """Id of a layer's dictionary within its release, as asked: that of its site, or by ``sae_id_template``."""
+        named = next((site.id for site in self.sites or () if site.layer == layer), None)
+        return named or self.sae_id_template.format(layer=layer)
 
     @property
     def layer_pairs(self) -> list[tuple[int, int]]:

@@ -151,12 +151,12 @@ def choose(cfg: Config) -> dict[int, Place]:
 
 def _asked(cfg: Config, releases: Mapping[str, Release]) -> list[tuple[int, str, str]]:
     if cfg.sites is None:
-        return [(layer, cfg.sae_release, cfg.sae_id_template.format(layer=layer)) for layer in cfg.layers]
+        return [(layer, cfg.sae_release, cfg.sae_id(layer)) for layer in cfg.layers]
     asked = []
     for site in cfg.sites:
         name = site.release or cfg.sae_release
         itself = site.release is not None and "." in releases[name].ids
-        asked.append((site.layer, name, site.id or ("." if itself else cfg.sae_id_template.format(layer=site.layer))))
+        asked.append((site.layer, name, "." if itself and site.id is None else cfg.sae_id(site.layer)))
     return asked
 
 

@@ -19,7 +19,7 @@ from feature_graph.loading.kinds import non_linearity, parse_hook
 from feature_graph.loading.model_names import same_model
 from feature_graph.loading.names import block_in, hook_in
 from feature_graph.loading.releases import Place, choose
-from feature_graph.loading.sites import ID_KEY, RELEASE_KEY
+from feature_graph.loading.sites import ID_KEY, RELEASE_KEY, weights_hash
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ def load_saes(cfg: Config, device: str) -> dict[int, SAE[Any]]:
         _settle_hook(sae, layer, place)
         sae.cfg.metadata[RELEASE_KEY], sae.cfg.metadata[ID_KEY] = place.names()
         saes[layer] = sae.eval().requires_grad_(False)
+    _mention_copies(saes)
     _mention_training(saes, cfg)
     return saes
 
@@ -90,6 +91,16 @@ def _settle_hook(sae: Any, layer: int, place: Place) -> None:
         log.warning("layer %d: the dictionary reads %s", layer, hook.name)
 
 
+def _mention_copies(saes: Mapping[int, Any]) -> None:
+    """Two layers with the same weights are a file copied to the wrong place."""
+    by_weights: dict[str, list[int]] = {}
+    for layer, sae in saes.items():
+        by_weights.setdefault(weights_hash(sae), []).append(layer)
+    for layers in by_weights.values():
+        if len(layers) > 1:
+            log.warning("layers %s: the SAEs have the same weights; was a file copied to another layer?", ", ".join(map(str, layers)))
+
+
 def _mention_training(saes: Mapping[int, Any], cfg: Config) -> None:
     """What the dictionaries record of their training that this run does otherwise."""
     for text, layers in _differences(saes, cfg).items():
@@ -110,7 +121,7 @@ def _complaints(meta: Any, cfg: Config) -> list[str]:
     if model and not same_model(str(model), cfg.model_name):
         texts.append(f"the SAEs were trained on {model!r}, the model is {cfg.model_name!r}: do they belong together?")
     span = meta.get("seqpos_slice")
-    if span and any(part not in (None, 0) for part in span):
+    if isinstance(span, list | tuple) and any(part not in (None, 0) for part in span):
         texts.append(f"the SAEs were trained on positions {json.dumps(list(span))} of each context only; here all positions are read")
     width = meta.get("context_size")
     if isinstance(width, int) and 0 < width < cfg.context_length:

@@ -15,6 +15,7 @@ from feature_graph.artifacts import Site
 from feature_graph.config import Config
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.kinds import non_linearity, parse_hook
+from feature_graph.loading.names import hook_in
 
 #: Set on an SAE's metadata by this library's loader, read back here.
 RELEASE_KEY, ID_KEY = "feature_graph_release", "feature_graph_sae_id"
@@ -49,8 +50,8 @@ def describe_sites(model: Any, saes: Mapping[int, Any], cfg: Config | None = Non
     """Say for each layer which hook is read and which dictionary sits there.
 
     Works for any HookedTransformer and any SAELens SAEs, loaded by this library or not: names come from the model and
-    the dictionaries themselves. The configuration's ``sae_id_template`` is used only for a dictionary that does not
-    record its hook.
+    the dictionaries themselves. The configuration's ids (``sites``, ``sae_id_template``) are used only for a dictionary that
+    does not record its hook.
 
     Args:
         model: A HookedTransformer.
@@ -106,5 +107,6 @@ def _hook_name(sae: Any, layer: int, cfg: Config | None) -> str:
     if recorded:
         return str(recorded)
     if cfg is not None:
-        return cfg.sae_id_template.format(layer=layer)
+        named = cfg.sae_id(layer)
+        return hook_in(named) or named
     raise LoadingError(f"layer {layer}: the SAE does not record its hook (metadata.hook_name); set it, or give a configuration")

@@ -47,6 +47,8 @@ def test_worked_example_fields_are_accepted(in_tmp_path: Path) -> None:
         ({"clamp_high_quantile": 1.5}, ["clamp_high_quantile"]),
         ({"correction_method": "magic"}, ["correction_method", "fdr_bh", "got 'magic'"]),
         ({"sae_id_template": "blocks.3.hook"}, ["sae_id_template", "{layer}"]),
+        ({"sae_id_template": "{layer}/{width}"}, ["sae_id_template", "only {layer} is replaced"]),
+        ({"sae_id_template": "{layer}/{"}, ["sae_id_template", "only {layer} is replaced"]),
         ({"position_horizon": 128}, ["position_horizon", "context_length = 128"]),
     ],
 )

@@ -286,6 +286,28 @@ def test_settings_of_another_width_are_refused(tmp_path, changes, message):
         read_dictionary(write(tmp_path / "a", new(**changes)), "cpu")
 
 
+@pytest.mark.parametrize("k", [None, 0, -3, 49, 4.5, "4", True])
+def test_a_topk_without_a_number_of_features_is_refused(tmp_path, k):
+    with pytest.raises(LoadingError, match=r"sae_weights\.safetensors: its settings say k = .*, expected the features a token, 1 to 48"):
+        read_dictionary(write(tmp_path / "a", new("topk", **({} if k is None else {"k": k}))), "cpu")
+
+
+def test_a_whole_number_written_as_4_0_is_4(tmp_path):
+    assert (read_dictionary(write(tmp_path / "a", new("topk", k=4.0)), "cpu").encode(x()) > 0).sum(1).max() == 4
+
+
+def test_a_flag_that_is_no_flag_is_refused(tmp_path):
+    with pytest.raises(LoadingError, match="apply_b_dec_to_input = 'false', expected true or false"):
+        read_dictionary(write(tmp_path / "a", new(apply_b_dec_to_input="false")), "cpu")
+
+
+@pytest.mark.parametrize(
+    "cfg", [old(sae_lens_version="6.5.0"), old(hook_name=None), old(architecture=None), old(activation_fn_kwargs=None)]
+)
+def test_old_layouts_with_gaps_are_read(tmp_path, cfg):
+    assert torch.allclose(read_dictionary(write(tmp_path / "a", cfg), "cpu").encode(x()), plain(weights(), x()), atol=1e-5)
+
+
 def test_tensors_of_other_shapes_or_missing_are_refused(tmp_path):
     w = weights()
     with pytest.raises(LoadingError, match=r"W_dec has shape \(16, 48\), expected \(48, 16\)"):

@@ -18,6 +18,9 @@ from feature_graph.config import Config, ConfigError
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.releases import Release, choose, find_release, resolve_ids
 from feature_graph.loading.saes import load_saes
+from feature_graph.pipeline.manifest import Manifest
+from feature_graph.pipeline.plan import situation
+from feature_graph.pipeline.stages import stage_named
 from tests import hublayout
 
 D_IN, D_SAE = 16, 32
@@ -123,6 +126,17 @@ def test_hashes_of_configurations_without_sites_are_those_of_before():
     assert Config(sites=[{"layer": 3}, {"layer": 7}]).digest() != Config(layers=[3, 7]).digest()
 
 
+def test_a_changed_file_of_a_sites_release_makes_its_stages_stale(tmp_path):
+    for layer in (1, 2):
+        write(tmp_path / f"sae{layer}", hook(layer))
+    cfg = Config(sites=[{"layer": layer, "release": str(tmp_path / f"sae{layer}")} for layer in (1, 2)])
+    stage, manifest = stage_named("collect"), Manifest()
+    before = situation(stage, cfg, tmp_path, manifest).inputs["sae_release"]
+    assert situation(stage, cfg, tmp_path, manifest).inputs["sae_release"] == before
+    write(tmp_path / "sae2", hook(2), scale=3.0)
+    assert situation(stage, cfg, tmp_path, manifest).inputs["sae_release"] != before
+
+
 # --- what is not there
 
 
@@ -204,7 +218,7 @@ def test_a_folder_that_is_missing_beside_others_is_no_repository(tmp_path, monke
 
 def two(tmp_path, first=None, second=None, **meta):
     for layer, recorded in ((1, first), (2, second)):
-        write(tmp_path / "r" / hook(layer), recorded, **meta)
+        write(tmp_path / "r" / hook(layer), recorded, float(layer), **meta)
     return Config(sae_release=str(tmp_path / "r"), layers=[1, 2], context_length=16, position_horizon=2)
 
 
@@ -261,6 +275,16 @@ def test_training_like_this_run_is_not(tmp_path, caplog, recorded, name):
     with caplog.at_level(logging.WARNING, logger="feature_graph"):
         load_saes(cfg.model_copy(update={"model_name": name.replace("{tmp}", str(tmp_path)), "prepend_bos": True}), "cpu")
     assert not caplog.records
+
+
+def test_one_file_under_two_names_is_mentioned(tmp_path, caplog):
+    two(tmp_path, hook(1), hook(2))
+    shutil.copy(tmp_path / "r" / hook(1) / "sae_weights.safetensors", tmp_path / "r" / hook(2))
+    with caplog.at_level(logging.WARNING, logger="feature_graph"):
+        load_saes(Config(sae_release=str(tmp_path / "r"), layers=[1, 2]), "cpu")
+    assert [record.message for record in caplog.records] == [
+        "layers 1, 2: the SAEs have the same weights; was a file copied to another layer?"
+    ]
 
 
 # --- the hub's cache

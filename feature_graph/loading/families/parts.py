@@ -25,7 +25,7 @@ TENSORS = {
 }
 _ALWAYS = ("W_enc", "W_dec", "b_dec")
 #: Tensors that change what the numbers mean: never passed over.
-_MEANINGFUL = frozenset({"threshold", "log_threshold", "topk_threshold", "b_gate", "b_mag", "r_mag", "W_skip", "b_enc"})
+_MEANINGFUL = frozenset({"threshold", "log_threshold", "topk_threshold", "b_gate", "b_mag", "r_mag", "W_skip", "b_enc", "scaling_factor"})
 _STATISTICS = frozenset({"sparsity", "log_feature_sparsity", "feature_sparsity", "act_freq_scores", "n_forward_passes_since_fired"})
 
 
@@ -53,6 +53,7 @@ def build(parts: Parts, device: str) -> SAE[Any]:
         UnsupportedSAEError: If tensors lie there that the architecture does not use and that would change its numbers.
     """
     name = str(parts.settings["architecture"])
+    _check_settings(parts, name)
     wanted = (*_ALWAYS, *TENSORS[name])
     missing = [key for key in wanted if key not in parts.weights]
     if missing:
@@ -68,8 +69,24 @@ def build(parts: Parts, device: str) -> SAE[Any]:
     return sae.to(device=device, dtype=torch.float32)
 
 
+def _check_settings(parts: Parts, name: str) -> None:
+    for key in ("apply_b_dec_to_input", "rescale_acts_by_decoder_norm"):
+        if not isinstance(parts.settings.get(key, False), bool):
+            raise LoadingError(f"{parts.file}: its settings say {key} = {parts.settings[key]!r}, expected true or false")
+    if name == "topk":
+        k, width = parts.settings.get("k"), parts.weights["b_enc"].shape[-1] if "b_enc" in parts.weights else None
+        if not isinstance(k, int) or isinstance(k, bool) or k < 1 or (width is not None and k > width):
+            raise LoadingError(f"{parts.file}: its settings say k = {k!r}, expected the features a token, 1 to {width or 'd_sae'}")
+
+
+def _says_something(name: str, tensor: Tensor) -> bool:
+    if name == "scaling_factor":
+        return not torch.allclose(tensor.float(), torch.ones_like(tensor, dtype=torch.float32))
+    return name == "log_threshold" or bool(tensor.any())
+
+
 def _refuse_unread(parts: Parts, name: str, rest: set[str]) -> None:
-    telling = sorted(key for key in rest & _MEANINGFUL if key == "log_threshold" or bool(parts.weights[key].any()))
+    telling = sorted(key for key in rest & _MEANINGFUL if _says_something(key, parts.weights[key]))
     if "W_skip" in telling:
         raise UnsupportedSAEError(f"{parts.file} holds W_skip: it is a skip transcoder, which reads one place and writes another")
     if telling:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from packaging.version import InvalidVersion, Version
 from sae_lens import __version__ as sae_lens_version
-from sae_lens.loading.pretrained_sae_loaders import handle_config_defaulting
+from sae_lens.loading.pretrained_sae_loaders import handle_pre_6_0_config
 from torch import Tensor
 
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
@@ -49,6 +49,7 @@ def read(folder: Path, overrides: dict[str, Any] | None = None) -> Parts:
 def _settings(raw: dict[str, Any], file: Path, overrides: dict[str, Any]) -> dict[str, Any]:
     raw = {**raw, **overrides}
     raw.setdefault("d_in", None)
+    raw = {key: value for key, value in raw.items() if value is not None or key not in ("architecture", "hook_name", "hook_point")}
     modern = isinstance(raw.get("metadata"), dict)
     if modern:
         raw["metadata"] = {"sae_lens_version": sae_lens_version, **raw["metadata"]}
@@ -64,12 +65,14 @@ def _settings(raw: dict[str, Any], file: Path, overrides: dict[str, Any]) -> dic
     scaling = raw.get("normalize_activations")
     if not isinstance(scaling, bool) and scaling is not None and scaling not in _NORMALISATIONS:
         raise UnsupportedSAEError(f"{file}: normalize_activations = {scaling!r} is not known; expected one of {', '.join(_NORMALISATIONS)}")
-    settings = dict(raw) if modern else handle_config_defaulting(dict(raw, architecture=_registered(name)))
+    settings = dict(raw) if modern else handle_pre_6_0_config(dict(raw, architecture=_registered(name)))
     if not modern:
         settings["architecture"] = name if name in TRAINING else settings["architecture"]
         settings["metadata"] = {**settings["metadata"], "sae_lens_version": sae_lens_version}
     if isinstance(settings.get("normalize_activations"), bool) or settings.get("normalize_activations") is None:
         settings["normalize_activations"] = "expected_average_only_in" if settings.get("normalize_activations") else "none"
+    if isinstance(settings.get("k"), float) and settings["k"].is_integer():
+        settings["k"] = int(settings["k"])
     settings["finetuning_scaling_factor"] = raw.get("finetuning_scaling_factor", False)
     return settings
 
@@ -95,7 +98,7 @@ def _refuse_activation(raw: dict[str, Any], file: Path) -> None:
     raw["activation_fn_kwargs"] = given
     if name not in ("relu", "topk"):
         raise UnsupportedSAEError(f"{file}: activation function {name!r}: only relu and topk have a gate that is open or shut")
-    if name == "topk" and not isinstance(given.get("k"), int):
+    if name == "topk" and not isinstance(given.get("k"), int | float):
         raise LoadingError(f"{file}: activation function topk without activation_fn_kwargs.k, the number of features a token")
     if given.get("signed"):
         raise UnsupportedSAEError(f"{file}: a signed topk keeps negative activations; its features have no gate")
