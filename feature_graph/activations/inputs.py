@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,31 +39,105 @@ def contexts_of(model: Any, saes: Any, cfg: Config, tokens: Any, hooks: Iterable
     """The caller's tokens, or contexts drawn from the corpus.
 
     Raises:
-        CollectError: If the tokens do not fit the model, or none of them counts.
+        CollectError: If the tokens do not fit the model, have padding before text, or none of them counts.
     """
-    source = cfg.dataset if tokens is None else "tokens="
-    given = draw_contexts(model, saes, cfg) if tokens is None else tokens
-    checked = check_tokens(model, given)
+    source = cfg.dataset if tokens is None else "tokens"
+    checked = check_tokens(model, draw_contexts(model, saes, cfg) if tokens is None else tokens, source)
+    if tokens is not None:
+        refuse_padding_before_text(model, checked)
     counting = counted_tokens(model, checked, hooks)
     if not counting.valid.any():
         raise CollectError(f"{source}: got {checked.shape[0]} documents of {checked.shape[1]} tokens, all of them special; give text")
-    return Contexts(checked, counting.valid, counting.typical, source)
+    return Contexts(checked, counting.valid, counting.typical, source if tokens is None else "tokens=")
 
 
-def check_tokens(model: Any, tokens: Any) -> NDArray[np.int64]:
+def check_tokens(model: Any, tokens: Any, source: str = "tokens") -> NDArray[np.int64]:
     """Tokens as int64 [n_docs, context].
 
     Raises:
         CollectError: If they are no whole numbers, not two-dimensional, outside the vocabulary, or longer than the model reads.
     """
-    array = tokens.detach().cpu().numpy() if isinstance(tokens, torch.Tensor) else np.asarray(tokens)
-    if array.dtype.kind not in "iu":
-        raise CollectError(f"tokens: got dtype {array.dtype}, expected int64 token ids")
+    array = _array(tokens)
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
-        raise CollectError(f"tokens: got shape {array.shape}, expected [documents, context] with at least 1 document of 2 tokens")
+        raise CollectError(f"{source}: got shape {array.shape}, expected [documents, context] with at least 1 document of 2 tokens")
+    if array.dtype.kind not in "iu":
+        raise CollectError(f"{source}: got dtype {array.dtype}, expected int64 token ids")
     if array.shape[1] > model.cfg.n_ctx:
-        raise CollectError(f"tokens: contexts of {array.shape[1]} tokens; the model reads at most {model.cfg.n_ctx}. Lower context_length")
+        raise CollectError(
+            f"{source}: contexts of {array.shape[1]} tokens; the model reads at most {model.cfg.n_ctx}. Lower context_length"
+        )
     low, high = int(array.min()), int(array.max())
     if low < 0 or high >= model.cfg.d_vocab:
-        raise CollectError(f"tokens: got ids from {low} to {high}; the model's vocabulary is 0 to {model.cfg.d_vocab - 1}")
+        raise CollectError(f"{source}: got ids from {low} to {high}; the model's vocabulary is 0 to {model.cfg.d_vocab - 1}")
     return np.ascontiguousarray(array, dtype=np.int64)
+
+
+def _array(tokens: Any) -> NDArray[Any]:
+    if isinstance(tokens, torch.Tensor):
+        if tokens.is_floating_point() or tokens.is_complex():
+            raise CollectError(f"tokens: got dtype {tokens.dtype}, expected int64 token ids")
+        return tokens.detach().cpu().to_dense().numpy()
+    if isinstance(tokens, str | bytes | Mapping):
+        way = 'give its ["input_ids"]' if isinstance(tokens, Mapping) else "tokenise it first, or name a text file as dataset"
+        raise CollectError(f"tokens: got {type(tokens).__name__}, expected int64 [documents, context]; {way}")
+    try:
+        array = np.asarray(tokens)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise CollectError(_ragged(tokens) or f"tokens: {type(tokens).__name__} is no array of whole numbers: {error}") from error
+    if array.dtype == object and (words := _ragged(tokens)):
+        raise CollectError(words)
+    return array
+
+
+def _ragged(tokens: Any) -> str:
+    """A sentence if rows are of different lengths, else nothing."""
+    try:
+        lengths = sorted({len(row) for row in tokens})
+    except TypeError:
+        return ""
+    if len(lengths) < 2:
+        return ""
+    return (
+        f"tokens: got rows of {lengths[0]} to {lengths[-1]} tokens, expected rows of one length: cut them alike, or pad them on the right "
+        "with the tokenizer's padding token"
+    )
+
+
+def refuse_padding_before_text(model: Any, tokens: NDArray[np.int64]) -> None:
+    """Refuse rows that have padding on the left or inside.
+
+    Positions count from the row's beginning and attention reaches back to everything before, so text behind padding would get another
+    residual stream than it has by itself. On the right padding is harmless, and not counted. One padding token by itself is taken for a
+    mark between texts where the tokenizer uses that token so (as BOS, EOS or ``<|endoftext|>``), and not counted either.
+
+    Raises:
+        CollectError: Naming the first such row.
+    """
+    tokenizer = getattr(model, "tokenizer", None)
+    pad = None if tokenizer is None else tokenizer.pad_token_id
+    if pad is None:
+        return
+    leading, inside = _padding_runs(tokenizer)
+    for number in np.flatnonzero((tokens == pad).any(axis=1)):
+        for start, stop in _runs(tokens[number] == pad):
+            if stop < tokens.shape[1] and stop - start >= (leading if start == 0 else inside):
+                raise CollectError(
+                    f"tokens: row {number} has padding ({tokenizer.pad_token!r}, id {pad}) before text, at positions {start} to "
+                    f"{stop - 1}, to which the model would attend; put the text first and pad on the right (padding_side='right')"
+                )
+
+
+def _padding_runs(tokenizer: Any) -> tuple[int, int]:
+    """How many padding tokens in a row are padding and no mark: at the beginning of a row, and inside."""
+    pad, bos, eos = tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id
+    if pad in (bos, eos):
+        return 2, 3 if bos == eos else 2  # where BOS is EOS, two of them end one text and begin the next
+    if pad == tokenizer.unk_token_id:
+        return 2, sys.maxsize  # any number of unknown words may follow each other
+    return (2, 2) if tokenizer.pad_token == "<|endoftext|>" else (1, 1)
+
+
+def _runs(mask: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """Beginning and end of each run of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers
+from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
 from feature_graph.config import Config
@@ -20,18 +20,9 @@ from feature_graph.loading.text import Text, cut_contexts, draw_contexts
 from feature_graph.loading.text.rows import best_fit
 from feature_graph.loading.tokens import valid_mask
 from tests.tiny import tiny_model
+from tests.word_tokens import BOS, EOS, FIRST, SIZE, words
 
-BOS, EOS, UNK, FIRST = 0, 1, 2, 3
-SIZE = 4000
 HOOKS = ["blocks.2.hook_resid_pre"]
-
-
-def words(**special):
-    """Word n has the id n + 3."""
-    vocabulary = {"<s>": BOS, "</s>": EOS, "<unk>": UNK} | {f"w{n}": FIRST + n for n in range(SIZE)}
-    plain = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="<unk>", **({"bos_token": "<s>", "eos_token": "</s>"} | special))
 
 
 WORDS = words()
