@@ -73,11 +73,13 @@ class Config(BaseModel):
 
     # --- text ---
     dataset: str = "builtin:sotu"
-    """``builtin:sotu``, a path to .txt / .jsonl / .parquet, or a dataset id of the hub."""
+    """``builtin:sotu``, a file (.txt, .jsonl, .json, .csv, .parquet, .arrow; text also .gz), a folder, or a dataset id of the hub."""
     dataset_text_field: str = "text"
-    """Column that holds the text, for .jsonl, .parquet and hub datasets."""
+    """Column of text, of token ids (``input_ids``, used as they are), or of chat ``messages``, for everything but .txt."""
     dataset_split: str = "train"
-    """Split, for hub datasets."""
+    """Split, or a slice of one such as ``train[:1000]``, for datasets in the hub's layouts."""
+    dataset_config: str | None = None
+    """Configuration of a hub dataset that has several, such as ``wikitext-2-raw-v1``. ``None``: the only one, or ``default``."""
     n_tokens: int = Field(40_000, ge=16)
     """Tokens of text to collect, rounded up to whole contexts; BOS, separators and padding do not count."""
     context_length: int = Field(128, ge=4)

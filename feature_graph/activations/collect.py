@@ -65,8 +65,8 @@ def collect_activations(
         model: HookedTransformer, with or without a tokenizer (without one, give ``tokens``).
         saes: Layer → SAELens SAE on the residual stream.
         cfg: The run's configuration.
-        tokens: int64 [n_docs, context] (torch or NumPy), each row a document; read as they are, no BOS is added. None draws
-            ``cfg.n_tokens`` tokens from ``cfg.dataset``.
+        tokens: int64 [n_docs, context] (torch or NumPy), each row a document; read as they are, no BOS is added. Padding only
+            on the right. None draws ``cfg.n_tokens`` tokens from ``cfg.dataset``.
         path: Where the store shall lie. None: a temporary file that goes when the store is no longer used; ``store.save`` copies it.
         parts_dir: Folder for part files, with which a killed run goes on where it was; emptied at the end.
 

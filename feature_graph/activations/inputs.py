@@ -75,7 +75,7 @@ def check_tokens(model: Any, tokens: Any, source: str = "tokens") -> NDArray[np.
 def _array(tokens: Any) -> NDArray[Any]:
     if isinstance(tokens, torch.Tensor):
         if tokens.is_floating_point() or tokens.is_complex():
-            raise CollectError(f"tokens: got dtype {tokens.dtype}, expected int64 token ids")
+            raise CollectError(f"tokens: got dtype {str(tokens.dtype).removeprefix('torch.')}, expected int64 token ids")
         return tokens.detach().cpu().to_dense().numpy()
     if isinstance(tokens, str | bytes | Mapping):
         way = 'give its ["input_ids"]' if isinstance(tokens, Mapping) else "tokenise it first, or name a text file as dataset"
@@ -114,9 +114,9 @@ def refuse_padding_before_text(model: Any, tokens: NDArray[np.int64]) -> None:
         CollectError: Naming the first such row.
     """
     tokenizer = getattr(model, "tokenizer", None)
-    pad = None if tokenizer is None else tokenizer.pad_token_id
-    if pad is None:
+    if tokenizer is None or tokenizer.pad_token_id is None:
         return
+    pad = tokenizer.pad_token_id
     leading, inside = _padding_runs(tokenizer)
     for number in np.flatnonzero((tokens == pad).any(axis=1)):
         for start, stop in _runs(tokens[number] == pad):

@@ -58,6 +58,16 @@ def snapshot_folder(repo_id: str, repo_type: str = "model") -> Path | None:
     return folder if folder is not None and folder.is_dir() else None
 
 
+def dataset_snapshot(repo_id: str) -> Path | None:
+    """Folder of a data set that the hub's client has downloaded: what ``main`` points to, else the only snapshot, or None."""
+    found = snapshot_folder(repo_id, "dataset")
+    if found is None:
+        kept = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type="dataset") / "snapshots"
+        folders = [p for p in kept.iterdir() if p.is_dir()] if kept.is_dir() else []
+        found = folders[0] if len(folders) == 1 else None
+    return found if found is not None and any(p.is_file() for p in found.rglob("*")) else None
+
+
 def is_reachable() -> bool:
     """Whether the hub answers within four seconds, through whatever proxy the environment names.
 

@@ -12,7 +12,7 @@ StageName = Literal["collect", "atlas", "candidates", "measure", "graph", "behav
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
 _DICTIONARIES = frozenset({"model_name", "sae_release", "sae_id_template", "layers", "sites"})
-_TEXT = frozenset({"dataset", "dataset_text_field", "dataset_split", "n_tokens", "context_length", "prepend_bos"})
+_TEXT = frozenset({"dataset", "dataset_text_field", "dataset_split", "dataset_config", "n_tokens", "context_length", "prepend_bos"})
 _LEVELS = frozenset({"clamp_high_quantile", "clamp_low", "n_intervention_samples", "min_documents"})
 _TESTING = frozenset({"significance_level", "correction_method"})
 
@@ -65,6 +65,7 @@ STAGES: tuple[Stage, ...] = (
         (),
         ("activations.h5",),
         ("model_name", "sae_release", "dataset"),
+        version=2,
     ),
     Stage(
         "atlas",

@@ -54,7 +54,7 @@ def test_files_of_every_kind_hold_the_same_texts(tmp_path):
         ("a.jsonl", "{not json}\n", "line 1 is not JSON"),
         ("a.jsonl", '{"text": 3}\n', "holds int, expected text"),
         ("a.txt", "  \n", "holds no text"),
-        ("a.csv", "x", "expected a file that ends in"),
+        ("a.xlsx", "x", "expected a file that ends in"),
         ("a.parquet", "x", "is not a Parquet file"),
     ],
 )

@@ -209,7 +209,7 @@ def test_without_any_special_token_only_windows_can_be_drawn(caplog):
     bare = PreTrainedTokenizerFast(tokenizer_object=WORDS._tokenizer)
     rows = cut_contexts(corpus([100, 5, 7]), bare, 50, 16, False, 0)
     assert rows.shape == (6, 16)
-    assert "neither BOS nor EOS to stand between two texts: 16 of 112 tokens" in caplog.text
+    assert "neither BOS nor EOS (of a tokenizer) to stand between two texts: 16 of 112 tokens" in caplog.text
     with pytest.raises(LoadingError, match="12 tokens are in texts shorter than a context: lower context_length"):
         cut_contexts(corpus([5, 7]), bare, 50, 16, False, 0)
 

@@ -95,7 +95,7 @@ class Gpu(list):
         ([], r"got shape \(0,\), expected \[documents, context\]"),
         ([[]], r"got shape \(1, 0\)"),
         (7, r"got shape \(\)"),
-        (torch.zeros(2, 4, dtype=torch.bfloat16), "got dtype torch.bfloat16, expected int64"),
+        (torch.zeros(2, 4, dtype=torch.bfloat16), "got dtype bfloat16, expected int64"),
         (np.ones((2, 4)), "got dtype float64"),
         ([[3, None], [4, 5]], "got dtype object"),
         ([[True, False]], "got dtype bool"),

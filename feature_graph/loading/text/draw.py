@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from feature_graph.config import Config
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.saes import trained_with_bos
-from feature_graph.loading.text.pieces import tokenise
+from feature_graph.loading.text.pieces import Reader, tokenise
+from feature_graph.loading.text.records import Text
 from feature_graph.loading.text.rows import Frame, Rows, rows_of
-from feature_graph.loading.text.sources import Text, load_texts
+from feature_graph.loading.text.sources import BUILTIN, load_texts
 from feature_graph.utils import derived_seed
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 _SPARE = 25
 #: Characters of a piece of a long text, for each token of a context: ten contexts of English, more of Chinese.
 _PIECE = 40
+_NO_TOKENIZER = "the model has no tokenizer, so no text can be read; give tokens= (int64 [n_docs, context]) instead"
 #: Special tokens that may stand between two texts, the first that there is.
 _SEPARATORS = ("bos_token_id", "eos_token_id", "sep_token_id", "pad_token_id")
 
@@ -60,14 +62,17 @@ def draw_contexts(model: Any, saes: Mapping[int, Any], cfg: Config, n_tokens: in
     Raises:
         LoadingError: If the model has no tokenizer, or the texts give no token.
     """
-    if getattr(model, "tokenizer", None) is None:
-        raise LoadingError("the model has no tokenizer, so no text can be read; give tokens= (int64 [n_docs, context]) instead")
     if cfg.context_length > model.cfg.n_ctx:
         raise LoadingError(f"context_length: got {cfg.context_length}; the model reads at most {model.cfg.n_ctx} tokens")
-    frame = frame_of(model.tokenizer, cfg.context_length, resolve_prepend_bos(saes, cfg))
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None and cfg.dataset in BUILTIN:
+        raise LoadingError(_NO_TOKENIZER)
+    frame = frame_of(tokenizer, cfg.context_length, resolve_prepend_bos(saes, cfg))
+    texts = load_texts(cfg, tokenizer)
+    _check_ids(texts, model.cfg.d_vocab)
     wanted = cfg.n_tokens if n_tokens is None else n_tokens
     rng = np.random.default_rng(derived_seed(cfg.seed, "contexts"))
-    rows = _all_rows(load_texts(cfg), model.tokenizer, frame, wanted, rng)
+    rows = _all_rows(texts, tokenizer, frame, wanted, rng)
     order = _drawn_order(rows, rng)
     before = np.cumsum(rows.counted[order]) - rows.counted[order]
     taken = order[before < wanted]
@@ -111,24 +116,38 @@ def frame_of(tokenizer: Any, context_length: int, prepend_bos: bool) -> Frame:
     Raises:
         LoadingError: If BOS is asked for and the tokenizer has none.
     """
-    if prepend_bos and tokenizer.bos_token_id is None:
+    bos = getattr(tokenizer, "bos_token_id", None)
+    if prepend_bos and bos is None:
         raise LoadingError("prepend_bos is true, but the model's tokenizer has no BOS token; set prepend_bos: false")
     separator = next((value for name in _SEPARATORS if (value := getattr(tokenizer, name, None)) is not None), None)
-    pad = next((v for v in (tokenizer.pad_token_id, tokenizer.eos_token_id, separator) if v is not None), None)
-    return Frame(context_length, tokenizer.bos_token_id if prepend_bos else None, separator, pad)
+    pads = (getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id", "bos_token_id"))
+    pad = next((value for value in pads if value is not None), separator)
+    return Frame(context_length, bos if prepend_bos else None, separator, pad)
+
+
+def _check_ids(texts: Sequence[Text], d_vocab: int) -> None:
+    for text in texts:
+        if text.tokens is not None and not 0 <= text.tokens.min() <= text.tokens.max() < d_vocab:
+            raise LoadingError(
+                f"dataset: {text.title} has token ids from {text.tokens.min()} to {text.tokens.max()}; the model's vocabulary is 0 to "
+                f"{d_vocab - 1}: it was tokenised for another model"
+            )
 
 
 def _all_rows(texts: Sequence[Text], tokenizer: Any, frame: Frame, n_tokens: int, rng: np.random.Generator) -> Rows:
     """Contexts of the texts, or of a random part of them that holds many times what is asked for."""
-    source = tokenise(texts, tokenizer, tokenizer.all_special_ids, _SPARE * n_tokens, _PIECE * frame.width, rng)
+    if tokenizer is None and any(text.tokens is None for text in texts):
+        raise LoadingError(_NO_TOKENIZER)
+    reader = Reader(tokenizer, tuple(tokenizer.all_special_ids) if tokenizer is not None else (), frame.separator, frame.pad)
+    source = tokenise(texts, reader, _SPARE * n_tokens, _PIECE * frame.width, rng)
     rows = rows_of(source, frame, rng)
     if not rows.counted.any():
         why = f" {rows.left_out} tokens are in texts shorter than a context: lower context_length." if rows.left_out else ""
         raise LoadingError(f"the {len(texts)} texts give no token that counts (special tokens do not).{why}")
     if rows.left_out:
         log.warning(
-            "the tokenizer has neither BOS nor EOS to stand between two texts: %d of %d tokens, in texts shorter than %d tokens and at the "
-            "ends of longer ones, are left out",
+            "there is neither BOS nor EOS (of a tokenizer) to stand between two texts: %d of %d tokens, in texts shorter than %d tokens "
+            "and at the ends of longer ones, are left out",
             rows.left_out,
             rows.left_out + int(rows.counted.sum()),
             frame.width,

@@ -7,9 +7,8 @@ corpus' own shares. Pieces that follow one another in their text are joined agai
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.loading.text.sources import Text
+from feature_graph.loading.text.records import Text
 
-log = logging.getLogger(__name__)
 _BATCH = 32
 _SPACE = re.compile(r"\s")
 
@@ -44,49 +42,85 @@ class Tokenised:
 
 
 @dataclass(frozen=True)
+class Reader:
+    """What makes tokens of texts.
+
+    Attributes:
+        tokenizer: A transformers tokenizer; None where every text comes as token ids.
+        special: Ids that do not count.
+        separator: Dropped at the beginning of a text, since it is put before it where one is needed.
+        pad: Dropped at both ends of a text.
+    """
+
+    tokenizer: Any
+    special: tuple[int, ...]
+    separator: int | None
+    pad: int | None
+
+    def counted(self, ids: Ids) -> NDArray[np.bool_]:
+        """Which ids count."""
+        return ~np.isin(ids, self.special)
+
+    def read(self, texts: Sequence[Text]) -> list[Ids]:
+        """Token ids of each text."""
+        bodies = [text.body for text in texts if text.tokens is None]
+        read = iter(self.tokenizer(bodies, add_special_tokens=False, verbose=False)["input_ids"] if bodies else [])
+        return [self._bare(np.asarray(next(read) if text.tokens is None else text.tokens, dtype=np.int32)) for text in texts]
+
+    def takes_the_space_for_granted(self) -> bool:
+        """Whether a word at the beginning of a text gets the token that it has after a space, so that the space must not be given twice."""
+        if self.tokenizer is None:
+            return False
+        both, first, spaced, bare = self.tokenizer(["a b", "a", " b", "b"], add_special_tokens=False)["input_ids"]
+        return bool(both != first + spaced and both == first + bare)
+
+    def _bare(self, ids: Ids) -> Ids:
+        text = np.flatnonzero((ids != self.separator) & (ids != self.pad))
+        end = np.flatnonzero(ids != self.pad)
+        return ids[text[0] : end[-1] + 1] if len(text) else ids[:0]
+
+
+@dataclass(frozen=True)
 class _Piece:
     text: int
     start: int
     stop: int
 
 
-def tokenise(
-    texts: Sequence[Text], tokenizer: Any, special: Collection[int], enough: int, length: int, rng: np.random.Generator
-) -> Tokenised:
+def tokenise(texts: Sequence[Text], reader: Reader, enough: int, length: int, rng: np.random.Generator) -> Tokenised:
     """Token ids of ``texts``, or of random pieces of them.
 
     Args:
         texts: The corpus.
-        tokenizer: A transformers tokenizer.
-        special: Ids that do not count.
+        reader: Makes tokens of them.
         enough: Stop after this many counted tokens.
-        length: Characters of a piece.
+        length: Characters of a piece; a quarter as many tokens of a text that comes as token ids.
         rng: Of the order.
     """
-    pieces = [_Piece(n, a, b) for n, text in enumerate(texts) for a, b in pairwise(_cuts(text.body, length))]
-    drop = _takes_the_space_for_granted(tokenizer)
+    pieces = [_Piece(n, a, b) for n, text in enumerate(texts) for a, b in pairwise(_cuts(text, length))]
+    drop = reader.takes_the_space_for_granted()
     order = rng.permutation(len(pieces))
     found: dict[int, Ids] = {}
     n_counted = 0
     for batch in range(0, len(order), _BATCH):
         if n_counted >= enough:
             break
-        picked = order[batch : batch + _BATCH]
-        bodies = [_body(texts[pieces[i].text].body, pieces[i], drop) for i in picked]
-        for i, ids in zip(picked.tolist(), tokenizer(bodies, add_special_tokens=False, verbose=False)["input_ids"], strict=True):
-            found[i] = np.asarray(ids, dtype=np.int32)
-            n_counted += len(ids) - int(np.isin(found[i], list(special)).sum())
-    return _joined(found, pieces, special)
+        picked = order[batch : batch + _BATCH].tolist()
+        for number, ids in zip(picked, reader.read([_part(texts[pieces[i].text], pieces[i], drop) for i in picked]), strict=True):
+            found[number] = ids
+            n_counted += int(reader.counted(ids).sum())
+    return _joined(found, pieces, reader)
 
 
-def _cuts(body: str, length: int) -> Iterator[int]:
+def _cuts(text: Text, length: int) -> Iterator[int]:
     """0, the places between pieces, and the end of the text."""
+    size, length = (len(text.body), length) if text.tokens is None else (len(text.tokens), length // 4)
     yield 0
-    n = -(-len(body) // length)
+    n = -(-size // length)
     for k in range(1, n):
-        at = k * len(body) // n
-        yield _space_before(body, at - length // 8, at)
-    yield len(body)
+        at = k * size // n
+        yield _space_before(text.body, at - length // 8, at) if text.tokens is None else at
+    yield size
 
 
 def _space_before(body: str, low: int, high: int) -> int:
@@ -98,18 +132,14 @@ def _space_before(body: str, low: int, high: int) -> int:
     return at
 
 
-def _body(text: str, piece: _Piece, drop_space: bool) -> str:
-    start = piece.start + (drop_space and piece.start > 0 and text[piece.start] == " ")
-    return text[start : piece.stop]
+def _part(text: Text, piece: _Piece, drop_space: bool) -> Text:
+    if text.tokens is not None:
+        return Text(text.title, "", text.tokens[piece.start : piece.stop])
+    start = piece.start + (drop_space and piece.start > 0 and text.body[piece.start] == " ")
+    return Text(text.title, text.body[start : piece.stop])
 
 
-def _takes_the_space_for_granted(tokenizer: Any) -> bool:
-    """Whether a word at the beginning of a text gets the token that it has after a space, so that the space must not be given twice."""
-    both, first, spaced, bare = tokenizer(["a b", "a", " b", "b"], add_special_tokens=False)["input_ids"]
-    return both != first + spaced and both == first + bare
-
-
-def _joined(found: dict[int, Ids], pieces: Sequence[_Piece], special: Collection[int]) -> Tokenised:
+def _joined(found: dict[int, Ids], pieces: Sequence[_Piece], reader: Reader) -> Tokenised:
     """Pieces in the order of the corpus; a stretch begins where a piece does not follow the one before in its text."""
     numbers = sorted(found)
     begins = [
@@ -118,4 +148,4 @@ def _joined(found: dict[int, Ids], pieces: Sequence[_Piece], special: Collection
     ends = np.cumsum([0, *(len(found[number]) for number in numbers)])
     ids = np.concatenate([found[number] for number in numbers]) if numbers else np.zeros(0, np.int32)
     starts = np.append(ends[:-1][np.array(begins, dtype=bool)], ends[-1])
-    return Tokenised(ids, starts.astype(np.int64), ~np.isin(ids, list(special)), len(found) == len(pieces))
+    return Tokenised(ids, starts.astype(np.int64), reader.counted(ids), len(found) == len(pieces))

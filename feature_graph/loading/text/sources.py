@@ -1,133 +1,66 @@
-"""Texts: built in, from files, or from a dataset of the hub."""
+"""Texts of a run: built in, from files, or from a data set of the hub."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import islice
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from feature_graph.config import Config
-from feature_graph.loading import hub
 from feature_graph.loading.builtin_text import sotu_speeches
 from feature_graph.loading.errors import LoadingError
+from feature_graph.loading.text.files import files_in, is_known, values_of
+from feature_graph.loading.text.hubsets import folder_values, hub_values, is_hub_layout, is_saved, saved_values
+from feature_graph.loading.text.records import Text, texts_of
+
+log = logging.getLogger(__name__)
 
 BUILTIN: dict[str, Callable[[], list[tuple[str, str]]]] = {"builtin:sotu": sotu_speeches}
-SUFFIXES = (".txt", ".jsonl", ".parquet")
-_MOST_HUB_TEXTS = 50_000
-_SEPARATOR = "<|endoftext|>"
+#: Of a data set of the hub so many characters are read for each token asked for, in random order; a token id is taken for four.
+_CHARACTERS = 200
+_LEAST_CHARACTERS = 2_000_000
 
 
-@dataclass(frozen=True)
-class Text:
-    """One text.
-
-    Attributes:
-        title: Where it is from, for people.
-        body: The text.
-    """
-
-    title: str
-    body: str
-
-
-def load_texts(cfg: Config) -> list[Text]:
+def load_texts(cfg: Config, tokenizer: Any = None) -> list[Text]:
     """Read the texts that ``cfg.dataset`` names.
+
+    Args:
+        cfg: The run's configuration.
+        tokenizer: Its chat template makes text of a column of messages; where there is none they are joined plainly.
 
     Raises:
         LoadingError: If there is no such dataset, file or column, or nothing in it.
         OfflineError: If it is on the hub, not cached, and the hub cannot be reached.
     """
-    if cfg.dataset in BUILTIN:
-        return [Text(title, body) for title, body in BUILTIN[cfg.dataset]()]
-    if cfg.dataset.startswith("builtin:"):
-        raise LoadingError(f"dataset: got {cfg.dataset!r}; built in: {', '.join(BUILTIN)}")
-    path = Path(cfg.dataset).expanduser()
-    texts = _files(path, cfg.dataset_text_field) if path.exists() else _hub(cfg)
-    texts = [text for text in texts if text.body.strip()]
-    if not texts:
-        raise LoadingError(f"dataset: {cfg.dataset} holds no text")
-    return texts
-
-
-def _files(path: Path, column: str) -> list[Text]:
-    files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES) if path.is_dir() else [path]
-    if not files:
-        raise LoadingError(f"dataset: {path} holds no {', '.join(SUFFIXES)} file")
-    return [text for file in files for text in _file(file, column)]
-
-
-def _file(path: Path, column: str) -> Iterator[Text]:
-    if path.suffix == ".txt":
-        bodies: Iterator[Any] = iter(_read(path).split(_SEPARATOR))
-    elif path.suffix == ".jsonl":
-        bodies = _jsonl(path, column)
-    elif path.suffix == ".parquet":
-        bodies = _parquet(path, column)
-    else:
-        raise LoadingError(f"dataset: got {path.name}; expected a file that ends in {', '.join(SUFFIXES)}")
-    for number, body in enumerate(bodies):
-        if not isinstance(body, str):
-            raise LoadingError(f"dataset: {path}, row {number}: column {column!r} holds {type(body).__name__}, expected text")
-        yield Text(f"{path.name}:{number}", body)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise LoadingError(f"dataset: {path} is not UTF-8 text ({error})") from error
-
-
-def _jsonl(path: Path, column: str) -> Iterator[Any]:
-    for number, line in enumerate(_read(path).splitlines()):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise LoadingError(f"dataset: {path}, line {number + 1} is not JSON: {error}") from error
-        if not isinstance(row, dict) or column not in row:
-            got = sorted(row) if isinstance(row, dict) else type(row).__name__
-            raise LoadingError(f"dataset: {path}, line {number + 1} has no field {column!r} (dataset_text_field); it has {got}")
-        yield row[column]
-
-
-def _parquet(path: Path, column: str) -> Iterator[Any]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        names = pq.read_schema(path).names
-    except pa.ArrowInvalid as error:
-        raise LoadingError(f"dataset: {path} is not a Parquet file: {error}") from error
-    if column not in names:
-        raise LoadingError(f"dataset: {path} has no column {column!r} (dataset_text_field); it has {names}")
-    yield from pq.read_table(path, columns=[column])[column].to_pylist()
-
-
-def _hub(cfg: Config) -> list[Text]:
-    name = cfg.dataset
-    if name.endswith(SUFFIXES) or name.startswith((".", "/", "~")):
+    name, column = cfg.dataset, cfg.dataset_text_field
+    if name in BUILTIN:
+        return [Text(title, body) for title, body in BUILTIN[name]()]
+    if name.startswith("builtin:"):
+        raise LoadingError(f"dataset: got {name!r}; built in: {', '.join(BUILTIN)}")
+    path = Path(name).expanduser()
+    if path.is_dir() and is_saved(path):
+        texts = list(texts_of(saved_values(path, cfg), path.name, column, tokenizer))
+    elif path.is_dir() and is_hub_layout(path):
+        texts = list(texts_of(folder_values(path, cfg), path.name, column, tokenizer))
+    elif path.exists():
+        files = files_in(path) if path.is_dir() else [path]
+        texts = [text for file in files for text in texts_of(values_of(file, column), file.name, column, tokenizer)]
+    elif is_known(name) or name.startswith((".", "/", "~")):
         raise LoadingError(f"dataset: there is no file {name}")
-    import datasets
-
-    need = hub.Need(f"dataset {name}", name, local_way="a .txt, .jsonl or .parquet file, or builtin:sotu, as dataset")
-    prepared = (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
-    try:
-        if prepared:
-            with hub.cache_only():
-                rows = datasets.load_dataset(name, split=cfg.dataset_split).shuffle(seed=cfg.seed)
-        else:
-            hub.require_hub(need)
-            rows = datasets.load_dataset(name, split=cfg.dataset_split, streaming=True).shuffle(seed=cfg.seed, buffer_size=10_000)
-    except (datasets.exceptions.DatasetsError, FileNotFoundError, ValueError) as error:
-        raise LoadingError(f"dataset: {name} (split {cfg.dataset_split}) cannot be read: {error}") from error
-    texts = []
-    for number, row in enumerate(islice(rows, _MOST_HUB_TEXTS)):
-        if cfg.dataset_text_field not in row:
-            raise LoadingError(f"dataset: {name} has no column {cfg.dataset_text_field!r} (dataset_text_field); it has {sorted(row)}")
-        texts.append(Text(f"{name}:{number}", row[cfg.dataset_text_field]))
+    else:
+        texts = list(_enough(texts_of(hub_values(cfg), name, column, tokenizer), cfg.n_tokens))
+    if not texts:
+        raise LoadingError(f"dataset: {name} holds no text" + ("" if name.endswith(".txt") else f" in column {column!r}"))
     return texts
+
+
+def _enough(texts: Iterable[Text], n_tokens: int) -> Iterator[Text]:
+    """Texts, in their random order, until there are many times what is asked for."""
+    room = max(_CHARACTERS * n_tokens, _LEAST_CHARACTERS)
+    for number, text in enumerate(texts):
+        yield text
+        room -= len(text.body) if text.tokens is None else 4 * len(text.tokens)
+        if room < 0:
+            log.info("dataset: read %d rows at random; there may be more", number + 1)
+            return
