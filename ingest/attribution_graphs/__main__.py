@@ -12,6 +12,7 @@ from ingest.attribution_graphs.names import Naming
 from ingest.attribution_graphs.read import read_graph
 from ingest.attribution_graphs.tell import in_words
 from ingest.formats import FormatError
+from ingest.text import visible
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,9 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         done = import_graph(read_graph(given.graph), given.out_dir, Naming(given.model, given.model_hash, given.release), given.unit)
     except (GraphError, FormatError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return 1
-    print("\n".join(in_words(done)))
+    print(visible("\n".join(in_words(done))))
     return 0
 
 

@@ -18,6 +18,7 @@ import pandas as pd
 
 from ingest.attribution_graphs.errors import GraphError
 from ingest.attribution_graphs.nodes import LOGIT, feature_table, is_feature, logit_table
+from ingest.text import HALF, half_characters
 
 __all__ = ["AttributionGraph", "GraphError", "read_graph"]
 
@@ -124,6 +125,8 @@ def _json(path: Path) -> tuple[dict[str, Any], str]:
     wrong = [k for k, kind in (("metadata", dict), ("nodes", list), ("links", list)) if not isinstance(value.get(k), kind)]
     if wrong:
         raise GraphError(f"{path}: {', '.join(wrong)} missing or of another type; {expected}")
+    if b"\\ud" in content.lower() and half_characters(json.dumps(value, ensure_ascii=False)):
+        raise GraphError(f"{path}: {HALF}")
     return value, hashlib.sha256(content).hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import queries
-from ingest import InvalidRun, behaviors
-from ingest.formats import FEATURES, INTERACTIONS, write_table
+from ingest import InvalidRun, behaviors, vectors
+from ingest.formats import FEATURES, INTERACTIONS, read_meta, read_table, write_table
 from ingest.rundir import open_run
 from ingest.validate import validate
 from tests.rundirs import dense, random_run, write_files
@@ -196,3 +197,16 @@ def test_rounding_to_float32_is_no_contradiction(tmp_path: Path, seed: int, wind
     root = write_files(tmp_path / str(seed), features, frame, made.meta, seed)
     seen = validate(open_run(root), "skip")
     assert (seen.rows, seen.rejected) == (len(frame), 0)
+
+
+def test_decoder_vectors_of_another_length_than_the_stream(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    shutil.copytree(queries.example_run(), root)
+    assert vectors.read(open_run(root), validate(open_run(root)).features)
+    meta = read_meta(root / FEATURES.name, FEATURES)
+    width = {site["d_in"] for site in meta["sites"]}.pop()
+    wider = {"sites": [site | {"d_in": width + 1} for site in meta["sites"]]}
+    write_table(root / FEATURES.name, FEATURES, read_table(root / FEATURES.name, FEATURES), wider)
+    run = open_run(root)
+    with pytest.raises(InvalidRun, match=rf"vectors of {width} numbers; expected {width + 1}, d_in of the run's sites"):
+        vectors.read(run, validate(run).features)

@@ -149,6 +149,22 @@ def test_the_report_shows_it(tmp_path: Path) -> None:
 # --- halves of characters ---
 
 
+def test_an_attribution_graph_with_odd_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from ingest.attribution_graphs.__main__ import main
+    from tests.attribution_json import random_document
+
+    graph = random_document()
+    graph["metadata"]["slug"] = "texas\x1b[31m"
+    (tmp_path / "odd.json").write_text(json.dumps(graph))
+    assert main([str(tmp_path / "odd.json"), str(tmp_path / "odd\x1b[31m")]) == 0
+    graph["nodes"][0]["clerp"] = "half \ud800"
+    (tmp_path / "half.json").write_text(json.dumps(graph))
+    assert main([str(tmp_path / "half.json"), str(tmp_path / "half")]) == 1
+    seen = capsys.readouterr()
+    assert "half.json: it holds half a character" in seen.err
+    assert not acts(seen.out + seen.err)
+
+
 @pytest.mark.parametrize("name", ["config.json", "manifest.json", "behaviors.json"])
 def test_half_a_character_is_refused_in_words(tmp_path: Path, name: str) -> None:
     from ingest import behaviors
