@@ -40,7 +40,7 @@ class SiteConfig(BaseModel):
     release: str | None = None
     """Where it comes from, as ``sae_release``; ``None``: from there. Needed for loading only."""
     id: str | None = None
-    """Its id (or folder) within the release; ``None``: by ``sae_id_template``. Needed for loading only."""
+    """Its id (or folder) within the release, ``{layer}`` replaced; ``None``: by ``sae_id_template``. Needed for loading only."""
 
 
 class Config(BaseModel):
@@ -213,7 +213,7 @@ class Config(BaseModel):
     def sae_id(self, layer: int) -> str:
         """Id of a layer's dictionary within its release, as asked: that of its site, or by ``sae_id_template``."""
         named = next((site.id for site in self.sites or () if site.layer == layer), None)
-        return named or self.sae_id_template.format(layer=layer)
+        return named.replace("{layer}", str(layer)) if named else self.sae_id_template.format(layer=layer)
 
     @property
     def layer_pairs(self) -> list[tuple[int, int]]:

@@ -162,7 +162,10 @@ def _asked(cfg: Config, releases: Mapping[str, Release]) -> list[tuple[int, str,
 
 def _tidy(release: Release, sae_id: str) -> str:
     """A folder's id without slashes at the end, dots and links of the way; ids of the hub stay as they are."""
-    return sae_id if release.folder is None else Path(os.path.normpath(sae_id)).as_posix()
+    if release.folder is None:
+        return sae_id
+    path, root = Path(os.path.normpath(sae_id)), release.folder.resolve()
+    return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
 def _refuse_doubles(places: Mapping[int, Place]) -> None:

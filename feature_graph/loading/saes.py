@@ -75,13 +75,13 @@ def _settle_hook(sae: Any, layer: int, place: Place) -> None:
                 f"layer {layer}: the SAE records no hook (metadata.hook_name), and {path!r} names none; name its folder after the hook, "
                 "such as blocks.5.hook_resid_post, or write hook_name into its settings"
             )
+        parse_hook(named, layer)
         log.info("layer %d: the SAE records no hook; by its name it reads %s", layer, named)
         sae.cfg.metadata["hook_name"] = named
         return
     hook, block = parse_hook(str(recorded), layer), block_in(path)
-    other = (
-        parse_hook(named, layer).point != hook.point if named else block is not None and block not in (block_in(hook.name), hook.point - 1)
-    )
+    mine = (block_in(hook.name), hook.point - 1)  # both numbers of the block that people may mean
+    other = parse_hook(named, layer).point != hook.point if named else block is not None and not {block, layer} & set(mine)
     if other and place.folder is not None:
         raise LoadingError(
             f"layer {layer}: {place.folder} is named after {named or f'block {block}'}, but its file says that it reads {recorded}; "

@@ -147,6 +147,19 @@ def test_dictionary_learning_batch_topk_is_one_threshold(tmp_path, name, thresho
     assert ("never set in training" in caplog.text) == (threshold < 0)
 
 
+def test_dictionary_learning_batch_topk_with_a_threshold_for_each_feature(tmp_path):
+    t, x = tensors(), vectors()
+    sae = read_dictionary(dictionary_learning(tmp_path / "a", "BatchTopKSAE", linear(t) | {"b_dec": t["c"], "threshold": t["t"]}), "cpu")
+    acts = ((x - t["c"]) @ t["W"].T + t["b"]).relu()
+    close(sae, acts * (acts > t["t"]), t["D"], t["c"], x)
+
+
+def test_dictionary_learning_settings_without_a_class_are_refused(tmp_path):
+    folder = dictionary_learning(tmp_path / "a", None, {"x": torch.zeros(1)})
+    with pytest.raises(LoadingError, match=r"config\.json names no trainer\.dict_class"):
+        read_dictionary(folder, "cpu")
+
+
 def test_dictionary_learning_jumprelu(tmp_path):
     t, x = tensors(), vectors()
     state = {"W_enc": t["W"].T, "b_enc": t["b"], "W_dec": t["D"], "b_dec": t["c"], "threshold": t["t"]}
@@ -190,6 +203,13 @@ def test_dictionary_learning_of_a_modules_input_reads_the_stream_before_the_bloc
     raw["buffer"]["io"] = "in"
     (folder / "config.json").write_text(json.dumps(raw))
     assert read_dictionary(folder, "cpu").cfg.metadata.hook_name == "blocks.8.hook_resid_pre"
+
+
+@pytest.mark.parametrize("place", ["", "residual", "gpt_neox.layers[8]", "gpt_neox.layers.8"])
+def test_places_that_are_the_stream_in_other_words(tmp_path, place):
+    t = tensors()
+    folder = dictionary_learning(tmp_path / "a", "AutoEncoder", linear(t) | {"bias": t["c"]}, submodule_name=place)
+    assert read_dictionary(folder, "cpu").cfg.metadata.hook_name == "blocks.8.hook_resid_post"
 
 
 def test_an_attention_dictionary_keeps_the_name_that_it_is_refused_by(tmp_path):

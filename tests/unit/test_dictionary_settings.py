@@ -382,6 +382,14 @@ def test_a_checkpoint_of_batch_topk_becomes_what_saelens_saves_at_the_end(tmp_pa
     folds(ours)
 
 
+def test_a_checkpoint_whose_threshold_training_has_not_set_is_mentioned(tmp_path, caplog):
+    sae = read_dictionary(write(tmp_path / "a", new("batchtopk", k=4.0), weights() | {"topk_threshold": torch.tensor(0.0)}), "cpu")
+    assert torch.allclose(sae.encode(x()), plain(weights(), x()), atol=1e-5)
+    assert "has not set topk_threshold yet" in caplog.text
+    with pytest.raises(LoadingError, match=r"topk_threshold has shape \(3,\), expected one number"):
+        read_dictionary(write(tmp_path / "b", new("batchtopk", k=4.0), weights() | {"topk_threshold": torch.ones(3)}), "cpu")
+
+
 def test_a_checkpoint_without_its_threshold_is_refused(tmp_path):
     with pytest.raises(LoadingError, match="has no topk_threshold"):
         read_dictionary(write(tmp_path / "a", new("batchtopk", k=4.0)), "cpu")

@@ -227,6 +227,25 @@ def test_a_hook_unlike_the_folders_name_is_refused(tmp_path):
         load_saes(two(tmp_path, hook(1), hook(3)), "cpu")
 
 
+def test_a_layer_unlike_the_file_is_refused_and_other_numbers_in_a_name_are_not(tmp_path):
+    for layer in (1, 2):
+        write(tmp_path / "r" / f"layer_{layer}", hook(layer + 4), float(layer))
+        write(tmp_path / "s" / f"layer_9_probe_{layer}", hook(layer), float(layer))
+    with pytest.raises(
+        LoadingError, match=r"layer 1: .* is named after block 1, but its file says that it reads blocks\.5\.hook_resid_post"
+    ):
+        load_saes(Config(sae_release=str(tmp_path / "r"), sae_id_template="layer_{layer}", layers=[1, 2]), "cpu")
+    saes = load_saes(Config(sae_release=str(tmp_path / "s"), sae_id_template="layer_9_probe_{layer}", layers=[1, 2]), "cpu")
+    assert [sae.cfg.metadata.hook_name for sae in saes.values()] == [hook(1), hook(2)]
+
+
+def test_a_site_may_spell_its_id_with_layer_or_as_a_whole_path(tmp_path):
+    cfg = two(tmp_path, hook(1), hook(2))
+    sites = [{"layer": 1, "id": "blocks.{layer}.hook_resid_post"}, {"layer": 2, "id": str((tmp_path / "r" / hook(2)).resolve())}]
+    saes = load_saes(Config(sae_release=cfg.sae_release, sites=sites), "cpu")
+    assert [sae.cfg.metadata.feature_graph_sae_id for sae in saes.values()] == [hook(1), hook(2)]
+
+
 def test_the_other_name_of_the_same_stream_is_no_contradiction(tmp_path):
     saes = load_saes(two(tmp_path, "blocks.2.hook_resid_pre", "model.layers.2"), "cpu")
     assert [sae.cfg.metadata.hook_name for sae in saes.values()] == ["blocks.2.hook_resid_pre", "model.layers.2"]

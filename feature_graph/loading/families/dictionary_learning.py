@@ -12,6 +12,7 @@ Each class by its own ``encode``; W, b, b′ stand for encoder, encoder bias and
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ _NAMES = {
     "mag_bias": "b_mag",
 }
 _TRANSPOSED = ("encoder.weight", "decoder.weight")
+_ELSEWHERE = re.compile(r"att|mlp|embed|coder|query|key|value|head", re.IGNORECASE)
 #: Class → SAELens' architecture, and whether b′ is taken off the input.
 _CLASSES = {
     "AutoEncoder": ("standard", True),
@@ -71,6 +73,8 @@ def read(folder: Path) -> Parts:
     raw, file = read_settings(folder / CFG), folder / WEIGHTS
     trainer = _group(raw, "trainer") or raw
     name = str(trainer.get("dict_class") or _OF_TRAINER.get(str(trainer.get("trainer_class")), trainer.get("trainer_class")))
+    if name == "None":
+        raise LoadingError(f"{folder / CFG} names no trainer.dict_class, which says of what kind the weights are")
     if name not in _CLASSES:
         raise UnsupportedSAEError(f"{folder / CFG}: dict_class {name!r} is not read; expected {', '.join(_CLASSES)}")
     tensors = read_torch(file)
@@ -95,7 +99,7 @@ def _metadata(raw: dict[str, Any], trainer: dict[str, Any], folder: Path) -> dic
         raise UnsupportedSAEError(f"{folder / CFG}: the buffer recorded io = {io!r}: it reads one place and writes another")
     place = str(trainer.get("submodule_name") or "")
     hook = hook_in(place) or hook_in(f"{folder.parent.name}/{folder.name}")
-    if hook is None and isinstance(trainer.get("layer"), int) and not place:
+    if hook is None and isinstance(trainer.get("layer"), int) and not _ELSEWHERE.search(place):
         hook = f"blocks.{trainer['layer']}.hook_resid_post"
     if hook is not None and io == "in":
         hook = hook.replace("hook_resid_post", "hook_resid_pre")
@@ -110,11 +114,11 @@ def _settings(name: str, trainer: dict[str, Any], weights: dict[str, Tensor], fi
     if name == "AutoEncoderTopK":
         weights.pop("threshold", None)  # kept by the family for another way to encode, not used by its encode()
         return {"architecture": architecture, "apply_b_dec_to_input": centred, "k": _k(trainer, weights, file)}
-    if name in ("BatchTopKSAE", "MatryoshkaBatchTopKSAE") and "threshold" in weights and "b_enc" in weights:
-        threshold = float(weights["threshold"])
-        if threshold < 0:
+    threshold = weights.get("threshold")
+    if name in ("BatchTopKSAE", "MatryoshkaBatchTopKSAE") and threshold is not None and threshold.numel() == 1 and "b_enc" in weights:
+        if float(threshold) < 0:
             log.warning("%s: the threshold was never set in training: every positive feature counts as active", file)
-        weights["threshold"] = torch.full(weights["b_enc"].shape, threshold)
+        weights["threshold"] = torch.full(weights["b_enc"].shape, float(threshold))
     return {"architecture": architecture, "apply_b_dec_to_input": centred}
 
 

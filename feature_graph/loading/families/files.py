@@ -129,7 +129,7 @@ def _refuse_no_file(path: Path) -> None:
     if path.is_symlink() and not path.exists():
         raise LoadingError(f"{path} is a link to {path.readlink()}, which does not exist; {_AGAIN}")
     if not path.is_file():
-        raise LoadingError(f"{path} does not exist")
+        raise LoadingError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     with path.open("rb") as file:
         start = file.read(200)
     if not start:

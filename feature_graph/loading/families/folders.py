@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import dictionary_learning, gemma_scope, saelens, sparsify
 from feature_graph.loading.families.parts import Parts, build
 from feature_graph.loading.families.scaling import fold_scaling
+
+log = logging.getLogger(__name__)
 
 #: Files by which a folder is known to hold a dictionary, the first that is there deciding.
 MARKERS = (saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS, gemma_scope.NPZ, gemma_scope.SAFETENSORS, saelens.CFG)
@@ -89,10 +92,15 @@ def _trained(parts: Parts, folder: Path, device: str, factor: float | None) -> S
     settings.setdefault("rescale_acts_by_decoder_norm", False)  # not in the files of the versions that did not rescale
     if "topk_threshold" not in parts.weights:
         raise LoadingError(f"{parts.file} has no topk_threshold, the activation above which a feature counts once training has ended")
-    weights = {key: value for key, value in parts.weights.items() if key != "topk_threshold"}
+    weights, threshold = dict(parts.weights), parts.weights["topk_threshold"]
+    del weights["topk_threshold"]
+    if threshold.numel() != 1:
+        raise LoadingError(f"{parts.file}: topk_threshold has shape {tuple(threshold.shape)}, expected one number")
+    if float(threshold) <= 0:
+        log.warning("%s: training has not set topk_threshold yet: every positive feature counts as active", parts.file)
     plain = build(Parts({**settings, "architecture": "standard"}, weights, parts.file), "cpu")
     training = TrainingSAE.from_dict({**settings, "d_in": plain.cfg.d_in, "d_sae": plain.cfg.d_sae})
-    training.load_state_dict({**plain.state_dict(), "topk_threshold": parts.weights["topk_threshold"].double()})
+    training.load_state_dict({**plain.state_dict(), "topk_threshold": threshold.double().reshape(())})
     fold_scaling(training, folder, factor)
     state = training.state_dict()
     training.process_state_dict_for_saving_inference(state)
