@@ -4,6 +4,7 @@ from ingest.casting import FormatError
 from ingest.connection import DriverDatabase, Py2neoDatabase
 from ingest.drop import DropReport, drop_run
 from ingest.errors import (
+    AddressRefused,
     IngestError,
     IngestMismatch,
     InvalidRun,
@@ -22,6 +23,7 @@ from ingest.selection import Selection
 from ingest.verify import Check, VerifyReport, verify_run
 
 __all__ = [
+    "AddressRefused",
     "Check",
     "DriverDatabase",
     "DropReport",

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest.address import URI_ENV, USER_ENV, choose_database, parse_address
+from ingest.connection import DriverDatabase
 from ingest.drop import drop_run
 from ingest.errors import IngestError
 from ingest.load import ingest_run
@@ -32,26 +34,35 @@ def main(arguments: list[str] | None = None) -> int:
             "error: no database: give --uri or set NEO4J_URI, NEO4J_USERNAME and NEO4J_PASSWORD (or NEO4J_PASSWORD_FILE)", file=sys.stderr
         )
         return 2
-    import neo4j
     from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
+    uri = ""
     try:
-        password = password_from_environment() or getpass.getpass(f"password of {given.user} at {given.uri}: ")
-        with neo4j.GraphDatabase.driver(given.uri, auth=(given.user, password)) as driver:
-            driver.verify_connectivity()
-            if given.drop:
-                dropped = drop_run(driver, given.run)
-                print(visible(f"run {dropped.run} dropped: {dropped.deleted}"))
-            else:
-                print(visible(_ingest(driver, Path(given.run))))
+        address = parse_address(given.uri)
+        uri, database = address.uri, choose_database(given.database, address)
+        _work(uri, database, given)
     except IngestError as error:
         return _failed(str(error))
     except AuthError as error:
         do = "Set NEO4J_USERNAME and NEO4J_PASSWORD (or NEO4J_PASSWORD_FILE)"
-        return _failed(f"{given.uri} refused user {given.user!r}: {error.message}. {do}")
+        return _failed(f"{uri} refused user {given.user!r}: {error.message}. {do}")
     except (DriverError, Neo4jError) as error:
-        return _failed(explain(error, given.uri))
+        return _failed(explain(error, uri))
     return 0
+
+
+def _work(uri: str, database: str | None, given: argparse.Namespace) -> None:
+    import neo4j
+
+    password = password_from_environment() or getpass.getpass(f"password of {given.user} at {uri}: ")
+    with neo4j.GraphDatabase.driver(uri, auth=(given.user, password)) as driver:
+        driver.verify_connectivity()
+        chosen = DriverDatabase(driver, database)
+        if given.drop:
+            dropped = drop_run(chosen, given.run)
+            print(visible(f"run {dropped.run} dropped: {dropped.deleted}"))
+        else:
+            print(visible(_ingest(chosen, Path(given.run))))
 
 
 def _failed(message: str) -> int:
@@ -62,14 +73,15 @@ def _failed(message: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ingest", description="Write a finished run into Neo4j.")
     parser.add_argument("run", help="run directory; with --drop, the id of a run")
-    parser.add_argument("--uri", default=os.environ.get("NEO4J_URI"), help="address of the database (default: NEO4J_URI)")
-    parser.add_argument("--user", default=os.environ.get("NEO4J_USERNAME", "neo4j"), help="user (default: NEO4J_USERNAME, else neo4j)")
+    parser.add_argument("--uri", default=os.environ.get(URI_ENV) or None, help="address of the database (default: NEO4J_URI)")
+    parser.add_argument("--user", default=os.environ.get(USER_ENV) or "neo4j", help="user (default: NEO4J_USERNAME, else neo4j)")
+    parser.add_argument("--database", help="name of the database (default: that in the address, else NEO4J_DATABASE, else the user's)")
     parser.add_argument("--drop", action="store_true", help="take a run out of the database instead")
     parser.add_argument("--verbose", action="store_true", help="log what is done")
     return parser
 
 
-def _ingest(driver: object, run_dir: Path) -> str:
+def _ingest(database: DriverDatabase, run_dir: Path) -> str:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
@@ -83,7 +95,7 @@ def _ingest(driver: object, run_dir: Path) -> str:
                 tasks[what] = bar.add_task(f"writing {what}", total=None)
             bar.update(tasks[what], completed=done, total=total)
 
-        return ingest_run(driver, run_dir, progress).summary()
+        return ingest_run(database, run_dir, progress).summary()
 
 
 if __name__ == "__main__":

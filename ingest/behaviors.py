@@ -14,7 +14,7 @@ import pandas as pd
 from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.errors import InvalidRun
-from ingest.places import places
+from ingest.places import MERGE_FEATURE, places
 from ingest.rundir import BEHAVIORS, RunDirectory
 from ingest.sites import FEATURE_ID, site_name, site_of, site_widths
 from ingest.text import HALF, half_characters
@@ -22,12 +22,10 @@ from ingest.validate import split_uid
 
 VERSION = 1
 _VALUES = ("name", "prompts", "metric", "clean", "ablated", "corrupted", "accuracy", "confirmed")
-_NAMED = (
-    "MATCH (b:Behavior {uid: $uid}) UNWIND $rows AS row MERGE (f:Feature {uid: row.feature.uid}) "
-    "ON CREATE SET f = row.feature, f:$('Layer' + toString(row.feature.layer)) WITH b, f, row "
-)
+_NAMED = f"MATCH (b:Behavior {{uid: $uid}}) UNWIND $rows AS row {MERGE_FEATURE} WITH b, f, row "
 _COUNTS = (
-    "MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS all, sum(COUNT { (b)-[:SEEDED_BY]->() }) AS seeds, "
+    "MATCH (b:Behavior) WHERE b.run = $n AND b.uid STARTS WITH toString($n) + '/' "
+    "RETURN count(b) AS all, sum(COUNT { (b)-[:SEEDED_BY]->() }) AS seeds, "
     "sum(COUNT { (b)-[:HAS_MEMBER]->() }) AS members, sum(COUNT { ()-[:WRITES_TO]->(b) }) AS outputs"
 )
 
@@ -218,10 +216,10 @@ def _write(tx: Transaction, lease: runs.Claim, behavior: Behavior) -> None:
     uid = f"{lease.n}/{behavior.name}"
     tx.run("MERGE (b:Behavior {uid: $uid}) SET b += $values, b.run = $n", uid=uid, values=values, n=lease.n)
     seeds = [_row(seed.place, effect=seed.effect, rank=seed.rank) for seed in behavior.seeds]
-    tx.run(_NAMED + "MERGE (b)-[s:SEEDED_BY]->(f) SET s += row.values", uid=uid, rows=seeds)
-    tx.run(_NAMED + "MERGE (b)-[m:HAS_MEMBER]->(f) SET m += row.values", uid=uid, rows=[_row(member) for member in behavior.members])
+    tx.run(_NAMED + "MERGE (b)-[s:SEEDED_BY]->(f) SET s += row.values", uid=uid, n=lease.n, rows=seeds)
+    tx.run(_NAMED + "MERGE (b)-[m:HAS_MEMBER]->(f) SET m += row.values", uid=uid, n=lease.n, rows=[_row(m) for m in behavior.members])
     outputs = [_row(output.place, effect=output.effect, q=output.q) for output in behavior.outputs]
-    tx.run(_NAMED + "MERGE (f)-[w:WRITES_TO]->(b) SET w += row.values", uid=uid, rows=outputs)
+    tx.run(_NAMED + "MERGE (f)-[w:WRITES_TO]->(b) SET w += row.values", uid=uid, n=lease.n, rows=outputs)
 
 
 def _row(place: Place, **values: float | None) -> dict[str, Any]:

@@ -47,5 +47,9 @@ class NoRoom(IngestError):
     """The server's disk is too full for the run."""
 
 
+class AddressRefused(IngestError):
+    """The address of a server is none, or carries a password. No message holds one."""
+
+
 class PasswordUnavailable(IngestError):
     """The environment names a password in two ways, or a file that holds none."""

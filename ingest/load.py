@@ -23,7 +23,8 @@ from ingest.checksum import EdgeCheck
 from ingest.connection import Database, DriverDatabase, Transaction, as_database
 from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
-from ingest.migrations import await_indexes, migrate
+from ingest.indexes import await_indexes
+from ingest.migrations import migrate
 from ingest.pace import MOST_ROWS
 from ingest.room import check_room
 from ingest.rows import EDGE_PROPERTIES
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _READ_ROWS = 20_000
+_LEDGER = "MATCH (b:IngestBatch) WHERE b.run = $n AND b.key STARTS WITH toString($n) + '/'"
 _READ_EDGES = (
     "MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = $n AND e.method IS NOT NULL "
     f"RETURN [s.uid, t.uid, {', '.join(f'e.{name}' for name in EDGE_PROPERTIES)}] AS row"
@@ -201,7 +203,7 @@ def _load(
 
 def _finished(database: Database, run: RunDirectory, seen: Validated, lease: runs.Claim) -> frozenset[str]:
     """Keys of the blocks that are in the graph; a load that counted its blocks in another way is taken out first."""
-    rows = database.read("MATCH (b:IngestBatch) WHERE b.run = $n RETURN b.key AS key", n=lease.n)
+    rows = database.read(f"{_LEDGER} RETURN b.key AS key", n=lease.n)
     finished = frozenset(row["key"] for row in rows)
     if finished <= expected_blocks(lease.n, run, seen).keys():
         return finished
@@ -243,7 +245,7 @@ def _run_properties(run: RunDirectory, seen: Validated) -> dict[str, Any]:
 
 def _already(database: Database, lease: runs.Claim, wanted: int, begun: float) -> IngestReport:
     row = runs.find_run(database, lease.id)
-    count = database.read("MATCH (b:Behavior) WHERE b.run = $n RETURN count(b) AS count", n=lease.n)[0]["count"]
+    count = behaviors.stored(database, lease.n)["behaviours"]
     seconds = time.monotonic() - begun
     if count != wanted:
         logger.warning("run %s was loaded with %d behaviours, the directory has %d; drop it to load it anew", lease.id, count, wanted)
@@ -273,7 +275,7 @@ def _finish(database: Database, lease: runs.Claim, run: RunDirectory, seen: Vali
         if runs.is_ready(tx, lease):
             return  # the answer to an earlier commit was lost
         runs.hold(tx, lease)
-        ledger = tx.run("MATCH (b:IngestBatch) WHERE b.run = $n RETURN count(b) AS blocks, coalesce(sum(b.rows), 0) AS rows", n=lease.n)[0]
+        ledger = tx.run(f"{_LEDGER} RETURN count(b) AS blocks, coalesce(sum(b.rows), 0) AS rows", n=lease.n)[0]
         found = checksum.of_run(tx, lease.n, seen.methods)
         seen_there = observations.read(tx, lease.n)
         wrong = [

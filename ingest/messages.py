@@ -18,6 +18,8 @@ def explain(error: DriverError | Neo4jError, uri: str) -> str:
     from neo4j.exceptions import DriverError, TransientError
 
     said, shown = str(error), _first_line(getattr(error, "message", None) or str(error))
+    if "Database.DatabaseNotFound" in said:
+        return f"{uri}: {shown}. Choose one that is there by --database, NEO4J_DATABASE or ?database=NAME in the address"
     if any(word in said for word in _FULL):
         do = "Stop it (`feature-graph db stop`), make room only then, start it (`db start --repair-log`)"
         return f"{uri}: the server could not write, most likely because its disk is full: {shown}. {do}, {_AGAIN}"

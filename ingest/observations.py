@@ -16,9 +16,8 @@ from ingest.writers import Ledger, Progress, commit
 _READ_ROWS = 10_000
 _VALUES = ", ".join(f"{name}: row.seen[{i + 1}]" for i, name in enumerate(OBSERVATION_PROPERTIES))
 _CREATE = (
-    "UNWIND $rows AS row MERGE (f:Feature {uid: row.feature.uid}) "
-    "ON CREATE SET f = row.feature, f:$('Layer' + toString(row.feature.layer)) "
-    "FOREACH (_ IN CASE WHEN row.label <> '' AND $n >= coalesce(f.label_run, 0) THEN [1] ELSE [] END | "
+    f"UNWIND $rows AS row {places.MERGE_FEATURE} "
+    "FOREACH (_ IN CASE WHEN row.label <> '' AND f.brought_by IS NOT NULL AND $n >= coalesce(f.label_run, 0) THEN [1] ELSE [] END | "
     "SET f.label = row.label, f.label_run = $n) "
     f"CREATE (o:Observation {{key: toString($n) + '/' + f.uid, run: $n, {_VALUES}}})-[:OF]->(f) RETURN count(*) AS written"
 )

@@ -13,6 +13,16 @@ from ingest.rundir import RunDirectory
 from ingest.sites import site_of, sites_of
 from ingest.validate import split_uid
 
+#: For each ``row`` the node ``f`` of ``row.feature``, made if need be, by run ``$n``. A node of another program with the same uid is not
+#: taken over: what it lacks is filled in and noted in ``filled``, to be taken off again when no run points to it any more.
+MERGE_FEATURE = (
+    "MERGE (f:Feature {uid: row.feature.uid}) "
+    "ON CREATE SET f = row.feature, f.brought_by = $n, f:$('Layer' + toString(row.feature.layer)) "
+    "WITH *, properties(f) AS own "
+    "FOREACH (_ IN CASE WHEN own.brought_by IS NULL THEN [1] ELSE [] END | SET f += row.feature, f += own, "
+    "f.filled = coalesce(own.filled, []) + [name IN keys(row.feature) WHERE row.feature[name] IS NOT NULL AND own[name] IS NULL]) "
+)
+
 
 @dataclass(frozen=True)
 class Place:

@@ -18,6 +18,9 @@ logger = logging.getLogger(__name__)
 #: Seconds without a sign of life after which a lease may be taken over.
 LEASE_SECONDS = 60
 
+#: Whether a node ``r`` with the label Run is one of this program's; others keep nodes of that label, too.
+IS_RUN = "r.n IS NOT NULL AND r.status IN ['loading', 'ready', 'failed', 'dropped']"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -137,14 +140,22 @@ def set_ready(tx: Transaction, lease: Claim, nodes: int, edges: int, digest: str
 
 
 def find_run(database: Database, run: str) -> dict[str, Any]:
-    """Properties of a run, by its id or the beginning of it.
+    """Properties of a run, by its id, the beginning of it, or its name; where several are meant, by the one that is not dropped.
 
     Raises:
         IngestError: If there is none, or more than one.
     """
-    rows = database.read("MATCH (r:Run) WHERE r.id STARTS WITH $run RETURN properties(r) AS run ORDER BY r.n", run=run)
-    if len(rows) != 1 or not run:
-        known = [row["id"] for row in database.read("MATCH (r:Run) RETURN r.id AS id ORDER BY r.n")]
-        what = "no run begins" if not rows else f"{len(rows)} runs begin"
-        raise IngestError(f"run: got {run!r}, {what} like this; there are {', '.join(known) or 'none'}")
-    return dict(rows[0]["run"])
+    known = [row["run"] for row in database.read(f"MATCH (r:Run) WHERE {IS_RUN} RETURN properties(r) AS run ORDER BY r.n")]
+    meant = [one for one in known if run and (one["id"].startswith(run) or one.get("name") == run)]
+    meant = [one for one in meant if one["id"] == run] or meant
+    there = [one for one in meant if one["status"] != "dropped"]
+    found = there or meant
+    if len(found) == 1:
+        return dict(found[0])
+    if not found:
+        raise IngestError(f"run: got {run!r}, no run begins or is called like this; there are {_listed(known) or 'none'}")
+    raise IngestError(f"run: got {run!r}, which means {len(found)} runs: {_listed(found)}; give more of the id")
+
+
+def _listed(runs: list[dict[str, Any]]) -> str:
+    return ", ".join(f"{one['id']} ({one['name']})" if one.get("name") else str(one["id"]) for one in runs)

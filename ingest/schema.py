@@ -7,7 +7,7 @@ from typing import Literal
 
 Type = Literal["STRING", "INTEGER", "FLOAT", "BOOLEAN", "LIST<STRING>", "LIST<INTEGER>", "LIST<FLOAT>"]
 
-VERSION = 4
+VERSION = 5
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ NODES = (
     Node(
         "Feature",
         "uid",
-        "One direction of one dictionary, the same in every run. Never deleted while a run observes it. Carries "
+        "One direction of one dictionary, the same in every run. Never deleted while anything refers to it. Carries "
         "a second label, Layer<layer>: Neo4j Browser colours by label.",
         (
             Property("uid", "STRING", "<model>@<weights hash>/<release>/<SAE id really loaded>/<index>"),
@@ -96,6 +96,18 @@ NODES = (
             Property("neuronpedia_url", "STRING", "page of the feature", True),
             Property("label", "STRING", "display label: that of the newest run that gives one", True),
             Property("label_run", "INTEGER", "Run.n that gave the display label", True),
+            Property(
+                "brought_by",
+                "INTEGER",
+                "Run.n of the run that made this node; absent where another program did: then no drop deletes it",
+                True,
+            ),
+            Property(
+                "filled",
+                "LIST<STRING>",
+                "of a node that another program made: properties that runs added, for as long as one refers to it",
+                True,
+            ),
             Property("decoder", "LIST<FLOAT>", "direction of the decoder row, norm 1, where a run brought decoders.parquet", True),
         ),
     ),
@@ -380,13 +392,14 @@ INDEXES = (
     Index("feature_labels", "FULLTEXT", "Feature", ("label",)),
     Index("feature_decoder", "VECTOR", "Feature", ("decoder",)),
 )
+#: (name of the constraint, label, property) of every unique key.
+UNIQUE_KEYS = (*((f"{n.label.lower()}_{n.key}", n.label, n.key) for n in NODES), ("run_n", "Run", "n"))
 _VECTOR_OPTIONS = "{indexConfig: {`vector.similarity_function`: 'cosine', `vector.quantization.enabled`: false}}"
 
 
 def constraint_statements() -> list[str]:
     """Cypher that makes every key unique."""
-    keys = [(f"{n.label.lower()}_{n.key}", n.label, n.key) for n in NODES] + [("run_n", "Run", "n")]
-    return [f"CREATE CONSTRAINT {name} IF NOT EXISTS FOR (x:{label}) REQUIRE x.{key} IS UNIQUE" for name, label, key in keys]
+    return [f"CREATE CONSTRAINT {name} IF NOT EXISTS FOR (x:{label}) REQUIRE x.{key} IS UNIQUE" for name, label, key in UNIQUE_KEYS]
 
 
 def index_statements() -> list[str]:

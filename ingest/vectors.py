@@ -18,7 +18,7 @@ import pyarrow as pa
 from ingest.connection import Database, Transaction
 from ingest.errors import IngestMismatch, InvalidRun
 from ingest.formats import DECODERS, FormatError, read_meta
-from ingest.migrations import await_indexes
+from ingest.indexes import await_indexes
 from ingest.reading import TableFile
 from ingest.rundir import RunDirectory
 from ingest.validate import Problems
@@ -29,7 +29,8 @@ _NORM_TOLERANCE = 1e-3
 
 _WRITE = (
     "UNWIND $rows AS row MATCH (f:Feature {uid: row[0]}) WITH f, row[1] AS decoder, f.decoder AS old "
-    "FOREACH (_ IN CASE WHEN old IS NULL THEN [1] ELSE [] END | SET f.decoder = decoder) "
+    "FOREACH (_ IN CASE WHEN old IS NULL THEN [1] ELSE [] END | SET f.decoder = decoder, "
+    "f.filled = CASE WHEN f.brought_by IS NULL THEN coalesce(f.filled, []) + 'decoder' END) "
     "RETURN count(*) AS found, collect(CASE WHEN old <> decoder THEN f.uid END) AS others"
 )
 _MATCHING = "UNWIND $rows AS row MATCH (f:Feature {uid: row[0]}) WHERE f.decoder = row[1] RETURN count(*) AS n"

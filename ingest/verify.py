@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from ingest import behaviors, digest, vectors
 from ingest.blocks import edge_blocks
 from ingest.connection import Database, Row, as_database
+from ingest.indexes import missing_constraints, missing_indexes
 from ingest.load import stored
 from ingest.rows import EDGE_FILE_COLUMNS
 from ingest.rundir import RunDirectory, open_run
-from ingest.schema import INDEXES, NODES
 from ingest.selection import Selection
 from ingest.validate import Validated, validate
 
@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     import neo4j
     import py2neo
 
+# Of this run, or of none: what other runs and other programs keep in the database is no fault of this one.
 _ORPHANS = {
-    "features that no run observes": (
-        "MATCH (f:Feature) WHERE NOT EXISTS { (f)<-[:OF]-() } AND NOT EXISTS { (f)<-[:SEEDED_BY|HAS_MEMBER]-() } RETURN count(f) AS n"
-    ),
-    "observations without their feature": "MATCH (o:Observation) WHERE COUNT { (o)-[:OF]->(:Feature) } <> 1 RETURN count(o) AS n",
-    "edges of no run": (
-        "MATCH (r:Run) WITH collect(r.n) AS known MATCH ()-[e:AFFECTS]->() WHERE NOT e.run IN known AND e.method IS NOT NULL "
-        "RETURN count(e) AS n"
+    "features that nothing refers to": "MATCH (f:Feature) WHERE f.brought_by = $n AND NOT EXISTS { (f)--() } RETURN count(f) AS n",
+    "observations without their feature": (
+        "MATCH (o:Observation) WHERE o.run = $n AND o.key STARTS WITH toString($n) + '/' "
+        "AND COUNT { (o)-[:OF]->(:Feature) } <> 1 RETURN count(o) AS n"
     ),
 }
+_NO_RUN = (
+    "MATCH (r:Run) WITH collect(r.n) AS known MATCH ()-[e:AFFECTS]->() "
+    "WHERE NOT e.run IN known AND e.method IS NOT NULL AND e.span IS NOT NULL AND e.by IS NOT NULL RETURN count(e) AS n"
+)
 _TWICE = (
     "MATCH (s)-[e:AFFECTS]->(t) WHERE e.run = $n AND e.method IS NOT NULL "
     "WITH s, t, e.method AS method, count(*) - 1 AS more RETURN coalesce(sum(more), 0) AS n"
@@ -96,9 +98,9 @@ def verify_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str 
         part = _of_run(database, open_run(run_dir, selection), row)
         checks += part if len(found) == 1 else [replace(check, name=f"{row['id']}: {check.name}") for check in part]
     checks += [
-        Check("constraints missing", _missing_constraints(database), []),
-        Check("indexes missing or not online", _missing_indexes(database), []),
-        *(Check(name, database.read(query)[0]["n"], 0) for name, query in _ORPHANS.items()),
+        Check("constraints missing", missing_constraints(database), []),
+        Check("indexes missing or not online", missing_indexes(database), []),
+        Check("edges of no run", database.read(_NO_RUN)[0]["n"], 0),
     ]
     return VerifyReport(found[0]["id"], tuple(checks))
 
@@ -117,6 +119,7 @@ def _of_run(database: Database, run: RunDirectory, row: Row) -> list[Check]:
         *(Check(name, number, wanted[name]) for name, number in behaviors.stored(database, n).items()),
         *_decoders(database, run, seen, n),
         Check("edges that are there twice", database.read(_TWICE, n=n)[0]["n"], 0),
+        *(Check(name, database.read(query, n=n)[0]["n"], 0) for name, query in _ORPHANS.items()),
     ]
 
 
@@ -136,14 +139,3 @@ def _of_files(run: RunDirectory, seen: Validated) -> int:
     for block in edge_blocks(run.interactions, seen.layout, EDGE_FILE_COLUMNS):
         total = digest.add(total, digest.edges_of_table(block.table, uids))
     return total
-
-
-def _missing_constraints(database: Database) -> list[str]:
-    rows = database.read("SHOW CONSTRAINTS YIELD type, labelsOrTypes, properties RETURN type, labelsOrTypes, properties")
-    there = {(row["labelsOrTypes"][0], row["properties"][0]) for row in rows if "UNIQUENESS" in row["type"]}
-    return sorted(f"{node.label}.{node.key}" for node in NODES if (node.label, node.key) not in there)
-
-
-def _missing_indexes(database: Database) -> list[str]:
-    online = {row["name"] for row in database.read("SHOW INDEXES YIELD name, state WHERE state = 'ONLINE' RETURN name")}
-    return sorted(index.name for index in INDEXES if index.name not in online)

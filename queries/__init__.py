@@ -10,10 +10,13 @@ run(driver, "hubs", measure="pagerank").records
 from queries.check import Checked, check, example_run
 from queries.connection import Answer
 from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TemplateError, TooDeep
+from queries.gds import gds_failure
 from queries.library import names, template, templates, text
+from queries.methods import choose_method, choose_other_method
 from queries.own import ask, explain
-from queries.runner import find_run, run
+from queries.runner import run
 from queries.template import Parameter, Template
+from queries.which import find_run
 
 __all__ = [
     "Answer",
@@ -30,9 +33,12 @@ __all__ = [
     "TooDeep",
     "ask",
     "check",
+    "choose_method",
+    "choose_other_method",
     "example_run",
     "explain",
     "find_run",
+    "gds_failure",
     "names",
     "run",
     "template",

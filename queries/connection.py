@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from queries import notices
 from queries.errors import QueryTooLarge
 
 if TYPE_CHECKING:
@@ -39,8 +40,13 @@ class Answer:
 Read = Callable[[str, dict[str, Any], float], Answer]
 
 
-def reader(connection: neo4j.Driver | py2neo.Graph, database: str | None = None) -> Read:
+def reader(connection: neo4j.Driver | py2neo.Graph, database: str | None = None, own: bool = False) -> Read:
     """A function that reads through the connection given.
+
+    Args:
+        connection: An open driver or a py2neo graph.
+        database: Name of the database, if not the user's default.
+        own: What is asked is somebody's own Cypher: what the server remarks on it is logged. py2neo does not tell.
 
     py2neo 2021.2 cannot bound a transaction's time: there only the server's own ``db.transaction.timeout`` does.
 
@@ -50,27 +56,31 @@ def reader(connection: neo4j.Driver | py2neo.Graph, database: str | None = None)
     import neo4j
 
     if isinstance(connection, neo4j.Driver):
-        return _through_driver(connection, database)
+        return _through_driver(connection, database, own)
     if type(connection).__module__.split(".")[0] == "py2neo":
         return _through_py2neo(connection)
     raise TypeError(f"connection: got {type(connection).__name__}; expected a neo4j.Driver or a py2neo.Graph")
 
 
-def _through_driver(driver: neo4j.Driver, database: str | None) -> Read:
+def _through_driver(driver: neo4j.Driver, database: str | None, own: bool) -> Read:
     import neo4j
+
+    options = notices.OWN if own else notices.QUIET
 
     def read(text: str, parameters: dict[str, Any], seconds: float) -> Answer:
         @neo4j.unit_of_work(timeout=seconds)
         def work(tx: neo4j.ManagedTransaction) -> Answer:
             try:
                 result = tx.run(text, parameters)
-                return Answer(list(result.keys()), [[plain(v) for v in record.values()] for record in result])
+                answer = Answer(list(result.keys()), [[plain(v) for v in record.values()] for record in result])
+                notices.say(result.consume())
+                return answer
             except neo4j.exceptions.TransientError as error:
                 if "OutOfMemory" in str(error.code):  # the driver would ask again, and again need as much
                     raise QueryTooLarge(str(error)) from error
                 raise
 
-        with driver.session(database=database, default_access_mode=neo4j.READ_ACCESS, notifications_min_severity="OFF") as session:
+        with notices.heard(), driver.session(database=database, default_access_mode=neo4j.READ_ACCESS, **options) as session:
             return session.execute_read(work)
 
     return read

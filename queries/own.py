@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from queries.connection import Answer, reader
 from queries.errors import QueryError, QueryTimeout, QueryTooLarge
+from queries.gds import gds_failure
 from queries.library import template, text
 from queries.runner import TIMEOUT, TOO_LARGE, check_parameters
 
@@ -23,7 +24,7 @@ def ask(
     database: str | None = None,
     parameters: dict[str, Any] | None = None,
 ) -> Answer:
-    """Run one Cypher statement of your own in read access mode.
+    """Run one Cypher statement of your own in read access mode; what the server remarks on it (an unknown label …) is logged.
 
     Args:
         connection: An open driver or a py2neo graph.
@@ -42,13 +43,13 @@ def ask(
     if not query.strip():
         raise QueryError("the statement is empty; expected Cypher, such as MATCH (f:Feature) RETURN count(f)")
     try:
-        return reader(connection, database)(query, parameters or {}, timeout)
+        return reader(connection, database, own=True)(query, parameters or {}, timeout)
     except QueryTooLarge as error:
         raise QueryTooLarge(TOO_LARGE) from error
     except neo4j.exceptions.Neo4jError as error:
         if "TransactionTimedOut" in str(error.code):
             raise QueryTimeout(f"no answer in {timeout:g} s; ask for less or raise the timeout") from error
-        raise QueryError(f"the database refused it: {error.message}") from error
+        raise QueryError(f"the database refused it: {gds_failure(error) or error.message}") from error
 
 
 def explain(

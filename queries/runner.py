@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from queries.connection import Answer, Read, reader
 from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TooDeep
+from queries.gds import gds_failure
 from queries.library import template, text
+from queries.methods import choose_method, choose_other_method
 from queries.template import Parameter, Template
+from queries.which import LOOKUP_SECONDS, which_run
 
 if TYPE_CHECKING:
     import neo4j
@@ -22,9 +25,10 @@ logger = logging.getLogger(__name__)
 
 TIMEOUT = 60.0
 TOO_LARGE = "the database has too little memory for it; ask for less, or give it more (`feature-graph db start --heap 4g`)"
-_LOOKUP_SECONDS = 30.0
 #: What the database puts before the sentence of a template that refuses a run (see cascades/cascade.cypher).
 _REFUSED = "Unknown coordinate reference system: "
+#: What is looked up first; the rest depends on it.
+_ORDER = {"run": 0, "other_run": 1, "method": 2, "other_method": 3}
 
 
 def run(
@@ -63,7 +67,7 @@ def run(
     query = text(name, visual, any_status)
     values = check_parameters(found, parameters)
     read = reader(connection, database)
-    _resolve(read, found, values, set(parameters), any_status)
+    _resolve(read, found, values, {key for key, value in parameters.items() if value is not None}, any_status)
     begun = time.monotonic()
     try:
         answer = _ask(read, found, query, {k: v for k, v in values.items() if f"${k}" in query}, timeout)
@@ -71,16 +75,6 @@ def run(
         _forget(read, found, values)
     logger.info("%s: %d rows in %.2f s", name, len(answer), time.monotonic() - begun)
     return answer
-
-
-def find_run(connection: neo4j.Driver | py2neo.Graph, run: str | None = None, *, database: str | None = None) -> str:
-    """Id of a ready run, from its id or the beginning of it; the newest ready run if not given.
-
-    Raises:
-        ParameterError: If no ready run, or more than one, begins like this.
-        QueryError: If there is no ready run at all.
-    """
-    return str(_find_run(reader(connection, database), "run", run)["id"])
 
 
 def check_parameters(found: Template, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -101,18 +95,24 @@ def check_parameters(found: Template, parameters: dict[str, Any]) -> dict[str, A
 
 
 def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str], any_status: bool) -> None:
-    """Fill in the run, its only method and the projection's name; check what the run must have."""
+    """Fill in the runs, their methods and the projection's name; check what the run must have."""
     facts: dict[str, Any] = {}
-    for parameter in sorted(found.parameters, key=lambda p: p.type != "run"):
+    other: dict[str, Any] = {}
+    for parameter in sorted(found.parameters, key=lambda p: _ORDER.get(p.type, len(_ORDER))):
         name, value = parameter.name, values[parameter.name]
-        if parameter.type in {"run", "other_run"}:
-            row = _find_run(read, name, value, any_status)
-            values[name] = row["id"]
-            facts = facts or row
+        if parameter.type == "run":
+            facts = which_run(read, name, value, any_status)
+            values[name] = facts["id"]
+        elif parameter.type == "other_run":
+            other = which_run(read, name, value, any_status)
+            values[name] = other["id"]
         elif parameter.type == "projection":
             values[name] = value or f"{found.name}-{uuid.uuid4().hex}"
-        elif parameter.type == "method" and name == "method" and name not in given and len(facts["methods"] or ()) == 1:
-            values[name] = facts["methods"][0]
+        elif parameter.type == "method":
+            wanted = value if name in given or name != "method" else None
+            values[name] = choose_method(facts["id"], facts["methods"], wanted, name)
+        elif parameter.type == "other_method":
+            values[name] = choose_other_method(values["method"], other["id"], other["methods"], value, name)
         elif value is not None and facts:
             _check_in_run(read, parameter, value, facts)
     if found.needs_decoders and not facts["decoders"]:
@@ -122,46 +122,16 @@ def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str
         )
 
 
-def _find_run(read: Read, name: str, wanted: str | None, any_status: bool = False) -> dict[str, Any]:
-    query = (
-        "MATCH (r:Run) WHERE r.id STARTS WITH $run "
-        "RETURN r.id AS id, r.n AS n, r.status AS status, r.methods AS methods, r.decoders AS decoders ORDER BY r.n DESC"
-    )
-    rows = read(query, {"run": wanted or ""}, _LOOKUP_SECONDS).records
-    ready = [row for row in rows if row["status"] == "ready"]
-    if wanted is None:
-        if not ready:
-            raise QueryError("there is no ready run in this database; load one with `feature-graph ingest RUN_DIR`")
-        logger.info("run: %s, the newest that is ready", ready[0]["id"])
-        return ready[0]
-    meant = rows if any_status else ready
-    if len(meant) > 1:
-        raise ParameterError(f"{name}: {wanted!r} begins {len(meant)} runs: {', '.join(row['id'] for row in meant)}")
-    if meant:
-        if meant[0]["status"] != "ready":
-            logger.warning("%s: run %s is %s; what it holds is not whole", name, meant[0]["id"], meant[0]["status"])
-        return meant[0]
-    if rows:
-        raise ParameterError(
-            f"{name}: run {rows[0]['id']} is {rows[0]['status']}, not ready; ingest its directory again to finish it, "
-            "or ask what there is of it: `feature-graph query NAME --any-status`, any_status=True in Python"
-        )
-    known = [row["id"] for row in read(query, {"run": ""}, _LOOKUP_SECONDS).records if row["status"] == "ready"]
-    raise ParameterError(f"{name}: got {wanted!r}; the ready runs are {', '.join(known) or 'none'}")
-
-
 def _check_in_run(read: Read, parameter: Parameter, value: Any, run: dict[str, Any]) -> None:
-    if parameter.type == "method" and run["methods"] and value not in run["methods"]:
-        raise ParameterError(f"{parameter.name}: got {value!r}; run {run['id']} has edges by {', '.join(run['methods'])}")
     if parameter.type == "feature":
         seek = "MATCH (o:Observation {run: $n, id: $id}) RETURN o.id AS id"
-        if not read(seek, {"n": run["n"], "id": value}, _LOOKUP_SECONDS).rows:
+        if not read(seek, {"n": run["n"], "id": value}, LOOKUP_SECONDS).rows:
             raise ParameterError(_no_feature(read, parameter.name, value, run))
     if parameter.type == "behavior":
         rows = read(
-            "MATCH (b:Behavior) WHERE b.run = $n AND b.name IS NOT NULL RETURN b.name AS name ORDER BY name",
+            "MATCH (b:Behavior) WHERE b.run = $n AND b.uid STARTS WITH toString($n) + '/' RETURN b.name AS name ORDER BY name",
             {"n": run["n"]},
-            _LOOKUP_SECONDS,
+            LOOKUP_SECONDS,
         ).records
         known = [row["name"] for row in rows]
         if value not in known:
@@ -171,7 +141,7 @@ def _check_in_run(read: Read, parameter: Parameter, value: Any, run: dict[str, A
 def _no_feature(read: Read, name: str, value: str, run: dict[str, Any]) -> str:
     layer = value.partition("_")[0].partition(".")[0].removeprefix("L")
     query = "MATCH (o:Observation {run: $n, layer: $layer}) RETURN o.id AS id"
-    rows = read(query, {"n": run["n"], "layer": int(layer)}, _LOOKUP_SECONDS).records if layer.isdecimal() else []
+    rows = read(query, {"n": run["n"], "layer": int(layer)}, LOOKUP_SECONDS).records if layer.isdecimal() else []
     near = get_close_matches(value, [row["id"] for row in rows], n=3, cutoff=0.4)
     if near:
         return f"{name}: got {value!r}; run {run['id']} does not have it; near: {', '.join(near)}"
@@ -195,6 +165,9 @@ def _ask(read: Read, found: Template, query: str, values: dict[str, Any], timeou
             raise GdsMissing(
                 f"{found.name} needs the Graph Data Science library, which this server lacks; the embedded server has it"
             ) from error
+        failed = gds_failure(error)
+        if failed is not None:
+            raise QueryError(f"{found.name}: {failed}") from error
         raise
 
 
@@ -211,6 +184,6 @@ def _forget(read: Read, found: Template, values: dict[str, Any]) -> None:
         if parameter.type == "projection":
             query = "CALL gds.graph.list($graph) YIELD graphName CALL gds.graph.drop(graphName) YIELD graphName AS gone RETURN gone"
             try:
-                read(query, {"graph": values[parameter.name]}, _LOOKUP_SECONDS)
+                read(query, {"graph": values[parameter.name]}, LOOKUP_SECONDS)
             except _database_errors() as error:
                 logger.warning("projection %s could not be dropped: %s", values[parameter.name], error)

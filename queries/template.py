@@ -9,9 +9,10 @@ The first line is ``// Title``; the comment lines after it, without their ``//``
     requires:  [gds]                  (optional; gds: the Graph Data Science library, decoders: a run with decoder vectors)
     example:   {param: value}         (what is not a default, for the example run in queries/example)
 
-Parameter types: ``run`` (id, or the beginning of it; default the newest ready run), ``other_run`` (the same, required), ``method``,
-``feature`` (short id), ``behavior`` (name), ``projection`` (unique name of a GDS graph, made up for each call), ``choice`` (one of ``of``),
-``int`` and ``float`` (``min`` and ``max`` required), ``text`` (``max`` characters), ``bool``.
+Parameter types: ``run`` (id or name; default the newest ready run), ``other_run`` (the same, required), ``method``, ``other_method`` (of
+the other run; default the same if it has it, else its only one), ``feature`` (short id), ``behavior`` (name), ``projection`` (unique name
+of a GDS graph, made up for each call), ``choice`` (one of ``of``), ``int`` and ``float`` (``min`` and ``max`` required), ``text`` (``max``
+characters), ``bool``.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ import yaml
 
 from queries.errors import ParameterError, TemplateError
 
-Type = Literal["run", "other_run", "method", "feature", "behavior", "projection", "choice", "int", "float", "text", "bool"]
+Type = Literal["run", "other_run", "method", "other_method", "feature", "behavior", "projection", "choice", "int", "float", "text", "bool"]
 
 _MEANINGS = {
-    "run": "id of the run, or the beginning of it; the newest ready run if not given",
+    "run": "id of the run, the beginning of it, or its name; the newest ready run if not given",
     "method": "method of the edges: clamping or jacobian",
+    "other_method": "method of the other run's edges; the same if it has edges by it, else its only one",
     "feature": "short id of a feature of the run, such as L5_F1024",
     "behavior": "name of a behaviour of the run",
     "projection": "name of the GDS graph, unique for a call; made up and dropped by itself",
@@ -80,7 +82,8 @@ class Parameter:
             return f"{self.type} from {self.minimum:g} to {self.maximum:g}"
         if self.type == "text":
             return f"text of 1 to {self.maximum:g} characters"
-        return {"bool": "true or false", "projection": "made up by itself"}.get(self.type, f"a {self.type.replace('_', ' ')}")
+        special = {"bool": "true or false", "projection": "made up by itself", "other_method": "a method", "other_run": "a run"}
+        return special.get(self.type, f"a {self.type}")
 
     def check(self, value: Any) -> Any:
         """The value, if it is of the type and within the bounds.
@@ -244,7 +247,7 @@ def _parameter(template: str, name: str, value: Any) -> Parameter:
     if not about:
         raise TemplateError(f"{template}: parameter {name}: about is missing")
     default = value.get("default", "clamping" if kind == "method" else None)
-    required = default is None and not value.get("optional", False) and kind not in {"run", "projection"}
+    required = default is None and not value.get("optional", False) and kind not in {"run", "projection", "other_method"}
     parameter = Parameter(name, kind, about, default, required, value.get("min"), value.get("max"), tuple(value.get("of") or ()))
     try:
         if default is not None:

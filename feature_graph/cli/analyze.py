@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.graphdb import HomeOption, InsecureOption, UriOption, UserOption, open_store
+from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption, UriOption, UserOption, open_store
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -44,7 +44,9 @@ class Orientation(StrEnum):
 def analyze(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="RUN", help="Run directory or graph file; with --algorithms also the id of a run, or its beginning."),
+        typer.Argument(
+            metavar="RUN", help="Run directory or graph file; with --algorithms also the id of a run, its beginning, or its name."
+        ),
     ] = None,
     algorithms: Annotated[
         str | None,
@@ -71,6 +73,7 @@ def analyze(
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Describe a run's graph from its files, or with --algorithms compute scores in the database and write them back."""
     _one_of("--format", format_, ["table", "json"])
@@ -84,7 +87,7 @@ def analyze(
     if effect:
         common.fail("--effect is for run directories; with --algorithms choose --edges direct or all", common.USAGE)
     names = _names(algorithms)
-    with open_store(home, uri, user, insecure) as store:
+    with open_store(home, uri, user, insecure, database) as store:
         _in_database(store, _part(store, run, method, (wide, sign, orientation)), names, seed, top_k, as_json)
 
 
@@ -106,10 +109,7 @@ def _part(store: Store, run: str | None, method: str | None, chosen: tuple[bool,
 
     wide, sign, orientation = chosen
     found = store.find_run(run_id(run) if run is not None and Path(run).is_dir() else run)
-    known = store.methods(found)
-    if method is not None and method not in known:
-        common.fail(f"--method: got {method!r}; run {found} has edges by {', '.join(known) or 'none'}", common.USAGE)
-    return Projection(found, method, "all" if wide else "structural", sign.value, orientation.value)
+    return Projection(found, store.choose_method(found, method), "all" if wide else "structural", sign.value, orientation.value)
 
 
 def _in_database(store: Store, part: Projection, names: list[str], seed: int, top_k: int, as_json: bool) -> None:

@@ -32,7 +32,7 @@ def prompt(connection: Connection) -> None:
         )
         for statement in _statements():
             try:
-                print_answer(server.run_cypher(opened, statement))
+                print_answer(server.run_cypher(opened, statement, connection.database))
             except server.ServerError as error:
                 if not sys.stdin.isatty():
                     raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -162,15 +163,22 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-
 def shell(
     home: HomeOption = None,
     command: Annotated[str | None, typer.Option("--command", "-c", help="Run this statement and leave.")] = None,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", help="Name of the database; default that of NEO4J_URI, else NEO4J_DATABASE, else the user's."),
+    ] = None,
 ) -> None:
     """A Cypher prompt; several lines, ended by a semicolon. With NEO4J_URI set and no --home: on your own server."""
     from feature_graph import server
     from feature_graph.cli.cypher_shell import print_answer, prompt
 
     own = server.connection_from_environment() if home is None else None
-    connection = own or server.connection(said_home(home).root)
+    if own is None:
+        said_home(home)
+    connection = own or server.connection(home, use_environment=False)
+    connection = replace(connection, database=database or connection.database)
     if command is None:
         prompt(connection)
         return
     with server.driver(connection) as opened:
-        print_answer(server.run_cypher(opened, command))
+        print_answer(server.run_cypher(opened, command, connection.database))

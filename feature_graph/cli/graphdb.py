@@ -26,6 +26,9 @@ UriOption = Annotated[str | None, typer.Option("--uri", help="Address of a serve
 UserOption = Annotated[
     str | None, typer.Option("--user", help="User there; the password comes from NEO4J_PASSWORD or NEO4J_PASSWORD_FILE or is asked for.")
 ]
+DatabaseOption = Annotated[
+    str | None, typer.Option("--database", help="Name of the database; default that in the address, else NEO4J_DATABASE, else the user's.")
+]
 InsecureOption = Annotated[bool, typer.Option("--insecure", help="Allow an unencrypted connection to another machine.")]
 
 
@@ -59,6 +62,7 @@ def ingest(
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Write a run into Neo4j: checked first, exactly once, resumable. Twice changes nothing.
 
@@ -76,7 +80,7 @@ def ingest(
     if done is not None:
         common.out.print(f"{done.ingest.summary()}, in bulk", highlight=False)
         return
-    with open_store(home, uri, user, insecure) as store:
+    with open_store(home, uri, user, insecure, database) as store:
         report = ingest_with_bars(store, run_dir, chosen, writers)
     common.out.print(report.summary(), highlight=False)
     if report.rejected and chosen is not None:
@@ -111,6 +115,7 @@ def query(
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Ask the graph a question."""
     format_ = Format.JSON if as_json else format_
@@ -126,7 +131,7 @@ def query(
     if cypher is not None:
         if name is not None:
             common.fail("--cypher takes the place of a question's name; give one of the two", common.USAGE)
-        _ask_own(cypher, param or [], format_, output, timeout, (home, uri, user, insecure))
+        _ask_own(cypher, param or [], format_, output, timeout, (home, uri, user, insecure, database))
         return
     if name is None:
         common.fail("give the name of a question, such as hubs; `feature-graph query --list` shows them", common.USAGE)
@@ -137,7 +142,7 @@ def query(
         return
     found = queries.template(name)
     values = parse_parameters(found, param or [])
-    with open_store(home, uri, user, insecure) as store:
+    with open_store(home, uri, user, insecure, database) as store:
         if explain:
             common.say(queries.explain(store.driver, name, visual=visual, any_status=any_status, database=store.database, **values))
             return
@@ -162,7 +167,7 @@ def _check_templates(format_: Format) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         server.disposable(Path(folder)) as where,
-        store.connect(where.uri, where.username, where.password) as db,
+        store.connect(where.uri, where.username, where.password, database=where.database) as db,
     ):
         found = queries.check(db.driver, db.ingest(queries.example_run()).run)
     failed = [one for one in found if not one.passed]
@@ -183,7 +188,7 @@ def _ask_own(
     format_: Format,
     output: Path | None,
     timeout: float,
-    where: tuple[Path | None, str | None, str | None, bool],
+    where: tuple[Path | None, str | None, str | None, bool, str | None],
 ) -> None:
     """Run a statement from a file (``-``: standard input); parameters are read as JSON, else as text."""
     import sys
@@ -205,7 +210,9 @@ def _json_or_text(value: str) -> Any:
 
 
 @contextmanager
-def open_store(home: Path | None = None, uri: str | None = None, user: str | None = None, insecure: bool = False) -> Iterator[Store]:
+def open_store(
+    home: Path | None = None, uri: str | None = None, user: str | None = None, insecure: bool = False, database: str | None = None
+) -> Iterator[Store]:
     """The database meant here: the address given, else ``NEO4J_URI``, else the embedded server of the home.
 
     Raises:
@@ -219,13 +226,13 @@ def open_store(home: Path | None = None, uri: str | None = None, user: str | Non
     from ingest.password import password_from_environment
 
     if uri is not None:
-        store.check_address(uri, insecure)
+        shown = store.check_address(uri, insecure).uri
         name = user or os.environ.get("NEO4J_USERNAME") or "neo4j"
-        password = password_from_environment() or typer.prompt(f"password of {name} at {uri}", hide_input=True, err=True)
+        password = password_from_environment() or typer.prompt(f"password of {name} at {shown}", hide_input=True, err=True)
     else:
         where = server.connection(home)
-        uri, name, password = where.uri, where.username, where.password
-    with store.connect(uri, name, password, insecure=insecure) as opened, store.in_words(uri):
+        uri, shown, name, password, database = where.uri, where.uri, where.username, where.password, database or where.database
+    with store.connect(uri, name, password, database=database, insecure=insecure) as opened, store.in_words(shown):
         yield opened
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.graphdb import HomeOption, InsecureOption, UriOption, UserOption, open_store
+from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption, UriOption, UserOption, open_store
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -49,7 +49,8 @@ class _Wanted:
 
 def motifs(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="Run directory, graph file, or the id of a run in the database, or its beginning.")
+        str | None,
+        typer.Argument(metavar="RUN", help="Run directory, graph file, or the id of a run in the database, its beginning, or its name."),
     ] = None,
     graph: Annotated[Path | None, typer.Option("--graph", help="Graph file (.json, .graphml), in the place of RUN.")] = None,
     pattern: Annotated[
@@ -74,6 +75,7 @@ def motifs(
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Count signed motifs, test them against null graphs, or ask for one of your own."""
     if show and pattern is not None:
@@ -83,7 +85,7 @@ def motifs(
     wanted = _Wanted(pattern, null, by_span, everything, method, limit, seed, swaps, workers, output, keep, as_json, timeout)
     place = graph if graph is not None else Path(run or "")
     if graph is None and not place.exists():
-        with open_store(home, uri, user, insecure) as store:
+        with open_store(home, uri, user, insecure, database) as store:
             _of_run(store, run or "", wanted)
         return
     if keep:

@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.graphdb import HomeOption, InsecureOption, UriOption, UserOption, open_store
+from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption, UriOption, UserOption, open_store
 
 runs_app = typer.Typer(cls=common.Commands, no_args_is_help=True, help="Runs in the database: list, show, export, diff, drop.")
 
-RunArgument = Annotated[str, typer.Argument(help="Id of the run, or the beginning of it.")]
+RunArgument = Annotated[str, typer.Argument(help="Id of the run, the beginning of it, or its name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -28,12 +28,17 @@ class Export(StrEnum):
 
 @runs_app.command("list")
 def list_(
-    as_json: JsonOption = False, home: HomeOption = None, uri: UriOption = None, user: UserOption = None, insecure: InsecureOption = False
+    as_json: JsonOption = False,
+    home: HomeOption = None,
+    uri: UriOption = None,
+    user: UserOption = None,
+    insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Every run in the database, whatever its status."""
     from feature_graph.store import list_runs
 
-    with open_store(home, uri, user, insecure) as db:
+    with open_store(home, uri, user, insecure, database) as db:
         frame = list_runs(db)
     if as_json:
         common.say(json.dumps(frame.to_dict("records"), indent=2))
@@ -50,9 +55,10 @@ def show(
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Where a run comes from and how good it is."""
-    with open_store(home, uri, user, insecure) as db:
+    with open_store(home, uri, user, insecure, database) as db:
         found = db.find_run(run)
         answers = {name: db.ask(name, run=found) for name in ("provenance", "quality")}
     if as_json:
@@ -72,11 +78,12 @@ def export(
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Write a run's features and edges as files."""
     from feature_graph.store import export_run
 
-    with open_store(home, uri, user, insecure) as db:
+    with open_store(home, uri, user, insecure, database) as db:
         for path in export_run(db, run, folder, format_.value, method):
             common.say(path)
 
@@ -86,18 +93,22 @@ def diff(
     first: RunArgument,
     second: Annotated[str, typer.Argument(help="The other run.")],
     limit: Annotated[int, typer.Option("--limit", min=1, help="Edges to show.")] = 20,
-    method: Annotated[str | None, typer.Option("--method", help="Whose edges: clamping or jacobian.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="Whose edges of the first: clamping or jacobian.")] = None,
+    other_method: Annotated[
+        str | None, typer.Option("--other-method", help="Whose edges of the other; default the same if it has it, else its only one.")
+    ] = None,
     as_json: JsonOption = False,
     home: HomeOption = None,
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Edges gained, lost, turned round or changed in strength from one run to another."""
     from feature_graph.store import diff_runs
 
-    with open_store(home, uri, user, insecure) as db:
-        found = diff_runs(db, first, second, method)
+    with open_store(home, uri, user, insecure, database) as db:
+        found = diff_runs(db, first, second, method, other_method=other_method)
     other = found.edges[found.edges["change"] != "kept"].head(limit)
     if as_json:
         records: list[Any] = other.astype(object).where(other.notna(), None).to_dict("records")
@@ -114,9 +125,10 @@ def verify(
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Compare the database with a run's files: counts, every property, constraints, orphans. Exit code 1 if anything differs."""
-    with open_store(home, uri, user, insecure) as db:
+    with open_store(home, uri, user, insecure, database) as db:
         report = db.verify(run_dir)
     if as_json:
         checks = [{"check": c.name, "found": c.found, "expected": c.expected, "ok": c.ok} for c in report.checks]
@@ -140,11 +152,13 @@ def drop(
     uri: UriOption = None,
     user: UserOption = None,
     insecure: InsecureOption = False,
+    database: DatabaseOption = None,
 ) -> None:
     """Take a run out of the database. Other runs and the run directory stay as they are."""
-    with open_store(home, uri, user, insecure) as db:
-        if not yes and not common.confirmed(f"drop run {run} from the database?", err=True):
+    with open_store(home, uri, user, insecure, database) as db:
+        found = db.which_run(run)
+        if not yes and not common.confirmed(f"drop run {found['id']} ({found.get('name')}) from the database?", err=True):
             raise typer.Exit(common.FAILURE)
-        done = db.drop(run)
+        done = db.drop(found["id"])
     gone = ", ".join(f"{n:,} {what}" for what, n in done.deleted.items() if n)
     common.out.print(f"run {done.run} dropped: {gone or 'it was empty'}", highlight=False)

@@ -9,18 +9,22 @@ from feature_graph.offline.errors import OfflineError
 from feature_graph.server.staging import Staging
 from ingest.connection import DriverDatabase
 from ingest.migrations import history
+from ingest.runs import IS_RUN
 from ingest.schema import INDEXES, NODES
 
 _COUNTS = (
     "CALL () { MATCH (n) RETURN count(n) AS nodes } CALL () { MATCH ()-[r]->() RETURN count(r) AS relationships } "
-    "CALL () { OPTIONAL MATCH (v:SchemaVersion) RETURN max(v.n) AS schema } "
+    "CALL () { OPTIONAL MATCH (v:SchemaVersion) WHERE v.checksum IS NOT NULL RETURN max(v.n) AS schema } "
     "CALL dbms.components() YIELD versions RETURN nodes, relationships, schema, versions[0] AS neo4j LIMIT 1"
 )
 _RUNS = (
-    "MATCH (r:Run) RETURN r.id AS id, r.n AS n, r.name AS name, r.status AS status, r.nodes AS nodes, r.edges AS edges, "
+    f"MATCH (r:Run) WHERE {IS_RUN} RETURN r.id AS id, r.n AS n, r.name AS name, r.status AS status, r.nodes AS nodes, r.edges AS edges, "
     "r.digest AS digest ORDER BY r.n"
 )
-_MORE = "MATCH (n) WHERE NOT n:SchemaVersion OR n.runs > 0 RETURN labels(n) AS labels, count(n) AS count ORDER BY count DESC LIMIT 3"
+_MORE = (
+    "MATCH (n) WHERE NOT n:SchemaVersion OR n.n IS NULL OR n.runs > 0 "
+    "RETURN labels(n) AS labels, count(n) AS count ORDER BY count DESC LIMIT 3"
+)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from feature_graph.server.errors import ServerError
+from queries import notices
 
 if TYPE_CHECKING:
     from neo4j import Driver
@@ -29,6 +30,8 @@ class Connection:
     password: str = field(repr=False)
     origin: str = ""
     """Where these facts come from, for people."""
+    database: str | None = None
+    """Name of the database; None is the user's default."""
 
     @property
     def auth(self) -> tuple[str, str]:
@@ -40,25 +43,30 @@ def connection_from_environment(environ: Mapping[str, str] | None = None) -> Con
     """The user's own server, if ``NEO4J_URI`` names one.
 
     Raises:
-        ServerError: ``NEO4J_URI`` is set and no password, by ``NEO4J_PASSWORD`` or ``NEO4J_PASSWORD_FILE``; or one that cannot be read.
+        ServerError: ``NEO4J_URI`` is set to what is no address, or carries a password; or there is no password, by ``NEO4J_PASSWORD`` or
+            ``NEO4J_PASSWORD_FILE``; or one that cannot be read.
     """
     environ = os.environ if environ is None else environ
-    uri = environ.get(URI_ENV)
-    if not uri:
+    if not environ.get(URI_ENV):
         return None
-    from ingest import PasswordUnavailable
+    from ingest import AddressRefused, PasswordUnavailable
+    from ingest.address import choose_database, parse_address
     from ingest.password import FILE_ENV, PASSWORD_ENV, password_from_environment
 
     try:
+        address = parse_address(environ[URI_ENV])
         password = password_from_environment(environ)
+    except AddressRefused as error:
+        raise ServerError(f"{URI_ENV}: {error}") from error
     except PasswordUnavailable as error:
         raise ServerError(str(error)) from error
     if not password:
         raise ServerError(
-            f"{URI_ENV} is set to {uri}, but {PASSWORD_ENV} is not, nor {FILE_ENV}. "
+            f"{URI_ENV} is set to {address.uri}, but {PASSWORD_ENV} is not, nor {FILE_ENV}. "
             f"Set one of the two, or unset {URI_ENV} to use the embedded server."
         )
-    return Connection(uri, environ.get(USERNAME_ENV) or "neo4j", password, f"${URI_ENV}")
+    user = environ.get(USERNAME_ENV) or "neo4j"
+    return Connection(address.uri, user, password, f"${URI_ENV}", choose_database(None, address, environ))
 
 
 def answers(uri: str, timeout: float = 2.0) -> bool:
@@ -105,8 +113,13 @@ class Answer:
     milliseconds: float
 
 
-def run_cypher(opened: Driver, statement: str) -> Answer:
-    """Run one statement as it stands, in a transaction of its own.
+def run_cypher(opened: Driver, statement: str, database: str | None = None) -> Answer:
+    """Run one statement as it stands, in a transaction of its own; what Neo4j remarks on it (an unknown label …) is logged as a warning.
+
+    Args:
+        opened: An open driver.
+        statement: Cypher.
+        database: Name of the database; None is the user's default.
 
     Raises:
         ServerError: Neo4j refused it; the message is Neo4j's.
@@ -114,11 +127,13 @@ def run_cypher(opened: Driver, statement: str) -> Answer:
     from neo4j.exceptions import DriverError, Neo4jError
 
     try:
-        with opened.session() as session:  # implicit transaction: CALL … IN TRANSACTIONS works
+        # implicit transaction: CALL … IN TRANSACTIONS works
+        with notices.heard(), opened.session(database=database, **notices.OWN) as session:
             result = session.run(statement)
             columns = tuple(result.keys())
             rows = tuple(tuple(record.values()) for record in result)
             summary = result.consume()
+            notices.say(summary)
     except Neo4jError as error:
         raise ServerError(error.message or str(error)) from error
     except DriverError as error:

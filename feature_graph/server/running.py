@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +17,10 @@ from feature_graph.server.homes import Home, find_home
 from feature_graph.server.password import USERNAME, read_password
 from feature_graph.server.ports import LOOPBACK
 from feature_graph.server.settings import Settings, load_settings
+from ingest.address import DATABASE_ENV
+
+#: The one database that Neo4j Community has for its user.
+DATABASE = "neo4j"
 
 HomeLike = Home | str | os.PathLike[str] | None
 
@@ -46,7 +50,7 @@ class RunningServer:
 
     def connection(self) -> Connection:
         """How drivers reach it."""
-        return Connection(self.bolt_uri, self.username, read_password(self.home), f"embedded, {self.home.root}")
+        return Connection(self.bolt_uri, self.username, read_password(self.home), f"embedded, {self.home.root}", DATABASE)
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,11 @@ def connection(home: HomeLike = None, *, use_environment: bool = True) -> Connec
     """How to reach the database that is meant.
 
     A home given by name wins; then the user's own server (``NEO4J_URI``, ``NEO4J_USERNAME``, ``NEO4J_PASSWORD``); then the embedded server
-    of the home that :func:`find_home` finds, which must be running.
+    of the home that :func:`find_home` finds, which must be running. Without a home ``NEO4J_DATABASE`` names the database.
 
     Args:
         home: A home, or None.
-        use_environment: False leaves ``NEO4J_*`` unread.
+        use_environment: False leaves ``NEO4J_URI``, its user and its password unread.
 
     Raises:
         NotRunning: The home has no running server.
@@ -120,8 +124,9 @@ def connection(home: HomeLike = None, *, use_environment: bool = True) -> Connec
     own = connection_from_environment() if home is None and use_environment else None
     if own is not None:
         return own
+    named = os.environ.get(DATABASE_ENV) if home is None else None  # a home given by name has nothing to do with the environment's server
     home = as_home(home)
     running = _running(home)
     if running is None:
         raise NotRunning(f"No server is running on {home.root} ({home.origin}). Start it: feature-graph db start {home.option}")
-    return running.connection()
+    return replace(running.connection(), database=named or DATABASE)

@@ -10,9 +10,10 @@ import neo4j
 import pandas as pd
 
 import queries
-from ingest import DriverDatabase, DropReport, IngestReport, Options, VerifyReport, drop_run, ingest_run, verify_run
+from ingest import DriverDatabase, DropReport, IngestReport, Options, VerifyReport, drop_run, ingest_run, runs, verify_run
 from ingest.migrations import Step, history, migrate
 from ingest.schema import NODES, RELATIONSHIPS, SCORE_NAMES
+from queries import notices
 
 _EDGES = """
 MATCH (run:Run {id: $run, status: 'ready'})
@@ -72,17 +73,30 @@ class Store:
         return pd.DataFrame(answer.rows, columns=answer.columns)
 
     def cypher(self, text: str, /, **parameters: Any) -> pd.DataFrame:
-        """Run one statement of your own, in read access mode, and get a frame."""
-        with self.driver.session(database=self.database, default_access_mode=neo4j.READ_ACCESS) as session:
-            return session.execute_read(lambda tx: _frame(tx.run(text, parameters)))
+        """Run one statement of your own, in read access mode, and get a frame; what the server remarks on it is logged as a warning."""
+        return self.run(text, parameters, own=True)
 
     def write(self, text: str, /, **parameters: Any) -> pd.DataFrame:
-        """Run one statement that writes, in a transaction of its own, and get a frame."""
-        with self.driver.session(database=self.database) as session:
-            return session.execute_write(lambda tx: _frame(tx.run(text, parameters)))
+        """Run one statement that writes, in a transaction of its own, and get a frame; what the server remarks on it is logged."""
+        return self.run(text, parameters, writes=True, own=True)
+
+    def run(self, text: str, parameters: dict[str, Any], *, writes: bool = False, own: bool = False) -> pd.DataFrame:
+        """Run one statement and get a frame.
+
+        Args:
+            text: Cypher; values belong into ``parameters``.
+            parameters: Values of its parameters.
+            writes: It may write; else it runs in read access mode.
+            own: It is not this library's: what the server remarks on it is logged as a warning.
+        """
+        mode = neo4j.WRITE_ACCESS if writes else neo4j.READ_ACCESS
+        options = notices.OWN if own else notices.QUIET
+        with notices.heard(), self.driver.session(database=self.database, default_access_mode=mode, **options) as session:
+            execute = session.execute_write if writes else session.execute_read
+            return execute(lambda tx: _frame(tx.run(text, parameters)))
 
     def find_run(self, run: str | None = None) -> str:
-        """Id of a ready run, from its id or the beginning of it; the newest ready run if not given.
+        """Id of a ready run, from its id, the beginning of it, or its name; the newest ready run if not given.
 
         Raises:
             queries.QueryError: If there is none.
@@ -94,23 +108,34 @@ class Store:
         methods = self.methods(run)
         return "clamping" if "clamping" in methods or not methods else methods[0]
 
+    def choose_method(self, run: str, method: str | None = None) -> str:
+        """The method given, if the run has edges by it; if none is given clamping, else the only one that the run has.
+
+        Raises:
+            queries.ParameterError: If the run has no edges by it, or several methods and clamping is none of them.
+        """
+        return queries.choose_method(run, self.methods(run), method)
+
     def methods(self, run: str) -> list[str]:
         """Methods that the edges of a run have."""
-        return list(self.cypher("MATCH (r:Run {id: $run}) RETURN r.methods AS methods", run=run)["methods"].iloc[0])
+        return list(self.run("MATCH (r:Run {id: $run}) RETURN r.methods AS methods", {"run": run})["methods"].iloc[0])
 
     def fetch_edges(self, run: str | None = None, method: str | None = None, edges: str = "all") -> pd.DataFrame:
         """All edges of a run.
 
         Args:
-            run: Id of the run, or the beginning of it; the newest ready one if not given.
-            method: ``clamping`` or ``jacobian``; clamping where the run has it, if not given.
+            run: Id of the run, the beginning of it, or its name; the newest ready one if not given.
+            method: ``clamping`` or ``jacobian``; clamping where the run has it, else its only one, if not given.
             edges: ``all``, or ``structural`` for span 1 and direct effects that are themselves significant.
 
         Returns:
             Columns ``source``, ``target`` (short ids) and the properties of AFFECTS in docs/schema.md; sorted by fid.
+
+        Raises:
+            queries.ParameterError: If there is no such ready run, or it has no edges by the method.
         """
         found = self.find_run(run)
-        frame = self.cypher(_EDGES, run=found, method=method or self.main_method(found), edges=edges)
+        frame = self.run(_EDGES, {"run": found, "method": self.choose_method(found, method), "edges": edges})
         return _spread(frame, "properties", _EDGE_COLUMNS)
 
     def fetch_features(self, run: str | None = None) -> pd.DataFrame:
@@ -120,7 +145,7 @@ class Store:
             ``uid``, ``hook``, ``index``, ``neuronpedia_url`` and the properties of Observation in docs/schema.md, of the scores those that
             an analysis has written; sorted by fid.
         """
-        frame = self.cypher(_FEATURES, run=self.find_run(run))
+        frame = self.run(_FEATURES, {"run": self.find_run(run)})
         scores = {name for row in frame["observation"] for name in row} - {*_FEATURE_COLUMNS, "key"}
         return _spread(frame, "observation", [*_FEATURE_COLUMNS, *sorted(scores)])
 
@@ -146,6 +171,14 @@ class Store:
         """Compare the database with a run's files; see :func:`ingest.verify_run`."""
         return verify_run(DriverDatabase(self.driver, self.database), run_dir)
 
+    def which_run(self, run: str) -> dict[str, Any]:
+        """Properties of a run of any status, by its id, the beginning of it, or its name.
+
+        Raises:
+            ingest.IngestError: If there is none, or more than one.
+        """
+        return runs.find_run(DriverDatabase(self.driver, self.database), run)
+
     def drop(self, run: str) -> DropReport:
         """Take a run out of the database; see :func:`ingest.drop_run`."""
         return drop_run(DriverDatabase(self.driver, self.database), run)
@@ -153,7 +186,9 @@ class Store:
 
 def _frame(result: neo4j.Result) -> pd.DataFrame:
     columns = list(result.keys())
-    return pd.DataFrame([list(record.values()) for record in result], columns=columns)
+    frame = pd.DataFrame([list(record.values()) for record in result], columns=columns)
+    notices.say(result.consume())
+    return frame
 
 
 def _spread(frame: pd.DataFrame, column: str, inner: list[str]) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from feature_graph.store.errors import StoreError
 logger = logging.getLogger(__name__)
 
 KIND = "motifs"
-_FORGET = "MATCH (run:Run {id: $run}) MATCH (m:Motif) WHERE m.run = run.n AND m.name IS NOT NULL DETACH DELETE m"
+_FORGET = "MATCH (run:Run {id: $run}) MATCH (m:Motif) WHERE m.run = run.n AND m.uid STARTS WITH toString(run.n) + '/' DETACH DELETE m"
 _SAVE = """
 MATCH (run:Run {id: $run, status: 'ready'})
 UNWIND $motifs AS row
@@ -37,7 +37,7 @@ SET a.run = run.n, a.kind = $kind, a.property = 'Motif.z', a.params = $params, a
 """
 _FETCH = """
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (m:Motif) WHERE m.run = run.n AND m.name IS NOT NULL
+MATCH (m:Motif) WHERE m.run = run.n AND m.uid STARTS WITH toString(run.n) + '/'
 OPTIONAL MATCH (m)-[e:EXAMPLE]->(:Feature)
 WITH m, e ORDER BY e.example, e.place
 WITH m, collect(e.id) AS ids, collect(e.example) AS examples
@@ -101,7 +101,7 @@ def match_pattern(
     Args:
         store: An open database.
         pattern: A compiled pattern.
-        run: Id of the run, or the beginning of it; the newest ready one if not given.
+        run: Id of the run, the beginning of it, or its name; the newest ready one if not given.
         method: ``clamping`` or ``jacobian``; clamping where the run has it, if not given.
         edges: ``structural`` (by direct effects) or ``all`` (by totals).
         limit: Rows at most.
@@ -137,7 +137,7 @@ def _ask(
     if edges not in ("structural", "all") or not 0 <= more.get("limit", 0) <= 100_000:
         raise StoreError(f"got edges {edges!r} and limit {more.get('limit')}; expected structural or all, and 0 to 100,000")
     found = store.find_run(run)
-    values = pattern.parameters | {"run": found, "method": method or store.main_method(found), "edges": edges} | more
+    values = pattern.parameters | {"run": found, "method": store.choose_method(found, method), "edges": edges} | more
     return queries.ask(store.driver, text, timeout=timeout, database=store.database, parameters=values)
 
 
@@ -146,7 +146,7 @@ def save_motifs(store: Store, run: str, motifs: Sequence[FoundMotif], params: Ma
 
     Args:
         store: An open database.
-        run: Id of the run, or the beginning of it.
+        run: Id of the run, the beginning of it, or its name.
         motifs: What to keep.
         params: How they were found (nulls, seed, swaps, mixing …); kept as JSON in the Analysis.
 
@@ -154,13 +154,13 @@ def save_motifs(store: Store, run: str, motifs: Sequence[FoundMotif], params: Ma
         How many were written.
     """
     found = store.find_run(run)
-    store.write(_FORGET, run=found)
+    store.run(_FORGET, {"run": found}, writes=True)
     rows = [
         {"name": m.name, "properties": _known({"name": m.name, "place": i} | dict(m.properties)), "examples": _examples(m)}
         for i, m in enumerate(motifs)
     ]
-    store.write(_SAVE, run=found, motifs=rows)
-    store.write(_RECORD, run=found, kind=KIND, params=json.dumps(dict(params), sort_keys=True))
+    store.run(_SAVE, {"run": found, "motifs": rows}, writes=True)
+    store.run(_RECORD, {"run": found, "kind": KIND, "params": json.dumps(dict(params), sort_keys=True)}, writes=True)
     logger.info("run %s: %d motifs written", found, len(rows))
     return len(rows)
 
@@ -183,7 +183,7 @@ def fetch_motifs(store: Store, run: str | None = None) -> pd.DataFrame:
         ``motif``, ``pattern``, ``count``, ``null_mean``, ``null_sd``, ``z``, ``p``, ``q``, ``meaning`` and ``examples``: a list of lists of
         short ids in the order of the pattern's letters.
     """
-    frame = store.cypher(_FETCH, run=store.find_run(run))
+    frame = store.run(_FETCH, {"run": store.find_run(run)})
     examples = [_grouped(ids, numbers) for ids, numbers in zip(frame["ids"], frame["examples"], strict=True)]
     return frame.drop(columns=["ids", "examples"]).assign(examples=pd.Series(examples, dtype=object))
 

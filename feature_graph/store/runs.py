@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 
+import queries
 from feature_graph.store.database import Store
 from feature_graph.store.errors import StoreError
 from feature_graph.utils import whole_file
@@ -21,8 +22,8 @@ ExportFormat = Literal["csv", "parquet", "graphml"]
 TOLERANCE = 0.1
 
 _RUNS = """
-MATCH (r:Run)
-OPTIONAL MATCH (r)-[:OF_MODEL]->(m:Model)
+MATCH (r:Run) WHERE r.n IS NOT NULL AND r.status IN ['loading', 'ready', 'failed', 'dropped']
+OPTIONAL MATCH (r)-[:OF_MODEL]->(m:Model) WHERE m.uid IS NOT NULL
 RETURN r.id AS id, r.name AS name, r.status AS status, m.uid AS model, r.layers AS layers, r.methods AS methods,
        r.nodes AS nodes, r.edges AS edges, r.created AS created, r.error AS error
 ORDER BY r.n
@@ -40,7 +41,7 @@ def list_runs(db: Store) -> pd.DataFrame:
     Returns:
         ``id``, ``name``, ``status``, ``model``, ``layers``, ``methods``, ``nodes``, ``edges``, ``created`` (ms since 1970), ``error``.
     """
-    return db.cypher(_RUNS)
+    return db.run(_RUNS, {})
 
 
 def export_run(db: Store, run: str | None, folder: str | Path, kind: ExportFormat = "csv", method: str | None = None) -> list[Path]:
@@ -48,7 +49,7 @@ def export_run(db: Store, run: str | None, folder: str | Path, kind: ExportForma
 
     Args:
         db: An open database.
-        run: Id of the run, or the beginning of it; the newest ready one if None.
+        run: Id of the run, the beginning of it, or its name; the newest ready one if None.
         folder: Made if it is not there.
         kind: ``csv`` and ``parquet``: ``nodes`` and ``edges`` files; ``graphml``: one ``graph.graphml``.
         method: Whose edges; clamping where the run has it, if None.
@@ -115,22 +116,26 @@ class RunDiff:
     counts: dict[str, int]
 
 
-def diff_runs(db: Store, first: str, second: str, method: str | None = None, tolerance: float = TOLERANCE) -> RunDiff:
+def diff_runs(
+    db: Store, first: str, second: str, method: str | None = None, tolerance: float = TOLERANCE, other_method: str | None = None
+) -> RunDiff:
     """Compare the edges of two ready runs, feature by feature (the same feature has the same uid in every run).
 
     Args:
         db: An open database.
-        first: Id of a run, or the beginning of it.
+        first: Id of a run, the beginning of it, or its name.
         second: The other.
-        method: Whose edges; clamping where the first run has it, if None.
+        method: Whose edges of the first run; clamping where it has it, else its only one, if None.
         tolerance: Change of strength, as a share of the larger one, from which an edge counts as ``changed``.
+        other_method: Whose edges of the second run; the same if it has edges by it, else its only one, if None.
 
     Raises:
-        queries.QueryError: If one of them is no ready run.
+        queries.QueryError: If one of them is no ready run, or has no edges by the method.
     """
     ids = [db.find_run(run) for run in (first, second)]
-    chosen = method or db.main_method(ids[0])
-    one, two = (db.cypher(_EDGES, run=run, method=chosen) for run in ids)
+    chosen = db.choose_method(ids[0], method)
+    other = queries.choose_other_method(chosen, ids[1], db.methods(ids[1]), other_method)
+    one, two = (db.run(_EDGES, {"run": run, "method": m}) for run, m in zip(ids, (chosen, other), strict=True))
     both = one.merge(two.rename(columns={"strength": "other_strength"}), on=["source", "target"], how="outer")
     a, b = both["strength"].to_numpy(float), both["other_strength"].to_numpy(float)
     gap = np.abs(np.nan_to_num(a) - np.nan_to_num(b))

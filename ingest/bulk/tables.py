@@ -33,6 +33,7 @@ def feature_table(run: RunDirectory, features: pd.DataFrame, n: int) -> pa.Table
     labels = features["label"].tolist()
     columns["label"] = [label or None for label in labels]
     columns["label_run"] = [n if label else None for label in labels]
+    columns["brought_by"] = np.full(len(features), n)
     own = {ID.format("Feature"): features["fid"].to_numpy(), LABEL: [f"Layer{layer}" for layer in features["layer"]]}
     return _with_headings(own, columns, _NODES["Feature"])
 

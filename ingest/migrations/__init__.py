@@ -8,14 +8,21 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-from ingest.connection import Database, Transaction
+from ingest.connection import Database
 from ingest.errors import SchemaMismatch
-from ingest.schema import INDEXES
+from ingest.indexes import await_indexes, check_names
 from ingest.versions import check_server
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(\d{4})_\w+\.cypher")
+# Other programs may keep nodes of this label, too.
+_RECORDED = (
+    "MATCH (v:SchemaVersion) WHERE v.n IS NOT NULL AND (v.applied IS NOT NULL OR v.checksum IS NOT NULL) "
+    "RETURN v.n AS n, v.checksum AS checksum, v.applied AS applied"
+)
+#: Migrations whose text was changed since: number → checksums under which databases may have recorded it.
+FORMER = {3: {"8955523cf020011672b192129cb26bb69e36f1ca32ba032e60bad8c4d7aab58e"}}
 
 
 @dataclass(frozen=True)
@@ -65,22 +72,11 @@ def history(database: Database) -> list[Step]:
             between others.
     """
     known = migrations()
-    rows = database.read("MATCH (v:SchemaVersion) RETURN v.n AS n, v.checksum AS checksum, v.applied AS applied")
+    rows = database.read(_RECORDED)
     recorded = {row["n"]: row["checksum"] for row in rows}
     _check_history({m.n: m for m in known}, recorded)
     applied = {row["n"]: int(row["applied"] or 0) for row in rows}
     return [Step(m, applied.get(m.n)) for m in known]
-
-
-#: Seconds for which each index of a large store is waited for: five million edges take about 15.
-INDEX_SECONDS = 7_200
-
-
-def await_indexes(tx: Transaction) -> None:
-    """Return when every index of the schema is online; indexes of the user's own are not looked at."""
-    names = [index.name for index in INDEXES]
-    for row in tx.run("SHOW INDEXES YIELD name, state WHERE name IN $names AND state <> 'ONLINE' RETURN name", names=names):
-        tx.run("CALL db.awaitIndex($name, $seconds)", name=row["name"], seconds=INDEX_SECONDS)
 
 
 def migrate(database: Database, wait: bool = True) -> list[int]:
@@ -88,22 +84,39 @@ def migrate(database: Database, wait: bool = True) -> list[int]:
 
     Args:
         database: The database.
-        wait: Return when every index is online; else they are filled while the caller goes on (:func:`await_indexes` waits for them).
+        wait: Return when every index is online; else they are filled while the caller goes on
+            (:func:`ingest.indexes.await_indexes` waits for them).
 
     Raises:
         UnsupportedServer: If the server is too old, or no Neo4j.
-        SchemaMismatch: As :func:`history`.
+        SchemaMismatch: As :func:`history`; or if data, an index or a constraint of another program stand in the way.
     """
     check_server(database)
     pending = [step.migration for step in history(database) if step.applied is None]
+    if pending:
+        check_names(database)
     for migration in pending:
         logger.info("schema: applying %s", migration.name)
         for statement in migration.statements:
-            database.execute(statement.rstrip(";"))
+            _apply(database, statement.rstrip(";"))
         _record(database, migration)
     if pending and wait:
         database.write(await_indexes)
     return [m.n for m in pending]
+
+
+def _apply(database: Database, statement: str) -> None:
+    try:
+        database.execute(statement)
+    except Exception as error:  # of either driver
+        if "ConstraintCreationFailed" not in f"{getattr(error, 'code', '')} {error}":
+            raise
+        key = re.search(r"FOR \(x:(\w+)\) REQUIRE x\.(\w+)", statement)
+        what = f"(:{key[1]}) with the same {key[2]}" if key else "with the same key"
+        raise SchemaMismatch(
+            f"the database holds several nodes {what}, which another program made, so the schema's unique key cannot be: give them another "
+            "label or property, or keep the runs in a database of their own (another home, or --database)"
+        ) from error
 
 
 def _check_history(known: dict[int, Migration], recorded: dict[int, str]) -> None:
@@ -113,7 +126,7 @@ def _check_history(known: dict[int, Migration], recorded: dict[int, str]) -> Non
             f"the database has schema version {newer[-1]}, this program knows {max(known)}: "
             "install the newer feature-graph, or use another home"
         )
-    altered = [n for n, checksum in recorded.items() if known[n].checksum != checksum]
+    altered = [n for n, checksum in recorded.items() if checksum not in {known[n].checksum, *FORMER.get(n, ())}]
     if altered:
         raise SchemaMismatch(
             f"migration {known[altered[0]].name} was applied with another text (checksum {str(recorded[altered[0]])[:12]}, "

@@ -19,7 +19,7 @@ CALL (run) {
   WITH count(o) AS found
   RETURN 'features observed' AS check, found, run.nodes AS expected
   UNION ALL
-  MATCH (b:IngestBatch) USING INDEX b:IngestBatch(run) WHERE b.run = run.n
+  MATCH (b:IngestBatch) USING INDEX b:IngestBatch(run) WHERE b.run = run.n AND b.key STARTS WITH toString(run.n) + '/'
   WITH sum(b.rows) AS found
   RETURN 'rows in the ledger' AS check, found, run.nodes + run.edges AS expected
   UNION ALL

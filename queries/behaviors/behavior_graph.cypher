@@ -22,7 +22,7 @@
 //   target_label: top activating tokens of the target
 // example: {behavior: capital_of}
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (b:Behavior {run: run.n, name: $behavior})-[:SEEDED_BY]->(seed:Feature)
+MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})-[:SEEDED_BY]->(seed:Feature)
 WITH run, collect(seed) AS seeds
 CALL (run, seeds) {
   UNWIND CASE WHEN $hops >= 1 THEN seeds ELSE [] END AS f

@@ -1,6 +1,6 @@
 // Subgraph of a behaviour: to look at
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (b:Behavior {run: run.n, name: $behavior})-[:SEEDED_BY]->(seed:Feature)
+MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})-[:SEEDED_BY]->(seed:Feature)
 WITH run, collect(seed) AS seeds
 CALL (run, seeds) {
   UNWIND CASE WHEN $hops >= 1 THEN seeds ELSE [] END AS f

@@ -21,7 +21,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (b:Behavior)
 USING INDEX b:Behavior(run, name)
-WHERE b.run = run.n AND b.name IS NOT NULL
+WHERE b.run = run.n AND b.name IS NOT NULL AND b.uid STARTS WITH toString(run.n) + '/'
 CALL (run, b) {
   MATCH (b)-[:SEEDED_BY]->(f:Feature)
   RETURN f, 1 AS seed

@@ -18,7 +18,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (b:Behavior)
 USING INDEX b:Behavior(run, name)
-WHERE b.run = run.n AND b.name IS NOT NULL
+WHERE b.run = run.n AND b.name IS NOT NULL AND b.uid STARTS WITH toString(run.n) + '/'
 OPTIONAL MATCH (b)-[s:SEEDED_BY]->(:Feature)
 WITH b, s
 ORDER BY s.rank

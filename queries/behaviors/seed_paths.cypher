@@ -22,7 +22,7 @@
 // requires: [gds]
 // example: {behavior: capital_of}
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (b:Behavior {run: run.n, name: $behavior})
+MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})
 // the behaviour itself is where all ways begin, at no cost
 CALL (run, b) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)

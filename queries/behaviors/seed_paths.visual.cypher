@@ -1,6 +1,6 @@
 // From the seeds of a behaviour to the last layer or to the answer: to look at
 MATCH (run:Run {id: $run, status: 'ready'})
-MATCH (b:Behavior {run: run.n, name: $behavior})
+MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})
 CALL (run, b) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND e.direct <> 0

@@ -17,14 +17,14 @@
 // example: {behavior: capital_of, other: counting}
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
-  MATCH (b:Behavior {run: run.n, name: $behavior})-[:SEEDED_BY]->(seed:Feature)
+  MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})-[:SEEDED_BY]->(seed:Feature)
   OPTIONAL MATCH (seed)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
   WITH collect(DISTINCT seed) AS seeds, collect(DISTINCT x) AS targets
   RETURN seeds AS a_seeds, targets AS a_targets
 }
 CALL (run) {
-  MATCH (b:Behavior {run: run.n, name: $other})-[:SEEDED_BY]->(seed:Feature)
+  MATCH (b:Behavior {uid: toString(run.n) + '/' + $other})-[:SEEDED_BY]->(seed:Feature)
   OPTIONAL MATCH (seed)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
   WITH collect(DISTINCT seed) AS seeds, collect(DISTINCT x) AS targets

@@ -20,10 +20,10 @@ _WORD = re.compile(r"[^\W\d_]{4,}")
 _SAMPLE = 20_000
 
 _RUNS = (
-    "MATCH (r:Run {status: 'ready'}) RETURN r.id AS id, r.n AS n, r.name AS name, r.nodes AS nodes, r.edges AS edges, r.layers AS layers, "
-    "r.methods AS methods ORDER BY r.n DESC LIMIT 2"
+    "MATCH (r:Run {status: 'ready'}) WHERE r.n IS NOT NULL RETURN r.id AS id, r.n AS n, r.name AS name, r.nodes AS nodes, "
+    "r.edges AS edges, r.layers AS layers, r.methods AS methods ORDER BY r.n DESC LIMIT 2"
 )
-_BEHAVIORS = "MATCH (b:Behavior) WHERE b.run = $n AND b.name IS NOT NULL RETURN b.name AS name ORDER BY name"
+_BEHAVIORS = "MATCH (b:Behavior) WHERE b.run = $n AND b.uid STARTS WITH toString($n) + '/' RETURN b.name AS name ORDER BY name"
 _MIDDLE = (
     "MATCH ()-[e:AFFECTS]->() WHERE e.run = $n AND e.method = $method WITH e LIMIT $sample "
     "WITH e WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' "
@@ -53,6 +53,7 @@ class Facts:
         layers: Layers covered.
         methods: Methods of its edges.
         other: Id of the ready run before it, if there is one.
+        other_methods: Methods of that one's edges.
         behaviors: Names of its behaviours.
         feature: A feature with edges in and out, as many as possible.
         source: The feature that drives that one most.
@@ -68,6 +69,7 @@ class Facts:
     layers: tuple[int, ...]
     methods: tuple[str, ...]
     other: str | None = None
+    other_methods: tuple[str, ...] = ()
     behaviors: tuple[str, ...] = ()
     feature: str | None = None
     source: str | None = None
@@ -80,9 +82,16 @@ class Facts:
         """The method that questions are asked about."""
         return "clamping" if "clamping" in self.methods or not self.methods else self.methods[0]
 
+    @property
+    def other_method(self) -> str | None:
+        """The method that the run before is compared by; None if none offers itself."""
+        if self.method in self.other_methods or not self.other_methods:
+            return self.method
+        return self.other_methods[0] if len(self.other_methods) == 1 else None
+
     def values(self, template: Template) -> dict[str, Any] | None:
         """Values for a template's parameters that are no defaults; None where this database cannot answer it."""
-        found = {p.name: self._value(p) for p in template.parameters if p.required or p.type in {"run", "method"}}
+        found = {p.name: self._value(p) for p in template.parameters if p.required or p.type in {"run", "method", "other_method"}}
         missing = not all(map(_can_be_written, found.values())) or ("decoders" in template.requires and not self.decoders)
         return None if missing else found
 
@@ -95,7 +104,7 @@ class Facts:
             return self.behaviors[place] if len(self.behaviors) > place else None
         if parameter.type == "feature":
             return {"source": self.source, "target": self.target}.get(parameter.name, self.feature)
-        return {"run": self.run, "other_run": self.other, "text": self.word}.get(parameter.type)
+        return {"run": self.run, "other_run": self.other, "other_method": self.other_method, "text": self.word}.get(parameter.type)
 
 
 def _can_be_written(value: object) -> bool:
@@ -121,6 +130,7 @@ def gather(driver: neo4j.Driver, database: str | None = None) -> Facts | None:
     facts = Facts(
         run["id"], run["name"], run["nodes"], run["edges"], tuple(run["layers"] or ()), tuple(run["methods"] or ()),
         other=runs[1]["id"] if len(runs) > 1 else None,
+        other_methods=tuple(runs[1]["methods"] or ()) if len(runs) > 1 else (),
         behaviors=tuple(row["name"] for row in read(_BEHAVIORS, {"n": run["n"]}, _SECONDS).records),
     )  # fmt: skip
     return _with_features(read, facts, run["n"])

@@ -11,7 +11,7 @@ from queries.template import Parameter, Template
 
 #: Texts and comments, in which a dollar sign means nothing; else a parameter.
 _TOKENS = re.compile(r"'(?:[^'\\]|\\.)*'|//[^\n]*|\$([a-z][a-z0-9_]*)")
-_NEWEST = "MATCH (run:Run {status: 'ready'}) WITH run ORDER BY run.n DESC LIMIT 1"
+_NEWEST = "MATCH (run:Run {status: 'ready'}) WHERE run.n IS NOT NULL WITH run ORDER BY run.n DESC LIMIT 1"
 _GIVEN = "MATCH (run:Run {id: $run, status: 'ready'})"
 
 
@@ -58,7 +58,8 @@ def written_out(template: Template, values: Mapping[str, Any], visual: bool = Fa
     if visual and template.visual is None:
         raise ValueError(f"{template.name} has no form that returns paths")
     given = {p.name: values.get(p.name, p.default) for p in template.parameters if p.name in values or not p.required}
-    expressions = {name: literal(value) for name, value in given.items() if name != "run"}
+    same = {p.name: given["method"] for p in template.parameters if p.type == "other_method" and given.get(p.name) is None}
+    expressions = {name: literal(value) for name, value in (given | same).items() if name != "run"}
     expressions |= {p.name: f"'{template.name}-{p.name}-' + toString(timestamp())" for p in template.parameters if p.type == "projection"}
     body = _body((template.visual if visual else template.text) or "")
     if values.get("run") is None:
@@ -77,7 +78,7 @@ def _body(text: str) -> str:
 
 
 def _worth_a_note(parameter: Parameter) -> bool:
-    return parameter.type not in {"run", "projection", "method"} and parameter.name != "limit"
+    return parameter.type not in {"run", "projection", "method", "other_method"} and parameter.name != "limit"
 
 
 def _note(parameter: Parameter, expression: str | None) -> str:

@@ -16,7 +16,7 @@
 // returns:
 //   community: number, 1 = largest
 //   size: features in it
-//   modularity: its part of the modularity of the whole partition; their sum is the quality
+//   modularity: its part of the modularity of the whole partition; their sum is the quality; empty where no edge has a weight
 //   conductance: share of its edges' magnitude that leaves it; 0 apart from the rest, empty without edges
 //   layers: layers that it spans
 //   members: short ids of its first members, by layer
@@ -62,7 +62,7 @@ CALL (g) {
 }
 CALL gds.modularity.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
 YIELD communityId, modularity
-WITH run, g, collect({community: communityId, modularity: modularity}) AS parts
+WITH run, g, collect({community: communityId, modularity: CASE WHEN isNaN(modularity) THEN null ELSE modularity END}) AS parts
 CALL gds.conductance.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
 YIELD community, conductance
 WITH run, g, parts, collect({community: community, conductance: conductance}) AS leaks

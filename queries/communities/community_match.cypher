@@ -4,8 +4,9 @@
 // question: Which communities of this run come back in that one?
 // params:
 //   run: {type: run}
-//   other: {type: other_run, about: "id of the run to compare with, or the beginning of it"}
+//   other: {type: other_run, about: "id of the run to compare with, the beginning of it, or its name"}
 //   method: {type: method}
+//   other_method: {type: other_method}
 //   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; edges are taken without direction, by magnitude"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
@@ -72,7 +73,7 @@ CALL (run) {
 }
 CALL (second) {
   CALL (second) {
-    MATCH (s:Feature)-[e:AFFECTS {run: second.n, method: $method}]->(t:Feature)
+    MATCH (s:Feature)-[e:AFFECTS {run: second.n, method: $other_method}]->(t:Feature)
     WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
     WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
     WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)

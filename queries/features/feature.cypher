@@ -27,5 +27,5 @@ RETURN o.id AS id, f.uid AS uid, o.layer AS layer, f.hook AS hook, o.label AS la
        o.max_act AS max_act, o.importance AS importance,
        COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = run.n AND e.method = $method } AS incoming,
        COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method } AS outgoing,
-       COUNT { (f)<-[:OF]-(x:Observation) WHERE EXISTS { (r:Run {n: x.run, status: 'ready'}) } } AS runs,
+       COUNT { (f)<-[:OF]-(x:Observation) WHERE x.layer IS NOT NULL AND EXISTS { (r:Run {n: x.run, status: 'ready'}) } } AS runs,
        f.neuronpedia_url AS neuronpedia_url

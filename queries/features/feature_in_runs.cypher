@@ -14,15 +14,17 @@
 //   density: share of tokens at which it is active
 //   max_act: largest activation
 //   importance: frequency × causal effect on the output
-//   incoming: edges that end here
-//   outgoing: edges that begin here
+//   method: method of the edges that are counted; the run's only one where it has none by the method asked for, empty where it has several
+//   incoming: edges that end here; empty where method is
+//   outgoing: edges that begin here; the same
 //   label: top activating tokens in context
 // example: {feature: L5_F280}
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(f:Feature)
-MATCH (f)<-[:OF]-(o:Observation)
+MATCH (f)<-[:OF]-(o:Observation) WHERE o.layer IS NOT NULL
 MATCH (r:Run {n: o.run, status: 'ready'})
+WITH f, o, r, CASE WHEN $method IN r.methods OR size(r.methods) = 0 THEN $method WHEN size(r.methods) = 1 THEN r.methods[0] END AS method
 RETURN r.id AS run_id, r.name AS name, o.id AS id, o.layer AS layer, o.density AS density, o.max_act AS max_act, o.importance AS importance,
-       COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = o.run AND e.method = $method } AS incoming,
-       COUNT { (f)-[e:AFFECTS]->() WHERE e.run = o.run AND e.method = $method } AS outgoing, o.label AS label
+       method, CASE WHEN method IS NOT NULL THEN COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = o.run AND e.method = method } END AS incoming,
+       CASE WHEN method IS NOT NULL THEN COUNT { (f)-[e:AFFECTS]->() WHERE e.run = o.run AND e.method = method } END AS outgoing, o.label AS label
 ORDER BY r.n DESC

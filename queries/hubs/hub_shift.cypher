@@ -4,8 +4,9 @@
 // question: Are the hubs of this run the hubs of that one too?
 // params:
 //   run: {type: run}
-//   other: {type: other_run, about: "id of the run to compare with, or the beginning of it"}
+//   other: {type: other_run, about: "id of the run to compare with, the beginning of it, or its name"}
 //   method: {type: method}
+//   other_method: {type: other_method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: strength, about: "degree counts edges, strength sums their magnitudes"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
@@ -22,14 +23,14 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 WITH run, $other AS id
 MATCH (second:Run {id: id, status: 'ready'})
-UNWIND [{side: 1, run: run}, {side: 2, run: second}] AS one
-WITH one.side AS side, one.run AS r
+UNWIND [{side: 1, run: run, method: $method}, {side: 2, run: second, method: $other_method}] AS one
+WITH one.side AS side, one.run AS r, one.method AS method
 MATCH (o:Observation)-[:OF]->(f:Feature)
 USING INDEX o:Observation(run, layer)
 WHERE o.run = r.n AND o.layer IS NOT NULL
-CALL (r, f) {
+CALL (r, method, f) {
   OPTIONAL MATCH (f)-[e:AFFECTS]-(:Feature)
-  WHERE e.run = r.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
+  WHERE e.run = r.n AND e.method = method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
     AND (NOT $measure STARTS WITH 'in_' OR endNode(e) = f) AND (NOT $measure STARTS WITH 'out_' OR startNode(e) = f)
   WITH CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))

@@ -5,7 +5,8 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   other: {type: other_run, about: "id of the other run, or the beginning of it"}
+//   other: {type: other_run, about: "id of the other run, the beginning of it, or its name"}
+//   other_method: {type: other_method}
 //   change: {type: choice, of: [any, gained, lost, flipped, kept], default: any, about: "gained: in the other only; lost: in this only; flipped: the sign differs"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
 // returns:
@@ -19,10 +20,10 @@ WITH run, $other AS id
 MATCH (second:Run {id: id, status: 'ready'})
 CALL (run, second) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $method}]->(t)
+  OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $other_method}]->(t)
   RETURN s, t, e.strength AS strength, x.strength AS other_strength
   UNION ALL
-  MATCH (s:Feature)-[x:AFFECTS {run: second.n, method: $method}]->(t:Feature)
+  MATCH (s:Feature)-[x:AFFECTS {run: second.n, method: $other_method}]->(t:Feature)
   WHERE NOT EXISTS { (s)-[e:AFFECTS]->(t) WHERE e.run = run.n AND e.method = $method }
   RETURN s, t, null AS strength, x.strength AS other_strength
 }

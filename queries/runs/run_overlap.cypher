@@ -5,7 +5,8 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   other: {type: other_run, about: "id of the other run, or the beginning of it"}
+//   other: {type: other_run, about: "id of the other run, the beginning of it, or its name"}
+//   other_method: {type: other_method}
 // returns:
 //   what: "features; edges; edges between features that both runs saw"
 //   both: in both runs
@@ -25,12 +26,12 @@ CALL (run, second) {
   UNION ALL
   CALL (run, second) {
     MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-    OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $method}]->(t)
+    OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $other_method}]->(t)
     RETURN count(e) AS mine, count(x) AS both,
            avg(CASE WHEN x IS NULL THEN null WHEN sign(e.strength) = sign(x.strength) THEN 1.0 ELSE 0.0 END) AS same_sign
   }
   CALL (second) {
-    MATCH (:Feature)-[x:AFFECTS {run: second.n, method: $method}]->(:Feature)
+    MATCH (:Feature)-[x:AFFECTS {run: second.n, method: $other_method}]->(:Feature)
     RETURN count(x) AS theirs
   }
   RETURN 'edges' AS what, both, mine - both AS here, theirs - both AS there, same_sign
@@ -39,12 +40,12 @@ CALL (run, second) {
     MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
     USING INDEX e:AFFECTS(run, method)
     WHERE EXISTS { (s)<-[:OF]-(:Observation {run: second.n}) } AND EXISTS { (t)<-[:OF]-(:Observation {run: second.n}) }
-    OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $method}]->(t)
+    OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $other_method}]->(t)
     RETURN count(e) AS mine, count(x) AS both,
            avg(CASE WHEN x IS NULL THEN null WHEN sign(e.strength) = sign(x.strength) THEN 1.0 ELSE 0.0 END) AS same_sign
   }
   CALL (run, second) {
-    MATCH (s:Feature)-[x:AFFECTS {run: second.n, method: $method}]->(t:Feature)
+    MATCH (s:Feature)-[x:AFFECTS {run: second.n, method: $other_method}]->(t:Feature)
     USING INDEX x:AFFECTS(run, method)
     WHERE EXISTS { (s)<-[:OF]-(:Observation {run: run.n}) } AND EXISTS { (t)<-[:OF]-(:Observation {run: run.n}) }
     RETURN count(x) AS theirs

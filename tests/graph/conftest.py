@@ -65,5 +65,5 @@ def disposable_home(tmp_path: Path) -> Iterator[Path]:
 
 
 def wipe(opened: store.Store) -> None:
-    """Delete every node but the record of migrations."""
-    opened.write("MATCH (n) WHERE NOT n:SchemaVersion DETACH DELETE n")
+    """Delete every node but the record of migrations; another program may have nodes of that label."""
+    opened.write("MATCH (n) WHERE NOT (n:SchemaVersion AND n.n IS NOT NULL) DETACH DELETE n")

@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner, Result
 
+import queries
 from feature_graph import server, store
 from feature_graph.cli import app
-from feature_graph.store import ALGORITHMS, Projection, Store
+from feature_graph.store import ALGORITHMS, Projection, Store, StoreError
 from tests.graph import twins
 from tests.graph.conftest import wipe
 from tests.rundirs import random_run
@@ -222,3 +223,27 @@ def test_what_is_wrong_is_one_clear_line(neo4j_server: server.Connection, run: s
     assert done.exit_code == 2
     assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.output
+
+
+def test_edges_without_any_weight_are_said(connected: Store, tmp_path: Path) -> None:
+    """Direct effects of 0, as an import may bring: Leiden fails with a Java exception, the others find no modularity."""
+    found = connected.ingest(random_run(tmp_path / "run", n_layers=3, n_features=5, n_edges=20)).run
+    connected.write("MATCH (r:Run {id: $id}) MATCH ()-[e:AFFECTS {run: r.n}]->() SET e.direct = 0.0, e.by = 'total'", id=found)
+    try:
+        with pytest.raises(StoreError, match=r"^gds\.leiden has nothing to weigh by: every edge asked for has the effect 0.*edges=all"):
+            store.analyze(connected, "leiden", Projection(found))
+        with pytest.raises(queries.QueryError, match=r"^communities: gds\.leiden has nothing to weigh by: [^\n]*$"):
+            connected.ask("communities", run=found)
+        rows = connected.ask("communities", run=found, algorithm="louvain", min_size=1).records
+        assert {row["modularity"] for row in rows} == {None}
+        groups = store.analyze_all(connected, ["louvain", "wcc"], Projection(found))
+        assert [one.modularity for one in groups] == [0.0, 0.0]
+        assert connected.ask("hubs", run=found, measure="strength").records[0]["score"] == 0
+    finally:
+        connected.drop(found)
+
+
+def test_nothing_to_compute_on_is_said(connected: Store, run: str) -> None:
+    own = "UNWIND [] AS i WITH gds.graph.project('none', i, null) AS g CALL gds.pageRank.stream(g.graphName) YIELD nodeId RETURN nodeId"
+    with pytest.raises(queries.QueryError, match=r"refused it: gds\.pageRank has nothing to compute on: the run has no edges"):
+        queries.ask(connected.driver, own)

@@ -145,7 +145,7 @@ def test_a_dropped_run_can_be_loaded_again(database: Store, tmp_path: Path) -> N
     assert number(database, "MATCH (n) WHERE NOT n:Run AND NOT n:SchemaVersion AND n.run IS NOT NULL RETURN count(n)") == 0
     second = database.ingest(root)
     assert (second.run, second.n, second.digest, second.already) == (first.run, first.n, first.digest, False)
-    with pytest.raises(IngestError, match=r"got 'abc', no run begins like this"):
+    with pytest.raises(IngestError, match=r"got 'abc', no run begins or is called like this"):
         database.drop("abc")
 
 

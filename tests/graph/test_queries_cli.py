@@ -138,10 +138,11 @@ def test_a_wrong_password_is_said_and_not_shown(command: Run, example: str) -> N
     assert "not-the-password" not in done.output
 
 
-def test_nothing_answers() -> None:
+def test_nothing_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FEATURE_GRAPH_HOME", str(tmp_path))
     with pytest.raises(store.NotReachable, match=r"(?s)no Neo4j answers at bolt://127\.0\.0\.1:1: .*feature-graph db start"):
         store.connect("bolt://127.0.0.1:1", "neo4j", "x")
-    with pytest.raises(store.NotReachable, match="no database address"):
+    with pytest.raises(store.NotReachable, match=r"No server is running on .*feature-graph db start.* or set NEO4J_URI"):
         store.connect()
 
 

@@ -18,9 +18,12 @@ def feature_in_runs(runs: list[tuple[str, str, RunFiles]], uid: str, method: str
     rows = []
     for id_, name, files in runs:
         for row in files.features[files.features["uid"] == uid].to_dict("records"):
-            edges = files.edges(method)
+            known = sorted(set(files.interactions["method"]))
+            counted = method if method in known else known[0] if len(known) == 1 else None
+            edges = files.edges(counted) if counted else []
             facts = {key: row[key] for key in ("id", "layer", "density", "max_act", "importance", "label")}
             counts = {"incoming": sum(e["target"] == row["id"] for e in edges), "outgoing": sum(e["source"] == row["id"] for e in edges)}
+            counts = {"method": counted} | (counts if counted else dict.fromkeys(counts))
             rows.append({"run_id": id_, "name": name} | facts | counts)
     return rows
 
@@ -59,9 +62,12 @@ def seed_paths(run: RunFiles, behavior: str, limit: int, method: str, to: str, l
     return top(rows, limit, lambda r: r["cost"], lambda r: r["target"])
 
 
-def run_overlap(run: RunFiles, other: RunFiles, method: str) -> Rows:
+def run_overlap(run: RunFiles, other: RunFiles, method: str, other_method: str | None = None) -> Rows:
     mine, theirs = ({i: row["uid"] for i, row in r.features.set_index("id").iterrows()} for r in (run, other))
-    one, two = ({(ids[e["source"]], ids[e["target"]]): e["strength"] for e in r.edges(method)} for r, ids in ((run, mine), (other, theirs)))
+    one, two = (
+        {(ids[e["source"]], ids[e["target"]]): e["strength"] for e in r.edges(m)}
+        for r, ids, m in ((run, mine, method), (other, theirs, other_method or method))
+    )
     seen = set(mine.values()) & set(theirs.values())
     among_one, among_two = ({pair for pair in edges if set(pair) <= seen} for edges in (one, two))
     signs = [float(np.sign(one[pair]) == np.sign(two[pair])) for pair in one.keys() & two.keys()]

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+from neo4j.exceptions import ClientError
 
+import queries
 from feature_graph.store.database import Store
 from feature_graph.store.errors import StoreError
 from feature_graph.store.gds.algorithms import ALGORITHMS, Algorithm
@@ -99,7 +101,8 @@ def analyze_all(
     names = _checked(algorithms)
     part = part or Projection(store.find_run())
     part.check()
-    part = replace(part, method=part.method or store.main_method(part.run))
+    run = store.find_run(part.run)
+    part = replace(part, run=run, method=store.choose_method(run, part.method))
     gds = client(store)
     memory = require_memory(memory_needed(gds, *count_part(store, part), names))
     logger.info("run %s: %d features, %d edges, about %.0f MB of heap", part.run, memory.nodes, memory.relationships, memory.needed / 2**20)
@@ -161,7 +164,7 @@ class _Job:
         """Compute one algorithm on the projected graph and write it back."""
         algorithm = ALGORITHMS[name]
         begun = time.perf_counter()
-        params, scores = self._compute(graph, algorithm)
+        params, scores = self._in_words(graph, algorithm)
         seconds = time.perf_counter() - begun
         kind = kind_of(name, self.part, self.store.main_method(self.part.run))
         property_ = algorithm.written_to + kind.removeprefix(name)
@@ -171,6 +174,12 @@ class _Job:
         features = write(self.store, self.part.run, kind, scores, record, whole)
         logger.info("run %s: %s in %.2f s, written to Observation.%s", self.part.run, kind, seconds, property_)
         return Analysis(kind, name, property_, features, scores.communities, params, version, seconds)
+
+    def _in_words(self, graph: Graph, algorithm: Algorithm) -> tuple[dict[str, Any], Scores]:
+        try:
+            return self._compute(graph, algorithm)
+        except ClientError as error:
+            raise StoreError(queries.gds_failure(error) or str(error.message)) from error
 
     def _compute(self, graph: Graph, algorithm: Algorithm) -> tuple[dict[str, Any], Scores]:
         params = algorithm.arguments(self.seed)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
+import queries
 from feature_graph.store.database import Store
 from feature_graph.store.errors import GdsUnavailable, StoreError
 
@@ -114,7 +115,7 @@ def projected(gds: GraphDataScience, part: Projection, undirected: bool = False,
     """
     part.check()
     name = f"store-{uuid.uuid4().hex}"
-    values = asdict(part) | {"method": part.method or "clamping"}
+    values = asdict(part) | {"method": _method(gds, part)}
     try:
         made = gds.graph.project.cypher(_PROJECT, graph=name, undirected=undirected, indexed=indexed, **values)
         yield made.graph
@@ -122,8 +123,21 @@ def projected(gds: GraphDataScience, part: Projection, undirected: bool = False,
         gds.graph.drop(name, fail_if_missing=False)
 
 
+def _method(gds: GraphDataScience, part: Projection) -> str:
+    """The method of the edges, if the run has any by it.
+
+    Raises:
+        StoreError: If there is no such ready run.
+        queries.ParameterError: If it has no edges by the method.
+    """
+    found = gds.run_cypher("MATCH (run:Run {id: $run, status: 'ready'}) RETURN run.methods AS methods", {"run": part.run})
+    if not len(found):
+        raise StoreError(f"run: got {part.run!r}; expected the id of a ready run, as `feature-graph runs list` shows it")
+    return queries.choose_method(part.run, found["methods"].iloc[0], part.method)
+
+
 def count_part(store: Store, part: Projection) -> tuple[int, int]:
     """Nodes and relationships that a projection of this part will have."""
     values = {name: value for name, value in asdict(part).items() if name != "orientation"}
-    row = store.cypher(_COUNT, **(values | {"method": part.method or "clamping"})).iloc[0]
+    row = store.run(_COUNT, values | {"method": part.method or "clamping"}).iloc[0]
     return int(row["nodes"]), int(row["edges"])

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _BATCH = 10_000
 _FORGET = """
 MATCH (run:Run {id: $run})
-OPTIONAL MATCH (a:Analysis) WHERE a.run = run.n AND a.kind = $kind
-OPTIONAL MATCH (c:Community) WHERE c.run = run.n AND c.kind = $kind
+OPTIONAL MATCH (a:Analysis {uid: toString(run.n) + '/' + $kind})
+OPTIONAL MATCH (c:Community) WHERE c.uid STARTS WITH toString(run.n) + '/' + $kind + '/'
 DETACH DELETE a, c
 """
 _SCORES = "UNWIND $rows AS row WITH gds.util.asNode(row.node) AS o, row.scores AS scores SET o += scores"
@@ -101,18 +101,19 @@ def write(store: Store, run: str, kind: str, scores: Scores, record: dict[str, A
         params: What it was computed with, kept as JSON.
     """
     property_ = record["property"]
-    store.write(_FORGET, run=run, kind=kind)
+    store.run(_FORGET, {"run": run, "kind": kind}, writes=True)
     rows = [{"node": n, "scores": {property_: s}} for n, s in zip(*(scores.nodes[c].tolist() for c in ("node", "score")), strict=True)]
     for batch in _batches(rows):
-        store.write(_SCORES, rows=batch)
+        store.run(_SCORES, {"rows": batch}, writes=True)
     if len(scores.communities):
         table = scores.communities.astype(object).where(scores.communities.notna(), None)
         for batch in _batches(table.to_dict("records")):
-            store.write(_COMMUNITIES, run=run, kind=kind, rows=batch)
+            store.run(_COMMUNITIES, {"run": run, "kind": kind, "rows": batch}, writes=True)
         members = scores.nodes.rename(columns={"score": "community"}).to_dict("records")
         for batch in _batches(members):
-            store.write(_MEMBERS, run=run, kind=kind, rows=batch)
-    store.write(_RECORD, run=run, kind=kind, record=record, params=json.dumps(params, sort_keys=True))
+            store.run(_MEMBERS, {"run": run, "kind": kind, "rows": batch}, writes=True)
+    whole = {"run": run, "kind": kind, "record": record, "params": json.dumps(params, sort_keys=True)}
+    store.run(_RECORD, whole, writes=True)
     frame = scores.nodes.merge(_places(store, run, scores.nodes["node"].tolist()), on="node").rename(columns={"score": property_})
     frame = frame.sort_values([property_, "fid"], ascending=[False, True], ignore_index=True)
     return frame[["id", "layer", "label", property_]]
@@ -120,7 +121,7 @@ def write(store: Store, run: str, kind: str, scores: Scores, record: dict[str, A
 
 def _places(store: Store, run: str, nodes: list[int]) -> pd.DataFrame:
     """``node``, ``fid``, ``id``, ``layer``, ``label`` of the Observations behind these numbers."""
-    found = [store.cypher(_PLACES, run=run, nodes=batch) for batch in _batches(nodes)]
+    found = [store.run(_PLACES, {"run": run, "nodes": batch}) for batch in _batches(nodes)]
     return pd.concat(found) if found else pd.DataFrame(columns=["node", "fid", "id", "layer", "label"])
 
 
