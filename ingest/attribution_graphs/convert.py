@@ -19,12 +19,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ingest.attribution_graphs.edges import PLACE, Unit, edge_table, inner_links
 from ingest.attribution_graphs.labels import labels_of
 from ingest.attribution_graphs.names import Names, Naming
 from ingest.attribution_graphs.read import AttributionGraph, GraphError
@@ -33,9 +34,9 @@ from ingest.attribution_graphs.together import names_together
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from ingest.rundir import BEHAVIORS, CONFIG, MANIFEST, sha256_file
 
-METHOD = "attribution"
-Unit = Literal["source", "contribution"]
-_PLACE = ["layer", "index"]
+#: Kind of dictionary → name of the site and its place in the layer, in graphs that have both; and the hook.
+_SITES = {"attention": ("attn", 0), "mlp": ("mlp", 1)}
+_HOOKS = {"attention": ".attn", "mlp": ".mlp"}
 
 
 @dataclass(frozen=True)
@@ -77,11 +78,10 @@ def import_graphs(graphs: Sequence[AttributionGraph], out_dir: str | Path, namin
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise GraphError(f"{root} exists and is not an empty folder; nothing was written. Choose a new one")
     names = names_together(graphs, naming or Naming())
-    kind = "mlp" if any((g.features["kind"] == "mlp").any() for g in graphs) else "attention"
-    nodes = pd.concat([g.features[g.features["kind"] == kind].assign(graph=i) for i, g in enumerate(graphs)], ignore_index=True)
-    features, differing = _feature_table(nodes, graphs, names, kind)
-    inner = _inner(graphs, nodes, unit)
-    edges = _edge_table(inner, nodes, features)
+    nodes = _nodes(graphs)
+    features, differing = _feature_table(nodes, graphs, names)
+    inner = inner_links(graphs, nodes, unit)
+    edges = edge_table(inner, nodes, features)
     if edges.empty:
         raise GraphError(f"{', '.join(str(g.path) for g in graphs)}: no links between features; there is nothing to import")
     behaviors = _behaviors(graphs, nodes)
@@ -90,8 +90,26 @@ def import_graphs(graphs: Sequence[AttributionGraph], out_dir: str | Path, namin
         "labels_that_differ": differing,
         "tests": "none",
     }
-    _write(root, _config(graphs, names, unit, kind), features, edges, facts, behaviors)
+    _write(root, _config(graphs, names, unit), features, edges, facts, behaviors)
     return Imported(root, len(features), len(edges), facts)
+
+
+def _nodes(graphs: Sequence[AttributionGraph]) -> pd.DataFrame:
+    """All feature nodes with the number of their ``graph``, their ``site`` ("" where all are of one kind), its ``order``, and ``id``."""
+    nodes = pd.concat([g.features.assign(graph=i) for i, g in enumerate(graphs)], ignore_index=True)
+    several = nodes["kind"].nunique() > 1
+    nodes["site"] = nodes["kind"].map({kind: site for kind, (site, _) in _SITES.items()}) if several else ""
+    nodes["order"] = nodes["kind"].map({kind: order for kind, (_, order) in _SITES.items()}).astype(int) if several else 0
+    where = "L" + nodes["layer"].astype(str) + ("." + nodes["site"] if several else "")
+    return nodes.assign(id=where + "_F" + nodes["index"].astype(str))
+
+
+def _sites(features: pd.DataFrame) -> list[dict[str, Any]]:
+    """Facts of the sites of a graph that has two in a layer: attention and MLP of every layer up to the last."""
+    if not features["site"].any():
+        return []
+    layers = range(int(features["layer"].max()) + 1)
+    return [{"layer": layer, "site": site, "order": order} for layer in layers for site, order in _SITES.values()]
 
 
 def _write(
@@ -99,7 +117,9 @@ def _write(
 ) -> None:
     root.mkdir(parents=True, exist_ok=True)
     _write_json(root / CONFIG, config)
-    write_table(root / FEATURES.name, FEATURES, pa.Table.from_pandas(features, preserve_index=False))
+    sites = _sites(features)
+    table = pa.Table.from_pandas(features[FEATURES.names], preserve_index=False)
+    write_table(root / FEATURES.name, FEATURES, table, {"sites": sites} if sites else None)
     write_table(root / INTERACTIONS.name, INTERACTIONS, pa.Table.from_pandas(edges, preserve_index=False), facts)
     if behaviors:
         _write_json(root / BEHAVIORS, {"kind": "behaviors", "version": 1, "behaviors": behaviors})
@@ -107,93 +127,50 @@ def _write(
     _write_json(root / MANIFEST, {"versions": {}, "stages": {"import": {"artifacts": marks, "left_out": facts["left_out"]}}})
 
 
-def _feature_table(nodes: pd.DataFrame, graphs: Sequence[AttributionGraph], names: Names, kind: str) -> tuple[pd.DataFrame, int]:
-    """Columns of features.parquet, one row a feature, by layer and index; and how many have labels that differ."""
+def _feature_table(nodes: pd.DataFrame, graphs: Sequence[AttributionGraph], names: Names) -> tuple[pd.DataFrame, int]:
+    """Columns of features.parquet and the place, one row a feature, by place; and how many have labels that differ."""
     places = nodes.assign(place=nodes["graph"].astype(str) + "/" + nodes["position"].astype(str))
-    merged = places.groupby(_PLACE, sort=True).agg(
-        mean_act=("activation", "mean"), max_act=("activation", "max"), places=("place", "nunique")
+    frame = (
+        places.groupby(PLACE, sort=True)
+        .agg(
+            id=("id", "first"),
+            kind=("kind", "first"),
+            site=("site", "first"),
+            mean_act=("activation", "mean"),
+            max_act=("activation", "max"),
+            places=("place", "nunique"),
+        )
+        .reset_index()
     )
     labels, differing = labels_of(nodes, graphs)
-    frame = merged.reset_index()
-    layer, index = frame["layer"].astype(str), frame["index"].astype(str)
-    before, after = names.pages.get(kind, ("", ""))
-    table = pd.DataFrame(
-        {
-            "fid": np.arange(len(frame)),
-            "id": "L" + layer + "_F" + index,
-            "uid": f"{names.model}/{names.releases[kind]}/layer." + layer + "/" + index,
-            "layer": frame["layer"],
-            "index": frame["index"],
-            "hook": "blocks." + layer + (".mlp" if kind == "mlp" else ".attn"),
-            "label": labels.loc[pd.MultiIndex.from_frame(frame[_PLACE])].to_numpy() if len(frame) else "",
-            "density": frame["places"] / sum(len(g.metadata["prompt_tokens"]) for g in graphs),
-            "mean_act": frame["mean_act"],
-            "max_act": frame["max_act"],
-            "decoder_norm": np.nan,
-            "dead": False,
-            "dense": pd.array([None] * len(frame), "boolean"),
-            "importance": np.nan,
-            "neuronpedia_url": before + layer + after + index if before else "",
-        }
+    layer, index, kind = frame["layer"].astype(str), frame["index"].astype(str), frame["kind"]
+    table = frame.assign(
+        fid=np.arange(len(frame)),
+        uid=f"{names.model}/" + kind.map(names.releases) + "/layer." + layer + "/" + index,
+        hook="blocks." + layer + kind.map(_HOOKS),
+        label=labels.reindex(frame["id"]).to_numpy(),
+        density=frame["places"] / sum(len(g.metadata["prompt_tokens"]) for g in graphs),
+        decoder_norm=np.nan,
+        dead=False,
+        dense=pd.array([None] * len(frame), "boolean"),
+        importance=np.nan,
+        neuronpedia_url=[_page(names, *place) for place in zip(kind, layer, index, strict=True)],
     )
     return table, differing
 
 
-def _inner(graphs: Sequence[AttributionGraph], nodes: pd.DataFrame, unit: Unit) -> pd.DataFrame:
-    """Links between features with both ends' layer, index and position, and ``strength`` in the unit asked for."""
-    known = nodes[["graph", "node_id", "layer", "index", "position", "activation"]]
-    links = pd.concat([g.links.assign(graph=i) for i, g in enumerate(graphs)], ignore_index=True)
-    for end, name in (("src", "source"), ("tgt", "target")):
-        links = links.merge(known.add_prefix(f"{end}_"), left_on=["graph", name], right_on=[f"{end}_graph", f"{end}_node_id"])
-    if unit == "contribution":
-        return links.assign(strength=links["weight"])
-    without = links[~(links["src_activation"] > 0)]
-    if len(without):
-        first = without.sort_values(["graph", "source"]).iloc[0]
-        raise GraphError(
-            f"{graphs[first['graph']].path}: {without.groupby('graph')['source'].nunique().sum()} sources, such as {first['source']}, have "
-            "no activation above 0, so their links cannot be told per unit of the source; keep the weights as they are with "
-            "--unit contribution"
-        )
-    return links.assign(strength=links["weight"] / links["src_activation"])
+def _page(names: Names, kind: str, layer: str, index: str) -> str:
+    before, after = names.pages.get(kind, ("", ""))
+    return f"{before}{layer}{after}{index}" if before else ""
 
 
-def _edge_table(inner: pd.DataFrame, nodes: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-    """Columns of interactions.parquet, one row a pair of features; pairs whose links cancel to nothing are left out."""
-    later = inner["tgt_position"] > inner["src_position"]
-    ends = ["src_layer", "src_index", "tgt_layer", "tgt_index"]
-    summed = inner.assign(later=inner["strength"].where(later, 0.0)).groupby(ends)[["strength", "later"]].sum().reset_index()
-    sources = pd.MultiIndex.from_frame(summed[["src_layer", "src_index"]])
-    grouped = nodes.groupby(_PLACE)
-    n, prompts = grouped.size().loc[sources].to_numpy(), grouped["graph"].nunique().loc[sources].to_numpy()
-    fid = features.set_index(_PLACE)["fid"]
-    strength = summed["strength"].to_numpy() / n
-    frame = pd.DataFrame({name: pd.Series(np.nan, index=summed.index) for name in INTERACTIONS.names})
-    for end in ("src", "tgt"):
-        frame[f"{end}_fid"] = fid.loc[pd.MultiIndex.from_frame(summed[[f"{end}_layer", f"{end}_index"]])].to_numpy()
-        frame[f"{end}_id"] = features["id"].to_numpy()[frame[f"{end}_fid"]]
-        frame[f"{end}_layer"] = summed[f"{end}_layer"]
-    for name in ("mean_strength", "direct_strength", "preactivation_strength"):
-        frame[name] = strength
-    frame["abs_strength"] = np.abs(strength)
-    for name, value in (("significant", True), ("significant_by", "direct"), ("arm", METHOD), ("method", METHOD)):
-        frame[name] = value
-    frame["n_documents"], frame["n_confirm"] = prompts, 0
-    frame["replicated"] = pd.array([None] * len(frame), "boolean")
-    frame["later_strength"] = summed["later"].to_numpy() / n
-    frame["interaction_type"] = np.where(strength > 0, "excitatory", "inhibitory")
-    frame["span"] = summed["tgt_layer"] - summed["src_layer"]
-    frame["n_samples"] = frame["n_later"] = n
-    return frame[strength != 0].sort_values(["src_fid", "tgt_fid"], ignore_index=True)
-
-
-def _config(graphs: Sequence[AttributionGraph], names: Names, unit: Unit, kind: str) -> dict[str, Any]:
+def _config(graphs: Sequence[AttributionGraph], names: Names, unit: Unit) -> dict[str, Any]:
     prompts = "\n".join(str(g.metadata["prompt"]) for g in graphs)
     text = {"dataset": "prompt", "dataset_split": hashlib.sha256(prompts.encode("utf-8", "replace")).hexdigest()[:8]}
     size = {"n_tokens": sum(len(g.metadata["prompt_tokens"]) for g in graphs)}
     sources = [_source(g) for g in graphs]
     graph = {"attribution_graph": sources[0]} if len(sources) == 1 else {"attribution_graphs": sources}
-    return {"model_name": names.model_name, "sae_release": names.releases[kind], "unit": unit} | graph | text | size
+    return {"model_name": names.model_name, "sae_release": next(iter(names.releases.values())), "unit": unit} | graph | text | size
 
 
 def _source(graph: AttributionGraph) -> dict[str, Any]:
@@ -221,17 +198,14 @@ def _behavior(graph: AttributionGraph, nodes: pd.DataFrame) -> dict[str, Any] | 
         return None
     target = graph.logits.sort_values(["target", "token_prob"], ascending=False).iloc[0]
     into = graph.links[graph.links["target"] == target["node_id"]].merge(nodes, left_on="source", right_on="node_id")
-    effect = into.groupby(_PLACE)["weight"].sum()
+    effect = into.groupby([*PLACE, "id"])["weight"].sum().droplevel(PLACE)
     ranked = effect.loc[effect.abs().sort_values(ascending=False, kind="stable").index]
-    seeds = [
-        {"id": f"L{layer}_F{index}", "effect": float(value), "rank": rank} for rank, ((layer, index), value) in enumerate(ranked.items(), 1)
-    ]
+    seeds = [{"id": name, "effect": float(value), "rank": rank} for rank, (name, value) in enumerate(ranked.items(), 1)]
     metric = f"{target['label']}: its probability; seeds by direct contribution to its logit"
     values = {"metric": metric, "clean": float(target["token_prob"]), "ablated": None, "confirmed": False, "seeds": seeds}
-    pinned = nodes[nodes["node_id"].isin(graph.pinned)][_PLACE].drop_duplicates().sort_values(_PLACE)
+    pinned = nodes[nodes["node_id"].isin(graph.pinned)].sort_values(PLACE)["id"]
     if len(pinned):
-        members = {f"L{layer}_F{index}": None for layer, index in pinned.to_numpy().tolist()} | {s["id"]: None for s in seeds}
-        values |= {"members": list(members)}
+        values |= {"members": list(dict.fromkeys([*pinned, *(s["id"] for s in seeds)]))}
     return {"name": str(graph.metadata["slug"]), "prompts": [str(graph.metadata["prompt"])]} | values if seeds else None
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def labels_of(nodes: pd.DataFrame, graphs: Sequence[AttributionGraph]) -> tuple[pd.Series, int]:
-    """Label of each (layer, index), and how many features have nodes whose labels differ.
+    """Id of a feature → label, and how many features have nodes whose labels differ.
 
     The first that is not empty, in the order of the files and of the nodes in them: what somebody wrote beside the node
     (``qParams.clerps``), else the node's own text (``clerp``), else the name of the supernode that it is in.
@@ -26,9 +26,8 @@ def labels_of(nodes: pd.DataFrame, graphs: Sequence[AttributionGraph]) -> tuple[
     # Unpaired surrogates, which JSON can hold, are no text that a file can.
     clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     by_place = nodes.assign(text=pd.Series(clean, index=nodes.index, dtype=object))
-    said = by_place[by_place["text"] != ""].groupby(["layer", "index"])["text"].agg(["first", "nunique"])
-    places = by_place.groupby(["layer", "index"]).size().index
-    return said["first"].reindex(places, fill_value=""), int((said["nunique"] > 1).sum())
+    said = by_place[by_place["text"] != ""].groupby("id")["text"].agg(["first", "nunique"])
+    return said["first"].reindex(by_place["id"].unique(), fill_value=""), int((said["nunique"] > 1).sum())
 
 
 def _given(graph: AttributionGraph) -> dict[str, str]:

@@ -32,7 +32,8 @@ class Naming:
     Attributes:
         model: Name of the model; ``metadata.scan`` if empty.
         model_hash: First 8 hex digits of the hash over its weights; zeros, "not known", if empty. Runs share features by this.
-        release: Name of the set of transcoders; what the file says if empty.
+        release: Name of the set of transcoders; what the file says if empty. Attention dictionaries that the file does not name are called
+            after it.
     """
 
     model: str = ""
@@ -49,7 +50,7 @@ class Names:
         releases: Kind (``mlp``, ``attention``) → name of the dictionaries.
         pages: Kind → beginning and end of a feature's page around the layer, ``https://…/<model>/`` and ``-<source set>/``; only for those
             that Neuronpedia knows.
-        unnamed: Whether the name was made of the file's hash.
+        unnamed: Whether a name was made of the file's hash.
     """
 
     model: str
@@ -76,13 +77,13 @@ def names_of(graph: AttributionGraph, given: Naming) -> Names:
     releases: dict[str, str] = {}
     pages: dict[str, tuple[str, str]] = {}
     unnamed = False
-    for kind in _SETS:
+    for kind in [kind for kind in _SETS if kind in set(graph.features["kind"])] or ["mlp"]:
         page = _source_set(graph, kind)
         name = page or (_other_name(graph) if kind == "mlp" else "")
-        if kind == "mlp":
-            unnamed = not (given.release or name)
-            name = given.release or name or f"unnamed-{graph.sha256[:8]}"
-        releases[kind] = _plain(name or f"{releases['mlp']}-lorsa")
+        if given.release:
+            name = given.release if kind == "mlp" else name or f"{given.release}-lorsa"
+        unnamed |= not name
+        releases[kind] = _plain(name or f"unnamed-{graph.sha256[:8]}" + ("" if kind == "mlp" else "-lorsa"))
         if page:
             pages[kind] = (f"https://www.neuronpedia.org/{_page_model(graph) or scan}/", f"-{page}/")
     return Names(f"{_plain(given.model or scan)}@{model_hash}", releases, pages, unnamed)

@@ -36,7 +36,6 @@ def facts_of(
     pins = [name in ids for ids, g in zip(imported, graphs, strict=True) for name in g.pinned]
     left = {OTHERS.get(kind, f"nodes of type {kind!r}"): n for kind, n in others.items()} | {
         "logits": sum(len(g.logits) for g in graphs) - len(behaviors),
-        "attention features (Lorsa)": sum(len(g.features) for g in graphs) - len(nodes),
         "ambiguous ids": sum(len(g.ambiguous) for g in graphs),
         "links of these": sum(len(g.links) + g.ambiguous_links for g in graphs) - len(inner),
         "supernodes without a feature": grouped.count(False),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ingest.attribution_graphs.errors import GraphError
@@ -32,16 +33,18 @@ def names_together(graphs: Sequence[AttributionGraph], given: Naming) -> Names:
             f"{path} does not say which dictionaries its features are of, so it cannot be told whether they are those of the other files; "
             "name them with --release, or import the files one by one"
         )
-    kinds = {kind for graph in graphs for kind in graph.features["kind"]}
     for graph, names in zip(graphs[1:], found[1:], strict=True):
-        for what, mine, first in (("model", names.model, found[0].model), ("dictionaries", _sets(names, kinds), _sets(found[0], kinds))):
+        for what, mine, first in (("model", names.model, found[0].model), ("dictionaries", _sets(names, found[0]), _sets(found[0], names))):
             if mine != first:
                 raise GraphError(
                     f"{graph.path}: {what} {mine}, but {graphs[0].path} has {first}; their features are not the same, so import them as "
                     "runs of their own"
                 )
-    return found[0]
+    every = {kind: (names.releases[kind], names.pages.get(kind)) for names in reversed(found) for kind in names.releases}
+    pages = {kind: page for kind, (_, page) in every.items() if page}
+    return replace(found[0], releases={kind: name for kind, (name, _) in every.items()}, pages=pages)
 
 
-def _sets(names: Names, kinds: set[str]) -> str:
-    return " and ".join(name for kind, name in names.releases.items() if kind in kinds)
+def _sets(names: Names, others: Names) -> str:
+    """The dictionaries of those kinds that both have."""
+    return " and ".join(name for kind, name in names.releases.items() if kind in others.releases)

@@ -20,7 +20,7 @@ import ingest
 import queries
 from feature_graph.cli import app
 from feature_graph.store import Store, export_run
-from tests.attribution_json import downloaded, feature, link, random_document, write
+from tests.attribution_json import crm_document, downloaded, feature, link, random_document, write
 
 pytestmark = pytest.mark.graph
 
@@ -69,6 +69,18 @@ def test_features_of_two_dictionaries_stay_apart_and_those_of_one_are_shared(dat
     for run, strength in zip(made.values(), (0.5, 0.5, 1.5), strict=True):
         (row,) = database.ask("strongest", run=run).records
         assert (row["source"], row["target"], row["value"]) == ("L0_F12284", "L3_F10726", strength)
+
+
+def test_transcoders_and_attention_of_one_layer_are_followed_in_their_order(database: Store, tmp_path: Path) -> None:
+    path = write(tmp_path / "crm.json", crm_document())
+    assert CliRunner().invoke(app, ["import", "attribution", str(path), "--out", str(tmp_path / "crm")]).exit_code == 0
+    run = database.ingest(tmp_path / "crm").run
+    assert database.verify(tmp_path / "crm").ok
+    rows = {r["id"]: r["effect"] for r in database.ask("cascade", run=run, feature="L0.attn_F5", delta=1.0).records}
+    assert rows == pytest.approx({"L0.mlp_F7": 0.5, "L1.attn_F9": -0.125, "L1.mlp_F3": 0.5 * 1 - 0.125 * 0.5})
+    between = database.ask("between", run=run, source="L0.attn_F5", target="L1.mlp_F3").records
+    assert [(r["id"], r["ways"], r["bottleneck"]) for r in between] == [("L0.mlp_F7", 2, True), ("L1.attn_F9", 1, False)]
+    assert all(row["ok"] for row in database.ask("audit", run=run).records)
 
 
 def test_every_question_can_be_asked_of_it(database: Store, attribution: Path) -> None:

@@ -139,16 +139,49 @@ def test_ambiguous_ids_are_left_out_before_links_are_checked(tmp_path: Path) -> 
         read_graph(write(tmp_path / "bad.json", document(NODES, LINKS * 2)))
 
 
-def test_kinds_of_nodes_that_are_no_features_are_counted(tmp_path: Path) -> None:
+def test_transcoders_and_attention_are_two_sites_of_a_layer_and_the_rest_is_counted(tmp_path: Path) -> None:
     features, edges = imported(tmp_path, crm_document())
-    assert features["uid"].tolist() == [f"qwen3-1.7b@00000000/transcoder-8x/layer.{i}/{j}" for i, j in ((0, 7), (1, 3))]
-    assert features["neuronpedia_url"].tolist()[0] == "https://www.neuronpedia.org/qwen3-1.7b/0-transcoder-8x/7"
-    assert features["label"].tolist() == ["", ""]  # F and the paired number is no label
-    assert edges["direct_strength"].tolist() == [1.0]
-    left = {"tokens": 2, "MLP errors": 1, "attention errors": 1, "biases": 1, "attention features (Lorsa)": 2, "links of these": 6}
+    assert features["id"].tolist() == ["L0.attn_F5", "L0.mlp_F7", "L1.attn_F9", "L1.mlp_F3"]
+    lorsa, transcoder = "qwen3-1.7b@00000000/lorsa-8x/layer.", "qwen3-1.7b@00000000/transcoder-8x/layer."
+    assert features["uid"].tolist() == [f"{lorsa}0/5", f"{transcoder}0/7", f"{lorsa}1/9", f"{transcoder}1/3"]
+    assert features["hook"].tolist() == ["blocks.0.attn", "blocks.0.mlp", "blocks.1.attn", "blocks.1.mlp"]
+    pages = ["0-lorsa-8x/5", "0-transcoder-8x/7", "1-lorsa-8x/9", "1-transcoder-8x/3"]
+    assert features["neuronpedia_url"].tolist() == [f"https://www.neuronpedia.org/qwen3-1.7b/{page}" for page in pages]
+    assert set(features["label"]) == {""}  # F and the paired number is no label
+    got = edges[["src_id", "tgt_id", "direct_strength", "span"]].to_numpy().tolist()
+    assert got == [
+        ["L0.attn_F5", "L0.mlp_F7", 0.75 / 1.5, 1],
+        ["L0.mlp_F7", "L1.attn_F9", -0.5 / 2, 1],
+        ["L0.mlp_F7", "L1.mlp_F3", 2.0 / 2, 2],
+        ["L1.attn_F9", "L1.mlp_F3", 0.25 / 0.5, 1],
+    ]
     run = open_run(tmp_path / "run")
+    left = {"tokens": 2, "MLP errors": 1, "attention errors": 1, "biases": 1, "links of these": 3}
     assert run.facts["left_out"] == left | {"influences (ranks of pruning, no effects)": 4}
     assert run.manifest["stages"]["import"]["left_out"] == run.facts["left_out"]
+    (behavior,) = read_behaviors(run, validate(run).features)
+    assert [s.place.id for s in behavior.seeds] == ["L1.mlp_F3"]
+
+
+def test_attention_dictionaries_without_a_name_are_never_merged_either(tmp_path: Path) -> None:
+    one, two = crm_document(), crm_document()
+    two["links"] = two["links"][1:]
+    for value in (one, two):
+        value["metadata"]["feature_details"] = {"neuronpedia_source_set": "transcoder-8x"}
+    found = names(tmp_path, one)
+    assert (found.releases["mlp"], found.unnamed) == ("transcoder-8x", True)
+    with pytest.raises(GraphError, match="does not say which dictionaries"):
+        imported(tmp_path, one, two)
+    features, _ = imported(tmp_path, one, two, release="transcoder-8x")
+    assert {uid.split("/")[1] for uid in features["uid"]} == {"transcoder-8x", "transcoder-8x-lorsa"}
+    (tmp_path / "alone").mkdir()
+    only = [n for n in one["nodes"] if n["feature_type"] != "cross layer transcoder"]
+    kept = {n["node_id"] for n in only}
+    alone = one | {
+        "nodes": only,
+        "links": [link("0_lor_5_1", "1_lor_9_1", 1.0), *(e for e in one["links"] if {e["source"], e["target"]} <= kept)],
+    }
+    assert imported(tmp_path / "alone", alone)[0]["id"].tolist() == ["L0_F5", "L1_F9"]
 
 
 def test_pins_and_supernodes_go_where_the_graph_has_a_place_for_them(tmp_path: Path) -> None:
@@ -190,8 +223,8 @@ def test_the_command_imports_and_tells_what_it_left_out(tmp_path: Path) -> None:
     path = write(tmp_path / "crm.json", crm_document())
     done = run.invoke(app, ["import", "attribution", str(path), "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
-    assert "2 features, 1 edges" in done.output
-    assert "left out: 2 tokens, 1 MLP errors, 1 attention errors, 1 biases, 2 attention features (Lorsa), 6 links of these" in done.output
+    assert "4 features, 4 edges" in done.output
+    assert "left out: 2 tokens, 1 MLP errors, 1 attention errors, 1 biases, 3 links of these" in done.output
     both = [str(write(tmp_path / f"{i}.json", downloaded(NODES, [link("0_7_1", "2_9_3", i)], "clt-hp"))) for i in (1.0, 2.0)]
     done = run.invoke(app, ["import", "attribution", *both, "--out", str(tmp_path / "both"), "--json"])
     assert (done.exit_code, json.loads(done.output)["facts"]["files"]) == (0, 2)
