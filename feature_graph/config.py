@@ -100,6 +100,13 @@ class Config(BaseModel):
     """How many analysed sites further a target may lie (1 = the next analysed site). Counts sites, not blocks."""
     importance_tokens: int = Field(4_096, ge=1)
     """At most this many tokens of the select documents are used to measure importance."""
+    importance_effect: Literal["auto", "loss", "output"] = "auto"
+    """What a feature's effect is: the change of the next-token loss, or of the output itself (½ variance of the change of the logits under
+    the model's distribution; the absolute change where there is one output). ``auto``: the loss where outputs stand for tokens, as many as
+    there are, else the output."""
+    importance_positions: Literal["all", "last"] = "all"
+    """Positions whose output counts with ``importance_effect: output``: all counted ones, or the last of each context, for models that
+    answer there."""
     min_coactivation: int = Field(10, ge=0)
     """Pairs whose joint count, at the same or up to ``position_horizon`` later positions, is lower are removed."""
     min_decoder_alignment: float = Field(0.005, ge=0, le=1)
@@ -274,6 +281,12 @@ class Config(BaseModel):
         try:
             return cls(**values)
         except ValidationError as error:
+            unknown = [str(e["loc"][0]) for e in error.errors() if e["type"] == "extra_forbidden"]
+            if unknown and (path.parent / "interactions.parquet").is_file() and not (path.parent / "activations.h5").exists():
+                raise ConfigError(
+                    f"{path.parent}: this run was written by another program (its config.json has {', '.join(unknown)}, and there is no "
+                    "activations.h5), so there is no model or text to go on with; report, analyze, motifs, ingest and query can read it"
+                ) from error
             raise ConfigError(f"{path}:\n{explain(error)}") from error
 
 

@@ -11,6 +11,8 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_graph.graph import is_structural, structural_degrees
+
 
 @dataclass(frozen=True)
 class GraphStatistics:
@@ -30,12 +32,12 @@ class GraphStatistics:
         copy_share: Share of edges whose identity path alone gives more than half of the total effect; NaN if not measured.
         median_strength: Median |strength|; NaN without edges.
         max_strength: Largest |strength|; NaN without edges.
-        mean_degree: Edges a feature, in and out.
+        mean_degree: Structural edges a feature, in and out; degrees are of structural edges throughout.
         max_in_degree: Largest number of causes of one feature.
         max_out_degree: Largest number of effects of one feature.
         degree_gini: How unevenly degrees are spread: 0 all alike, towards 1 a few hubs have all; NaN without edges.
-        n_sources: Features that drive others and are driven by none.
-        n_sinks: Features that are driven and drive none.
+        n_sources: Features that drive others and are driven by none, by structural edges.
+        n_sinks: Features that are driven and drive none, by structural edges.
         n_components: Weakly connected parts.
         largest_component: Features in the largest part.
         longest_path: Edges of the longest directed path; -1 if the graph has a cycle (not one of ours).
@@ -77,15 +79,20 @@ class GraphStatistics:
                 ("by type", _listed(self.edges_per_type)),
                 ("by span", _listed(self.edges_per_span)),
                 ("by effect", _listed(self.edges_per_effect)),
-                ("strength", f"median |s| {self.median_strength:.4f}, largest {self.max_strength:.4f}, {self.positive_share:.0%} excite"),
+                (
+                    "strength",
+                    f"median |s| {self.median_strength:.4f}, largest {self.max_strength:.4f} target units per source unit, "
+                    f"{self.positive_share:.0%} excite",
+                ),
                 ("mostly copy", f"{self.copy_share:.0%} of edges" if isfinite(self.copy_share) else "not measured"),
             ]
         lines += [
             (
                 "degree",
-                f"mean {self.mean_degree:.1f}, most in {self.max_in_degree}, most out {self.max_out_degree}, Gini {self.degree_gini:.2f}",
+                f"mean {self.mean_degree:.1f}, most in {self.max_in_degree}, most out {self.max_out_degree}, Gini {self.degree_gini:.2f} "
+                "(structural edges)",
             ),
-            ("ends", f"{self.n_sources:,} only drive, {self.n_sinks:,} are only driven"),
+            ("ends", f"{self.n_sources:,} only drive, {self.n_sinks:,} are only driven (structural edges)"),
             (
                 "connected",
                 f"{self.n_components:,} parts, largest {self.largest_component:,} features, longest path {self.longest_path} edges",
@@ -98,13 +105,14 @@ def compute_graph_statistics(graph: nx.DiGraph) -> GraphStatistics:
     """Describe a graph; an empty one and one read from a file included."""
     layer = {n: d.get("layer", 0) for n, d in graph.nodes(data=True)}
     edges = list(graph.edges(data=True))
-    degrees = np.array([d for _, d in graph.degree()], dtype=float)
+    ends = structural_degrees(graph).values()
+    degrees = np.array([causes + effects for causes, effects in ends], dtype=float)
     parts = [len(c) for c in nx.weakly_connected_components(graph)]
     return GraphStatistics(
         n_nodes=len(graph),
         n_edges=len(edges),
         density=_forward_density(Counter(layer.values()), len(edges)),
-        n_structural=sum(bool(d.get("structural", d.get("span", 1) == 1)) for *_, d in edges),
+        n_structural=sum(is_structural(d) for *_, d in edges),
         nodes_per_layer=_counts(layer.values()),
         edges_per_layer_pair=_counts((layer[u], layer[v]) for u, v, _ in edges),
         edges_per_span=_counts(d.get("span", 1) for *_, d in edges),
@@ -112,11 +120,11 @@ def compute_graph_statistics(graph: nx.DiGraph) -> GraphStatistics:
         edges_per_effect=dict(Counter(d["by"] for *_, d in edges if d.get("by")).most_common()),
         **_strengths([d for *_, d in edges]),
         mean_degree=float(degrees.mean()) if len(degrees) else 0.0,
-        max_in_degree=max((d for _, d in graph.in_degree()), default=0),
-        max_out_degree=max((d for _, d in graph.out_degree()), default=0),
+        max_in_degree=max((causes for causes, _ in ends), default=0),
+        max_out_degree=max((effects for _, effects in ends), default=0),
         degree_gini=_gini(degrees),
-        n_sources=sum(graph.in_degree(n) == 0 and graph.out_degree(n) > 0 for n in graph),
-        n_sinks=sum(graph.out_degree(n) == 0 and graph.in_degree(n) > 0 for n in graph),
+        n_sources=sum(causes == 0 and effects > 0 for causes, effects in ends),
+        n_sinks=sum(effects == 0 and causes > 0 for causes, effects in ends),
         n_components=len(parts),
         largest_component=max(parts, default=0),
         longest_path=nx.dag_longest_path_length(graph, weight=None) if nx.is_directed_acyclic_graph(graph) else -1,

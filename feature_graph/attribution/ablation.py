@@ -1,7 +1,8 @@
 """Is the gradient estimate true? Ablate a sample of features for real and compare.
 
 Features are taken at even steps down the ranking, so that strong and weak ones are both checked. Each is ablated at one token a document:
-x − f_i d_i at its site, the blocks after it run again, the change of the document's loss read off beside the clean run of the same batch.
+x − f_i d_i at its site, the blocks after it run again, and the change is read off beside the clean run of the same batch: of the document's
+loss, or of its output, KL(clean ‖ ablated) for distributions and |Δ| for one number.
 """
 
 from __future__ import annotations
@@ -14,21 +15,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
 from feature_graph.artifacts import ActivationStore
-from feature_graph.attribution.effects import Effects, ablation_estimates, rows_of_documents
-from feature_graph.attribution.gradients import SiteGradients, loss_from, site_gradients
+from feature_graph.attribution.batch import Batch, Estimates
+from feature_graph.attribution.effects import Effects
+from feature_graph.attribution.gradients import logits_from
+from feature_graph.attribution.kinds import Effect
 from feature_graph.loading.encoders import SiteCodec
 from feature_graph.utils import progress
 
 log = logging.getLogger(__name__)
 
 _FEATURES, _DOCUMENTS = 24, 4
-#: Changes of the loss below this many nats are rounding noise of a forward pass in float32; their sign means nothing.
-_NOISE = 1e-4
 #: Rank agreement below which the ranking is doubtful.
 _DOUBTFUL = 0.5
 
@@ -41,7 +41,8 @@ class AblationCheck:
         n_features: Features ablated, over all sites.
         n_samples: Their (document, position) samples.
         spearman: Rank correlation over features of the mean magnitude, estimated against real; None with fewer than three features.
-        sign_agreement: Share of samples whose signs agree, among those that move the loss by more than rounding noise; None without any.
+        sign_agreement: Share of samples whose signs agree, among those that move the loss by more than rounding noise; None without any,
+            and for changes that have no sign.
         median_ratio: Median over features of estimated / real magnitude; 1 = the effect is as linear as the estimate takes it to be.
     """
 
@@ -60,17 +61,15 @@ def check_by_ablation(
     model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: Effects, n_features: int = _FEATURES
 ) -> AblationCheck:
     """Ablate about ``n_features`` features, once a document, on a few documents of ``effects``, and compare with the estimate."""
-    documents = effects.documents[:_DOCUMENTS]
-    device = next(iter(codecs.values())).w_dec.device
-    tokens, valid = (torch.as_tensor(array[documents], device=device) for array in (store.tokens, store.valid))
-    clean = site_gradients(model, {layer: codec.site for layer, codec in codecs.items()}, tokens, valid)
+    batch = Batch.of(store, codecs, effects.documents[:_DOCUMENTS])
+    estimated = effects.kind.estimates(model, codecs, batch)
     each = -(-n_features // len(codecs))
-    samples = pd.concat([_samples(codec, store, effects, documents, clean, each) for codec in codecs.values()], ignore_index=True)
+    samples = pd.concat([_samples(layer, batch, effects, estimated, each) for layer in codecs], ignore_index=True)
     real = [
-        _ablate(model, codec, samples[samples["layer"] == layer], clean.residuals[layer], tokens, valid)
+        _ablate(model, codec, samples[samples["layer"] == layer], estimated.residuals[layer], batch, effects.kind)
         for layer, codec in progress(list(codecs.items()), "Checking by ablation")
     ]
-    check = _compare(samples.assign(real=pd.concat(real)))
+    check = _compare(samples.assign(real=pd.concat(real)), effects.kind)
     log.info(
         "importance: gradient estimate against real ablation of %d features: rank correlation %s, signs agree %s, median ratio %s",
         check.n_features, *("unknown" if v is None else f"{v:.2f}" for v in (check.spearman, check.sign_agreement, check.median_ratio)),
@@ -82,18 +81,15 @@ def check_by_ablation(
     return check
 
 
-def _samples(
-    codec: SiteCodec, store: ActivationStore, effects: Effects, documents: NDArray[np.int64], clean: SiteGradients, n_features: int
-) -> pd.DataFrame:
+def _samples(layer: int, batch: Batch, effects: Effects, estimated: Estimates, n_features: int) -> pd.DataFrame:
     """Tokens at which to ablate: one row a sample with layer, feature, document (row of the batch), position, level, estimate."""
-    layer, context = codec.site.layer, store.context_length
-    active = rows_of_documents(store, layer, documents)
+    active, context = batch.active[layer], batch.tokens.shape[1]
     row = np.repeat(np.arange(active.shape[0]), np.diff(active.indptr))
     frame = pd.DataFrame(
         {"layer": layer, "feature": active.indices.astype(np.int64), "document": row // context, "position": row % context}
     )
     frame["level"] = active.data.astype(np.float64)
-    frame["estimate"] = ablation_estimates(codec, active, clean.gradients[layer].flatten(0, 1))
+    frame["estimate"] = estimated.changes[layer]
     ranking = effects.magnitude[layer] * effects.n_active[layer]
     present = frame["feature"].unique()
     present = present[np.lexsort((present, -ranking[present]))]
@@ -102,8 +98,8 @@ def _samples(
     return drawn.drop_duplicates(["feature", "document"]).sort_values(["feature", "document"])
 
 
-def _ablate(model: Any, codec: SiteCodec, samples: pd.DataFrame, residual: Tensor, tokens: Tensor, counted: Tensor) -> pd.Series[float]:
-    """Change of the document's loss for each sample of one site; a document's clean and ablated rows share a batch."""
+def _ablate(model: Any, codec: SiteCodec, samples: pd.DataFrame, residual: Tensor, batch: Batch, kind: Effect) -> pd.Series[float]:
+    """Real change for each sample of one site; a document's clean and ablated rows share a pass."""
     real = pd.Series(np.nan, index=samples.index)
     for _, part in samples.groupby("document"):
         n, row = len(part), int(part["document"].iloc[0])
@@ -111,24 +107,25 @@ def _ablate(model: Any, codec: SiteCodec, samples: pd.DataFrame, residual: Tenso
         level = torch.tensor(part["level"].tolist(), dtype=torch.float32, device=residual.device)
         rows = residual[row].repeat(n + 1, 1, 1)  # row 0 stays clean
         rows[torch.arange(1, n + 1), position] -= level[:, None] * codec.w_dec[feature]
-        loss = loss_from(model, rows, codec.site.point, tokens[row].repeat(n + 1, 1), counted[row].repeat(n + 1, 1))
-        real.loc[part.index] = (loss[1:] - loss[0]).cpu().numpy()
+        tokens, counted = (values[row].repeat(n + 1, 1) for values in (batch.tokens, batch.counted))
+        changes = kind.changes(logits_from(model, rows, codec.site.point, tokens), tokens, counted)
+        real.loc[part.index] = changes.cpu().numpy()
     return real
 
 
-def _compare(samples: pd.DataFrame) -> AblationCheck:
+def _compare(samples: pd.DataFrame, kind: Effect) -> AblationCheck:
     means = (
         samples.assign(estimate=samples["estimate"].abs(), real=samples["real"].abs())
         .groupby(["layer", "feature"])[["estimate", "real"]]
         .mean()
     )
     varied = len(means) >= 3 and means["estimate"].nunique() > 1 and means["real"].nunique() > 1
-    loud = samples[samples["real"].abs() > _NOISE]
-    heard = means[means["real"] > _NOISE]
+    loud = samples[samples["real"].abs() > kind.noise]
+    heard = means[means["real"] > kind.noise]
     return AblationCheck(
         len(means),
         len(samples),
         float(spearmanr(means["estimate"], means["real"]).statistic) if varied else None,
-        float((np.sign(loud["estimate"]) == np.sign(loud["real"])).mean()) if len(loud) else None,
+        float((np.sign(loud["estimate"]) == np.sign(loud["real"])).mean()) if kind.signed and len(loud) else None,
         float((heard["estimate"] / heard["real"]).median()) if len(heard) else None,
     )

@@ -1,4 +1,4 @@
-"""Forward and backward through the model's hooks: residual streams, the next-token loss, and its gradient at every site at once."""
+"""Forward and backward through the model's hooks: residual streams, the next-token loss, and gradients at every site at once."""
 
 from __future__ import annotations
 
@@ -34,31 +34,44 @@ class SiteGradients:
     gradients: dict[int, Tensor]
 
 
-def site_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
-    """Gradient of the next-token loss with respect to the residual stream at every site, by one forward and one backward pass.
+@dataclass(frozen=True)
+class RecordedPass:
+    """A forward pass that can be gone back through, from inside :func:`recorded_pass` only.
+
+    Attributes:
+        logits: The model's output, [n, context, outputs].
+    """
+
+    logits: Tensor
+    _seen: dict[str, Tensor]
+    _sites: Mapping[int, Site]
+
+    def residuals(self) -> dict[int, Tensor]:
+        """Layer → residual stream at the site, float32 [n, context, d_in]."""
+        return {layer: self._seen[site.hook].detach().float() for layer, site in self._sites.items()}
+
+    def gradients(self, objective: Tensor, weights: Tensor | None = None) -> dict[int, Tensor]:
+        """Layer → ∂ ⟨weights, objective⟩ / ∂ residual, float32 [n, context, d_in]; can be asked again.
+
+        Args:
+            objective: Computed from ``logits``; one value, or any shape with ``weights``.
+            weights: Of the shape of ``objective``.
+        """
+        names = list(self._seen)
+        found = torch.autograd.grad(objective, [self._seen[name] for name in names], grad_outputs=weights, retain_graph=True)
+        by_name = dict(zip(names, found, strict=True))
+        return {layer: by_name[site.hook].float() for layer, site in self._sites.items()}
+
+
+@contextmanager
+def recorded_pass(model: Any, sites: Mapping[int, Site], tokens: Tensor) -> Iterator[RecordedPass]:
+    """One forward pass over ``tokens`` [n, context], ready for backward passes to every site.
 
     The stream is cut off from what lies before the first site, so nothing is computed backwards there; parameters are frozen meanwhile.
-    On a CPU a few documents pass at a time: a backward pass keeps every block's intermediate values, and more rows gain no speed there.
-
-    Args:
-        model: HookedTransformer.
-        sites: Layer → Site.
-        tokens: int64 [n, context].
-        counted: bool [n, context]; the loss of predicting these tokens counts.
 
     Raises:
         RuntimeError: If a hook did not fire.
     """
-    step = max(1, _CPU_TOKENS // tokens.shape[1]) if tokens.device.type == "cpu" else len(tokens)
-    parts = [_one_pass(model, sites, tokens[k : k + step], counted[k : k + step]) for k in range(0, len(tokens), step)]
-    return SiteGradients(
-        torch.cat([part.loss for part in parts]),
-        {layer: torch.cat([part.residuals[layer] for part in parts]) for layer in sites},
-        {layer: torch.cat([part.gradients[layer] for part in parts]) for layer in sites},
-    )
-
-
-def _one_pass(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
     names = _hooks_in_order(sites.values())
     seen: dict[str, Tensor] = {}
 
@@ -73,13 +86,42 @@ def _one_pass(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Te
         lost = [name for name in names if name not in seen]
         if lost:
             raise RuntimeError(f"hooks {lost} did not fire; the model has {type(model).__name__} blocks 0 to {model.cfg.n_layers - 1}")
-        loss = next_token_loss(logits, tokens, counted)
-        gradients = dict(zip(names, torch.autograd.grad(loss.sum(), [seen[name] for name in names]), strict=True))
+        yield RecordedPass(logits, seen, sites)
+
+
+def rows_a_pass(tokens: Tensor) -> Iterator[slice]:
+    """Rows of ``tokens`` [n, context] to pass at a time: all, or a few on a CPU.
+
+    A backward pass keeps every block's intermediate values, and on a CPU more rows gain no speed.
+    """
+    step = max(1, _CPU_TOKENS // tokens.shape[1]) if tokens.device.type == "cpu" else max(1, len(tokens))
+    return (slice(k, k + step) for k in range(0, len(tokens), step))
+
+
+def site_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
+    """Gradient of the next-token loss with respect to the residual stream at every site, by one forward and one backward pass.
+
+    Args:
+        model: HookedTransformer.
+        sites: Layer → Site.
+        tokens: int64 [n, context].
+        counted: bool [n, context]; the loss of predicting these tokens counts.
+
+    Raises:
+        RuntimeError: If a hook did not fire.
+    """
+    parts = [_loss_gradients(model, sites, tokens[rows], counted[rows]) for rows in rows_a_pass(tokens)]
     return SiteGradients(
-        loss.detach(),
-        {layer: seen[site.hook].detach().float() for layer, site in sites.items()},
-        {layer: gradients[site.hook].float() for layer, site in sites.items()},
+        torch.cat([part.loss for part in parts]),
+        {layer: torch.cat([part.residuals[layer] for part in parts]) for layer in sites},
+        {layer: torch.cat([part.gradients[layer] for part in parts]) for layer in sites},
     )
+
+
+def _loss_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
+    with recorded_pass(model, sites, tokens) as run:
+        loss = next_token_loss(run.logits, tokens, counted)
+        return SiteGradients(loss.detach(), run.residuals(), run.gradients(loss.sum()))
 
 
 def next_token_loss(logits: Tensor, tokens: Tensor, counted: Tensor) -> Tensor:
@@ -90,16 +132,19 @@ def next_token_loss(logits: Tensor, tokens: Tensor, counted: Tensor) -> Tensor:
 
 def loss_from(model: Any, residual: Tensor, point: int, tokens: Tensor, counted: Tensor) -> Tensor:
     """Next-token loss of the model run on from a residual stream [n, context, d_model] after ``point`` blocks; float64 [n]."""
+    return next_token_loss(logits_from(model, residual, point, tokens), tokens, counted)
+
+
+@torch.no_grad()
+def logits_from(model: Any, residual: Tensor, point: int, tokens: Tensor) -> Tensor:
+    """Output [n, context, outputs] of the model run on from a residual stream [n, context, d_model] after ``point`` blocks."""
     residual = residual.to(model.cfg.dtype)
-    with torch.no_grad():
-        if isinstance(model, TransformerBridge):  # cannot start at a layer: the residual stream is put in on the way
-            last = point == model.cfg.n_layers
-            hook = f"blocks.{point - last}.hook_resid_{'post' if last else 'pre'}"
-            put_in = (hook, lambda x, hook: residual)  # noqa: ARG005 (the names by which hooks are called)
-            logits = model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[put_in])
-        else:
-            logits = model(residual, start_at_layer=point, return_type="logits")
-        return next_token_loss(logits, tokens, counted)
+    if isinstance(model, TransformerBridge):  # cannot start at a layer: the residual stream is put in on the way
+        last = point == model.cfg.n_layers
+        hook = f"blocks.{point - last}.hook_resid_{'post' if last else 'pre'}"
+        put_in = (hook, lambda x, hook: residual)  # noqa: ARG005 (the names by which hooks are called)
+        return model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[put_in])  # type: ignore[no-any-return]
+    return model(residual, start_at_layer=point, return_type="logits")  # type: ignore[no-any-return]
 
 
 def _hooks_in_order(sites: Sequence[Site] | Any) -> list[str]:

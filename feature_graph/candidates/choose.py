@@ -1,7 +1,7 @@
 """From all pairs of features to those that are measured, without losing true edges on the way.
 
 1. Importance: the ``top_k_features`` of every layer, by frequency × measured effect on the model's output. Dead features never take a
-   place; dense ones may.
+   place; dense ones may, and those of importance 0 where places are left.
 2. Co-activation: pairs seen together at fewer than ``min_coactivation`` tokens, at the same position and within ``position_horizon``
    later ones alike, are removed. PMI ranks, it never removes: an always-on target has PMI 0 whatever its cause.
 3. Alignment: adjacent pairs whose direction reaches the target's encoder neither at the same position nor, by attention, at one of the

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, CoactivationAtlas
 from feature_graph.attribution import check_by_ablation, measure_effects
+from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
 from feature_graph.loading.encoders import SiteCodec
 
@@ -23,34 +24,48 @@ class Importance:
     """Importance of every feature.
 
     Attributes:
-        ranking: Layer → float64 [d_sae], what features are ranked by; 0 for a feature that is never active.
-        measured: Layer → float64 [d_sae], frequency × effect, nats a token; NaN where not measured. Empty without a model.
+        ranking: Layer → float64 [d_sae], what features are ranked by; 0 where the effect is 0 or was not measured.
+        frequency: Layer → float64 [d_sae], share of select tokens at which a feature is active; 0 for one that is never active there.
+        measured: Layer → float64 [d_sae], frequency × effect, nats (or units of the output) a token; NaN where not measured. Empty without
+            a model.
         documents: Documents it was measured on; None without a model.
         facts: How it was found, for the record.
     """
 
     ranking: dict[int, NDArray[np.float64]]
+    frequency: dict[int, NDArray[np.float64]]
     measured: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     documents: NDArray[np.int64] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
 
     def top(self, layer: int, k: int) -> NDArray[np.int64]:
-        """Up to ``k`` features of importance above 0, ascending by index; ties go to the lower index."""
-        ranking = self.ranking[layer]
-        order = np.lexsort((np.arange(len(ranking)), -ranking))[:k]
-        return np.sort(order[ranking[order] > 0])
+        """Up to ``k`` live features, ascending by index.
+
+        Ranked by importance, then by frequency, then by index: a feature of importance 0 comes last, but it takes a place that no other
+        feature wants. One that is never active on the select documents takes none.
+        """
+        ranking, frequency = self.ranking[layer], self.frequency[layer]
+        order = np.lexsort((np.arange(len(ranking)), -frequency, -ranking))
+        return np.sort(order[frequency[order] > 0][:k])
 
 
 def measure_importance(
     atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore | None, model: Any
 ) -> Importance:
-    """Frequency on the select documents × measured effect; frequency alone, with a warning, if the effect cannot be measured."""
+    """Frequency on the select documents × measured effect; frequency alone, with a warning, if the effect cannot be measured.
+
+    Raises:
+        CandidateError: If the effect asked for does not fit the model, or there is no select document.
+    """
     frequency = {layer: atlas.active[layer] / max(atlas.n_tokens, 1) for layer in codecs}
     if model is None or store is None:
         lacking = " and ".join(name for name, value in (("model", model), ("activation_store", store)) if value is None)
         log.warning("importance: no %s given, so effects on the output cannot be measured; features are ranked by frequency alone", lacking)
-        return Importance(frequency, facts={"estimate": "frequency"})
-    effects = measure_effects(model, codecs, store, cfg)
+        return Importance(frequency, frequency, facts={"estimate": "frequency"})
+    try:
+        effects = measure_effects(model, codecs, store, cfg)
+    except ValueError as error:
+        raise CandidateError(str(error)) from error
     check = check_by_ablation(model, codecs, store, effects)
     measured = {layer: frequency[layer] * effects.magnitude[layer] for layer in codecs}
     missed = {str(layer): int((np.isnan(values) & (frequency[layer] > 0)).sum()) for layer, values in measured.items()}
@@ -59,9 +74,12 @@ def measure_importance(
                  sum(missed.values()), len(effects.documents))  # fmt: skip
     facts = {
         "estimate": "gradient",
+        "effect": effects.kind.name,
+        "unit": f"{effects.kind.unit} a token",
         "documents": len(effects.documents),
         "tokens": len(effects.documents) * store.context_length,
         "active_but_unmeasured": missed,
         "check": check.to_dict(),
     }
-    return Importance({layer: np.nan_to_num(values) for layer, values in measured.items()}, measured, effects.documents, facts)
+    ranking = {layer: np.nan_to_num(values) for layer, values in measured.items()}
+    return Importance(ranking, frequency, measured, effects.documents, facts)

@@ -177,12 +177,11 @@ def _from_files(source: Path, chosen: tuple[bool, Sign, Orientation, str], metri
 
 
 def _load(source: Path) -> nx.DiGraph:
-    from feature_graph.artifacts import RunPaths
-    from feature_graph.graph import load_graph
+    from feature_graph.graph import graph_of_run
 
     if not source.exists():
         common.fail(f"{source}: no such run directory or graph file; for a run in the database give --algorithms", common.USAGE)
-    return load_graph(RunPaths.of(source).graph_json if source.is_dir() else source)
+    return graph_of_run(source)
 
 
 def _chosen(graph: nx.DiGraph, wide: bool, sign: Sign, orientation: Orientation, effect: str) -> nx.DiGraph:

@@ -110,10 +110,9 @@ def _show(pattern: str) -> None:
 
 
 def _load(place: Path, everything: bool) -> nx.DiGraph:
-    from feature_graph.artifacts import RunPaths
-    from feature_graph.graph import load_graph, structural
+    from feature_graph.graph import graph_of_run, structural
 
-    found = load_graph(RunPaths.of(place).graph_json if place.is_dir() else place)
+    found = graph_of_run(place)
     return found if everything else structural(found)
 
 

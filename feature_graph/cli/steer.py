@@ -166,7 +166,7 @@ def _output_rows(effects: SideEffects) -> Iterator[tuple[object, ...]]:
             f"{row['kl']:.3g}",
             f"{row['kl_low']:.2g} … {row['kl_high']:.2g}",
             f"{row['placebo_kl']:.2g}",
-            f"{row['next_change']:+.3f}",
+            "–" if row["next_change"] != row["next_change"] else f"{row['next_change']:+.3f}",
             f"{row['top_changed']:.0%}",
         )
 

@@ -5,6 +5,30 @@ Built from measured interactions, viewed by what an edge stands for, saved as Gr
 
 from feature_graph.graph.build import build_interaction_graph
 from feature_graph.graph.files import GraphFileError, load_graph, save_graph
-from feature_graph.graph.views import edge_strength, restated, scale, structural
+from feature_graph.graph.run import graph_of_run
+from feature_graph.graph.views import (
+    edge_strength,
+    is_structural,
+    largest_first,
+    restated,
+    scale,
+    standardised,
+    structural,
+    structural_degrees,
+)
 
-__all__ = ["GraphFileError", "build_interaction_graph", "edge_strength", "load_graph", "restated", "save_graph", "scale", "structural"]
+__all__ = [
+    "GraphFileError",
+    "build_interaction_graph",
+    "edge_strength",
+    "graph_of_run",
+    "is_structural",
+    "largest_first",
+    "load_graph",
+    "restated",
+    "save_graph",
+    "scale",
+    "standardised",
+    "structural",
+    "structural_degrees",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -20,7 +21,7 @@ def structural(graph: nx.DiGraph) -> nx.DiGraph:
     """
     edges = []
     for u, v, d in graph.edges(data=True):
-        if d.get("structural", d.get("span", 1) == 1):
+        if is_structural(d):
             direct = float(d.get("direct", np.nan))
             edges.append((u, v, d if d.get("by") == "later" or direct != direct else _stating(d, direct, "direct")))
     return _copy_edges(graph, edges)
@@ -55,6 +56,39 @@ def scale(graph: nx.DiGraph) -> float:
 def edge_strength(data: Mapping[str, Any]) -> float:
     """Signed strength of one edge: ``strength``, else ``weight``, else 1 (graphs made elsewhere)."""
     return float(data.get("strength", data.get("weight", 1.0)))
+
+
+def standardised(data: Mapping[str, Any]) -> float:
+    """What the edge's ``strength`` comes to in standard deviations of the target, for the whole clamp of the source.
+
+    Strengths of different edges are in different units (of their target, a unit of their source); these can be compared. NaN where it was
+    not measured.
+    """
+    whole, total = (float(data.get(name, np.nan)) for name in ("standardised", "total"))
+    if total == 0 or not np.isfinite(whole) or not np.isfinite(total):
+        return float("nan")
+    return whole * edge_strength(data) / total
+
+
+def largest_first(data: Mapping[str, Any]) -> tuple[float, float]:
+    """Key that sorts edges by |standardised effect|, those without one behind, by |strength|."""
+    size = abs(standardised(data))
+    return (-size if size == size else 1.0), -abs(edge_strength(data))
+
+
+def structural_degrees(graph: nx.DiGraph) -> dict[Any, tuple[int, int]]:
+    """Feature → (causes, effects), counted over structural edges: what "degree", "drives" and "driven by" mean on pages and in tables."""
+    causes, effects = Counter[Any](), Counter[Any]()
+    for u, v, d in graph.edges(data=True):
+        if is_structural(d):
+            causes[v] += 1
+            effects[u] += 1
+    return {node: (causes[node], effects[node]) for node in graph}
+
+
+def is_structural(data: Mapping[str, Any]) -> bool:
+    """Whether an edge leads to the next analysed site, or has a direct effect that is itself significant."""
+    return bool(data.get("structural", data.get("span", 1) == 1))
 
 
 def _stating(data: Mapping[str, Any], value: float, effect: str) -> dict[str, Any]:

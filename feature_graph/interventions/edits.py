@@ -67,9 +67,15 @@ def next_token_loss(tokens: Tensor, counted: Tensor | None = None) -> Callable[[
     Args:
         tokens: int64 [n, context].
         counted: bool [n, context]; a prediction counts where the predicted token does. None counts all.
+
+    The objective raises InterventionError for a model whose outputs are fewer than the tokens it reads.
     """
 
     def loss(logits: Tensor) -> Tensor:
+        if tokens.numel() and int(tokens.max()) >= logits.shape[-1]:
+            raise InterventionError(
+                f"next_token_loss: token {int(tokens.max())} is none of the model's {logits.shape[-1]} outputs; it does not predict tokens"
+            )
         each = torch.nn.functional.cross_entropy(logits[:, :-1].transpose(1, 2), tokens[:, 1:].to(logits.device), reduction="none")
         return each.sum(1) if counted is None else (each * counted[:, 1:].to(each)).sum(1)
 

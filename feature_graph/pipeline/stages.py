@@ -79,11 +79,11 @@ STAGES: tuple[Stage, ...] = (
         "which pairs are worth measuring",
         _DICTIONARIES
         | {"top_k_features", "layer_window", "importance_tokens", "min_coactivation", "min_decoder_alignment", "alignment"}
-        | {"rescue_fraction", "position_horizon", "activity_threshold", "seed", "targets"},
+        | {"importance_effect", "importance_positions", "rescue_fraction", "position_horizon", "activity_threshold", "seed", "targets"},
         ("activations.h5", "atlas.h5"),
         ("candidates.parquet",),
         ("model_name", "sae_release"),
-        version=2,  # alignment looks at later positions too
+        version=3,  # places are filled with live features that were not measured, or without effect
     ),
     Stage(
         "measure",

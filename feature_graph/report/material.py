@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +12,10 @@ import networkx as nx
 import pandas as pd
 
 from feature_graph.artifacts import ArtifactError, InteractionSet, PruningRecall, RunPaths
-from feature_graph.graph import GraphFileError, build_interaction_graph, load_graph
+from feature_graph.graph import GraphFileError, load_graph
+from feature_graph.graph.run import built_graph, with_standardised
+from feature_graph.report.behaviors import read_behaviors
+from feature_graph.report.plain import read_object
 from ingest.formats import CANDIDATES, FEATURES, FormatError, read_meta, read_table
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,7 @@ def gather(run_dir: str | Path) -> Material:
 
     Raises:
         ArtifactError: If there is no such directory, or neither a graph nor interactions in it.
+        GraphFileError: If the interactions make no graph.
     """
     paths = RunPaths.of(run_dir)
     if not paths.root.is_dir():
@@ -73,22 +76,24 @@ def gather(run_dir: str | Path) -> Material:
     interactions = reader.read(paths.interactions, InteractionSet.load, "strengths, statistics, replication")
     features = reader.read(paths.features, lambda p: read_table(p, FEATURES).to_pandas(), "labels of features")
     graph = reader.read(paths.graph_json, load_graph, "the graph; it is built anew from the interactions" if interactions else "the graph")
-    if graph is None and interactions is not None:
-        graph = build_interaction_graph(interactions, features=features)
+    if graph is not None:
+        graph = with_standardised(graph, interactions)
+    elif interactions is not None:
+        graph = built_graph(interactions, features, paths.interactions)
     if graph is None:
         what = "; ".join(f"{g.file} {g.reason}" for g in reader.gaps)
         raise ArtifactError(f"{paths.root}: nothing to report on: {what}. Run `feature-graph run` first")
     return Material(
         paths=paths,
-        config=reader.read(paths.config, _json, "what was asked for"),
-        manifest=reader.read(paths.manifest, _json, "times, versions and SAE quality"),
+        config=reader.read(paths.config, read_object, "what was asked for"),
+        manifest=reader.read(paths.manifest, read_object, "times, versions and SAE quality"),
         interactions=interactions,
         graph=graph,
         features=features,
         candidates=reader.read(paths.candidates, lambda p: read_meta(p, CANDIDATES), "how the pairs were chosen"),
-        behaviors=reader.read(paths.root / "behaviors.json", lambda p: list(_json(p).get("behaviors", [])), "behaviours"),
+        behaviors=reader.read(paths.root / "behaviors.json", read_behaviors, "behaviours"),
         recall=reader.read(paths.pruning_recall, PruningRecall.load, "what pruning loses") if paths.pruning_recall.exists() else None,
-        validation=reader.read(paths.validation, _json, "behaviours and steering, measured") if paths.validation.exists() else None,
+        validation=reader.read(paths.validation, read_object, "behaviours and steering, measured") if paths.validation.exists() else None,
         gaps=tuple(reader.gaps),
     )
 
@@ -108,13 +113,3 @@ class _Reader:
             log.warning("report: %s", error)
             self.gaps.append(Gap(path.name, f"cannot be read ({error})", lacks))
             return None
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ArtifactError(f"{path}: not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ArtifactError(f"{path}: got {type(values).__name__}; expected a JSON object")
-    return values

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +25,8 @@ from feature_graph.analysis import (
     replication,
 )
 from feature_graph.artifacts.recall import STAGE_NAMES
-from feature_graph.graph import structural
+from feature_graph.graph import edge_strength, is_structural, largest_first, standardised, structural
+from feature_graph.graph.attributes import EDGE, unknowns
 from feature_graph.motifs import MEANINGS
 from feature_graph.report.material import Material
 
@@ -54,7 +56,7 @@ class Findings:
         stats: Figures of the graph.
         structural: The graph that hubs, communities and motifs are asked of.
         hubs: Most connected features.
-        edges: Strongest edges.
+        edges: Strongest edges, by their standardised effect.
         communities: Largest groups with their most connected members.
         n_communities: Groups with at least two features.
         modularity: Of the grouping.
@@ -97,20 +99,26 @@ def find(material: Material) -> Findings:
 
 
 def hubs(graph: nx.DiGraph, top_k: int = HUBS) -> list[dict[str, Any]]:
-    """Most connected features with the strength they send and get, and what they drive and are driven by most."""
+    """Most connected features with the effect they send and get, and what they drive and are driven by most.
+
+    ``sent`` and ``got`` are sums of |standardised effect| (target SDs), ``sent_strength`` and ``got_strength`` of |strength|, whose unit
+    differs from target to target; the former are NaN where not measured.
+    """
     rows = []
     for hub in find_hubs(graph, top_k, "total_degree"):
         if not hub["total_degree_score"]:
             break
         name = hub["id"]
-        out = sorted(graph.out_edges(name, data=True), key=lambda e: -e[2]["weight"])
-        into = sorted(graph.in_edges(name, data=True), key=lambda e: -e[2]["weight"])
+        out = sorted(graph.out_edges(name, data=True), key=lambda e: largest_first(e[2]))
+        into = sorted(graph.in_edges(name, data=True), key=lambda e: largest_first(e[2]))
         rows.append(
             hub
             | {
                 "url": graph.nodes[name].get("neuronpedia_url", ""),
-                "sent": sum(d["weight"] for *_, d in out),
-                "got": sum(d["weight"] for *_, d in into),
+                "sent": _summed(d for *_, d in out),
+                "got": _summed(d for *_, d in into),
+                "sent_strength": sum(abs(edge_strength(d)) for *_, d in out),
+                "got_strength": sum(abs(edge_strength(d)) for *_, d in into),
                 "drives": _end(graph, out[0][1], out[0][2]) if out else None,
                 "driven_by": _end(graph, into[0][0], into[0][2]) if into else None,
             }
@@ -119,16 +127,19 @@ def hubs(graph: nx.DiGraph, top_k: int = HUBS) -> list[dict[str, Any]]:
 
 
 def strongest_edges(graph: nx.DiGraph, top_k: int = EDGES) -> list[dict[str, Any]]:
-    """The edges with the largest |strength|, with both labels."""
-    ordered = sorted(graph.edges(data=True), key=lambda e: (-abs(e[2]["strength"]), e[0], e[1]))[:top_k]
+    """The edges with the largest |standardised effect| (by |strength| where it was not measured), with both labels and what they are."""
+    ordered = sorted(graph.edges(data=True), key=lambda e: (*largest_first(e[2]), e[0], e[1]))[:top_k]
     return [
         {
             "source": u,
             "target": v,
-            "source_label": graph.nodes[u]["label"],
-            "target_label": graph.nodes[v]["label"],
-            "copy_share": d["copy"] / d["total"] if d.get("total") and d.get("kind") == "total" else math.nan,
+            "source_label": _label(graph, u),
+            "target_label": _label(graph, v),
+            "copy_share": d.get("copy", math.nan) / d["total"] if d.get("total") and d.get("kind") == "total" else math.nan,
+            **unknowns(EDGE),
             **d,
+            "standardised": standardised(d),
+            "structural": is_structural(d),
         }
         for u, v, d in ordered
     ]
@@ -165,7 +176,8 @@ def summary(material: Material, found: Findings) -> list[str]:
         h = found.hubs[0]
         named = f" ({h['label']})" if h["label"] else ""
         lines.append(
-            f"The most connected feature is {h['id']}{named}: it drives {h['out_degree']} features and is driven by {h['in_degree']}."
+            f"The most connected feature is {h['id']}{named}: it drives {h['out_degree']} features and is driven by {h['in_degree']}, "
+            "by structural edges."
         )
     return lines
 
@@ -176,10 +188,7 @@ def evidence(material: Material) -> dict[str, Any]:
         return {}
     meta, frame = material.interactions.meta, material.interactions.frame
     significant = frame[frame["significant"].astype(bool)]
-    passed = {
-        effect: int(significant["significant_by"].str.split("+").map(lambda b, e=effect: e in b).sum())
-        for effect in ("total", "direct", "later")
-    }
+    passed = {effect: sum(effect in str(by).split("+") for by in significant["significant_by"]) for effect in ("total", "direct", "later")}
     floors = [
         {
             "pair": f"{a} → {b}",
@@ -200,8 +209,8 @@ def evidence(material: Material) -> dict[str, Any]:
         "warnings": meta.get("warnings", []),
         "samples": _span(frame["n_samples"]),
         "documents": _span(frame["n_documents"]),
-        "achieved": float(frame["achieved"].mean()) if len(frame) else math.nan,
-        "spill": float(frame["spill"].median()) if len(frame) else math.nan,
+        "achieved": float(frame["achieved"].astype(float).mean()) if len(frame) else math.nan,
+        "spill": float(frame["spill"].astype(float).median()) if len(frame) else math.nan,
     }
 
 
@@ -253,17 +262,27 @@ def made_at() -> str:
 def _community(graph: nx.DiGraph, members: set[str]) -> dict[str, Any]:
     inside = graph.subgraph(members)
     leading = sorted(members, key=lambda n: (-inside.degree(n), n))
-    layers = sorted({graph.nodes[n]["layer"] for n in members})
+    layers = sorted({graph.nodes[n].get("layer", 0) for n in members})
     return {
         "size": len(members),
         "edges": inside.number_of_edges(),
         "layers": f"{layers[0]} – {layers[-1]}" if len(layers) > 1 else str(layers[0]),
-        "leading": [{"id": n, "label": graph.nodes[n]["label"]} for n in leading[:MEMBERS]],
+        "leading": [{"id": n, "label": _label(graph, n)} for n in leading[:MEMBERS]],
     }
 
 
 def _end(graph: nx.DiGraph, name: str, data: dict[str, Any]) -> dict[str, Any]:
-    return {"id": name, "label": graph.nodes[name]["label"], "strength": data["strength"]}
+    return {"id": name, "label": _label(graph, name), "strength": edge_strength(data), "standardised": standardised(data)}
+
+
+def _label(graph: nx.DiGraph, name: str) -> str:
+    return str(graph.nodes[name].get("label") or "")
+
+
+def _summed(edges: Iterable[dict[str, Any]]) -> float:
+    """Sum of |standardised effect| over those measured; NaN if none is."""
+    sizes = [abs(size) for d in edges if (size := standardised(d)) == size]
+    return sum(sizes) if sizes else math.nan
 
 
 def _span(values: Any) -> tuple[float, float]:

@@ -43,6 +43,7 @@ def write_report(run_dir: str | Path, output: str | Path | None = None) -> Path:
 
     Raises:
         ArtifactError: If there is no such directory, or neither a graph nor interactions in it.
+        GraphFileError: If its interactions make no graph.
     """
     material = gather(run_dir)
     path = Path(output) if output is not None else material.paths.report
@@ -121,7 +122,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=shown,
     )
-    environment.filters.update(num=_number, pct=_percent, whole=_whole)
+    environment.filters.update(num=_number, pct=_percent, whole=_whole, yes_no=_yes_no)
     return environment
 
 
@@ -136,6 +137,10 @@ def _number(value: object, digits: int = 3) -> str:
 
 def _percent(value: object) -> str:
     return f"{value:.0%}" if isinstance(value, (int, float)) and math.isfinite(value) else "–"
+
+
+def _yes_no(value: object) -> str:
+    return "–" if value is None else "yes" if value else "no"
 
 
 def _whole(value: object) -> str:

@@ -97,7 +97,9 @@ def output_changes(before: Shifted, after: Shifted, seed: int) -> pd.DataFrame:
             one, two = before.kl[there, offset], after.kl[there, offset]
             low, high = bootstrap(two - one, np.mean, seed)
             means = {"kl_before": float(one.mean()), "kl_after": float(two.mean()), "kl_change": float((two - one).mean())}
-            rows.append({"offset": offset, "n_documents": int(there.sum()), **means, "kl_low": low, "kl_high": high})
+            rows.append(
+                {"offset": offset, "measure": before.measure, "n_documents": int(there.sum()), **means, "kl_low": low, "kl_high": high}
+            )
     return pd.DataFrame(rows)
 
 

@@ -56,7 +56,7 @@ class Compensation:
             ``before`` (steer alone) and ``after`` (with counter-steers) with their intervals ``…_low``, ``…_high``; ``gain``
             (|before| − |after|, positive: smaller than it was).
         output: One row a position behind the pushed one: ``offset``, ``n_documents``, ``kl_before``, ``kl_after`` (nats) and ``kl_change``
-            with ``kl_low``, ``kl_high``.
+            with ``kl_low``, ``kl_high``; ``measure`` as in ``SideEffects.output``.
         remaining: Share of the named side effects that is left; NaN without counter-steers.
         remaining_low: Its 95 % interval.
         remaining_high: Its 95 % interval.
@@ -266,8 +266,8 @@ def _measured(bench: Bench, trials: Trials, plan: Plan, named: list[str], target
     if not counters:
         ratios = dict.fromkeys(ratios, Ratio())
     rest = [j for j in bench.downstream(trials) if j not in {*watched, *(c.feature for c in plan.counters)}]
-    base = trials.log_probabilities(clean)
-    outputs = [shifted(trials.log_probabilities(arm), base, trials.there, trials.next_tokens) for arm in (before, after)]
+    base = trials.outputs(clean)
+    outputs = [shifted(trials.outputs(arm), base, trials.there, trials.next_tokens) for arm in (before, after)]
     return Compensation(
         source=bench.source,
         delta=steer.delta,

@@ -12,10 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from feature_graph.loading.outputs import predicts_tokens
 from feature_graph.stats import mean_test
 from feature_graph.steering.pushes import Float
 
 RESAMPLES = 2000
+#: What the output is compared by: as a distribution, or, where there is one output, as a number.
+DIVERGENCE, CHANGE = "KL", "|Δ output|"
 
 
 @dataclass(frozen=True)
@@ -23,16 +26,18 @@ class Shifted:
     """One arm's output against the clean one; [samples, 1 + horizon] each, NaN where there is no such position.
 
     Attributes:
-        kl: KL(steered ‖ clean) in nats.
+        kl: KL(steered ‖ clean) in nats; |Δ output| where there is one output.
         next_before: Log-probability of the text's own next token in the clean run.
         next_change: Its change.
         top_changed: 1 where the likeliest next token is another one.
+        measure: What ``kl`` is, ``KL`` or ``|Δ output|``.
     """
 
     kl: Float
     next_before: Float
     next_change: Float
     top_changed: Float
+    measure: str = DIVERGENCE
 
 
 def kl_divergence(steered: Tensor, clean: Tensor) -> Tensor:
@@ -42,7 +47,11 @@ def kl_divergence(steered: Tensor, clean: Tensor) -> Tensor:
 
 
 def shifted(steered: Tensor, clean: Tensor, there: NDArray[np.bool_], next_tokens: NDArray[np.int64]) -> Shifted:
-    """Compare log-probabilities [samples, 1 + horizon, d_vocab]."""
+    """Compare log-probabilities [samples, 1 + horizon, outputs], or the output itself where there is one."""
+    if clean.shape[-1] == 1:
+        change = np.where(there, (steered.double() - clean.double()).abs()[..., 0].cpu().numpy(), np.nan)
+        unknown = np.full(there.shape, np.nan)
+        return Shifted(change, unknown, unknown, np.where(there, 0.0, np.nan), CHANGE)
     kl = torch.stack([kl_divergence(a, b) for a, b in zip(steered, clean, strict=True)])  # a sample at a time: float64 is large
     index = torch.as_tensor(np.maximum(next_tokens, 0), device=clean.device)[..., None]
     before, after = (t.gather(-1, index)[..., 0].double().cpu().numpy() for t in (clean, steered))
@@ -75,6 +84,7 @@ def output_frame(found: Shifted, placebo: Float, seed: int) -> pd.DataFrame:
         rows.append(
             {
                 "offset": offset,
+                "measure": found.measure,
                 "n_documents": len(kl),
                 "kl": float(kl.mean()),
                 "kl_low": low,
@@ -95,8 +105,11 @@ def token_frame(steered: Tensor, clean: Tensor, there: NDArray[np.bool_], name: 
     """Tokens whose probability rises and falls most, at the pushed position (``when`` "here") and over the later ones ("later").
 
     ``p_before``, ``p_after`` and ``change`` are means over samples of the probability (a sample's later positions averaged first),
-    ``log_change`` of the log-probability, ``rose`` the share of samples at which it rises.
+    ``log_change`` of the log-probability, ``rose`` the share of samples at which it rises. No row where there is one output.
     """
+    columns = ["when", "side", "token", "text", "p_before", "p_after", "change", "log_change", "rose", "n_documents"]
+    if clean.shape[-1] == 1:
+        return pd.DataFrame(columns=columns)
     tables = []
     for when, chosen in (("here", slice(0, 1)), ("later", slice(1, None))):
         mask = torch.as_tensor(there[:, chosen], device=clean.device)
@@ -104,9 +117,7 @@ def token_frame(steered: Tensor, clean: Tensor, there: NDArray[np.bool_], name: 
         if rows:
             each = [(steered[r, chosen][mask[r]], clean[r, chosen][mask[r]]) for r in rows]
             tables.append(_tokens(each, name, top).assign(when=when))
-    return pd.concat(tables, ignore_index=True)[
-        ["when", "side", "token", "text", "p_before", "p_after", "change", "log_change", "rose", "n_documents"]
-    ]
+    return pd.concat(tables, ignore_index=True)[columns]
 
 
 def _tokens(each: list[tuple[Tensor, Tensor]], name: Callable[[int], str], top: int) -> pd.DataFrame:
@@ -138,7 +149,9 @@ def _tokens(each: list[tuple[Tensor, Tensor]], name: Callable[[int], str], top: 
 
 
 def token_namer(model: Any) -> Callable[[int], str]:
-    """Text of a token; its number where the model has no tokenizer."""
+    """Text of a token; its number where the model has no tokenizer, or where outputs are not tokens."""
+    if not predicts_tokens(model):
+        return lambda i: f"output {i}"
     tokenizer = getattr(model, "tokenizer", None)
     return (lambda i: f"token {i}") if tokenizer is None else (lambda i: str(tokenizer.decode([i])))
 

@@ -4,7 +4,7 @@
    graph was measured there.
 2. Every analysed feature at the later sites is read at that position, and held against the graph's forecast (:func:`predict_cascade`).
 3. The distribution of the next token is compared at that position and at the later ones: KL(steered ‖ clean), the text's own next token,
-   tokens gained and lost.
+   tokens gained and lost. Where outputs are not tokens, theirs is compared; one output by its absolute change.
 4. Random directions of the same norm, pushed by the same delta at the same positions, show what any push
    does.
 
@@ -58,9 +58,11 @@ class SideEffects:
             directions), and shares of documents: ``on_before``, ``on_after``, ``turned_on``, ``turned_off``.
         output: One row a position behind the pushed one: ``offset``, ``n_documents``, ``kl`` (nats) with ``kl_low``, ``kl_high``,
             ``kl_max``, ``placebo_kl``, ``next_before`` and ``next_change`` (log-probability of the text's own next token) with
-            ``next_low``, ``next_high``, and ``top_changed`` (share of documents whose likeliest next token is another one).
+            ``next_low``, ``next_high``, and ``top_changed`` (share of documents whose likeliest next token is another one). NaN in
+            ``next_…`` where outputs are not tokens. ``measure`` says what the ``kl…`` columns hold: ``KL``, or ``|Δ output|`` for a model
+            with one output, whose KL is 0 whatever happens.
         tokens: Tokens gained and lost: ``when`` (here, later), ``side`` (gained, lost), ``token``, ``text``, ``p_before``, ``p_after``,
-            ``change``, ``log_change``, ``rose``, ``n_documents``.
+            ``change``, ``log_change``, ``rose``, ``n_documents``; outputs, where they are not tokens; none where there is one output.
     """
 
     source: str
@@ -87,7 +89,7 @@ class SideEffects:
 
     @property
     def kl(self) -> float:
-        """Mean KL(steered ‖ clean) in nats at the pushed position."""
+        """Mean KL(steered ‖ clean) in nats at the pushed position; |Δ output| for a model with one output."""
         return float(self.output["kl"].iloc[0])
 
     def table(self, top: int = 20, *, moved_only: bool = True) -> pd.DataFrame:
@@ -169,8 +171,8 @@ def side_effects(
     trials = bench.trials(CONFIRM, max_documents, min_documents)
     arms = [[], [bench.push(source, delta)], *([push] for push in bench.placebos(delta, n_placebo))]
     clean, steered, *placebos = trials.run(arms, bench.features)
-    base, after = trials.log_probabilities(clean), trials.log_probabilities(steered)
-    others = [shifted(trials.log_probabilities(arm), base, trials.there, trials.next_tokens).kl for arm in placebos]
+    base, after = trials.outputs(clean), trials.outputs(steered)
+    others = [shifted(trials.outputs(arm), base, trials.there, trials.next_tokens).kl for arm in placebos]
     found = shifted(after, base, trials.there, trials.next_tokens)
     return SideEffects(
         source=source,

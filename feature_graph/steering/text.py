@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from feature_graph.steering.outputs import CHANGE, DIVERGENCE
+
 if TYPE_CHECKING:
     from feature_graph.steering.cascade import Cascade
     from feature_graph.steering.compensation import Compensation
@@ -59,10 +61,18 @@ def side_effects_text(found: SideEffects, top: int) -> str:
 
 def _output_lines(found: SideEffects, top: int) -> list[str]:
     here = found.output.iloc[0]
+    ends = f"[{here['kl_low']:.2g} … {here['kl_high']:.2g}], random directions {here['placebo_kl']:.2g}"
+    if here.get("measure", DIVERGENCE) == CHANGE:
+        return [f"  output: changed by {here['kl']:.3g} {ends}"]
+    tells_tokens = here["next_change"] == here["next_change"]
+    own = (
+        f"; log-probability of the text's own next token {here['next_change']:+.3f} [{here['next_low']:+.3f} … {here['next_high']:+.3f}]"
+        if tells_tokens
+        else ""
+    )
     lines = [
-        f"  output: KL {here['kl']:.3g} nats [{here['kl_low']:.2g} … {here['kl_high']:.2g}], random directions {here['placebo_kl']:.2g}",
-        f"    another likeliest token in {here['top_changed']:.0%} of the documents; log-probability of the text's own next token "
-        f"{here['next_change']:+.3f} [{here['next_low']:+.3f} … {here['next_high']:+.3f}]",
+        f"  output: KL {here['kl']:.3g} nats {ends}",
+        f"    another likeliest {'token' if tells_tokens else 'output'} in {here['top_changed']:.0%} of the documents{own}",
     ]
     for side in ("gained", "lost"):
         tokens = found.tokens[(found.tokens["when"] == "here") & (found.tokens["side"] == side)].head(top)
@@ -96,8 +106,9 @@ def compensation_text(found: Compensation) -> str:
     )
     if found.target:
         lines.append(f"  change of the target left: {found.kept:.0%} [{found.kept_low:.0%} … {found.kept_high:.0%}]")
+    moved, unit = (CHANGE, "") if here.get("measure", DIVERGENCE) == CHANGE else ("KL", " nats")
     lines.append(
-        f"  KL {here['kl_before']:.3g} → {here['kl_after']:.3g} nats (change {here['kl_change']:+.2g} [{here['kl_low']:+.2g} … "
+        f"  {moved} {here['kl_before']:.3g} → {here['kl_after']:.3g}{unit} (change {here['kl_change']:+.2g} [{here['kl_low']:+.2g} … "
         f"{here['kl_high']:+.2g}]); movement of all other features {found.others_before:.3g} → {found.others_after:.3g}"
     )
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from feature_graph.interventions import ModelSlices
 from feature_graph.loading.encoders import SiteCodec
+from feature_graph.loading.outputs import predicts_tokens
 from feature_graph.steering.pushes import Float, Samples
 
 
@@ -89,8 +90,10 @@ class Trials:
         there[:, 0] = True
         #: bool [samples, 1 + horizon]: positions inside the context that count; the pushed one always does.
         self.there: NDArray[np.bool_] = there[:, :-1]
-        #: int64 [samples, 1 + horizon]: the token that comes next in the text, −1 where there is none.
+        #: int64 [samples, 1 + horizon]: the token that comes next in the text, −1 where there is none, or outputs are not tokens.
         self.next_tokens: NDArray[np.int64] = np.where(there[:, 1:] & there[:, :-1], tokens[at][:, 1:], -1)
+        if not predicts_tokens(slices.model):
+            self.next_tokens[:] = -1
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -127,9 +130,14 @@ class Trials:
         return [Arm(found[a], x[:, a], tuple(amounts[a][p] for p in arm)) for a, arm in enumerate(arms)]
 
     @torch.no_grad()
-    def log_probabilities(self, arm: Arm) -> Tensor:
-        """Of the next token, [samples, 1 + horizon, d_vocab]; what lies beyond the context's end means nothing."""
-        return self.slices.logits(arm.final).log_softmax(-1)
+    def outputs(self, arm: Arm) -> Tensor:
+        """Log-probability of each output (the next token), or the output itself where there is one.
+
+        Returns:
+            [samples, 1 + horizon, outputs]; what lies beyond the context's end means nothing.
+        """
+        logits = self.slices.logits(arm.final)
+        return logits if logits.shape[-1] == 1 else logits.log_softmax(-1)
 
     def _advance(self, x: Tensor, start: int, stop: int) -> Tensor:
         return self.slices.advance(x, start, stop, self.clean, self.documents, self.positions) if stop > start else x

@@ -9,9 +9,10 @@ from typing import Any
 
 import torch
 
-from feature_graph.behaviors import MIN_GROUPS, Behavior
+from feature_graph.behaviors import MIN_GROUPS, Behavior, BehaviorError
 from feature_graph.config import Config
 from feature_graph.interventions import ModelSlices
+from feature_graph.loading.outputs import n_outputs, predicts_tokens
 from feature_graph.loading.saes import trained_with_bos
 from feature_graph.loading.text import resolve_prepend_bos
 from feature_graph.subgraphs.tokens import ReadPrompts, prompts_of_ids, read_prompts
@@ -20,7 +21,7 @@ from feature_graph.utils import derived_seed
 logger = logging.getLogger(__name__)
 
 _STAND_IN_PROMPTS, _STAND_IN_CONTEXT = 24, 12
-_INSTEAD = "the seeds are the features behind the model's own choice of next token on random tokens instead, which is not this behaviour"
+_INSTEAD = "the seeds are the features behind the model's own choice of output on random tokens instead, which is not this behaviour"
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,22 @@ class Readable:
 
 
 def readable_prompts(model: Any, saes: Mapping[int, Any], slices: ModelSlices, behavior: Behavior, cfg: Config | None) -> Readable:
-    """The behaviour's prompts; without a tokenizer, or if too few can be used, the model's own next-token choice on random tokens."""
+    """The behaviour's prompts, or the model's own choice of output on random tokens.
+
+    The latter without a tokenizer, for outputs that are not tokens, and if too few prompts can be used.
+
+    Raises:
+        BehaviorError: If the model has one output, and so no answer to prefer.
+    """
     seed = cfg.seed if cfg is not None else 0
+    if n_outputs(model) == 1:
+        raise BehaviorError(
+            f"{behavior.name}: the model has one output, so there is no answer to prefer; leave behaviours out (behaviors: [])"
+        )
     tokenizer = getattr(model, "tokenizer", None)
+    if not predicts_tokens(model):
+        reason = f"the model's {n_outputs(model)} outputs do not stand for its {slices.d_vocab} tokens, so answers cannot be read off them"
+        return Readable(_stand_in(slices, seed), False, (f"{reason}; {_INSTEAD}",))
     if tokenizer is None:
         return Readable(_stand_in(slices, seed), False, (f"the model has no tokenizer, so the prompts cannot be read; {_INSTEAD}",))
     prompts = read_prompts(tokenizer, behavior, _bos(tokenizer, saes, cfg), slices.n_ctx)

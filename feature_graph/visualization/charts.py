@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 import plotly.graph_objects as go
 
-from feature_graph.graph import edge_strength
+from feature_graph.graph import edge_strength, structural_degrees
 from feature_graph.visualization.style import EXCITES, FONT, INHIBITS, INK, MUTED, PAPER, PASSES, plain
 
 _TYPES = {"excitatory": EXCITES, "inhibitory": INHIBITS, "pass_through": PASSES}
@@ -18,20 +18,21 @@ _SHADES = (0.95, 0.72, 0.52, 0.38, 0.28, 0.2, 0.14)
 
 
 def plot_degree_distribution(graph: nx.DiGraph) -> go.Figure | None:
-    """How many features have at least so many causes, and at least so many effects (cumulative, logarithmic)."""
-    if not graph.number_of_edges():
+    """How many features have at least so many causes, and at least so many effects, by structural edges (cumulative, logarithmic)."""
+    causes, effects = ([ends[i] for ends in structural_degrees(graph).values()] for i in (0, 1))
+    if not any(causes):
         return None
     figure = go.Figure()
     largest: list[int] = []
-    for name, degrees, color in (("effects (out)", graph.out_degree(), EXCITES), ("causes (in)", graph.in_degree(), INHIBITS)):
-        values = np.array(sorted(d for _, d in degrees if d))
+    for name, degrees, color in (("effects (out)", effects, EXCITES), ("causes (in)", causes, INHIBITS)):
+        values = np.array(sorted(d for d in degrees if d))
         largest += [1, int(values[-1])]
         steps, first = np.unique(values, return_index=True)
         figure.add_scatter(
             x=steps, y=len(values) - first, name=name, mode="lines+markers", line={"color": color, "shape": "hv"}, marker={"size": 5}
         )
     return (
-        styled(figure, "Degrees", "edges of a feature, at least", "features")
+        styled(figure, "Degrees", "structural edges of a feature, at least", "features")
         .update_xaxes(**_log_axis(largest))
         .update_yaxes(**_log_axis([1, len(graph)]))
     )
@@ -68,7 +69,7 @@ def plot_layer_distance_decay(graph: nx.DiGraph) -> go.Figure | None:
             showarrow=False,
             font={"size": 11, "color": MUTED},
         )
-    styled(figure, "Strength over distance", "analysed sites crossed", "|strength|  (5 – 95 %)")
+    styled(figure, "Strength over distance", "analysed sites crossed", "|strength|, target units per source unit (5 – 95 %)")
     fences = [float(q) for box in figure.data for q in (*box.lowerfence, *box.upperfence)]
     return figure.update_yaxes(**_log_axis(fences)).update_xaxes(tickvals=list(range(len(spans))), ticktext=[str(s) for s in sorted(spans)])
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import networkx as nx
 
-from feature_graph.graph import edge_strength
+from feature_graph.graph import edge_strength, is_structural, standardised, structural_degrees
 from feature_graph.visualization.layout import Frame, Layout, layered_layout
 from feature_graph.visualization.style import edge_color, layer_colors, number, short_label
 
@@ -138,6 +138,9 @@ def network_scene(
 ) -> Scene:
     """The layered picture of a graph: columns are layers, circles grow with degree, lines are coloured by sign and grow with |strength|.
 
+    The degree of a feature is its number of structural edges (to the next analysed site, or with a significant direct effect); totals over
+    several sites are drawn, and counted apart.
+
     Ids in ``seeds`` that are not in the graph are ignored.
     """
     seeded = {s for s in seeds if s in graph}
@@ -163,13 +166,16 @@ def network_scene(
 
 
 def node_marks(part: nx.DiGraph, layout: Layout, seeds: Collection[str], whole: nx.DiGraph) -> tuple[NodeMark, ...]:
-    """One mark a feature of ``part``; degrees are those of the whole graph."""
+    """One mark a feature of ``part``; degrees are those of the whole graph, over its structural edges."""
     colors = layer_colors([d.get("layer", 0) for _, d in part.nodes(data=True)])
-    most = max((d for _, d in whole.degree(part)), default=1) or 1
+    degrees = structural_degrees(whole)
+    most = max((sum(degrees[n]) for n in part), default=1) or 1
     marks = []
     for node, data in part.nodes(data=True):
-        degree = whole.degree(node)
-        facts = [f"layer {data.get('layer', 0)} · {whole.in_degree(node)} in · {whole.out_degree(node)} out"]
+        causes, effects = degrees[node]
+        facts = [f"layer {data.get('layer', 0)} · drives {effects} · driven by {causes}"]
+        if others := whole.degree(node) - causes - effects:
+            facts.append(f"{others} more edges that are totals over several sites")
         if "density" in data:
             facts.append(f"active at {number(100 * data['density'])} % of tokens")
         marks.append(
@@ -177,7 +183,7 @@ def node_marks(part: nx.DiGraph, layout: Layout, seeds: Collection[str], whole: 
                 id=str(node),
                 x=layout.x[node],
                 y=layout.y[node],
-                radius=3.2 + 7.5 * (degree / most) ** 0.6,
+                radius=3.2 + 7.5 * ((causes + effects) / most) ** 0.6,
                 color=colors[data.get("layer", 0)],
                 label=str(data.get("label", "")),
                 layer=data.get("layer", 0),
@@ -214,9 +220,13 @@ def edge_marks(part: nx.DiGraph, number_of: dict[str, int]) -> tuple[EdgeMark, .
 
 def edge_facts(data: dict[str, Any], strength: float) -> tuple[str, ...]:
     """What is known of an edge, in lines."""
-    facts = [f"strength {number(strength)}" + (" on later positions" if data.get("kind") == "later" else "")]
+    facts = [f"strength {number(strength)} target units per source unit" + (" on later positions" if data.get("kind") == "later" else "")]
     if "ci_low" in data and data.get("kind") != "later":
         facts[0] += f" (95 % {number(data['ci_low'])} … {number(data['ci_high'])})"
+    if (size := standardised(data)) == size:
+        facts.append(f"{number(size)} standard deviations of the target for the source's whole clamp")
+    if not is_structural(data):
+        facts.append("total over several sites, not structural")
     if "q" in data:
         facts.append(f"q {number(data['q'], 2)} · {data.get('by', '').replace('+', ', ')} · n {data.get('n', 0)}")
     if "copy" in data:

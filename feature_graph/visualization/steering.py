@@ -201,10 +201,11 @@ def plot_divergence(output: Columns) -> go.Figure | None:
     """KL(steered ‖ clean) at the pushed position and behind it, with its interval; dotted: random directions of the same size.
 
     Args:
-        output: Columns ``offset``, ``kl``, ``kl_low``, ``kl_high``, ``placebo_kl`` (``SideEffects.output``).
+        output: Columns ``offset``, ``kl``, ``kl_low``, ``kl_high``, ``placebo_kl``, ``measure`` (``SideEffects.output``).
     """
     if not len(output["offset"]):
         return None
+    title, unit = _moved_by(output)
     kl = [float(v) for v in output["kl"]]
     error = {
         "type": "data", "array": [float(h) - v for h, v in zip(output["kl_high"], kl, strict=True)],
@@ -213,13 +214,13 @@ def plot_divergence(output: Columns) -> go.Figure | None:
     figure = go.Figure()
     figure.add_scatter(
         x=list(output["offset"]), y=list(output["placebo_kl"]), mode="lines+markers", name="random directions",
-        line={"color": MUTED, "dash": "dot"}, hovertemplate="%{y:.3g} nats<extra>random directions</extra>",
+        line={"color": MUTED, "dash": "dot"}, hovertemplate=f"%{{y:.3g}} {unit}<extra>random directions</extra>",
     )  # fmt: skip
     figure.add_scatter(
         x=list(output["offset"]), y=kl, mode="lines+markers", name="steered", error_y=error, line={"color": EXCITES, "width": 2},
-        hovertemplate="%{y:.3g} nats<extra>steered</extra>",
+        hovertemplate=f"%{{y:.3g}} {unit}<extra>steered</extra>",
     )  # fmt: skip
-    styled(figure, "How far the output moves: KL(steered ‖ clean)", "positions behind the pushed one", "nats")
+    styled(figure, f"How far the output moves: {title}", "positions behind the pushed one", unit)
     return figure.update_xaxes(dtick=1).update_yaxes(rangemode="tozero")
 
 
@@ -260,15 +261,23 @@ def plot_divergence_change(output: Columns) -> go.Figure | None:
     """KL against the clean run by position, by the steer alone and with the counter-steers.
 
     Args:
-        output: Columns ``offset``, ``kl_before``, ``kl_after`` (``Compensation.output``).
+        output: Columns ``offset``, ``kl_before``, ``kl_after``, ``measure`` (``Compensation.output``).
     """
     if not len(output["offset"]):
         return None
+    title, unit = _moved_by(output)
     figure = go.Figure()
     for name, color, shown in (("kl_before", PASSES, "steer alone"), ("kl_after", EXCITES, "with counter-steers")):
         figure.add_scatter(
             x=list(output["offset"]), y=list(output[name]), mode="lines+markers", name=shown, line={"color": color, "width": 2},
-            hovertemplate="%{y:.3g} nats<extra>" + shown + "</extra>",
+            hovertemplate=f"%{{y:.3g}} {unit}<extra>{shown}</extra>",
         )  # fmt: skip
-    styled(figure, "KL against the clean run", "positions behind the pushed one", "nats")
+    styled(figure, f"Against the clean run: {title}", "positions behind the pushed one", unit)
     return figure.update_xaxes(dtick=1).update_yaxes(rangemode="tozero")
+
+
+def _moved_by(output: Columns) -> tuple[str, str]:
+    """What the output's change is measured by, and its unit."""
+    if "measure" in output and "|Δ output|" in set(output["measure"]):
+        return "mean |change of the output|", "units of the output"
+    return "KL(steered ‖ clean)", "nats"

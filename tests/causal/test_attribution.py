@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import SELECT
 from feature_graph.attribution import ablation, check_by_ablation, importance_documents, measure_effects, rows_of_documents
-from feature_graph.attribution.effects import ablation_estimates
+from feature_graph.attribution.batch import Batch, ablation_estimates
 from feature_graph.attribution.gradients import loss_from, site_gradients
+from feature_graph.attribution.kinds import LossEffect
 from feature_graph.config import Config
 from feature_graph.loading.encoders import build_codecs
 from tests.unit.selection_models import random_tokens, tiny_model, tiny_saes
@@ -151,13 +152,12 @@ def test_the_check_agrees_on_a_model_where_the_first_order_is_good(setup):
 def test_the_check_really_ablates(setup):
     """Its changes of the loss are those of plain hooks on the whole model."""
     model, codecs, store, effects = setup
-    documents = effects.documents[:3]
-    tokens = torch.as_tensor(store.tokens[documents])
-    counted = torch.ones_like(tokens, dtype=torch.bool)
-    clean = site_gradients(model, {n: c.site for n, c in codecs.items()}, tokens, counted)
+    batch = Batch.of(store, codecs, effects.documents[:3])
+    tokens = batch.tokens
+    estimated = LossEffect().estimates(model, codecs, batch)
     for layer, codec in codecs.items():
-        samples = ablation._samples(codec, store, effects, documents, clean, 4)
-        real = ablation._ablate(model, codec, samples, clean.residuals[layer], tokens, counted)
+        samples = ablation._samples(layer, batch, effects, estimated, 4)
+        real = ablation._ablate(model, codec, samples, estimated.residuals[layer], batch, LossEffect())
         assert len(real) == len(samples) > 3
         for row, change in zip(samples.itertuples(), real, strict=True):
 
@@ -173,12 +173,12 @@ def test_the_check_really_ablates(setup):
 @pytest.mark.parametrize(("real", "spearman", "signs"), [([1, 2, -3, 4], 1, 0.75), ([4, 3, -2, 1], -1, 0.75), ([-1, -2, -3, -4], 1, 0)])
 def test_agreement_can_be_bad(real, spearman, signs):
     samples = pd.DataFrame({"layer": 0, "feature": range(4), "estimate": [1.0, 2.0, 3.0, 4.0], "real": np.array(real, dtype=float)})
-    check = ablation._compare(samples)
+    check = ablation._compare(samples, LossEffect())
     assert check.spearman == pytest.approx(spearman)
     assert check.sign_agreement == signs
 
 
 def test_agreement_is_unknown_where_nothing_moves():
     samples = pd.DataFrame({"layer": 0, "feature": range(4), "estimate": 1e-6, "real": 1e-6})
-    check = ablation._compare(samples)
+    check = ablation._compare(samples, LossEffect())
     assert (check.n_features, check.spearman, check.sign_agreement, check.median_ratio) == (4, None, None, None)

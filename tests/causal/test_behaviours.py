@@ -153,7 +153,7 @@ def test_unreadable_prompts_give_measured_seeds_a_warning_and_no_confirmation(wi
     assert not found.confirmed
     assert len(found.seed_features) == 5
     assert found.subgraph.number_of_nodes() == 5
-    assert any("own choice of next token" in warning for warning in found.warnings)
+    assert any("own choice of output" in warning for warning in found.warnings)
     assert any(abs(s["effect_size"]) > 0.01 for s in found.seed_features)
     assert found.score is not None
     assert found.score.accuracy == 1.0  # right is what the model says

@@ -52,11 +52,11 @@ def test_statistics_by_paper() -> None:
     assert s.edges_per_type == {"excitatory": 3, "inhibitory": 2}
     assert (s.positive_share, s.copy_share) == (3 / 5, 3 / 5)
     assert (s.median_strength, s.max_strength) == (0.5, 2.0)
-    assert (s.mean_degree, s.max_in_degree, s.max_out_degree) == (10 / 6, 2, 2)
+    assert (s.mean_degree, s.max_in_degree, s.max_out_degree) == (8 / 6, 2, 2)  # a → z crosses two sites: no structural edge
     assert (s.n_sources, s.n_sinks, s.n_components, s.largest_component, s.longest_path) == (2, 2, 2, 5, 2)
-    degrees = [2, 1, 4, 1, 2, 0]
+    degrees = [1, 1, 4, 1, 1, 0]
     spread = sum(abs(x - y) for x in degrees for y in degrees) / 36
-    assert s.degree_gini == pytest.approx(spread / (2 * 10 / 6))
+    assert s.degree_gini == pytest.approx(spread / (2 * 8 / 6))
 
 
 def test_summary_says_the_figures() -> None:

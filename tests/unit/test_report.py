@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from html import unescape
 from pathlib import Path
 
@@ -93,13 +94,19 @@ def test_findings_are_those_of_the_graph(run: RunPaths) -> None:
     material = gather(run.root)
     found = find(material)
     graph = load_graph(run.graph_json)
-    strongest = max(abs(d["strength"]) for *_, d in graph.edges(data=True))
-    assert abs(found.edges[0]["strength"]) == strongest
-    assert [abs(e["strength"]) for e in found.edges] == sorted((abs(e["strength"]) for e in found.edges), reverse=True)
+    by_pair = {(u, v): d for u, v, d in graph.edges(data=True)}
+    sizes = [abs(d["standardised"] * d["strength"] / d["total"]) for d in by_pair.values()]
+    assert abs(found.edges[0]["standardised"]) == pytest.approx(max(sizes))
+    assert [abs(e["standardised"]) for e in found.edges] == sorted((abs(e["standardised"]) for e in found.edges), reverse=True)
+    for e in found.edges:
+        edge = by_pair[e["source"], e["target"]]
+        assert e["structural"] == (edge["span"] == 1 or "direct" in edge["by"].split("+"))
+    assert {e["structural"] for e in found.edges} == {True, False}
     hub = found.hubs[0]
-    sent = sum(abs(d["strength"]) for *_, d in found.structural.out_edges(hub["id"], data=True))
-    assert hub["sent"] == pytest.approx(sent)
-    assert abs(hub["drives"]["strength"]) == max(abs(d["strength"]) for *_, d in found.structural.out_edges(hub["id"], data=True))
+    out = [d for *_, d in found.structural.out_edges(hub["id"], data=True)]
+    assert hub["sent_strength"] == pytest.approx(sum(abs(d["strength"]) for d in out))
+    assert hub["sent"] == pytest.approx(sum(abs(d["standardised"] * d["strength"] / d["total"]) for d in out))
+    assert abs(hub["drives"]["standardised"]) == pytest.approx(max(abs(d["standardised"] * d["strength"] / d["total"]) for d in out))
     assert hub["id"] in " ".join(summary(material, found))
     frame = material.interactions.frame  # type: ignore[union-attr]
     tests = evidence(material)
@@ -169,3 +176,44 @@ def test_unmeasured_figures_are_dashes(tmp_path: Path) -> None:
     assert "No edge was measured again" in text
     assert "Clamping beside the derivative" not in text
     assert "nan" not in text.lower().split()
+
+
+def test_degree_is_one_thing_on_the_whole_page(run: RunPaths) -> None:
+    """The sentence, the table of hubs, what the picture says of a feature, and the figures below count the same edges."""
+    material = gather(run.root)
+    found = find(material)
+    edges = load_graph(run.graph_json).edges(data=True)
+    kept = [(u, v) for u, v, d in edges if d["span"] == 1 or "direct" in d["by"].split("+")]
+    assert 0 < len(kept) < len(edges)
+    hub = found.hubs[0]
+    causes, effects = sum(v == hub["id"] for _, v in kept), sum(u == hub["id"] for u, _ in kept)
+    assert (hub["in_degree"], hub["out_degree"]) == (causes, effects)
+    assert f"it drives {effects} features and is driven by {causes}, by structural edges." in summary(material, found)[-1]
+    text = run.report.read_text(encoding="utf-8")
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
+    mark = next(n for n in data["nodes"] if n["id"] == hub["id"])
+    assert f"drives {effects} · driven by {causes}" in mark["facts"][0]
+    tally = Counter(v for _, v in kept)
+    assert found.stats.max_in_degree == max(tally.values())
+    assert f"most in {max(tally.values())}, " in words(run.report)
+
+
+def test_edges_say_what_they_are(run: RunPaths) -> None:
+    text = words(run.report)
+    assert "Ordered by the standardised effect" in text
+    assert "in standard deviations of the target" in text
+    assert re.search(r"no: total over \d sites", text)
+    assert "target units per source unit" in text
+
+
+def test_a_graph_from_before_standardised_effects_gets_them_from_the_table(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    now = [e["standardised"] for e in find(gather(paths.root)).edges]
+    graph = load_graph(paths.graph_json)
+    for *_, d in graph.edges(data=True):
+        del d["standardised"]
+    save_graph(graph, paths.graph_json)
+    assert [e["standardised"] for e in find(gather(paths.root)).edges] == now
+    paths.interactions.unlink()
+    write_report(paths.root)
+    assert "ordered by strength, whose unit differs from pair to pair" in words(paths.report)

@@ -116,7 +116,14 @@ def test_scene_shows_sign_strength_and_degree(graph: nx.DiGraph) -> None:
         assert (e.strength, e.color, e.dashed) == (data["strength"], expected, data["kind"] == "later")
     widths = [e.width for e in scene.edges]
     assert widths == sorted(widths)
-    by_degree = sorted(scene.nodes, key=lambda n: graph.degree(n.id))
+    kept = nx.DiGraph([(u, v) for u, v, d in graph.edges(data=True) if d["structural"]])
+    kept.add_nodes_from(graph)
+    by_degree = sorted(scene.nodes, key=lambda n: kept.degree(n.id))
+    facts = {n.id: n.facts for n in scene.nodes}
+    assert all(f"drives {kept.out_degree(n)} · driven by {kept.in_degree(n)}" in facts[n][0] for n in graph)
+    more = {n: graph.degree(n) - kept.degree(n) for n in graph}
+    assert any(more.values())
+    assert all(any(f"{more[n]} more edges" in fact for fact in facts[n]) == (more[n] > 0) for n in graph)
     assert all(a.radius <= b.radius for a, b in pairwise(by_degree))
 
 
@@ -330,7 +337,8 @@ def test_figures_show_the_counts(graph: nx.DiGraph) -> None:
         float(np.median([abs(d["strength"]) for *_, d in graph.edges(data=True) if d["span"] == s])) for s in (1, 2)
     ]
     out = plot_degree_distribution(graph).data[0]
-    assert list(out.y) == [sum(d >= k for _, d in graph.out_degree()) for k in out.x]
+    kept = nx.DiGraph([(u, v) for u, v, d in graph.edges(data=True) if d["structural"]])
+    assert list(out.y) == [sum(d >= k for _, d in kept.out_degree()) for k in out.x]
     copies = plot_copy_share(graph).data[-1]
     assert len(copies.x) == edges
 

@@ -6,6 +6,7 @@ The files under ``programs`` are made by scripts/compile_tracr.py. To load one a
    feature, as in the planted models.
 2. Each of Tracr's layers becomes two blocks, attention alone and MLP alone, so that there is a site after each of its steps.
 3. Every labelled direction is one feature of an SAE at every site.
+4. The outputs are the directions of the result: one for each value it can have, or one whose length is the value.
 
 Lindner et al., "Tracr: Compiled Transformers as a Laboratory for Interpretability", https://arxiv.org/abs/2301.05062.
 """
@@ -68,6 +69,11 @@ class CompiledProgram:
     def context(self) -> int:
         """Positions, BOS included."""
         return len(self.weights["pos_embed/embeddings"])
+
+    @property
+    def result_columns(self) -> list[int]:
+        """Directions that hold the result: one a value, or one whose length is the value."""
+        return [i for i in range(len(self.labels)) if self.variable(i) == self.output]
 
     def variable(self, feature: int) -> str:
         """Variable of a direction."""
@@ -169,6 +175,7 @@ def _model(program: CompiledProgram, turn: Floats) -> HookedTransformer:
         n_heads=heads,
         d_mlp=hidden,
         d_vocab=len(program.vocabulary),
+        d_vocab_out=len(program.result_columns),
         n_ctx=program.context,
         act_fn="relu",
         normalization_type=None,
@@ -181,7 +188,7 @@ def _model(program: CompiledProgram, turn: Floats) -> HookedTransformer:
     state = {name: np.zeros(tuple(v.shape)) for name, v in model.state_dict().items() if v.is_floating_point()}
     state["embed.W_E"] = weights["token_embed/embeddings"] @ turn
     state["pos_embed.W_pos"] = weights["pos_embed/embeddings"] @ turn
-    state["unembed.W_U"] = turn.T @ weights["token_embed/embeddings"].T
+    state["unembed.W_U"] = turn.T[:, program.result_columns]
     for layer in range(program.n_layers):
         state |= _attention(weights, f"transformer/layer_{layer}/attn", f"blocks.{2 * layer}.attn", heads, turn)
         state |= _mlp(weights, f"transformer/layer_{layer}/mlp", f"blocks.{2 * layer + 1}.mlp", hidden, turn)

@@ -54,7 +54,7 @@ def _attention(program: CompiledProgram, name: str, state: Floats) -> Floats:
 
 def results(program: CompiledProgram, stream: Floats) -> list[list[str | float]]:
     """What the program's output variable holds at each position but BOS: the label's value, or the direction's length."""
-    columns = [i for i in range(len(program.labels)) if program.variable(i) == program.output]
+    columns = program.result_columns
     read = stream[:, 1:, columns]
     if not program.values:
         return read[..., 0].tolist()

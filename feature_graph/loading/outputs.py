@@ -1,0 +1,19 @@
+"""What a model's output stands for: the next token, other things (moves of a game, residues), or one number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def n_outputs(model: Any) -> int:
+    """Outputs a position: ``d_vocab_out``, which TransformerLens leaves at -1, or out, where it is the vocabulary."""
+    stated = getattr(model.cfg, "d_vocab_out", None)
+    return int(stated) if stated is not None and stated > 0 else int(model.cfg.d_vocab)
+
+
+def predicts_tokens(model: Any) -> bool:
+    """Whether each output stands for a token, so that the output at a position can be held against the next token.
+
+    Told by the numbers: as many outputs as tokens. A model whose outputs are as many, but something else, cannot be told apart.
+    """
+    return n_outputs(model) == int(model.cfg.d_vocab)
