@@ -143,8 +143,8 @@ def logits_from(model: Any, residual: Tensor, point: int, tokens: Tensor) -> Ten
         last = point == model.cfg.n_layers
         hook = f"blocks.{point - last}.hook_resid_{'post' if last else 'pre'}"
         put_in = (hook, lambda x, hook: residual)  # noqa: ARG005 (the names by which hooks are called)
-        return model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[put_in])  # type: ignore[no-any-return]
-    return model(residual, start_at_layer=point, return_type="logits")  # type: ignore[no-any-return]
+        return model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[put_in])
+    return model(residual, start_at_layer=point, return_type="logits")
 
 
 def _hooks_in_order(sites: Sequence[Site] | Any) -> list[str]:
