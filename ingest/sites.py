@@ -15,7 +15,8 @@ import pandas as pd
 
 from ingest.rundir import RunDirectory
 
-FEATURE_ID = re.compile(r"L(?P<layer>\d+)(?:\.(?P<site>[A-Za-z0-9-]+(?:_[A-Za-z0-9-]+)*))?_F(?P<index>\d+)")
+_NUMBER = "0|[1-9][0-9]{0,9}"
+FEATURE_ID = re.compile(rf"L(?P<layer>{_NUMBER})(?:\.(?P<site>[A-Za-z0-9-]+(?:_[A-Za-z0-9-]+)*))?_F(?P<index>{_NUMBER})")
 
 
 def site_name(layer: int, site: str = "") -> str:

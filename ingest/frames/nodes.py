@@ -103,7 +103,7 @@ def _places(table: Table | None, ends: dict[str, int | None], site_order: Sequen
     frame = pd.DataFrame({"name": names, "row": rows, "own": [match is None for match in parsed]})
     frame["layer"] = _column(table, "layer", [int(m["layer"]) if m else ends.get(n) for n, m in zip(names, parsed, strict=True)])
     frame["index"] = _column(table, "index", [int(m["index"]) if m else None for m in parsed])
-    for row in np.flatnonzero(frame["layer"].isna() | (frame["layer"].fillna(0) < 0)):
+    for row in np.flatnonzero(frame["layer"].isna() | ~frame["layer"].fillna(0).between(0, 2**31 - 1)):
         raise FormatError(f"the layer of {names[row]!r} is not known: got {frame['layer'].iloc[row]}; {_LAYERLESS}")
     frame["site"], frame["order"] = _sites(table, [m["site"] if m and m["site"] else "" for m in parsed], site_order)
     return _given_out(frame.astype({"layer": int}))

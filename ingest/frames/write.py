@@ -69,6 +69,8 @@ def from_frames(
     """
     if effect not in ("direct", "total"):
         raise FormatError(f"effect: got {effect!r}; expected direct or total")
+    if not 0 < level < 1:
+        raise FormatError(f"level: got {level}; expected a number between 0 and 1")
     table = Table("edges", edges, EDGE_NAMES, texts)
     if not len(table):
         raise FormatError("edges: there are none; expected one row or more")

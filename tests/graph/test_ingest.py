@@ -120,8 +120,7 @@ def test_runs_do_not_touch_each_other(database: Store, tmp_path: Path) -> None:
     before = ingest.edge_digest(database.driver, a.n)
     labels = database.cypher("MATCH (f:Feature) RETURN f.uid AS uid, f.label AS label, f.label_run AS run ORDER BY uid")
     relabelled, others = features.assign(label=features["label"] + " again"), frame.copy()
-    others[["mean_strength", "direct_strength"]] *= 2.0
-    others[["ci_low", "ci_high"]] *= 2.0
+    others[["mean_strength", "abs_strength", "copy_strength", "computed_strength", "direct_strength", "ci_low", "ci_high"]] *= 2.0
     extra = relabelled.iloc[-1:].assign(fid=len(features), index=99_999, id=lambda f: "L" + f["layer"].astype(str) + "_F99999")
     extra["uid"] = extra["uid"].str.rpartition("/")[0] + "/99999"
     b = database.ingest(write_files(tmp_path / "b", pd.concat([relabelled, extra]), others))
