@@ -173,6 +173,8 @@ def _rows(rng: np.random.Generator, shape: Shape, source: Array, target: Array) 
     later = np.where(np.isin(by, ["later", "total+direct+later"]) & np.isnan(later), 0.05, later)
     samples = rng.integers(12, 31, n).astype(np.int32)
     half = _float32(np.abs(total) * 0.5)
+    lead = np.where(by == "later", later, total)
+    passed = {name: np.array([name in value.split("+") for value in by]) for name in ("total", "direct", "later")}
     columns = {
         "src_fid": source,
         "tgt_fid": target,
@@ -181,7 +183,7 @@ def _rows(rng: np.random.Generator, shape: Shape, source: Array, target: Array) 
         "src_layer": shape.layer[source].astype(np.int32),
         "tgt_layer": shape.layer[target].astype(np.int32),
         "method": pa.repeat(pa.scalar("clamping"), n),
-        "interaction_type": np.where(copy > 0.75 * total, "pass_through", np.where(total > 0, "excitatory", "inhibitory")),
+        "interaction_type": np.where((total > 0) & (copy > 0.75 * total), "pass_through", np.where(lead > 0, "excitatory", "inhibitory")),
         "span": span.astype(np.int32),
         "mean_strength": total,
         "abs_strength": np.abs(total),
@@ -198,21 +200,21 @@ def _rows(rng: np.random.Generator, shape: Shape, source: Array, target: Array) 
         "ci_low": total - 1.96 * error,
         "ci_high": total + 1.96 * error,
         "p_value": p,
-        "q_value": np.minimum(1.0, p * 1.5),
+        "q_value": np.where(passed["total"], p * 1.5, 1.0),
         "p_direct": p,
-        "q_direct": np.where(np.abs(direct) < 0.01, 1.0, np.minimum(1.0, p * 2)),
+        "q_direct": np.where(passed["direct"], p * 2, 1.0),
         "p_later": np.ones(n),
-        "q_later": np.ones(n),
+        "q_later": np.where(passed["later"], p * 2, 1.0),
         "significant": np.ones(n, bool),
         "significant_by": by,
-        "floor": np.full(n, 0.01),
-        "floor_direct": np.full(n, 0.01),
-        "floor_later": np.full(n, 0.04),
+        "floor": np.minimum(0.01, np.abs(total)),
+        "floor_direct": np.minimum(0.01, np.abs(direct)),
+        "floor_later": np.fmin(0.04, np.abs(later)),
         "placebo_quantile": np.clip(1 - p / 10, 0, 1),
         "n_samples": samples,
         "n_documents": samples // 2,
         "n_later": samples - 2,
-        "confirm_strength": half,
+        "confirm_strength": np.copysign(half, total),
         "n_confirm": np.full(n, 8, np.int32),
         "replicated": rng.random(n) < 0.95,
         "clamp_low": np.zeros(n),

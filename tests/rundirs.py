@@ -26,6 +26,20 @@ def dense(interactions: InteractionSet, seed: int = 0) -> tuple[pd.DataFrame, pd
     return features, frame.sort_values(["src_fid", "tgt_fid", "method"], ignore_index=True)
 
 
+def agreeing(interactions: pd.DataFrame) -> pd.DataFrame:
+    """Changed rows with every column that follows from the strengths, and what passed, made to follow again."""
+    frame = interactions.copy()
+    mean, by = frame["mean_strength"], frame["significant_by"]
+    lead = frame["later_strength"].where(by == "later", frame["direct_strength"].where(by.str.startswith("direct"), mean))
+    passed_on = (frame["interaction_type"] == "pass_through") & (mean >= 0)
+    frame["interaction_type"] = np.where(passed_on, "pass_through", np.where(lead < 0, "inhibitory", "excitatory"))
+    frame["abs_strength"], frame["computed_strength"] = mean.abs(), mean - frame["copy_strength"]
+    half = (frame["ci_high"] - frame["ci_low"]).abs() / 2
+    frame["ci_low"], frame["ci_high"] = mean - half, mean + half
+    frame["confirm_strength"] = frame["confirm_strength"].where(~(frame["confirm_strength"] * mean < 0), -frame["confirm_strength"])
+    return frame
+
+
 def write_files(root: Path, features: pd.DataFrame, interactions: pd.DataFrame, meta: dict[str, Any] | None = None, seed: int = 0) -> Path:
     """Write config.json, features.parquet and interactions.parquet."""
     root.mkdir(parents=True, exist_ok=True)

@@ -228,15 +228,14 @@ def test_community_of_a_feature(loaded: dict[str, Loaded], sign: str) -> None:
 
 
 def test_a_run_compared_with_another(loaded: dict[str, Loaded], connected: Store, tmp_path: Path) -> None:
-    from tests.rundirs import write_files
+    from tests.rundirs import agreeing, write_files
 
     first = loaded["random"]
     changed = first.files.interactions.copy()
     kept = changed.index[changed["significant"]]
     changed = changed.drop(kept[:5])
     changed.loc[kept[5:9], ["mean_strength", "later_strength"]] *= -1.0
-    changed.loc[kept[5:9], ["ci_low", "ci_high"]] = 0.0
-    root = write_files(tmp_path / "other", first.files.features, changed, seed=3)
+    root = write_files(tmp_path / "other", first.files.features, agreeing(changed), seed=3)
     other = connected.ingest(root).run
     try:
         for kind in ("any", "lost", "flipped", "kept", "gained"):

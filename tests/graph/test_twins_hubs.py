@@ -23,7 +23,7 @@ from feature_graph.analysis import HUB_METRICS, compute_graph_statistics, detect
 from feature_graph.store import Store
 from tests.graph import twins
 from tests.graph.conftest import wipe
-from tests.rundirs import random_run, write_files
+from tests.rundirs import agreeing, random_run, write_files
 
 pytestmark = pytest.mark.graph
 
@@ -71,8 +71,7 @@ def changed(example: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     features, frame = example.files.features, example.files.interactions
     kept = frame[(frame["src_fid"] < len(features) - 1) & (frame["tgt_fid"] < len(features) - 1)].iloc[::-1].iloc[10:].iloc[::-1].copy()
     kept.loc[kept.index[::7], ["mean_strength", "direct_strength", "later_strength"]] *= -1.0
-    kept["ci_low"], kept["ci_high"] = kept["mean_strength"] - kept["se"], kept["mean_strength"] + kept["se"]
-    root = write_files(tmp_path_factory.mktemp("changed") / "run", features.iloc[:-1], kept.reset_index(drop=True), seed=5)
+    root = write_files(tmp_path_factory.mktemp("changed") / "run", features.iloc[:-1], agreeing(kept.reset_index(drop=True)), seed=5)
     run = example.store.ingest(root).run
     yield Loaded(run, twins.RunFiles.read(root), example.store)
     example.store.drop(run)
@@ -314,7 +313,7 @@ def planted(example: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Iterat
                 same = dict.fromkeys(("mean_strength", "direct_strength"), strength) | {"abs_strength": abs(strength)}
                 rows.append(model | ends | same | {"ci_low": strength - 0.1, "ci_high": strength + 0.1, "copy_strength": 0.0})
     table = pd.DataFrame(rows, columns=frame.columns).assign(computed_strength=lambda f: f["mean_strength"]).astype(frame.dtypes)
-    root = write_files(tmp_path_factory.mktemp("planted") / "run", features, table, seed=9)
+    root = write_files(tmp_path_factory.mktemp("planted") / "run", features, agreeing(table), seed=9)
     run = example.store.ingest(root).run
     yield Loaded(run, twins.RunFiles.read(root), example.store), group
     example.store.drop(run)

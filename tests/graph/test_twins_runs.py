@@ -15,7 +15,7 @@ from feature_graph.store import Store
 from tests.graph import twins, twins_runs
 from tests.graph.conftest import wipe
 from tests.graph.test_queries import same_rows
-from tests.rundirs import random_run, write_files
+from tests.rundirs import agreeing, random_run, write_files
 
 pytestmark = pytest.mark.graph
 
@@ -62,8 +62,7 @@ def second(first: Loaded, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     few = len(features) - 3
     kept = frame[(frame["src_fid"] < few) & (frame["tgt_fid"] < few)].iloc[4:].copy()
     kept.loc[kept.index[::5], ["mean_strength", "direct_strength", "later_strength"]] *= -1.0
-    kept["ci_low"], kept["ci_high"] = kept["mean_strength"] - kept["se"], kept["mean_strength"] + kept["se"]
-    root = write_files(tmp_path_factory.mktemp("two") / "second", features.iloc[:few], kept.reset_index(drop=True), seed=5)
+    root = write_files(tmp_path_factory.mktemp("two") / "second", features.iloc[:few], agreeing(kept.reset_index(drop=True)), seed=5)
     loaded = load(first.store, root)
     yield loaded
     first.store.drop(loaded.id)
