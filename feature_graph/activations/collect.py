@@ -34,10 +34,11 @@ from feature_graph.activations.summary import report_store
 from feature_graph.activations.table import decoder_of
 from feature_graph.artifacts import ActivationStore, ActivationWriter, Site
 from feature_graph.config import Config
+from feature_graph.interventions import ModelSlices
 from feature_graph.loading.encoders import SiteCodec, build_codecs
 from feature_graph.loading.quality import check_quality, judge
 from feature_graph.loading.sites import weights_hash
-from feature_graph.loading.tokens import outlier_tokens
+from feature_graph.loading.tokens import outlier_tokens, random_tokens
 from feature_graph.utils import progress, sha256_json, whole_file
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ log = logging.getLogger(__name__)
 _BLOCK_TOKENS = 4096
 #: Documents on which L0 and explained variance are measured.
 _JUDGED_DOCUMENTS = 8
+#: Contexts on which the engine is compared with the model before anything is collected.
+_CHECKED_DOCUMENTS = 2
 #: Outlying tokens that are named in the record.
 _NAMED = 5
 
@@ -75,11 +78,18 @@ def collect_activations(
 
     Raises:
         CollectError: If tokens do not fit the model, no token counts, a hook does not fire, or the model gives NaN.
+        feature_graph.interventions.errors.InterventionError: If the model cannot be intervened on: nothing is collected for a run that
+            could not go on.
         feature_graph.loading.errors.LoadingError: If an SAE does not fit the model, is of a kind that is not analysed, or explains less
             than half of the variance (``cfg.sae_quality``); if text is missing.
     """
+    slices = ModelSlices(model)  # what no later stage could run is refused now
+    if tokens is None:
+        slices.check(random_tokens(model, rows=_CHECKED_DOCUMENTS, width=cfg.context_length))
     codecs = build_codecs(model, saes, cfg)
     contexts = contexts_of(model, saes, cfg, tokens, [codec.site.hook for codec in codecs.values()])
+    if tokens is not None:
+        slices.check(contexts.tokens[:_CHECKED_DOCUMENTS])
     meta = {
         "seed": cfg.seed,
         "dataset": contexts.source,

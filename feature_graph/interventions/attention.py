@@ -35,7 +35,7 @@ def attend_contexts(block: SliceBlock, x: Tensor) -> tuple[Tensor, KeysValues]:
     """
     n, length = x.shape[:2]
     positions = torch.arange(length, device=x.device)
-    heads = block.project(x, positions)
+    heads = block.project(x, positions, length)
     k, v = heads.k.transpose(1, 2).contiguous(), heads.v.transpose(1, 2).contiguous()
     group = block.n_heads // block.n_kv
     q = heads.q.transpose(1, 2).reshape(n, block.n_kv, group * length, block.d_head)
@@ -62,6 +62,7 @@ class Prefix:
             one, whose results nobody reads.
         seen: bool [D, 1, G, 1, new, 1, cached], cached positions before the first new one (and inside the window).
         own: bool [new, new], new positions that a new position sees.
+        context: Tokens of the whole context.
     """
 
     documents: Tensor
@@ -70,6 +71,7 @@ class Prefix:
     positions: Tensor
     seen: Tensor
     own: Tensor
+    context: int
 
     @classmethod
     def of(cls, documents: Tensor, starts: Tensor, new: int, context: int, window: int | None) -> Prefix:
@@ -84,7 +86,7 @@ class Prefix:
             seen = seen & (positions[..., None] - cached < window)
             own = own & (steps[:, None] - steps < window)
         seen = seen[slots][:, None, :, None, :, None, :]
-        return cls(rows, slots, places, positions.clamp(max=context - 1), seen, own)
+        return cls(rows, slots, places, positions.clamp(max=context - 1), seen, own, context)
 
 
 def _share(documents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,7 +121,7 @@ def attend_prefix(block: SliceBlock, x: Tensor, cache: KeysValues, prefix: Prefi
     """
     new = x.shape[2]
     group, n_kv = block.n_heads // block.n_kv, block.n_kv
-    heads = block.project(x, prefix.positions[:, None, :])
+    heads = block.project(x, prefix.positions[:, None, :], prefix.context)
     # [D, kv, G, variants, new, group, d_head]: queries that share a key head lie together
     q = heads.q[prefix.slots].unflatten(4, (n_kv, group)).permute(0, 4, 1, 2, 3, 5, 6).contiguous()
     k, v = (t[prefix.slots].permute(0, 4, 1, 2, 3, 5) for t in (heads.k, heads.v))  # [D, kv, G, variants, new, d_head]

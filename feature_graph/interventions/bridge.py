@@ -2,9 +2,9 @@
 
 A bridge cannot start at a layer (it raises NotImplementedError in 3.9), but it shows its weights under the names of a HookedTransformer.
 :func:`bridge_parts` gathers them, as they are at that moment (raw, or processed by its compatibility mode), in the shape that the slices
-read. What a bridge leaves to the transformers module behind it (rotary tables, the scale of attention, sliding windows, activation
-functions) is read there. Running a whole model, with hooks and caches, stays the bridge's: ``blocks.{L}.hook_resid_pre`` and
-``hook_resid_post`` fire as they do elsewhere.
+read. What a bridge leaves to the transformers module behind it (rotary tables, sliding windows, activation functions …) is read by
+:mod:`feature_graph.interventions.behind`. Running a whole model, with hooks and caches, stays the bridge's: ``blocks.{L}.hook_resid_pre``
+and ``hook_resid_post`` fire as they do elsewhere.
 
 ``ModelSlices.check`` then holds every point against the bridge's own ``run_with_cache``.
 """
@@ -18,18 +18,31 @@ import torch
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from feature_graph.interventions.blocks import Norm
+from feature_graph.interventions import behind
 from feature_graph.interventions.errors import InterventionError
+from feature_graph.interventions.norms import bridged_norm
 
 #: Architectures (transformers' names) that were compared with the bridge's own forward pass.
 ARCHITECTURES = (
     "GPT2LMHeadModel",
+    "GPTBigCodeForCausalLM",
     "GPTNeoXForCausalLM",
+    "GemmaForCausalLM",
     "Gemma2ForCausalLM",
+    "Gemma3ForCausalLM",
+    "GraniteForCausalLM",
     "LlamaForCausalLM",
     "MistralForCausalLM",
+    "OlmoForCausalLM",
+    "Olmo2ForCausalLM",
+    "Olmo3ForCausalLM",
+    "PhiForCausalLM",
+    "Phi3ForCausalLM",
     "Qwen2ForCausalLM",
     "Qwen3ForCausalLM",
+    "SmolLM3ForCausalLM",
+    "StableLmForCausalLM",
+    "Starcoder2ForCausalLM",
 )
 _SETTINGS = (
     "n_layers",
@@ -42,7 +55,6 @@ _SETTINGS = (
     "act_fn",
     "gated_mlp",
     "positional_embedding_type",
-    "parallel_attn_mlp",
     "attn_only",
     "attn_scores_soft_cap",
     "output_logits_soft_cap",
@@ -64,130 +76,97 @@ def bridge_parts(bridge: TransformerBridge) -> Any:
     Raises:
         InterventionError: For an architecture that was not compared.
     """
-    cfg = bridge.cfg
-    architecture = str(getattr(cfg, "architecture", None))
+    cfg, architecture = bridge.cfg, str(getattr(bridge.cfg, "architecture", None))
     if architecture not in ARCHITECTURES:
         raise InterventionError(
             f"TransformerBridge: architecture {architecture} not supported; supported are {', '.join(ARCHITECTURES)}. A HookedTransformer "
             "of the same model may be"
         )
-    text = bridge.original_model.config
-    blocks = [_block(bridge, index, text) for index in range(int(cfg.n_layers))]
-    settings = {name: getattr(cfg, name) for name in _SETTINGS}
-    settings |= {
-        "normalization_type": cfg.normalization_type,
-        "original_architecture": None,
-        "use_qk_norm": blocks[0].attn.q_norm is not None,
-    }
-    if bool(getattr(cfg, "post_embedding_ln", False)):
-        settings["post_embedding_ln"] = True
-    for block in blocks:
+    text = bridge.original_model.config.get_text_config()
+    settings = _settings(bridge, text)
+    blocks = []
+    for index in range(int(cfg.n_layers)):
+        block = _block(bridge, index, text)
         block.cfg = SimpleNamespace(**settings, window_size=block.window)
-        block.attn.cfg = SimpleNamespace(rotary_dim=block.attn.rotary_dim, rotary_adjacent_pairs=False)
-    weight = _embedding(bridge)
+        blocks.append(block)
     positions = SimpleNamespace(W_pos=bridge.pos_embed.W_pos) if cfg.positional_embedding_type == "standard" else None
     output, bias = bridge.unembed.W_U, bridge.unembed.b_U
     bias = torch.zeros(output.shape[1], dtype=output.dtype, device=output.device) if bias is None else bias
     return SimpleNamespace(
         cfg=SimpleNamespace(**settings),
         blocks=blocks,
-        embed=SimpleNamespace(W_E=weight),
+        embed=SimpleNamespace(W_E=behind.embedding(bridge)),
         pos_embed=positions,
-        ln_final=_norm(bridge.ln_final),
+        ln_final=bridged_norm(bridge.ln_final),
         unembed=SimpleNamespace(W_U=output, b_U=bias),
+        logit_scale=1.0 / float(getattr(text, "logits_scaling", None) or 1.0),
     )
 
 
-def _embedding(bridge: TransformerBridge) -> Tensor:
-    """Rows that the residual stream begins with; Gemma scales them on the way."""
-    weight = bridge.embed.W_E
-    scale = getattr(bridge.original_model.get_input_embeddings(), "embed_scale", None)
-    if scale is None and bridge.cfg.architecture == "Gemma2ForCausalLM":
-        scale = torch.tensor(float(bridge.cfg.d_model) ** 0.5, dtype=weight.dtype)
-    return weight if scale is None else weight.detach() * torch.as_tensor(scale, dtype=weight.dtype, device=weight.device)
+def _settings(bridge: TransformerBridge, text: Any) -> dict[str, Any]:
+    cfg = bridge.cfg
+    settings = {name: getattr(cfg, name) for name in _SETTINGS}
+    settings |= {
+        "normalization_type": cfg.normalization_type,
+        "original_architecture": str(cfg.architecture),
+        "parallel_attn_mlp": behind.is_parallel(cfg, text),
+        "clip_qkv": getattr(text, "clip_qkv", None),
+    }
+    if bool(getattr(cfg, "post_embedding_ln", False)):
+        settings["post_embedding_ln"] = True
+    return settings
 
 
 def _block(bridge: TransformerBridge, index: int, text: Any) -> SimpleNamespace:
     block, cfg = bridge.blocks[index], bridge.cfg
-    attn, theirs = block.attn, block.attn.original_component
+    theirs = block.attn.original_component
+    window = behind.window(theirs, text, index)
+    outer = float(getattr(block.original_component, "residual_multiplier", 1.0))
+    values = {
+        **_projections(block.attn, cfg, outer),
+        "attn_scale": behind.scale(theirs, text, index, int(cfg.d_head)),
+        "attn_type": "global" if window is None else "local",
+        "q_norm": bridged_norm(getattr(block.attn, "q_norm", None)),
+        "k_norm": bridged_norm(getattr(block.attn, "k_norm", None)),
+        "rotary": behind.rotary(bridge, theirs, text, index) if cfg.positional_embedding_type == "rotary" else None,
+    }
+    norms = {name: bridged_norm(getattr(block, name, None)) for name in ("ln1", "ln1_post", "ln2", "ln2_post")}
+    if norms["ln2"] is None and behind.is_parallel(cfg, text):
+        norms["ln2"] = norms["ln1"]  # attention and MLP read one norm
+    mlp = SimpleNamespace(**_mlp(block.mlp, bool(cfg.gated_mlp), int(cfg.d_model), outer, text))
+    return SimpleNamespace(attn=SimpleNamespace(**values), mlp=mlp, window=window, **norms)
+
+
+def _projections(attn: Any, cfg: Any, outer: float) -> dict[str, Tensor]:
     kv = int(cfg.n_key_value_heads or cfg.n_heads)
     zeros = torch.zeros(1, dtype=attn.W_Q.dtype, device=attn.W_Q.device)
-    rotary = _rotary(bridge, theirs, attn.W_Q) if cfg.positional_embedding_type == "rotary" else {"rotary_dim": None}
-    window = _window(theirs, text)
-    values = {
-        **{name: getattr(attn, name) for name in ("W_Q", "W_O")},
+    return {
+        "W_Q": attn.W_Q,
+        "W_O": _scaled(attn.W_O, outer),
         **{f"{mark}{name}": getattr(attn, name) for name in ("W_K", "W_V") for mark in ("", "_")},
         "b_Q": _bias(attn.b_Q, zeros, (int(cfg.n_heads), int(cfg.d_head))),
         **{f"{mark}{n}": _bias(getattr(attn, n), zeros, (kv, int(cfg.d_head))) for n in ("b_K", "b_V") for mark in ("", "_")},
-        "b_O": _bias(attn.b_O, zeros, (int(cfg.d_model),)),
-        "attn_scale": _scale(theirs, text, index, int(cfg.d_head)),
-        "attn_type": "global" if window is None else "local",
-        "q_norm": _norm(getattr(attn, "q_norm", None)),
-        "k_norm": _norm(getattr(attn, "k_norm", None)),
-        **rotary,
+        "b_O": _scaled(_bias(attn.b_O, zeros, (int(cfg.d_model),)), outer),
     }
-    mlp, gated = block.mlp, bool(cfg.gated_mlp)
-    hidden = {
-        "W_in": mlp.W_in,
-        "W_out": mlp.W_out,
-        "W_gate": mlp.W_gate if gated else None,
-        "b_in": _bias(mlp.b_in, zeros, (int(mlp.W_in.shape[1]),)),
-        "b_out": _bias(mlp.b_out, zeros, (int(cfg.d_model),)),
-        "act_fn": _activation(mlp.original_component),
+
+
+def _mlp(mlp: Any, gated: bool, d_model: int, outer: float, text: Any) -> dict[str, Any]:
+    w_in, zeros = mlp.W_in, torch.zeros(1, dtype=mlp.W_in.dtype, device=mlp.W_in.device)
+    gate = {"W_gate": mlp.W_gate, "b_gate": mlp.gate.bias, "b_up": mlp.b_in} if gated else {}
+    return {
+        "W_in": w_in,
+        "b_in": _bias(None if gated else mlp.b_in, zeros, (int(w_in.shape[1]),)),
+        "W_out": _scaled(mlp.W_out, outer),
+        "b_out": _scaled(_bias(mlp.b_out, zeros, (d_model,)), outer),
+        "act_fn": behind.activation(mlp.original_component, text),
+        **gate,
     }
-    names = ("ln1", "ln1_post", "ln2", "ln2_post")
-    norms = {name: _norm(getattr(block, name, None)) for name in names}
-    return SimpleNamespace(attn=SimpleNamespace(**values), mlp=SimpleNamespace(**hidden), window=window, **norms)
 
 
 def _bias(bias: Tensor | None, zeros: Tensor, shape: tuple[int, ...]) -> Tensor:
     return zeros.expand(shape) if bias is None else bias.reshape(shape)
 
 
-def _norm(module: Any) -> Norm | None:
-    """A norm's numbers, from the transformers module behind it; Gemma's weights are kept as an offset from 1."""
-    if module is None:
-        return None
-    theirs = module.original_component
-    weight, bias = theirs.weight.detach(), getattr(theirs, "bias", None)
-    if getattr(module.config, "rmsnorm_uses_offset", False):
-        weight = 1.0 + weight
-    eps = getattr(theirs, "eps", None)
-    eps = getattr(theirs, "variance_epsilon", None) if eps is None else eps
-    return Norm(not module.uses_rms_norm, float(module.config.eps if eps is None else eps), weight, None if bias is None else bias.detach())
-
-
-def _scale(theirs: Any, text: Any, index: int, d_head: int) -> float:
-    """What scores are divided by."""
-    scaling = getattr(theirs, "scaling", None)
-    if scaling is not None and not hasattr(text, "scale_attn_weights"):
-        return 1.0 / float(scaling)
-    scale = d_head**0.5 if getattr(text, "scale_attn_weights", True) else 1.0
-    return scale * (index + 1 if getattr(text, "scale_attn_by_inverse_layer_idx", False) else 1)
-
-
-def _window(theirs: Any, text: Any) -> int | None:
-    """Sliding window of a block, or None."""
-    window = getattr(theirs, "sliding_window", None)
-    if window is None and text.model_type == "mistral":
-        window = text.sliding_window
-    return None if window is None else int(window)
-
-
-def _rotary(bridge: TransformerBridge, theirs: Any, like: Tensor) -> dict[str, Any]:
-    """Sines and cosines of all positions, from the model's own rotary module."""
-    module = getattr(bridge.original_model.base_model, "rotary_emb", None)
-    if module is None:
-        raise InterventionError(f"TransformerBridge: {type(theirs).__name__} has no rotary embedding that the slices can read")
-    module = getattr(module, "original_component", module)
-    positions = torch.arange(int(bridge.cfg.n_ctx), device=like.device)[None]
-    cos, sin = module(like.detach()[:1, :1, :1].float(), positions)
-    return {"rotary_cos": cos[0].to(like.dtype), "rotary_sin": sin[0].to(like.dtype), "rotary_dim": int(cos.shape[-1])}
-
-
-def _activation(mlp: Any) -> Any:
-    for name in ("act_fn", "act"):
-        if hasattr(mlp, name):
-            module = getattr(mlp, name)
-            return getattr(module, "original_component", module)
-    raise InterventionError(f"TransformerBridge: {type(mlp).__name__} has no activation function that the slices can read")
+def _scaled(weight: Tensor, by: float) -> Tensor:
+    """The weight itself, or a scaled copy where the block multiplies what it adds to the stream (Granite)."""
+    return weight if by == 1.0 else weight.detach() * by

@@ -31,9 +31,10 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from feature_graph.interventions.attention import KeysValues, Prefix, attend_prefix
-from feature_graph.interventions.blocks import Heads, Norm, SliceBlock
+from feature_graph.interventions.blocks import Heads, SliceBlock
 from feature_graph.interventions.clamp import Clamps, Reading
 from feature_graph.interventions.jacobian import load_forward_rules
+from feature_graph.interventions.norms import Norm
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 #: Parts of an effect, in the order of a block.
@@ -174,9 +175,9 @@ class _Frozen:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._block, name)
 
-    def project(self, x: Tensor, positions: Tensor) -> Heads:
+    def project(self, x: Tensor, positions: Tensor, context: int) -> Heads:
         """Queries, keys and values of [S, V, new, d_model]."""
-        heads = self._block.project(x, positions)
+        heads = self._block.project(x, positions, context)
         held = {name: getattr(heads, name)[:, -1:].expand_as(getattr(heads, name)) for name in self._parts}
         return Heads(**{name: held.get(name, getattr(heads, name)) for name in ("q", "k", "v")})
 

@@ -16,6 +16,7 @@ from feature_graph.loading.text import draw_contexts
 if TYPE_CHECKING:
     from sae_lens import SAE
     from transformer_lens import HookedTransformer
+    from transformer_lens.model_bridge import TransformerBridge
 
 __all__ = [
     "LoadingError",
@@ -32,15 +33,17 @@ log = logging.getLogger(__name__)
 _QUALITY_CONTEXTS = 4
 
 
-def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer, dict[int, SAE[Any]]]:
+def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer | TransformerBridge, dict[int, SAE[Any]]]:
     """Load the model and one SAE for each layer of the configuration, and check that they belong together.
 
-    Names of the hub, local folders and the bundled parts are taken alike. What the release asks of the model
-    (``center_writing_weights`` …) is done. Figures that differ from the published ones are warned about, and an SAE that
-    explains less than half of the variance stops the run (``sae_quality``).
+    Names of the hub, local folders and the bundled parts are taken alike. The model is compared with transformers' own, point by point,
+    and refused if it computes something else. What the release asks of the model (``center_writing_weights`` …) is done. Figures that
+    differ from the published ones are warned about, and an SAE that explains less than half of the variance stops the run
+    (``sae_quality``).
 
     Returns:
-        The HookedTransformer and {layer: SAE}, one for every layer asked for.
+        The HookedTransformer (or a TransformerBridge, where only that computes what the folder says) and {layer: SAE}, one for every
+        layer asked for.
 
     Raises:
         ConfigError: If a layer is out of range.

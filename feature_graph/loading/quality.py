@@ -18,7 +18,7 @@ from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_direc
 
 from feature_graph.config import Config
 from feature_graph.loading.encoders import SiteCodec, build_codecs
-from feature_graph.loading.errors import QualityError
+from feature_graph.loading.errors import LoadingError, QualityError
 from feature_graph.loading.sites import ID_KEY, RELEASE_KEY
 from feature_graph.loading.tokens import valid_mask
 
@@ -67,6 +67,12 @@ def measure_quality(model: Any, saes: Mapping[int, Any], tokens: NDArray[np.int6
     valid = torch.as_tensor(valid_mask(model, tokens, hooks), device=model.cfg.device)
     given = torch.as_tensor(tokens, device=model.cfg.device)
     _, cache = model.run_with_cache(given, names_filter=hooks, return_type=None)
+    broken = [hook for hook in hooks if not bool(torch.isfinite(cache[hook]).all())]
+    if broken:
+        raise LoadingError(
+            f"the model itself gives NaN or infinity at {broken[0]}, so that no dictionary can be judged; load it in float32 and check its "
+            "weights"
+        )
     return {layer: judge(codec, saes[layer], cache[codec.site.hook].float()[valid]) for layer, codec in codecs.items()}
 
 

@@ -13,6 +13,7 @@ from feature_graph.activations import CollectError, build_features_table, collec
 from feature_graph.activations.labels import top_rows
 from feature_graph.artifacts import ActivationStore, CandidateSet
 from feature_graph.config import Config
+from feature_graph.interventions import InterventionError
 from ingest.formats import FEATURES
 from tests.unit.selection_models import D_VOCAB, N_CTX, random_tokens, tiny_model, tiny_sae, tiny_saes
 from tests.unit.selection_stores import write_store
@@ -159,7 +160,7 @@ def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_bytes(tmp_path):
     seen = forward_counter(model)
     again = collect_activations(model, saes, cfg, tokens, path=tmp_path / "again.h5", parts_dir=tmp_path / "parts")
     assert again.path.read_bytes() == whole.path.read_bytes()
-    assert sum(seen[2:]) == 1000 - 409  # before: the probe of the residual norms, the probe of position 0
+    assert sum(seen[3:]) == 1000 - 409  # before: the check of the engine, the probe of the residual norms, the probe of position 0
     assert not (tmp_path / "parts").exists()
 
 
@@ -167,7 +168,7 @@ def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_bytes(tmp_path):
 def test_a_part_of_another_run_or_a_damaged_one_is_not_used(tmp_path, damage):
     model, saes, tokens = tiny_model(2), tiny_saes((0, 1)), random_tokens(500)
     cfg, parts = config(layers=[0, 1], batch_size=100), tmp_path / "parts"
-    forward_counter(model, stop_after=7)
+    forward_counter(model, stop_after=8)
     with pytest.raises(Interrupted):
         collect_activations(model, saes, cfg, random_tokens(500, seed=9) if damage == "other tokens" else tokens, parts_dir=parts)
     model.reset_hooks()
@@ -213,7 +214,7 @@ def test_tokens_that_do_not_fit_are_refused_before_work(model, tokens, message, 
 def test_a_model_that_gives_nan_is_refused_and_leaves_nothing(tmp_path):
     model = tiny_model(2)
     model.add_hook("blocks.1.hook_mlp_out", lambda x, hook: x * torch.nan)
-    with pytest.raises(CollectError, match=r"blocks.1.hook_resid_post is NaN or infinite"):
+    with pytest.raises(InterventionError, match=r"the model gives NaN or infinity at blocks.1.hook_resid_post"):
         collect_activations(model, tiny_saes((0, 1)), config(layers=[0, 1]), random_tokens(3), path=tmp_path / "store.h5")
     assert not list(tmp_path.iterdir())
 
