@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from sae_lens.saes import JumpReLUSAE, JumpReLUSAEConfig, StandardSAE, StandardSAEConfig, TopKSAE, TopKSAEConfig
+from sae_lens.saes import GatedSAE, GatedSAEConfig, JumpReLUSAE, JumpReLUSAEConfig, StandardSAE, StandardSAEConfig, TopKSAE, TopKSAEConfig
 from sae_lens.saes.sae import SAEMetadata
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
@@ -86,6 +86,8 @@ def tiny_saes(layers: list[int], d_in: int = 32, d_sae: int = 40, kind: str = "s
         sae: Any
         if kind == "topk":
             sae = TopKSAE(TopKSAEConfig(**common, k=6))
+        elif kind == "gated":
+            sae = GatedSAE(GatedSAEConfig(**common))
         elif kind == "jumprelu":
             sae = JumpReLUSAE(JumpReLUSAEConfig(**common))
         else:

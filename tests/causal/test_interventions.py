@@ -78,7 +78,7 @@ def test_slices_agree_with_the_model(shape: str) -> None:
     torch.testing.assert_close(logits, tiny.model(tiny.tokens), rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk"])
+@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk", "gated"])
 @pytest.mark.parametrize("shape", ["gpt2", "pythia", "llama", "gemma2", "no_norm"])
 def test_fast_path_equals_plain_path(shape: str, kind: str) -> None:
     tiny = make_tiny(shape, kind)
@@ -130,7 +130,7 @@ def test_only_asked_targets_are_read_and_the_rest_agrees() -> None:
     assert some[0].total.shape == (7, 0)
 
 
-@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk"])
+@pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk", "gated"])
 @pytest.mark.parametrize("shape", ["gpt2", "pythia", "llama", "gemma2"])
 def test_jacobian_equals_finite_difference_where_on_and_is_zero_where_off(shape: str, kind: str) -> None:
     torch.manual_seed(0)
