@@ -60,12 +60,17 @@ CALL (g) {
   YIELD nodePropertiesWritten
   RETURN nodePropertiesWritten AS written
 }
-CALL gds.modularity.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
-YIELD communityId, modularity
-WITH run, g, collect({community: communityId, modularity: CASE WHEN isNaN(modularity) THEN null ELSE modularity END}) AS parts
-CALL gds.conductance.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
-YIELD community, conductance
-WITH run, g, parts, collect({community: community, conductance: conductance}) AS leaks
+// in subqueries of their own: either gives no rows at all where no edge has a weight
+CALL (g) {
+  CALL gds.modularity.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+  YIELD communityId, modularity
+  RETURN collect({community: communityId, modularity: CASE WHEN isNaN(modularity) THEN null ELSE modularity END}) AS parts
+}
+CALL (g) {
+  CALL gds.conductance.stream(g.graphName, {communityProperty: 'community', relationshipWeightProperty: 'weight', concurrency: 1})
+  YIELD community, conductance
+  RETURN collect({community: community, conductance: conductance}) AS leaks
+}
 CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
 WITH run, g.graphName AS graph, parts, leaks, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
 CALL gds.graph.drop(graph) YIELD graphName

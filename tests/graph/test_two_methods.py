@@ -131,8 +131,9 @@ def test_no_template_asks_a_run_by_a_method_that_it_does_not_have(connected: Sto
     template = queries.template(name)
     methods = [p.name for p in template.parameters if p.type == "method"]
     for parameter in methods:
+        given = dict.fromkeys(methods, "attribution") | {parameter: "guessing"}
         with pytest.raises(ParameterError, match=rf"{parameter}: got 'guessing'; run \w+ has edges by attribution"):
-            connected.ask(name, run="attributed", **needed(connected, "attributed", template), **{parameter: "guessing"})
+            connected.ask(name, run="attributed", **needed(connected, "attributed", template), **given)
     if methods != ["method"]:  # two methods of one run
         with pytest.raises(ParameterError, match=rf"first: got 'clamping'; run {loaded['both'][0]} has edges by ablation, patching"):
             connected.ask(name, run="both")
