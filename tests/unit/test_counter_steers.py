@@ -62,8 +62,8 @@ def chain() -> nx.DiGraph:
 
 def test_measured_totals_go_before_products_of_paths() -> None:
     effects = DirectEffects.of(chain())
-    assert responses(effects, "L0_F0", 3) == pytest.approx({"L1_F0": 0.5, "L1_F1": 0.8, "L2_F0": 1.0})
-    assert responses(effects, "L0_F1", 3) == pytest.approx({"L1_F0": -0.25, "L2_F0": -0.9})  # the paths say −0.5
+    assert responses(effects, "L0_F0") == pytest.approx({"L1_F0": 0.5, "L1_F1": 0.8, "L2_F0": 1.0})
+    assert responses(effects, "L0_F1") == pytest.approx({"L1_F0": -0.25, "L2_F0": -0.9})  # the paths say −0.5
 
 
 def test_candidates_are_those_that_change_a_named_feature() -> None:
@@ -71,13 +71,13 @@ def test_candidates_are_those_that_change_a_named_feature() -> None:
     names = allowed(G, "L0_F0", ["L2_F0"], "L1_F1", themselves=False)
     assert names == ["L0_F1", "L0_F2", "L1_F0"]
     units, active = dict.fromkeys(G, 2.0), dict.fromkeys(G, activity)
-    found = find_candidates(DirectEffects.of(G), names, ["L2_F0", "L1_F1"], ["L2_F0"], units, active, 3)
+    found = find_candidates(DirectEffects.of(G), names, ["L2_F0", "L1_F1"], ["L2_F0"], units, active)
     assert {c.feature: c.effects for c in found} == {
         "L0_F1": {"L2_F0": -0.9, "L1_F1": 0.0},
         "L1_F0": {"L2_F0": 2.0, "L1_F1": 0.0},
     }
     assert "L2_F0" in allowed(G, "L0_F0", ["L2_F0"], None, themselves=True)
-    never = find_candidates(DirectEffects.of(G), names, ["L2_F0"], ["L2_F0"], dict.fromkeys(G, 0.0), active, 3)
+    never = find_candidates(DirectEffects.of(G), names, ["L2_F0"], ["L2_F0"], dict.fromkeys(G, 0.0), active)
     assert never == []  # a feature without a usual size cannot be steered in units of it
 
 
