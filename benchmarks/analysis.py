@@ -244,7 +244,7 @@ def agreement(libraries: list[Library], edges: Edges) -> dict[str, Any]:
 def measure(folder: Path, size: int) -> dict[str, Any]:
     """One size, in a database of its own."""
     say(f"{size:,} edges: writing the run")
-    root, home = write_run(folder / "run", size, features=max(600, size // 50)), folder / "home"
+    root, home = write_run(folder / "run", size, sites=7, features=max(600, size // 50)), folder / "home"
     server.start(home, heap="2g" if size > 200_000 else "768m", page_cache="512m" if size > 200_000 else "128m", quick=True)
     try:
         _, loading = timed(lambda: bulk_ingest(home, root)) if size >= BULK_FROM else timed(lambda: _load(home, root))
