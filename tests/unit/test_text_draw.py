@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import ByteLevelBPETokenizer
+from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from feature_graph.config import Config
@@ -233,3 +233,29 @@ def test_text_cut_into_pieces_has_the_tokens_of_the_whole(bytes_bpe):
     rows = cut_contexts([Text("a", body)], bytes_bpe, 10_000, 16, False, 0)
     windows = {tuple(whole[k : k + 16]) for k in range(0, len(whole) - 15, 16)}
     assert {tuple(row) for row in rows.tolist() if row[0] != bytes_bpe.bos_token_id} == windows
+
+
+def sentencepiece(normalizer, pre_tokenizer):
+    r = random.Random(5)
+    plain = Tokenizer(models.BPE(unk_token="<unk>"))
+    plain.normalizer, plain.pre_tokenizer = normalizer, pre_tokenizer
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>", "<s>"], show_progress=False)
+    plain.train_from_iterator([" ".join(r.choice(ENGLISH) for _ in range(3_000))], trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=plain, bos_token="<s>", unk_token="<unk>")
+
+
+@pytest.mark.parametrize("style", ["Llama 2", "Metaspace", "bare words"])
+def test_every_style_of_spaces_survives_the_cut_into_pieces(style):
+    """Llama 2's tokenizer puts a space before every text, so that a piece that begins with one would have two."""
+    llama = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    parts = {
+        "Llama 2": (llama, pre_tokenizers.Split("▁", "merged_with_next")),
+        "Metaspace": (normalizers.NFC(), pre_tokenizers.Metaspace()),
+        "bare words": (normalizers.NFC(), pre_tokenizers.WhitespaceSplit()),
+    }
+    tokenizer, r = sentencepiece(*parts[style]), random.Random(6)
+    body = " ".join(r.choice(ENGLISH) for _ in range(1_500))
+    whole = tokenizer(body, add_special_tokens=False)["input_ids"]
+    rows = cut_contexts([Text("a", body)], tokenizer, 10_000, 16, False, 0)
+    windows = {tuple(whole[k : k + 16]) for k in range(0, len(whole) - 15, 16)}
+    assert {tuple(row) for row in rows.tolist() if row[0] != tokenizer.bos_token_id} == windows

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from feature_graph.loading.text.records import Text
 
+#: Pieces of full length that pass the tokenizer at once.
 _BATCH = 32
 _SPACE = re.compile(r"\s")
 
@@ -64,7 +65,8 @@ class Reader:
     def read(self, texts: Sequence[Text]) -> list[Ids]:
         """Token ids of each text."""
         bodies = [text.body for text in texts if text.tokens is None]
-        read = iter(self.tokenizer(bodies, add_special_tokens=False, verbose=False)["input_ids"] if bodies else [])
+        only_ids = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False, "verbose": False}
+        read = iter(self.tokenizer(bodies, **only_ids)["input_ids"] if bodies else [])
         return [self._bare(np.asarray(next(read) if text.tokens is None else text.tokens, dtype=np.int32)) for text in texts]
 
     def takes_the_space_for_granted(self) -> bool:
@@ -75,12 +77,14 @@ class Reader:
         return bool(both != first + spaced and both == first + bare)
 
     def _bare(self, ids: Ids) -> Ids:
+        if len(ids) and ids[0] not in (self.separator, self.pad) and ids[-1] != self.pad:
+            return ids
         text = np.flatnonzero((ids != self.separator) & (ids != self.pad))
         end = np.flatnonzero(ids != self.pad)
         return ids[text[0] : end[-1] + 1] if len(text) else ids[:0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Piece:
     text: int
     start: int
@@ -99,17 +103,30 @@ def tokenise(texts: Sequence[Text], reader: Reader, enough: int, length: int, rn
     """
     pieces = [_Piece(n, a, b) for n, text in enumerate(texts) for a, b in pairwise(_cuts(text, length))]
     drop = reader.takes_the_space_for_granted()
-    order = rng.permutation(len(pieces))
+    order = rng.permutation(len(pieces)).tolist()
     found: dict[int, Ids] = {}
     n_counted = 0
-    for batch in range(0, len(order), _BATCH):
+    for picked in _batches(order, pieces, _BATCH * length):
         if n_counted >= enough:
             break
-        picked = order[batch : batch + _BATCH].tolist()
-        for number, ids in zip(picked, reader.read([_part(texts[pieces[i].text], pieces[i], drop) for i in picked]), strict=True):
-            found[number] = ids
-            n_counted += int(reader.counted(ids).sum())
+        read = reader.read([_part(texts[pieces[i].text], pieces[i], drop) for i in picked])
+        found.update(zip(picked, read, strict=True))
+        n_counted += int(reader.counted(np.concatenate(read)).sum())
     return _joined(found, pieces, reader)
+
+
+def _batches(order: Sequence[int], pieces: Sequence[_Piece], size: int) -> Iterator[list[int]]:
+    """Pieces in order, about ``size`` characters at a time."""
+    batch: list[int] = []
+    room = size
+    for number in order:
+        batch.append(number)
+        room -= pieces[number].stop - pieces[number].start
+        if room <= 0:
+            yield batch
+            batch, room = [], size
+    if batch:
+        yield batch
 
 
 def _cuts(text: Text, length: int) -> Iterator[int]:
