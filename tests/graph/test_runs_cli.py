@@ -20,6 +20,7 @@ from ingest.schema import index_statements
 from tests.graph.conftest import wipe
 from tests.graph.test_queries import EXAMPLE
 from tests.graph.test_queries_cli import Run, command  # noqa: F401  # a fixture
+from tests.rundirs import agreeing
 
 pytestmark = pytest.mark.graph
 
@@ -43,7 +44,7 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frame.loc[edges[1], ["ci_low", "ci_high"]] = frame.loc[edges[1], ["ci_high", "ci_low"]].tolist()
     frame.loc[edges[2], "abs_strength"] *= 0.5
     frame.loc[others[0], ["significant", "significant_by", "q_value"]] = [True, "total", 0.01]
-    write_table(path, INTERACTIONS, pa.Table.from_pandas(frame, preserve_index=False), meta)
+    write_table(path, INTERACTIONS, pa.Table.from_pandas(agreeing(frame), preserve_index=False), meta)
     return folder
 
 
