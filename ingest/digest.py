@@ -1,5 +1,7 @@
 """The digest of a run: a sum of row hashes, free of order, taken from the files and from the graph alike, column by column.
 
+What was added to edges later (:data:`ADDED`) takes part where it is there, so that runs from before keep their digest.
+
 A row's hash mixes 64 bits of each of its values (the bits of a float, a hash of a text, a mark for null) with splitmix64's finaliser; a
 row that is lost, doubled or altered in any bit changes the sum (but for one case in 2^64).
 """
@@ -19,21 +21,25 @@ from ingest.rows import EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_columns
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
+#: Properties of edges that runs loaded by earlier versions do not have.
+ADDED = ("standardised",)
+_FIRST = tuple(name for name in EDGE_PROPERTIES if name not in ADDED)
 _MODULUS = 2**64
 _NULL = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
 
 
-def edges_of_table(table: pa.Table, uids: Words) -> int:
+def edges_of_table(table: pa.Table, uids: Words, added: bool = True) -> int:
     """Digest of rows of interactions.parquet.
 
     Args:
         table: The columns :data:`ingest.rows.EDGE_FILE_COLUMNS`.
         uids: (features,) :func:`words` of the uids, by fid.
+        added: Whether :data:`ADDED` take part; without them it is the digest that earlier versions made.
     """
     columns = edge_columns(table)
     ends = [uids[table[f"{end}_fid"].to_numpy()] for end in ("src", "tgt")]
-    return _sum([*ends, *(words(columns[name]) for name in EDGE_PROPERTIES)])
+    return _of_edges(ends, {name: words(column) for name, column in columns.items()}, ADDED if added else ())
 
 
 def observations_of_table(features: pd.DataFrame) -> int:
@@ -41,8 +47,16 @@ def observations_of_table(features: pd.DataFrame) -> int:
     return _sum([words(features[name].tolist()) for name in ("uid", *OBSERVATION_PROPERTIES)]) if len(features) else 0
 
 
+def edges_of_rows(rows: Sequence[Sequence[Any]]) -> int:
+    """Digest of edges as the database gives them: ``[source uid, target uid, *EDGE_PROPERTIES]``."""
+    if not rows:
+        return 0
+    source, target, *columns = (words(list(column)) for column in zip(*rows, strict=True))
+    return _of_edges([source, target], dict(zip(EDGE_PROPERTIES, columns, strict=True)), ADDED)
+
+
 def of_rows(rows: Sequence[Sequence[Any]]) -> int:
-    """Digest of rows as the database gives them: ``[source uid, target uid, *EDGE_PROPERTIES]`` or ``[uid, *OBSERVATION_PROPERTIES]``."""
+    """Digest of what was observed as the database gives it: rows ``[uid, *OBSERVATION_PROPERTIES]``."""
     return _sum([words(list(column)) for column in zip(*rows, strict=True)]) if rows else 0
 
 
@@ -90,11 +104,25 @@ def _word(value: Any) -> int:
     return int(value) % _MODULUS
 
 
+def _of_edges(ends: list[Words], columns: dict[str, Words], added: Sequence[str]) -> int:
+    rows = _hashes([*ends, *(columns[name] for name in _FIRST)])
+    total = int(rows.sum(dtype=np.uint64))
+    for name in added:
+        there = columns[name] != _NULL
+        total += int(_hashes([rows[there], columns[name][there]]).sum(dtype=np.uint64))
+    return total % _MODULUS
+
+
 def _sum(columns: list[Words]) -> int:
+    return int(_hashes(columns).sum(dtype=np.uint64))
+
+
+def _hashes(columns: list[Words]) -> Words:
+    """One hash a row."""
     total: Words = np.zeros(len(columns[0]), np.uint64)
     for place, column in enumerate(columns, start=1):
         total = _mix(total + column * np.uint64(2 * place + 1))
-    return int(total.sum(dtype=np.uint64))
+    return total
 
 
 def _mix(values: Words) -> Words:

@@ -257,7 +257,7 @@ def _stored(tx: Transaction, n: int) -> Stored:
     nodes, total = observations.read(tx, n)
     edges = 0
     for rows in observations.chunks(tx.stream(_READ_EDGES, n=n), _READ_ROWS):
-        edges, total = edges + len(rows), digest.add(total, digest.of_rows(rows))
+        edges, total = edges + len(rows), digest.add(total, digest.edges_of_rows(rows))
     return Stored(total, nodes, edges)
 
 

@@ -32,6 +32,7 @@ EDGE_COLUMNS = {
     "placebo": "placebo_quantile",
     "replicated": "replicated",
     "jacobian": "strength_jacobian",
+    "standardised": "standardised_effect",
 }
 EDGE_PROPERTIES = (*EDGE_COLUMNS, "strength", "total")
 EDGE_FILE_COLUMNS = ["src_fid", "tgt_fid", "mean_strength", *EDGE_COLUMNS.values()]

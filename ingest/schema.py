@@ -329,6 +329,12 @@ RELATIONSHIPS = (
             Property("placebo", "FLOAT", "share of placebo directions with a smaller effect", True),
             Property("replicated", "BOOLEAN", "found again on the confirmation documents", True),
             Property("jacobian", "FLOAT", f"gated derivative at the clean point, {_STRENGTH}, where both were measured", True),
+            Property(
+                "standardised",
+                "FLOAT",
+                "total effect of the source's whole clamp, in standard deviations of the target; absent in runs loaded before it was kept",
+                True,
+            ),
         ),
     ),
     Relationship("OF", "Observation", "Feature", "The feature that was observed."),

@@ -39,7 +39,8 @@ _TWICE = (
 )
 _FIND = (
     "MATCH (r:Run) WHERE (r.id = $id OR r.whole = $id) "
-    "RETURN r.id AS id, r.n AS n, r.status AS status, r.selection AS selection, r.rejected AS rejected ORDER BY r.id <> $id, r.n"
+    "RETURN r.id AS id, r.n AS n, r.status AS status, r.selection AS selection, r.rejected AS rejected, r.digest AS digest "
+    "ORDER BY r.id <> $id, r.n"
 )
 
 
@@ -115,7 +116,7 @@ def _of_run(database: Database, run: RunDirectory, row: Row) -> list[Check]:
         Check("run", row["status"], "ready"),
         Check("features observed", got.nodes, len(seen.features)),
         Check("edges", got.edges, seen.edges),
-        Check("digest of all properties", digest.hex_of(got.digest), digest.hex_of(_of_files(run, seen))),
+        Check("digest of all properties", digest.hex_of(got.digest), _of_files(run, seen, row["digest"])),
         *(Check(name, number, wanted[name]) for name, number in behaviors.stored(database, n).items()),
         *_decoders(database, run, seen, n),
         Check("edges that are there twice", database.read(_TWICE, n=n)[0]["n"], 0),
@@ -134,8 +135,10 @@ def _decoders(database: Database, run: RunDirectory, seen: Validated, n: int) ->
     ]
 
 
-def _of_files(run: RunDirectory, seen: Validated) -> int:
-    total, uids = digest.observations_of_table(seen.features), digest.words(seen.features["uid"].tolist())
+def _of_files(run: RunDirectory, seen: Validated, noted: str | None) -> str:
+    """The digest that the files make; the one of earlier versions, if that is what the run was noted with when it was loaded."""
+    uids, both = digest.words(seen.features["uid"].tolist()), [digest.observations_of_table(seen.features)] * 2
     for block in edge_blocks(run.interactions, seen.layout, EDGE_FILE_COLUMNS):
-        total = digest.add(total, digest.edges_of_table(block.table, uids))
-    return total
+        both = [digest.add(one, digest.edges_of_table(block.table, uids, added)) for one, added in zip(both, (True, False), strict=True)]
+    now, before = map(digest.hex_of, both)
+    return before if noted == before else now

@@ -1,11 +1,13 @@
 // Strongest edges
 //
 // family: features
-// question: Which effects of the whole run are the largest?
+// question: Which effects of the whole run are the largest, in standard deviations of the target?
 // params:
 //   run: {type: run}
 //   method: {type: method}
 //   effect: {type: choice, of: [strength, direct, later, computed], default: strength, about: "which effect; computed is the total without what the residual stream only carries along"}
+//   by: {type: choice, of: [standardised, value], default: standardised, about: "what is large: the effect in standard deviations of the target (where it was not measured, |value|, behind the others), or |value|"}
+//   edges: {type: choice, of: [all, structural], default: all, about: "structural: to the next site, or with a significant direct effect; all: total effects over more sites too"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
 //   span: {type: int, min: 1, max: 100, optional: true, about: "edges that cross this many sites only"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
@@ -13,6 +15,8 @@
 //   source: short id
 //   target: short id
 //   value: the effect asked for, target units per source unit
+//   standardised: the effect asked for, of the source's whole clamp, in standard deviations of the target
+//   structural: to the next site, or with a significant direct effect; else it is a total over several sites
 //   type: excitatory, inhibitory or pass_through
 //   span: analysed sites crossed
 //   copy: part that the identity path alone gives
@@ -23,7 +27,7 @@
 // example: {sign: inhibitory, limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE $span IS NULL OR e.span = $span
+WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
 WITH run, s, e, t, CASE $effect
   WHEN 'direct' THEN e.direct
   WHEN 'later' THEN e.later
@@ -31,10 +35,11 @@ WITH run, s, e, t, CASE $effect
   ELSE e.strength
 END AS value
 WHERE value IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND value > 0) OR ($sign = 'inhibitory' AND value < 0))
-ORDER BY abs(value) DESC, s.uid, t.uid
+WITH run, s, e, t, value, CASE coalesce(e.total, e.strength) WHEN 0.0 THEN null ELSE e.standardised * value / coalesce(e.total, e.strength) END AS standardised
+ORDER BY CASE $by WHEN 'value' THEN 0.0 ELSE coalesce(abs(standardised), -1.0) END DESC, abs(value) DESC, s.uid, t.uid
 LIMIT $limit
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
-RETURN a.id AS source, b.id AS target, value, e.type AS type, e.span AS span, e.copy AS copy, e.q AS q, e.replicated AS replicated,
-       a.label AS source_label, b.label AS target_label
-ORDER BY abs(value) DESC, source, target
+RETURN a.id AS source, b.id AS target, value, standardised, e.span = 1 OR e.by CONTAINS 'direct' AS structural, e.type AS type,
+       e.span AS span, e.copy AS copy, e.q AS q, e.replicated AS replicated, a.label AS source_label, b.label AS target_label
+ORDER BY CASE $by WHEN 'value' THEN 0.0 ELSE coalesce(abs(standardised), -1.0) END DESC, abs(value) DESC, source, target

@@ -1,14 +1,15 @@
 // Strongest edges: to look at
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH path = (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE $span IS NULL OR e.span = $span
-WITH path, s, t, CASE $effect
+WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
+WITH path, s, e, t, CASE $effect
   WHEN 'direct' THEN e.direct
   WHEN 'later' THEN e.later
   WHEN 'computed' THEN coalesce(e.total, e.strength) - e.copy
   ELSE e.strength
 END AS value
 WHERE value IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND value > 0) OR ($sign = 'inhibitory' AND value < 0))
+WITH path, s, t, value, CASE coalesce(e.total, e.strength) WHEN 0.0 THEN null ELSE e.standardised * value / coalesce(e.total, e.strength) END AS standardised
 RETURN path
-ORDER BY abs(value) DESC, s.uid, t.uid
+ORDER BY CASE $by WHEN 'value' THEN 0.0 ELSE coalesce(abs(standardised), -1.0) END DESC, abs(value) DESC, s.uid, t.uid
 LIMIT 60

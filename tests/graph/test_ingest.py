@@ -112,6 +112,23 @@ def test_twice_is_once(database: Store, tmp_path: Path) -> None:
     assert again[["n", "r"]].equals(whole[["n", "r"]])
 
 
+def test_a_run_from_before_standardised_effects_is_still_whole(database: Store, tmp_path: Path) -> None:
+    """As earlier versions left it: no such property, and the digest without it. Without the property alone, something was taken away."""
+    root = random_run(tmp_path / "run")
+    loaded = database.ingest(root)
+    edge = "MATCH ()-[e:AFFECTS {run: $n}]->()"
+    assert number(database, f"{edge} WHERE e.standardised IS NOT NULL RETURN count(e)", n=loaded.n) == loaded.edges
+    assert ingest.verify_run(database.driver, root).ok
+    database.cypher(f"{edge} REMOVE e.standardised", n=loaded.n)
+    assert not ingest.verify_run(database.driver, root).ok
+    earlier = ingest.edge_digest(database.driver, loaded.n)
+    database.cypher("MATCH (r:Run {n: $n}) SET r.digest = $digest", n=loaded.n, digest=earlier)
+    assert ingest.verify_run(database.driver, root).ok
+    asked = database.ask("strongest", limit=1000).records
+    assert {row["standardised"] for row in asked} == {None}
+    assert [abs(row["value"]) for row in asked] == sorted((abs(row["value"]) for row in asked), reverse=True)
+
+
 def test_runs_do_not_touch_each_other(database: Store, tmp_path: Path) -> None:
     """Load A, load B on the same features, drop B: A is what it was, and what only B saw is gone."""
     made = random_interactions(4, 12, 120, seed=1)

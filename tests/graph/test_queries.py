@@ -74,6 +74,7 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
         *[("neighbours", {"feature": "BUSY", "direction": d}) for d in ("in", "out", "both")],
         *[("strongest", {"effect": e, "limit": ALL}) for e in ("strength", "direct", "later", "computed")],
         *[("strongest", {"sign": s, "span": 1, "limit": 7}) for s in ("excitatory", "inhibitory")],
+        *[("strongest", {"by": b, "edges": e, "limit": 9}) for b in ("standardised", "value") for e in ("all", "structural")],
         *[("co_drivers", {"feature": "BUSY", "edges": e, "limit": ALL}) for e in EDGES],
         ("co_drivers", {"feature": "BUSY", "min_shared": 2}),
         *[("hubs", {"measure": m, "limit": ALL}) for m in MEASURES],

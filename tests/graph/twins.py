@@ -77,6 +77,7 @@ class RunFiles:
                     "type": row["interaction_type"],
                     "q": row["q_value"],
                     "replicated": none(row["replicated"]),
+                    "standardised": none(row["standardised_effect"]),
                 }
             )
         return rows
@@ -152,14 +153,22 @@ def neighbours(run: RunFiles, feature: str, direction: str, limit: int, method: 
     return top(rows, limit, lambda r: -abs(r["strength"]), lambda r: r["id"])
 
 
-def strongest(run: RunFiles, effect: str, sign: str, limit: int, method: str, span: int | None = None, **_: Any) -> Rows:
+def strongest(
+    run: RunFiles, effect: str, by: str, edges: str, sign: str, limit: int, method: str, span: int | None = None, **_: Any
+) -> Rows:
     rows = []
     for e in run.edges(method):
         value = e["total"] - e["copy"] if effect == "computed" else e[effect]
-        if value is not None and passes(value, sign) and span in (None, e["span"]):
-            labels = {"source_label": run.label[e["source"]], "target_label": run.label[e["target"]]}
-            rows.append({k: e[k] for k in ("source", "target", "type", "span", "copy", "q", "replicated")} | {"value": value} | labels)
-    return top(rows, limit, lambda r: -abs(r["value"]), lambda r: r["source"], lambda r: r["target"])
+        if value is not None and passes(value, sign) and span in (None, e["span"]) and structural(e, edges):
+            more = {"source_label": run.label[e["source"]], "target_label": run.label[e["target"]], "structural": structural(e)}
+            size = None if e["standardised"] is None or e["total"] == 0 else e["standardised"] * value / e["total"]
+            known = {k: e[k] for k in ("source", "target", "type", "span", "copy", "q", "replicated")}
+            rows.append(known | {"value": value, "standardised": size} | more)
+
+    def first(row: dict[str, Any]) -> float:
+        return 0 if by == "value" else 1 if row["standardised"] is None else -abs(row["standardised"])
+
+    return top(rows, limit, first, lambda r: -abs(r["value"]), lambda r: r["source"], lambda r: r["target"])
 
 
 def co_drivers(run: RunFiles, feature: str, edges: str, min_shared: int, limit: int, method: str, **_: Any) -> Rows:

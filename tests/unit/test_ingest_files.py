@@ -25,7 +25,7 @@ from ingest.checks import Order, Rows
 from ingest.checksum import EdgeCheck
 from ingest.formats import FEATURES, INTERACTIONS
 from ingest.migrations import migrations
-from ingest.rows import EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_groups
+from ingest.rows import EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_columns, edge_groups
 from ingest.rundir import BLOCK_ROWS, OUTSIDE_IDENTITY, open_run
 from ingest.selection import Selection
 from ingest.validate import split_uid, validate
@@ -437,7 +437,9 @@ def test_the_digest_sees_every_row(rows: list[tuple[Any, ...]]) -> None:
     assert digest.of_rows(rows) != digest.of_rows([*rows, rows[0]])
 
 
-@pytest.mark.parametrize("column", ["mean_strength", "q_later", "n_samples", "significant_by", "strength_jacobian", "tgt_fid"])
+@pytest.mark.parametrize(
+    "column", ["mean_strength", "q_later", "n_samples", "significant_by", "strength_jacobian", "tgt_fid", "standardised_effect"]
+)
 def test_digest_and_checksum_see_one_altered_value_and_values_that_changed_places(root: Path, column: str) -> None:
     frame = edge_table(root).to_pandas()
     indices = np.arange(1_000) ** 2
@@ -454,6 +456,22 @@ def test_digest_and_checksum_see_one_altered_value_and_values_that_changed_place
 
     seen = [both(changed) for changed in (frame, altered, swapped)]
     assert len({total for total, _ in seen}) == len({check.checksum for _, check in seen}) == 3
+
+
+def test_a_property_added_later_leaves_the_digest_of_earlier_runs_as_it_was(root: Path) -> None:
+    """A run that earlier versions loaded lacks it: its edges, read from the database, give the digest that was noted then."""
+    table = edge_table(root)
+    names = [f"u{i}" for i in range(1_000)]
+    uids = digest.words(names)
+    place = EDGE_PROPERTIES.index("standardised")
+    rows = [(source, *row) for source, group in edge_groups(table, names) for row in group]
+    earlier = [(*row[: 2 + place], None, *row[3 + place :]) for row in rows]
+    assert earlier != rows
+    columns = edge_columns(table)
+    ends = [uids[table[f"{end}_fid"].to_numpy()] for end in ("src", "tgt")]
+    noted = digest._sum([*ends, *(digest.words(columns[name]) for name in EDGE_PROPERTIES if name != "standardised")])
+    assert digest.edges_of_rows(earlier) == digest.edges_of_table(table, uids, added=False) == noted
+    assert digest.edges_of_rows(rows) == digest.edges_of_table(table, uids) != noted
 
 
 def test_what_is_written_is_in_the_schema() -> None:
