@@ -66,7 +66,7 @@ _DIRECTORY = """## The directory
 
 | file | | |
 |---|---|---|
-| `{config}` | MUST | the configuration: a JSON object. `seed`, `sae_release`, `dataset`, `dataset_split`, `n_tokens`, \
+| `{config}` | MUST | the configuration: a JSON object. `seed`, `sae_release`, `dataset`, `dataset_split`, `dataset_config`, `n_tokens`, \
 `significance_level` and `correction_method` are read if there. |
 | `features.parquet` | MUST | the features, below |
 | `interactions.parquet` | MUST | the measured pairs, below |

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,10 +95,16 @@ def _write(tx: Transaction, lease: runs.Claim, run: RunDirectory, sites: list[Pl
         tx.run(
             "MATCH (r:Run {id: $id}) MERGE (d:Dataset {uid: $uid}) SET d.name = $name, d.n_tokens = $n_tokens MERGE (r)-[:ON]->(d)",
             id=lease.id,
-            uid=f"{dataset}/{run.config.get('dataset_split', 'train')}",
+            uid=dataset_uid(run.config),
             name=str(dataset),
             n_tokens=run.config.get("n_tokens"),
         )
+
+
+def dataset_uid(config: Mapping[str, Any]) -> str:
+    """``name/split``, or ``name/configuration/split`` of a data set that has configurations: two of them are two texts."""
+    parts = [config.get("dataset"), config.get("dataset_config"), config.get("dataset_split", "train")]
+    return "/".join(str(part) for part in parts if part is not None)
 
 
 def _row(site: Place) -> dict[str, Any]:

@@ -9,6 +9,9 @@ import textwrap
 
 import pytest
 
+from feature_graph.config import Config
+from ingest.places import dataset_uid
+
 CODE = '''
 import json, shutil, sys
 from pathlib import Path
@@ -127,3 +130,8 @@ def test_data_sets_of_the_hub_off_line(answers, case):
     else:
         assert expected in answers[case]
         assert "\n" not in answers[case]
+
+
+def test_two_configurations_are_two_texts_in_the_graph():
+    assert dataset_uid(Config(dataset="a/b", dataset_config="c").model_dump()) == "a/b/c/train"
+    assert dataset_uid(Config(dataset="a/b").model_dump()) == dataset_uid({"dataset": "a/b"}) == "a/b/train"
