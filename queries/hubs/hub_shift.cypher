@@ -7,7 +7,7 @@
 //   other: {type: other_run, about: "id of the run to compare with, the beginning of it, or its name"}
 //   method: {type: method}
 //   other_method: {type: other_method}
-//   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: strength, about: "degree counts edges, strength sums their magnitudes"}
+//   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: strength, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target)"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "hubs of the first run"}

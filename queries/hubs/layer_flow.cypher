@@ -12,8 +12,8 @@
 //   count: edges
 //   excitatory: edges that raise the target
 //   inhibitory: edges that lower it
-//   mean_strength: mean magnitude
-//   largest: largest magnitude
+//   mean_strength: mean magnitude, target units per source unit
+//   largest: largest magnitude, in the same unit
 //   sources: distinct sources
 //   targets: distinct targets
 MATCH (run:Run {id: $run, status: 'ready'})
