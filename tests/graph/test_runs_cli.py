@@ -40,7 +40,6 @@ def changed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         frame.loc[edges[2], column] *= 0.5
     turned = {"excitatory": "inhibitory", "inhibitory": "excitatory"}
     frame.loc[edges[1], "interaction_type"] = turned[str(frame.loc[edges[1], "interaction_type"])]
-    frame.loc[edges[2], ["ci_low", "ci_high"]] *= 0.5
     frame.loc[edges[1], ["ci_low", "ci_high"]] = frame.loc[edges[1], ["ci_high", "ci_low"]].tolist()
     frame.loc[edges[2], "abs_strength"] *= 0.5
     frame.loc[others[0], ["significant", "significant_by", "q_value"]] = [True, "total", 0.01]
