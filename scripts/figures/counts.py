@@ -11,7 +11,6 @@ from feature_graph.artifacts import ActivationStore, InteractionSet, PruningReca
 from feature_graph.artifacts.recall import STAGE_NAMES, StageLoss
 from feature_graph.graph import load_graph, structural
 from feature_graph.motifs import count_pattern
-from ingest.rundir import open_run
 from scripts.figures import texts
 
 _PATTERN = "A:{feature} ~> B [|strength| > 0.2]; B -> C; A !> C"
@@ -24,10 +23,7 @@ def figures(run: Path) -> dict[str, str]:
     stats, again = compute_graph_statistics(G), replication(interactions)
     store = ActivationStore.load(paths.activations)
     features = _by_effects(G)
-    run_id = open_run(run).id
     return {
-        "run.id": run_id,
-        "run.id.short": run_id[:8],
         "run.tokens": texts.whole(store.n_tokens),
         "run.pairs": texts.whole(len(interactions)),
         "run.edges": texts.whole(stats.n_edges),
@@ -40,7 +36,7 @@ def figures(run: Path) -> dict[str, str]:
         "feature.first": features[0],
         "feature.deep": _deep(G, features),
         "command.cascade": f"`feature-graph query cascade --param feature={_deep(G, features)} --param delta=2.0`",
-        "motifs.questions": _motif_questions(G, features, run_id[:8]),
+        "motifs.questions": _motif_questions(G, features),
         **_pruning(paths),
     }
 
@@ -57,13 +53,13 @@ def _deep(G: nx.DiGraph, features: list[str]) -> str:
     return next(n for n in features if G.nodes[n]["layer"] == third)
 
 
-def _motif_questions(G: nx.DiGraph, features: list[str], run_id: str) -> str:
+def _motif_questions(G: nx.DiGraph, features: list[str]) -> str:
     inner = structural(G)
-    written = (_PATTERN.format(feature=n) for n in features)
-    pattern = next(p for p in written if count_pattern(inner, p))
+    written = [_PATTERN.format(feature=n) for n in features]
+    pattern = next((p for p in written if count_pattern(inner, p)), written[0])
     lines = [
         '$ feature-graph motifs outputs/bundled --pattern "A -> B; B -| C; A -> C"',
-        f'$ feature-graph motifs {run_id} --pattern "{pattern}"',
+        f'$ feature-graph motifs bundled --pattern "{pattern}"',
     ]
     return "\n".join(["```console", *lines, "```"])
 

@@ -1,58 +1,18 @@
-"""The demo, as a command, on a tiny model: pipeline, real Neo4j, questions, GDS; then again, reusing what is there."""
+"""The demo, as a command, on the bundled model: pipeline, real Neo4j, questions, GDS; then again, reusing what is there."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from feature_graph import server
 from feature_graph.cli.demo import QUESTIONS
 from feature_graph.pipeline import STAGE_NAMES, status
-from tests.tiny_run import write_tiny_run
+from tests.e2e.conftest import Demo
 
-pytestmark = [pytest.mark.slow, pytest.mark.graph]
-
-
-@dataclass(frozen=True)
-class Demo:
-    """Where the demo worked, and what its first call said."""
-
-    folder: Path
-    said: subprocess.CompletedProcess[str]
-
-    @property
-    def run_dir(self) -> Path:
-        return self.folder / "run"
-
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        own = {"OMP_NUM_THREADS": "1", "COLUMNS": "180", "NO_COLOR": "1"}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("NEO4J_")}
-        code = "from feature_graph.cli import main; main()"
-        return subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=self.folder, env=kept | own, timeout=850
-        )
-
-    def demo(self) -> subprocess.CompletedProcess[str]:
-        return self.command("demo", "--config", "tiny.json", "--output-dir", "run")
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    folder = tmp_path_factory.mktemp("demo")
-    write_tiny_run(folder).save(folder / "tiny.json")
-    try:
-        yield Demo(folder, Demo(folder, subprocess.CompletedProcess([], 0, "", "")).demo())
-    finally:
-        server.stop(folder / ".feature-graph")
+pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(1800)]
 
 
 def test_it_ends_well_and_says_where_everything_is(demo: Demo) -> None:
