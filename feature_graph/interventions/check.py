@@ -7,16 +7,13 @@ float64, and the model may differ by a few times what they rounded away themselv
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from feature_graph.interventions.errors import InterventionError
-
-if TYPE_CHECKING:
-    from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 #: Two programs round differently: so many times the slices' own rounding error is allowed.
 ROUNDINGS = 8.0
@@ -26,8 +23,27 @@ NOISE = 1e-3
 _NEW = 3
 
 
+class Sliced(Protocol):
+    """What the comparison needs of :class:`ModelSlices`, whose methods of these names say what they do."""
+
+    model: Any
+    dtype: torch.dtype
+    n_blocks: int
+
+    def tokens(self, tokens: Any) -> Tensor: ...  # noqa: D102
+
+    def residuals(self, tokens: Any, points: Iterable[int], blocks: Iterable[int] = ()) -> Any: ...  # noqa: D102
+
+    def advance(self, x: Tensor, start: int, stop: int, clean: Any, documents: Tensor, positions: Tensor) -> Tensor: ...  # noqa: D102
+
+    def logits(self, x: Tensor) -> Tensor: ...  # noqa: D102
+
+
+S = TypeVar("S", bound=Sliced)
+
+
 @torch.no_grad()
-def check(slices: ModelSlices, tokens: Any, tolerance: float) -> float:
+def check(slices: Sliced, tokens: Any, tolerance: float) -> float:
     """See :meth:`ModelSlices.check`."""
     ids = slices.tokens(tokens)
     names = [f"blocks.{b}.hook_resid_pre" for b in range(slices.n_blocks)] + [f"blocks.{slices.n_blocks - 1}.hook_resid_post"]
@@ -64,9 +80,9 @@ def _run_model(model: Any, ids: Tensor, names: list[str]) -> dict[str, Values]:
     return {name: (value, value[:, start : start + new]) for name, value in values.items()}
 
 
-def _points(slices: ModelSlices, ids: Tensor, names: list[str]) -> Iterator[tuple[str, Values]]:
+def _points(slices: Sliced, ids: Tensor, names: list[str]) -> Iterator[tuple[str, Values]]:
     """What the slices give at each name: whole contexts, and a few positions behind the clean prefix."""
-    clean: CleanRun = slices.residuals(ids, range(slices.n_blocks + 1), range(slices.n_blocks))
+    clean = slices.residuals(ids, range(slices.n_blocks + 1), range(slices.n_blocks))
     start, new = _behind(ids)
     rows = torch.arange(len(ids), device=ids.device)
     starts = torch.full_like(rows, start)
@@ -94,7 +110,7 @@ def relative(a: Tensor, b: Tensor) -> float:
     return float(((a - b).norm(dim=-1) / norm).nan_to_num(nan=torch.inf).max())
 
 
-def in_float64(slices: ModelSlices) -> ModelSlices:
+def in_float64(slices: S) -> S:
     """The same slices in float64; each block is made when it is run, and not kept."""
     made = copy.copy(slices)
     made.dtype = torch.float64

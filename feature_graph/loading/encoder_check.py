@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from feature_graph.loading.codec import SiteCodec
 from feature_graph.loading.errors import LoadingError
-
-if TYPE_CHECKING:
-    from feature_graph.loading.encoders import SiteCodec
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ config.json, features.parquet, interactions.parquet, behaviors.json and manifest
 ``attribution``. docs/artifacts.md says what becomes of what.
 """
 
-from ingest.attribution_graphs.convert import Imported, import_graph, import_graphs
+from ingest.attribution_graphs.convert import import_graph, import_graphs
 from ingest.attribution_graphs.edges import METHOD
 from ingest.attribution_graphs.errors import GraphError
 from ingest.attribution_graphs.names import Names, Naming, names_of
 from ingest.attribution_graphs.read import AttributionGraph, read_graph
-from ingest.attribution_graphs.tell import in_words
+from ingest.attribution_graphs.tell import Imported, in_words
 
 __all__ = [
     "METHOD",

@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from ingest.attribution_graphs.edges import PLACE, Unit, edge_table, inner_links
 from ingest.attribution_graphs.labels import labels_of
 from ingest.attribution_graphs.names import Names, Naming
 from ingest.attribution_graphs.read import AttributionGraph, GraphError
-from ingest.attribution_graphs.tell import facts_of
+from ingest.attribution_graphs.tell import Imported, facts_of
 from ingest.attribution_graphs.together import names_together
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from ingest.rundir import BEHAVIORS, CONFIG, MANIFEST, sha256_file
@@ -37,23 +36,6 @@ from ingest.rundir import BEHAVIORS, CONFIG, MANIFEST, sha256_file
 #: Kind of dictionary → name of the site and its place in the layer, in graphs that have both; and the hook.
 _SITES = {"attention": ("attn", 0), "mlp": ("mlp", 1)}
 _HOOKS = {"attention": ".attn", "mlp": ".mlp"}
-
-
-@dataclass(frozen=True)
-class Imported:
-    """What was written.
-
-    Attributes:
-        root: The run directory.
-        features: Features.
-        edges: Edges between them.
-        facts: What was left out, and how much of the weight it carries.
-    """
-
-    root: Path
-    features: int
-    edges: int
-    facts: dict[str, Any]
 
 
 def import_graph(graph: AttributionGraph, out_dir: str | Path, naming: Naming | None = None, unit: Unit = "source") -> Imported:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,8 +13,24 @@ import pandas as pd
 from ingest.attribution_graphs.nodes import OTHERS
 
 if TYPE_CHECKING:
-    from ingest.attribution_graphs.convert import Imported
     from ingest.attribution_graphs.read import AttributionGraph
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What was written.
+
+    Attributes:
+        root: The run directory.
+        features: Features.
+        edges: Edges between them.
+        facts: What was left out, and how much of the weight it carries.
+    """
+
+    root: Path
+    features: int
+    edges: int
+    facts: dict[str, Any]
 
 
 def facts_of(
