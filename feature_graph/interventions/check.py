@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from feature_graph.interventions.errors import InterventionError
+from feature_graph.loading.agreement import relative
 
 #: Two programs round differently: so many times the slices' own rounding error is allowed.
 ROUNDINGS = 8.0
@@ -102,12 +103,6 @@ def _behind(ids: Tensor) -> tuple[int, int]:
 def _distance(some: Values, truth: Values) -> float:
     """Largest relative error of a vector, over both ways."""
     return max(relative(a, b) for a, b in zip(some, truth, strict=True))
-
-
-def relative(a: Tensor, b: Tensor) -> float:
-    """Largest ‖a − b‖ / ‖b‖ over the vectors of [..., d]; NaN counts as infinite."""
-    norm = b.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
-    return float(((a - b).norm(dim=-1) / norm).nan_to_num(nan=torch.inf).max())
 
 
 def in_float64(slices: S) -> S:

@@ -123,8 +123,13 @@ def _tokens(model: Any, length: int) -> Tensor:
 
 
 def relative(a: Tensor, b: Tensor) -> float:
-    """Largest ‖a − b‖ / ‖b‖ over vectors [..., d]; infinite for another shape or NaN."""
+    """Largest ‖a − b‖ / ‖b‖ over vectors [..., d]; infinite for another shape or NaN.
+
+    A vector far shorter than the others (a program's output that is 0 at some position) is nothing but rounding: it is measured by a
+    thousandth of their mean length.
+    """
     if a.shape != b.shape:
         return float("inf")
-    norm = b.norm(dim=-1).clamp(min=torch.finfo(torch.float32).tiny)
-    return float(((a.cpu() - b).norm(dim=-1) / norm).nan_to_num(nan=torch.inf).max())
+    norm = b.norm(dim=-1)
+    floor = max(1e-3 * float(norm.mean()), torch.finfo(torch.float32).tiny)
+    return float(((a.to(b.device) - b).norm(dim=-1) / norm.clamp(min=floor)).nan_to_num(nan=torch.inf).max())

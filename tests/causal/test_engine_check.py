@@ -16,6 +16,7 @@ from feature_graph.activations import collect_activations
 from feature_graph.config import Config
 from feature_graph.interventions import InterventionError, ModelSlices
 from feature_graph.interventions.check import in_float64
+from feature_graph.loading.agreement import relative
 from tests.architectures import write
 from tests.causal.conftest import make_tiny, tiny_saes
 from tests.causal.test_bridge import tokenizer
@@ -121,3 +122,11 @@ def test_half_precision_given_by_the_api_is_refused_before_collecting(tmp_path: 
     with pytest.raises(InterventionError, match=r"dtype = torch.bfloat16 not supported .*; load it with dtype=torch.float32"):
         collect_activations(tiny.model.to(torch.bfloat16), tiny.saes, cfg, tiny.tokens, path=tmp_path / "a.h5")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_vector_that_is_nothing_but_rounding_is_measured_by_the_others() -> None:
+    truth = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1e-14, 0.0]])
+    rounded = truth + torch.tensor([[0.0, 0.0], [0.0, 0.0], [1e-15, 1e-15]])
+    assert relative(rounded, truth) < 1e-11
+    assert relative(truth * 1.01, truth) == pytest.approx(0.01)
+    assert relative(truth + torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.01, 0.0]]), truth) > 1
