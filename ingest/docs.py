@@ -131,27 +131,40 @@ graph together with its entry in the ledger, or not at all, so loading can be ki
 _ATTRIBUTION = """## Attribution graphs of circuit-tracer and Neuronpedia
 
 ```bash
-python -m ingest.attribution_graphs GRAPH.json RUN_DIR      # --model-hash, --release, --unit contribution
+feature-graph import attribution GRAPH.json… --out RUN_DIR      # --release, --model, --model-hash, --unit contribution
 feature-graph ingest RUN_DIR
 feature-graph query strongest --param method=attribution
 ```
 
-The script reads the JSON that circuit-tracer writes and Neuronpedia offers for download, and writes a run of its own, with method
-`attribution`.
+The command reads the JSON that circuit-tracer writes and Neuronpedia offers for download, one file a prompt, and writes a run of its own,
+with method `attribution`. `python -m ingest.attribution_graphs GRAPH.json RUN_DIR` does the same for one file.
 
 | in the JSON | becomes |
 | --- | --- |
-| node of type `cross layer transcoder`, id `<layer>_<index>_<position>` | the feature `L<layer>_F<index>`; nodes at several positions \
-are one feature |
+| node of a transcoder (`cross layer transcoder`), id `<layer>_<index>_<position>` or `<layer>_cro_<index>_<position>` | the feature \
+`L<layer>_F<index>`; nodes at several positions, and in several prompts, are one feature. An id of another form is read by `feature`, \
+layer and index paired (schema version 1) |
+| node of an attention dictionary (`lorsa`, `<layer>_lor_<index>_<position>`) | beside transcoders a site of its own, before the MLP of \
+its layer: `L<layer>.attn_F<index>` and `L<layer>.mlp_F<index>`, of the dictionaries that `neuronpedia_lorsa_source_set` names |
 | link between two of them, `weight` | `direct_strength`: weight / activation of the source, summed over the target's positions, mean \
-over the source's. What a unit of the source at one position adds to the target. The total effect was not measured; the direct one stands \
-in its place |
+over the source's nodes in all files. What a unit of the source at one position adds to the target. The total effect was not measured; \
+the direct one stands in its place |
 | the part of it on later positions | `later_strength` |
-| nodes and links of tokens, reconstruction errors and logits | left out, as they are features of no dictionary; `meta` says how much of \
-the weight that is |
-| target logit and its links | a behaviour of the graph's name, not confirmed, with the features that are linked to it |
-| `clerp`, `activation` | label, mean and largest activation |
-| p, q, standard error, interval, copy, floors | null: there is one prompt and no test |
+| target logit and its links | a behaviour of the graph's name, not confirmed, with the features that are linked to it; those pinned \
+(`pinnedIds`) are its members |
+| `qParams.clerps`, `clerp`, name of a supernode, in this order | label; of several, the first file's, and how many features have others \
+is told |
+| `activation` | mean and largest activation |
+| p, q, standard error, interval, copy, floors | null: there is no test |
+| tokens, reconstruction errors, biases, other logits, ids that stand for two nodes, and the links of all these; influences; supernodes \
+and pins of other nodes | left out, and counted: in the command's answer, in the run's facts and in manifest.json |
+
+**Whose features they are.** The dictionaries' name is read from `metadata.feature_details` or `metadata.info`
+(`neuronpedia_source_set`), from a page of neuronpedia.org in `info.source_urls`, else from `transcoder_set`, `transcoder_list`, a
+repository of the Hugging Face hub in `source_urls`, `feature_json_base_url` or a `scan` that is a repository. Places that contradict each
+other are refused. Files of one command must be of one model and the same dictionaries. A file that names none gets a name made of its own
+hash, `unnamed-…`: its features are those of no other file, and it is not imported together with others unless `--release` names them.
+Where Neuronpedia has the dictionaries, `neuronpedia_url` is the page of each feature.
 
 The file does not say which weights the model has, so the hash in the uids is `00000000` and the features are those of no other run;
 `--model-hash` with the hash of your other runs, and `--release` with the name they use, makes them the same."""

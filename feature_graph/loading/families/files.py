@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -22,6 +21,8 @@ _POINTERS = {
     b"/annex/objects/": "a git-annex pointer, not the file itself; run `git annex get`",
 }
 _AGAIN = "copy or download it again"
+#: What torch raises for objects that it will not read; by torch's name for it, since this library imports no unpickler.
+_UNPICKLING: type[Exception] = torch.serialization.pickle.UnpicklingError  # type: ignore[attr-defined]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -82,7 +83,7 @@ def read_torch(path: Path) -> dict[str, Tensor]:
     Raises:
         LoadingError: If the file is missing, empty, a pointer, cut off, or holds anything but tensors.
     """
-    kinds = (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, pickle.UnpicklingError, zipfile.BadZipFile)
+    kinds = (RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError, _UNPICKLING, zipfile.BadZipFile)
     return _read(path, _torch, kinds, "state dict of torch")
 
 
