@@ -28,7 +28,7 @@ def choose_method(run: str, methods: Sequence[str] | None, wanted: str | None = 
         return known[0]
     if wanted is None:
         raise ParameterError(f"{name}: none was given, and run {run} has edges by {', '.join(known)}; choose one of them")
-    if wanted not in known:
+    if wanted not in known and (known or wanted != DEFAULT):  # without any edge there is nothing to mistake
         raise ParameterError(f"{name}: got {wanted!r}; run {run} has {_edges(known)}")
     return wanted
 

@@ -90,7 +90,7 @@ def render_cascade_overlay(
 def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = None, measured: Mapping[str, float] | None = None) -> Scene:
     """The picture of a cascade: only reached features and the edges between them that lie on a forecast path."""
     reached = {n: e for n, e in sorted(cascade.effects.items(), key=lambda item: -abs(item[1])) if n in graph and n != cascade.source}
-    near = {n: e for n, e in reached.items() if cascade.hops[n] <= cascade.n_hops}
+    near = {n: e for n, e in reached.items() if cascade.hops.get(n, 0) <= cascade.n_hops}
     drawn = dict(list(near.items())[:_MAX_REACHED])
     drawn |= dict.fromkeys(_unreached(graph, cascade, measured or {}), 0.0)
     if cascade.source in graph:

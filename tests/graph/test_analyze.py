@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -16,6 +17,7 @@ import queries
 from feature_graph import server, store
 from feature_graph.cli import app
 from feature_graph.store import ALGORITHMS, Projection, Store, StoreError
+from ingest.formats import FEATURES, INTERACTIONS, write_table
 from tests.graph import twins
 from tests.graph.conftest import wipe
 from tests.rundirs import random_run
@@ -114,15 +116,30 @@ def test_the_record_says_how(connected: Store, run: str) -> None:
     assert again["seed"].tolist() == [4]
 
 
-def test_without_edges_there_are_scores_all_the_same(connected: Store, run: str) -> None:
-    found = store.analyze_all(connected, list(ALGORITHMS), Projection(run, method="not measured"))
+def test_without_edges_there_are_scores_all_the_same(connected: Store, run: str, tmp_path: Path) -> None:
+    root = random_run(tmp_path / "run", n_layers=3, n_features=8, n_edges=60)
+    write_table(root / INTERACTIONS.name, INTERACTIONS, pq.read_table(root / INTERACTIONS.name).slice(0, 0))
+    empty, n = connected.ingest(root).run, pq.read_metadata(root / FEATURES.name).num_rows
+    try:
+        found = store.analyze_all(connected, list(ALGORITHMS), Projection(empty))
+    finally:
+        connected.drop(empty)
     assert [one.algorithm for one in found] == list(ALGORITHMS)
     for one in found:
-        assert len(one.features) == 48
+        assert len(one.features) == n
         if one.algorithm in GROUPED:
-            assert (len(one.communities), one.modularity) == (48, 0.0)
+            assert (len(one.communities), one.modularity) == (n, 0.0)
         elif one.algorithm not in ("pagerank", "article_rank"):
             assert set(one.features.iloc[:, -1]) == {0}, one.algorithm
+
+
+def test_a_run_of_nothing_is_said(connected: Store, run: str, tmp_path: Path) -> None:
+    nothing = connected.ingest(random_run(tmp_path / "run", n_edges=0)).run
+    try:
+        with pytest.raises(StoreError, match=r"^run \w+ has no features; there is nothing to score$"):
+            store.analyze(connected, "pagerank", Projection(nothing))
+    finally:
+        connected.drop(nothing)
 
 
 def test_loaded_anew_everything_is_the_same(connected: Store, run: str, tmp_path: Path) -> None:
@@ -187,7 +204,7 @@ def test_the_command_computes_and_writes(neo4j_server: server.Connection, connec
     done = command(neo4j_server, str(EXAMPLE), *options, "--json")
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert said["part"] == {"run": run, "method": None, "edges": "all", "sign": "excitatory", "orientation": "reversed"}
+    assert said["part"] == {"run": run, "method": "clamping", "edges": "all", "sign": "excitatory", "orientation": "reversed"}
     first, second = said["analyses"]
     assert (first["kind"], second["kind"]) == ("pagerank_all_excitatory_reversed", "leiden_all_excitatory")
     part = Projection(run, edges="all", sign="excitatory", orientation="reversed")
@@ -211,7 +228,7 @@ def test_the_command_prints_tables_and_finds_the_run(neo4j_server: server.Connec
         (["954", "-a", "fame"], "--algorithms: got fame; expected some of degree"),
         (["954", "-a", ","], "--algorithms: got none"),
         (["zzz", "-a", "degree"], "the ready runs are"),
-        (["-a", "degree", "--method", "magic"], "--method: got 'magic'; run"),
+        (["-a", "degree", "--method", "magic"], "method: got 'magic'; run"),
         (["-a", "degree", "--effect", "direct"], "--effect is for run directories"),
         (["zzz", "-a", "all"], "the ready runs are"),
         ([], "give a run directory, or --algorithms"),

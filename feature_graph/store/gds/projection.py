@@ -127,12 +127,15 @@ def _method(gds: GraphDataScience, part: Projection) -> str:
     """The method of the edges, if the run has any by it.
 
     Raises:
-        StoreError: If there is no such ready run.
+        StoreError: If there is no such ready run, or nothing in it.
         queries.ParameterError: If it has no edges by the method.
     """
-    found = gds.run_cypher("MATCH (run:Run {id: $run, status: 'ready'}) RETURN run.methods AS methods", {"run": part.run})
+    query = "MATCH (run:Run {id: $run, status: 'ready'}) RETURN run.methods AS methods, run.nodes AS nodes"
+    found = gds.run_cypher(query, {"run": part.run})
     if not len(found):
         raise StoreError(f"run: got {part.run!r}; expected the id of a ready run, as `feature-graph runs list` shows it")
+    if not found["nodes"].iloc[0]:
+        raise StoreError(f"run {part.run} has no features; there is nothing to score")
     return queries.choose_method(part.run, found["methods"].iloc[0], part.method)
 
 
