@@ -15,7 +15,7 @@ RUN = ["-c", "from feature_graph.cli import main; main()"]
 def environment() -> dict[str, str]:
     """No database but the one that is named, and tables of one width."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("NEO4J_") and name != "FEATURE_GRAPH_HOME"}
-    return kept | {"COLUMNS": "100", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    return kept | {"COLUMNS": "180", "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
 
 
 def command(*arguments: str | Path, quiet: bool = True) -> str:
