@@ -171,7 +171,9 @@ def test_results_survive_saving(measured: InteractionSet, tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(again.frame, measured.frame, check_dtype=False)
 
 
-@pytest.mark.parametrize(("seed", "architecture", "method"), [(1, "jumprelu", "clamping"), (2, "standard", "jacobian")])
+@pytest.mark.parametrize(
+    ("seed", "architecture", "method"), [(1, "jumprelu", "clamping"), pytest.param(2, "standard", "jacobian", marks=pytest.mark.long)]
+)
 def test_other_seeds_dictionaries_and_the_jacobian_alone(seed: int, architecture: str, method: str, tmp_path: Path) -> None:
     planted = planted_model(seed, architecture=architecture, d_model=384)  # type: ignore[arg-type]
     cfg = planted.config(interaction_method=method, n_intervention_samples=15, n_placebo=20)

@@ -39,12 +39,12 @@ class Demo:
     def home(self) -> Path:
         return self.folder / ".feature-graph"
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, timeout: float = 850) -> subprocess.CompletedProcess[str]:
         own = {"COLUMNS": "180", "NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("NEO4J_")}
         code = "from feature_graph.cli import main; main()"
         return subprocess.run(
-            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=self.folder, env=kept | own, timeout=850
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=self.folder, env=kept | own, timeout=timeout
         )
 
     def demo(self) -> subprocess.CompletedProcess[str]:

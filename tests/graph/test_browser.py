@@ -200,6 +200,7 @@ def test_every_statement_of_the_guide_can_be_run(connected: Store, run: str) -> 
     assert empty <= MAY_BE_EMPTY
 
 
+@pytest.mark.long
 def test_a_click_on_a_question_puts_it_into_the_editor(opened: Opened) -> None:
     opened.turn_to("Runs")
     link = opened.page.locator("#quality")
@@ -210,6 +211,7 @@ def test_a_click_on_a_question_puts_it_into_the_editor(opened: Opened) -> None:
     assert opened.errors == []
 
 
+@pytest.mark.long
 def test_the_archive_dropped_onto_the_window_becomes_favourites(opened: Opened) -> None:
     with urllib.request.urlopen(opened.guide_url.replace("/guide", "/favourites.zip"), timeout=30) as answer:
         archive = base64.b64encode(answer.read()).decode()

@@ -1,0 +1,45 @@
+"""The session's run against the model: all behaviours, steering, and the pictures of README and docs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from feature_graph.validation import ALL_BEHAVIORS
+from scripts.figures import pictures
+from tests.e2e.conftest import Demo
+from tests.graph.test_browser import chromium
+
+pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(7200)]
+
+
+def test_every_behaviour_and_the_forecast_are_held_against_the_model(demo: Demo, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(demo.run_dir, tmp_path / "run"))
+    said = demo.command("validate", str(run), "--sources", "8", "--json", timeout=7000)
+    assert said.returncode == 0, said.stderr[-3000:]
+    found = json.loads(said.stdout)
+    assert sorted(found["behaviors"]) == sorted(ALL_BEHAVIORS)
+    able = [figures for figures in found["behaviors"].values() if figures["able"]]
+    assert len(able) >= 6
+    for figures in able:
+        assert -1 < figures["random_completeness"] < 0.5 < 1 + abs(figures["completeness"])
+    first = found["cascade"]["hop1"]
+    assert first["spearman"] > 0.8 > abs(first["placebo"])
+
+
+def test_the_pictures_are_drawn(demo: Demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, executable = Path(shutil.copytree(demo.run_dir, tmp_path / "run")), chromium()
+    (run / "figures").mkdir()
+    monkeypatch.setattr(pictures, "IMAGES", tmp_path)
+    nodes = json.loads((run / "graph.json").read_text())["nodes"]
+    edges = json.loads((run / "graph.json").read_text())["edges"]
+    pictures.graph(run)
+    pictures.steering(run, str(edges[0]["source"]), executable)
+    pictures.browser(demo.home, executable)
+    assert (tmp_path / "graph.svg").read_text().count("<circle") == len(nodes)
+    for name in ("steering.png", "browser.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+        assert (tmp_path / name).stat().st_size > 10_000
