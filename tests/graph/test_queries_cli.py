@@ -170,9 +170,11 @@ def test_scores_are_written_back_with_their_analysis(connected: Store, example: 
     pd.testing.assert_frame_equal(before[kept], connected.fetch_features(example)[kept])
 
 
-def test_without_edges_every_feature_is_a_community_of_its_own(connected: Store, example: str) -> None:
-    frame = store.analyze(connected, "leiden", Projection(example, method="not measured"))
-    assert frame["community_not_measured"].nunique() == len(frame) == 48  # the method is not the main one of the run
+def test_the_method_is_named_where_it_is_not_the_main_one_of_the_run(connected: Store, example: str) -> None:
+    frame = store.analyze(connected, "leiden", Projection(example, method="jacobian"))
+    assert 1 < frame["community_jacobian"].nunique() < len(frame) == 48
+    with pytest.raises(queries.ParameterError, match=r"^method: got 'not measured'; run \w+ has edges by clamping, jacobian$"):
+        store.analyze(connected, "leiden", Projection(example, method="not measured"))
 
 
 def test_a_projection_is_dropped_when_its_block_fails(connected: Store, example: str) -> None:
