@@ -13,7 +13,9 @@ def figures(home: Path) -> dict[str, str]:
     """By name; ``home`` is a running database that holds the run."""
     lines = command("query", "layer_flow", "--home", home).rstrip().splitlines()
     head = next(n for n, line in enumerate(lines) if "source_layer" in line)
-    shown = [_plain(lines[head]), *map(_plain, lines[head + 2 : head + 2 + _SHOWN]), "                …"]
+    rows = [line for line in lines[head + 2 :] if line.startswith("│")]
+    more = ["                …"] if len(rows) > _SHOWN else []
+    shown = [_plain(lines[head]), *map(_plain, rows[:_SHOWN]), *more]
     return {
         "answer.layer_flow": "\n".join(
             ["    $ .venv/bin/feature-graph query layer_flow --home .feature-graph", *(f"    {s}" for s in shown)]

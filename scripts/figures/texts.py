@@ -15,7 +15,10 @@ def whole(value: int) -> str:
 
 def number(value: float | None, form: str = ".2f") -> str:
     """A number with a true minus; a dash where there is none."""
-    return NONE if value is None or not math.isfinite(value) else format(value, form).replace("-", "−")
+    if value is None or not math.isfinite(value):
+        return NONE
+    text = format(value, form)
+    return (text.removeprefix("-") if not float(text.replace(",", "")) else text).replace("-", "−")
 
 
 def percent(value: float | None) -> str:

@@ -44,7 +44,7 @@ def test_an_unknown_name_is_refused() -> None:
 
 def test_numbers_as_the_pages_write_them() -> None:
     assert texts.whole(39595) == "39,595"
-    assert [texts.number(v) for v in (-0.094, 0.6, None, float("nan"))] == ["−0.09", "0.60", "–", "–"]
+    assert [texts.number(v) for v in (-0.094, 0.6, -0.001, None, float("nan"))] == ["−0.09", "0.60", "0.00", "–", "–"]
     assert texts.percent(0.976) == "98 %"
     assert texts.interval([-0.5, 0.25]) == "[−0.50, 0.25]"
     assert texts.interval([None, 0.25]) == "–"
