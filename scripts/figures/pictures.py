@@ -60,7 +60,7 @@ def browser(home: Path, executable: str) -> None:
         page.keyboard.press("Enter")
         page.get_by_text("You are connected as user").wait_for()
         page.get_by_text("Colour the layers").locator("i").click()
-        page.get_by_text("node.Layer3").first.wait_for()
+        page.get_by_text(re.compile(r"node\.Layer\d")).first.wait_for()
         page.get_by_text("Draw only the edges").locator("i").click()
         page.get_by_text('"autoComplete": false').wait_for()
         heading = page.locator("h3", has_text=re.compile("^Hubs$"))
