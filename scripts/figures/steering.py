@@ -63,7 +63,7 @@ class Study:
 
     def effects(self, feature: str) -> list[tuple[float, str]]:
         """Forecast effects of turning the feature down by half, in units of each target's mean activation, largest first."""
-        found = predict_cascade(self.graph, feature, _DELTA * self.unit(feature)).effects
+        found = predict_cascade(self.graph, feature, _DELTA * self.unit(feature), draws=0).effects
         return sorted(((abs(v) / u, n) for n, v in found.items() if (u := self.unit(n)) > 0), reverse=True)
 
 
