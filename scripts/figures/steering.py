@@ -132,7 +132,7 @@ def figures(run: Path) -> dict[str, str]:
     rows = found["features"]
     heads = ["steered", "moved", "reached", "Spearman", "slope", "sign", "KL (random)"]
     heads += ["left, kept, KL: from the graph", "left, kept, KL: themselves"]
-    example = max(rows, key=lambda row: row["kl"])
+    example = max(rows, key=lambda row: (row["reached"], row["kl"]))
     arms = {name: [row["arms"][name] for row in rows] for name in _ARMS}
     return {
         "steering.eligible": str(found["eligible"]),
@@ -161,7 +161,7 @@ def _left(arms: list[dict[str, Any]]) -> str:
 
 
 def _row(row: dict[str, Any]) -> list[str]:
-    head = [f"{row['feature']} ({row['label']})", str(row["moved"]), str(row["reached"])]
+    head = [f"{row['feature']} ({row['label'].split(': ')[0]})", str(row["moved"]), str(row["reached"])]
     fit = [texts.number(row["spearman"]), texts.number(row["slope"]), texts.percent(row["sign"])]
     kl = f"{row['kl']:.2g} ({row['placebo_kl']:.2g})"
     return [*head, *fit, kl, *(_cell(row["arms"][name]) for name in ("graph", "themselves"))]
