@@ -45,7 +45,7 @@ def steering(run: Path, feature: str, executable: str) -> None:
     effects = side_effects(*study.loaded, study.graph, study.store, feature, delta, Config.load(study.paths.config))
     page = run / "figures" / "cascade.html"
     render_cascade_overlay(study.graph, predict_cascade(study.graph, feature, delta), page, measured=effects.measured)
-    with _window(executable, 1200, 760) as window:
+    with _window(executable, 1640, 760) as window:
         window.goto(page.resolve().as_uri())
         drawing = window.locator(".js-plotly-plot").first
         drawing.wait_for()
