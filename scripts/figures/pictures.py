@@ -33,12 +33,12 @@ def chromium() -> str | None:
     return os.environ.get("FEATURE_GRAPH_CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
 
 
-def graph(run: Path) -> None:
+def graph(run: Path, images: Path = IMAGES) -> None:
     """graph.svg."""
-    render_static_graph(load_graph(RunPaths.of(run).graph_json), IMAGES / "graph.svg", "SmolLM2-135M: features that drive features")
+    render_static_graph(load_graph(RunPaths.of(run).graph_json), images / "graph.svg", "SmolLM2-135M: features that drive features")
 
 
-def steering(run: Path, feature: str, executable: str) -> None:
+def steering(run: Path, feature: str, executable: str, images: Path = IMAGES) -> None:
     """steering.png: the forecast of one steer, and what was measured."""
     study = Study(run)
     delta = -0.5 * study.unit(feature)
@@ -49,10 +49,10 @@ def steering(run: Path, feature: str, executable: str) -> None:
         window.goto(page.resolve().as_uri())
         drawing = window.locator(".js-plotly-plot").first
         drawing.wait_for()
-        drawing.screenshot(path=IMAGES / "steering.png")
+        drawing.screenshot(path=images / "steering.png")
 
 
-def browser(home: Path, executable: str) -> None:
+def browser(home: Path, executable: str, images: Path = IMAGES) -> None:
     """browser.png: five hubs and what they drive, beside the guide."""
     with _guide(home) as address, _window(executable, 1760, 620) as page:
         page.goto(address)
@@ -69,7 +69,7 @@ def browser(home: Path, executable: str) -> None:
         page.locator("#hubs-drawn i").click()
         page.locator("g.node").first.wait_for()
         page.wait_for_timeout(8_000)  # the layout comes to rest
-        page.screenshot(path=IMAGES / "browser.png")
+        page.screenshot(path=images / "browser.png")
 
 
 @contextlib.contextmanager
