@@ -36,11 +36,11 @@ import scipy.sparse as sp
 from graphdatascience import GraphDataScience
 
 from benchmarks.synthetic import write_run
-from feature_graph import server, store
 from feature_graph.analysis import HUB_METRICS
 from feature_graph.analysis.matrices import Matrices
-from feature_graph.offline import bulk_ingest
-from feature_graph.store import ALGORITHMS, Projection, Store
+from feature_graph.database import server, store
+from feature_graph.database.offline import bulk_ingest
+from feature_graph.database.store import ALGORITHMS, Projection, Store
 from ingest.formats import FEATURES, INTERACTIONS
 
 SIZES, QUICK = "10000,100000,1000000", "10000"

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import build_codecs
 from feature_graph.interventions import Clamps, ModelSlices, clamp_effects, plain_effects, random_directions
 from feature_graph.interventions.clamp import Reading
 from feature_graph.loading import draw_contexts, load_model_and_saes
-from feature_graph.loading.encoders import build_codecs
 
 SAMPLES, PLAIN, HORIZON = 320, 4, 4
 

@@ -82,7 +82,7 @@ class Bench:
     @contextmanager
     def home(self, name: str) -> Iterator[Path]:
         """A fresh home with its server running."""
-        from feature_graph import server
+        from feature_graph.database import server
 
         home = self.work / f"home-{name}"
         try:
@@ -202,7 +202,7 @@ def ask_all(bench: Bench, home: Path, root: Path, seconds: float) -> None:
     """
     import ingest
     import queries
-    from feature_graph import server, store
+    from feature_graph.database import server, store
 
     at = server.connection(home)
     with store.connect(at.uri, at.username, at.password) as db:

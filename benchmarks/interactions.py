@@ -36,13 +36,13 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import TEST, ActivationStore, CandidateSet
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import SiteCodec, build_codecs
 from feature_graph.interactions import measure_interactions
 from feature_graph.interactions.exhaustive.block import site_floors, source_rows
-from feature_graph.interactions.exhaustive.ground import Sweep, plan_field
+from feature_graph.interactions.exhaustive.field import Sweep, plan_field
 from feature_graph.interactions.exhaustive.run import block_size
 from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.interventions import ModelSlices
-from feature_graph.loading.encoders import SiteCodec, build_codecs
 from ingest.formats import CANDIDATES
 
 D_MODEL, D_SAE, CONTEXT, SAMPLES, TOP = 768, 24_576, 128, 20, 50

@@ -24,7 +24,7 @@ import pyarrow as pa  # noqa: E402
 import pyarrow.parquet as pq  # noqa: E402
 
 import ingest  # noqa: E402
-from feature_graph import server  # noqa: E402
+from feature_graph.database import server  # noqa: E402
 from ingest.rows import EDGE_FILE_COLUMNS, EDGE_PROPERTIES, edge_groups  # noqa: E402
 
 BATCH = 10_000
@@ -143,7 +143,7 @@ def load_online(root: Path, warm: Path, home: Path) -> Timing:
 
 def load_in_bulk(root: Path, home: Path) -> Timing:
     """Time the bulk path into the empty database; it stops and starts the server, which is taken out of the total."""
-    from feature_graph.offline import bulk_ingest
+    from feature_graph.database.offline import bulk_ingest
 
     begun = time.perf_counter()
     report = bulk_ingest(home, root, check_store=False)

@@ -126,7 +126,7 @@ def cascades(features: pd.DataFrame, edges: pd.DataFrame) -> tuple[dict[str, Any
 
 def in_cypher(root: Path, source: str, mine: Cascade) -> dict[str, Any]:
     """The same forecast by the template, over Bolt, the first time and when the pages are warm."""
-    from feature_graph import offline, server, store
+    from feature_graph.database import offline, server, store
 
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"

@@ -280,7 +280,7 @@ if drivers:
 # `store.connect()` without arguments.
 
 # %%
-from feature_graph import server, store
+from feature_graph.database import server, store
 
 server.start(database_home)
 address = server.connection(database_home)

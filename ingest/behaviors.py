@@ -14,7 +14,7 @@ import pandas as pd
 from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.errors import InvalidRun
-from ingest.places import MERGE_FEATURE, places
+from ingest.provenance import MERGE_FEATURE, places
 from ingest.rundir import BEHAVIORS, RunDirectory
 from ingest.sites import FEATURE_ID, site_name, site_of, site_widths
 from ingest.text import HALF, half_characters

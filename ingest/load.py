@@ -17,16 +17,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import behaviors, checksum, digest, observations, places, runs, vectors
+from ingest import behaviors, checksum, digest, observations, provenance, runs, vectors
+from ingest.batch_size import MOST_ROWS
 from ingest.blocks import ledger_key
 from ingest.checksum import EdgeCheck
 from ingest.connection import Database, DriverDatabase, Transaction, as_database
+from ingest.disk_space import check_room
 from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
 from ingest.indexes import await_indexes
 from ingest.migrations import migrate
-from ingest.pace import MOST_ROWS
-from ingest.room import check_room
 from ingest.rows import EDGE_PROPERTIES
 from ingest.rundir import BLOCK_ROWS, RunDirectory, open_run
 from ingest.selection import Selection
@@ -192,7 +192,7 @@ def _load(
 ) -> _Loaded:
     """Write the blocks that the ledger does not have yet."""
     finished = _finished(database, run, seen, lease)
-    places.write(database, lease, run, seen.features)
+    provenance.write(database, lease, run, seen.features)
     observations.write(database, run, seen.features, Ledger(lease, run.features_sha256, finished), progress)
     uids, indices = seen.features["uid"].tolist(), seen.features["index"].to_numpy()
     ledger = Ledger(lease, run.interactions_sha256, finished)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from ingest import digest, places
+from ingest import digest, provenance
 from ingest.connection import Database, Transaction
 from ingest.rows import OBSERVATION_PROPERTIES, observation_rows
 from ingest.rundir import BLOCK_ROWS, RunDirectory
@@ -16,7 +16,7 @@ from ingest.writers import Ledger, Progress, commit
 _READ_ROWS = 10_000
 _VALUES = ", ".join(f"{name}: row.seen[{i + 1}]" for i, name in enumerate(OBSERVATION_PROPERTIES))
 _CREATE = (
-    f"UNWIND $rows AS row {places.MERGE_FEATURE} "
+    f"UNWIND $rows AS row {provenance.MERGE_FEATURE} "
     "FOREACH (_ IN CASE WHEN row.label <> '' AND f.brought_by IS NOT NULL AND $n >= coalesce(f.label_run, 0) THEN [1] ELSE [] END | "
     "SET f.label = row.label, f.label_run = $n) "
     f"CREATE (o:Observation {{key: toString($n) + '/' + f.uid, run: $n, {_VALUES}}})-[:OF]->(f) RETURN count(*) AS written"
@@ -29,7 +29,7 @@ _READ = (
 
 def write(database: Database, run: RunDirectory, features: pd.DataFrame, ledger: Ledger, progress: Progress) -> None:
     """Write the blocks of features.parquet that the ledger does not have yet, one a transaction."""
-    sites = {site.name: site for site in places.places(run, features)}
+    sites = {site.name: site for site in provenance.places(run, features)}
     progress("features", 0, len(features))
     for number, start in enumerate(range(0, len(features), BLOCK_ROWS)):
         part = features.iloc[start : start + BLOCK_ROWS]
@@ -38,7 +38,7 @@ def write(database: Database, run: RunDirectory, features: pd.DataFrame, ledger:
         progress("features", start + len(part), len(features))
 
 
-def _rows(part: pd.DataFrame, sites: dict[str, places.Place]) -> Iterator[dict[str, Any]]:
+def _rows(part: pd.DataFrame, sites: dict[str, provenance.Place]) -> Iterator[dict[str, Any]]:
     for record, seen in zip(part.to_dict("records"), observation_rows(part), strict=True):
         yield {"feature": sites[record["id"].rpartition("_F")[0]].feature(record), "label": record["label"], "seen": seen}
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from ingest import checksum, digest, runs
+from ingest.batch_size import MOST_BYTES, Pace
 from ingest.blocks import Block, Layout, Segment, edge_blocks, ledger_key, segment_blocks
 from ingest.checksum import EdgeCheck
 from ingest.connection import Database, Transaction
 from ingest.errors import IngestMismatch, ServerMemory
-from ingest.pace import MOST_BYTES, Pace
 from ingest.rows import EDGE_FILE_COLUMNS, EDGE_PROPERTIES, edge_groups
 
 logger = logging.getLogger(__name__)

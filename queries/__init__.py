@@ -9,11 +9,11 @@ run(driver, "hubs", measure="pagerank").records
 
 from queries.check import Checked, check, example_run
 from queries.connection import Answer
+from queries.custom import ask, explain
 from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TemplateError, TooDeep
 from queries.gds import gds_failure
 from queries.library import names, template, templates, text
 from queries.methods import choose_method, choose_other_method
-from queries.own import ask, explain
 from queries.runner import run
 from queries.template import Parameter, Template
 from queries.which import find_run

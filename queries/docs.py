@@ -24,7 +24,7 @@ $ feature-graph query feed_forward --show
 from Python,
 
 ```python
-from feature_graph import store
+from feature_graph.database import store
 
 with store.connect() as db:
     db.query("hubs", measure="pagerank", limit=5)   # a pandas frame

@@ -29,7 +29,7 @@ from safetensors.numpy import save_file
 from tracr.compiler import compiling, lib, rasp_to_graph
 from tracr.rasp import causal_eval, rasp
 
-FOLDER = Path(__file__).parents[1] / "feature_graph" / "loading" / "planted" / "programs"
+FOLDER = Path(__file__).parents[1] / "feature_graph" / "evaluation" / "planted" / "programs"
 VOCABULARY = ("a", "b", "c", "x")
 LENGTH = 8
 EXAMPLES = 40

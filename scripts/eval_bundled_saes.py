@@ -32,8 +32,8 @@ from torch import Tensor
 from train_bundled_saes import Settings, hook_name, speech_rows
 
 from feature_graph.config import BUNDLED_LAYERS
+from feature_graph.dictionaries.tokens import special_ids
 from feature_graph.loading.bundled import load_bundled_model, saes_folder
-from feature_graph.loading.tokens import special_ids
 from feature_graph.utils import progress, setup_logging, write_json
 
 log = logging.getLogger("feature_graph.eval")

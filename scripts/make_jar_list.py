@@ -1,4 +1,4 @@
-"""Write feature_graph/server/jars.txt: every jar of the embedded Neo4j, flattened, with its sha256.
+"""Write feature_graph/database/server/jars.txt: every jar of the embedded Neo4j, flattened, with its sha256.
 
 For maintainers only, when a version in scripts/neo4j-pom.xml changes. Needs ``mvn``; users never do: they fetch what this list names.
 

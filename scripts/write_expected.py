@@ -11,7 +11,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from feature_graph import server, store
+from feature_graph.database import server, store
 from queries.check import answers, as_json, example_run
 
 

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.artifacts import ActivationStore
-from feature_graph.attribution import rows_of_documents
+from feature_graph.candidates.attribution import rows_of_documents
 from feature_graph.candidates.grid import Grid
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interventions import (
     CleanRun,
     CleanSweep,
@@ -32,7 +33,6 @@ from feature_graph.interventions import (
     later_jacobian_alignment,
     source_jacobian_alignment,
 )
-from feature_graph.loading.encoders import SiteCodec
 from feature_graph.utils import derived_seed
 
 log = logging.getLogger(__name__)

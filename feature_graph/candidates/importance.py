@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, CoactivationAtlas
-from feature_graph.attribution import check_by_ablation, measure_effects
+from feature_graph.candidates.attribution import check_by_ablation, measure_effects
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
-from feature_graph.loading.encoders import SiteCodec
+from feature_graph.dictionaries.build import SiteCodec
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ from feature_graph.cli import (
     motifs,
     offline,
     probe,
-    recall,
+    pruning_recall,
     report,
     runs,
     stages,
@@ -57,7 +57,7 @@ stages.register(app)
 app.command(rich_help_panel="A run")(report.report)
 app.command(rich_help_panel="A run")(analyze.analyze)
 app.command(rich_help_panel="A run")(motifs.motifs)
-app.command(rich_help_panel="A run")(recall.recall)
+app.command(rich_help_panel="A run")(pruning_recall.recall)
 app.command(rich_help_panel="A run")(probe.probe)
 app.command(rich_help_panel="A run")(validate.validate)
 app.command(rich_help_panel="A run")(steer.steer)

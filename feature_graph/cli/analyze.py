@@ -16,7 +16,7 @@ from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption
 if TYPE_CHECKING:
     import networkx as nx
 
-    from feature_graph.store import Analysis, Projection, Store
+    from feature_graph.database.store import Analysis, Projection, Store
 
 
 class Sign(StrEnum):
@@ -92,7 +92,7 @@ def analyze(
 
 
 def _names(text: str) -> list[str]:
-    from feature_graph.store import ALGORITHMS
+    from feature_graph.database.store import ALGORITHMS
 
     names = list(ALGORITHMS) if text.strip() == "all" else [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in names if name not in ALGORITHMS]
@@ -104,7 +104,7 @@ def _names(text: str) -> list[str]:
 
 def _part(store: Store, run: str | None, method: str | None, chosen: tuple[bool, Sign, Orientation]) -> Projection:
     """What to project; a run directory stands for the run that it was loaded as."""
-    from feature_graph.store import Projection
+    from feature_graph.database.store import Projection
     from ingest import run_id
 
     wide, sign, orientation = chosen
@@ -113,7 +113,7 @@ def _part(store: Store, run: str | None, method: str | None, chosen: tuple[bool,
 
 
 def _in_database(store: Store, part: Projection, names: list[str], seed: int, top_k: int, as_json: bool) -> None:
-    from feature_graph.store import analyze_all
+    from feature_graph.database.store import analyze_all
     from feature_graph.utils import progress_bar
 
     with progress_bar() as bar:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from neo4j import Driver
 
-    from feature_graph.server import Page, RunningServer, Served
+    from feature_graph.database.server import Page, RunningServer, Served
 
 
 def browser(
@@ -33,8 +33,8 @@ def browser(
     ] = None,
 ) -> None:
     """Open Neo4j Browser with a guide of every question; say how to log in."""
-    from feature_graph import server
     from feature_graph.cli.db import said_home
+    from feature_graph.database import server
 
     where = said_home(home)
     found = server.status(where)
@@ -55,7 +55,7 @@ def browser(
 
 def pages(driver: Driver, served: Served) -> Mapping[str, Page]:
     """What Browser is given; the guide and the style sheet tell of the newest run at the time they are asked for."""
-    from feature_graph.server import Page
+    from feature_graph.database.server import Page
     from queries import browser as made
 
     def guide() -> bytes:

@@ -13,7 +13,7 @@ import typer
 from feature_graph.cli import common
 
 if TYPE_CHECKING:
-    from feature_graph.offline import BulkReport
+    from feature_graph.database.offline import BulkReport
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None, c
         common.fail("--bulk always needs the embedded database; for another server: --bulk-script DIR", common.USAGE)
     if elsewhere or (mode is Bulk.AUTO and not _worth_it(run_dir, home)):
         return None
-    from feature_graph import offline
+    from feature_graph.database import offline
     from feature_graph.utils import progress_bar
 
     with progress_bar() as bar:
@@ -79,11 +79,11 @@ def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None, c
 
 def _worth_it(run_dir: Path, home: Path | None) -> bool:
     """Whether ``auto`` takes the bulk path."""
-    from feature_graph import server
+    from feature_graph.database import server
 
     if not (run_dir / "interactions.parquet").is_file() or server.status(home).state != "running":
         return False  # the online path says what is wrong
-    from feature_graph import offline
+    from feature_graph.database import offline
     from ingest.rundir import open_run
 
     features, edges = offline.run_size(open_run(run_dir))

@@ -12,7 +12,7 @@ from feature_graph.cli import common
 from feature_graph.cli.common import FAILURE, cell, err, fail, out, table
 
 if TYPE_CHECKING:
-    from feature_graph.calibration import Calibration
+    from feature_graph.evaluation.calibration import Calibration
 
 QUICK_SEEDS = 1
 Values = dict[str, Any]
@@ -35,8 +35,8 @@ def calibrate(
     Aims: recall of at least 0.99, realised false discovery rate at most the level, every sign right, effects within 1 %, null runs at
     most at the level.
     """
-    from feature_graph.calibration import calibrate as run
-    from feature_graph.calibration import known_variants
+    from feature_graph.evaluation.calibration import calibrate as run
+    from feature_graph.evaluation.calibration import known_variants
 
     if listing:
         out.print(table("Variants", ["name", "what is different"], known_variants().items()))

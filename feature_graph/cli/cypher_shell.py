@@ -10,7 +10,7 @@ from feature_graph.cli import common
 from feature_graph.cli.common import err, out
 
 if TYPE_CHECKING:
-    from feature_graph.server import Answer, Connection
+    from feature_graph.database.server import Answer, Connection
 
 MAX_ROWS = 1000
 LEAVE = (":exit", ":quit", "exit", "quit")
@@ -24,7 +24,7 @@ def prompt(connection: Connection) -> None:
     """
     from rich.text import Text
 
-    from feature_graph import server
+    from feature_graph.database import server
 
     with server.driver(connection) as opened:
         common.say(
@@ -69,7 +69,7 @@ def print_answer(answer: Answer) -> None:
     from rich.table import Column, Table
     from rich.text import Text
 
-    from feature_graph import server
+    from feature_graph.database import server
 
     if answer.columns:
         table = Table(*[Column(Text(column)) for column in answer.columns], box=box.SIMPLE_HEAD)

@@ -13,7 +13,7 @@ from feature_graph.cli import common
 from feature_graph.cli.browser import browser
 
 if TYPE_CHECKING:
-    from feature_graph.server import Home, RunningServer
+    from feature_graph.database.server import Home, RunningServer
 
 db_app = typer.Typer(no_args_is_help=True, help="The embedded Neo4j: start, stop, look inside. No Java or Docker needed.")
 
@@ -27,7 +27,7 @@ HomeOption = Annotated[
 
 def said_home(given: Path | None) -> Home:
     """The home that is meant, said on standard error."""
-    from feature_graph.server import find_home
+    from feature_graph.database.server import find_home
 
     home = find_home(given)
     common.say(f"Database home: {home.root} ({home.origin})", err=True)
@@ -53,7 +53,7 @@ def start(
     ] = False,
 ) -> None:
     """Start the server and wait until it answers. The first start fetches Neo4j (about 150 MB) and makes a password."""
-    from feature_graph import server
+    from feature_graph.database import server
 
     where = said_home(home)
     running = server.start(where, heap=heap, page_cache=page_cache, bolt_port=bolt_port, http_port=http_port, repair_log=repair_log)
@@ -76,7 +76,7 @@ def _show(running: RunningServer) -> None:
 @db_app.command()
 def stop(home: HomeOption = None) -> None:
     """Stop the server; takes a few seconds, and 30 at most before it is killed."""
-    from feature_graph import server
+    from feature_graph.database import server
 
     was_running = server.stop(said_home(home))
     common.say("Neo4j is stopped." if was_running else "Neo4j was not running.")
@@ -85,7 +85,7 @@ def stop(home: HomeOption = None) -> None:
 @db_app.command()
 def status(home: HomeOption = None) -> None:
     """Say whether the server runs, where, and how large it is. Exit status 0 if it answers, 3 if not."""
-    from feature_graph import server
+    from feature_graph.database import server
 
     found = server.status(said_home(home))
     common.say(
@@ -112,7 +112,7 @@ def logs(
     which: Annotated[str, typer.Option(help="neo4j (what happened), debug (all details) or console (what the process printed).")] = "neo4j",
 ) -> None:
     """Show the end of a log."""
-    from feature_graph import server
+    from feature_graph.database import server
 
     where = said_home(home)
     if which not in ("neo4j", "debug", "console"):
@@ -129,7 +129,7 @@ def password(
     home: HomeOption = None, show: Annotated[bool, typer.Option("--show", help="Print it even if the output is no terminal.")] = False
 ) -> None:
     """Print the password of user neo4j, on a terminal only."""
-    from feature_graph import server
+    from feature_graph.database import server
 
     where = said_home(home)
     secret = server.read_password(where)
@@ -146,7 +146,7 @@ db_app.command()(browser)
 @db_app.command()
 def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
     """Stop the server and erase the database, its password and its logs. Runs and other files stay."""
-    from feature_graph import server
+    from feature_graph.database import server
 
     where = said_home(home)
     found = server.status(where)
@@ -169,8 +169,8 @@ def shell(
     ] = None,
 ) -> None:
     """A Cypher prompt; several lines, ended by a semicolon. With NEO4J_URI set and no --home: on your own server."""
-    from feature_graph import server
     from feature_graph.cli.cypher_shell import print_answer, prompt
+    from feature_graph.database import server
 
     own = server.connection_from_environment() if home is None else None
     if own is None:

@@ -16,9 +16,9 @@ from feature_graph.cli.stages import print_result
 
 if TYPE_CHECKING:
     from feature_graph.config import Config
+    from feature_graph.database.server import RunningServer
+    from feature_graph.database.store import Store
     from feature_graph.pipeline import RunResult
-    from feature_graph.server import RunningServer
-    from feature_graph.store import Store
 
 HOME = Path(".feature-graph")
 RUN_DIR = Path("outputs/bundled")
@@ -67,7 +67,7 @@ def demo(
     with clock.step("check the disk"):
         _check_room()
     with clock.step("start Neo4j"):
-        from feature_graph import server
+        from feature_graph.database import server
 
         running = server.start(home)
     with clock.step("run the pipeline"):
@@ -94,7 +94,7 @@ def _run(cfg: Config) -> RunResult:
 
 def _analyse(store: Store, run: str) -> None:
     """Graph Data Science: scores are written onto the run in the database."""
-    from feature_graph.store import Projection, analyze
+    from feature_graph.database.store import Projection, analyze
 
     for algorithm in ALGORITHMS:
         frame = analyze(store, algorithm, Projection(run))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from neo4j import Driver
     from rich.table import Table
 
-    from feature_graph.server import Connection
+    from feature_graph.database.server import Connection
 
 GIB = 2**30
 MARK = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
@@ -123,7 +123,7 @@ def java() -> Iterator[Check]:
     """The runtime of the embedded server."""
     import subprocess
 
-    from feature_graph.server import ServerError, java_executable, java_version
+    from feature_graph.database.server import ServerError, java_executable, java_version
 
     try:
         java = java_executable()
@@ -139,7 +139,7 @@ def java() -> Iterator[Check]:
 
 def jars() -> Iterator[Check]:
     """The server itself."""
-    from feature_graph.server import jar_folder
+    from feature_graph.database.server import jar_folder
 
     folder = jar_folder()
     missing = folder.damaged()
@@ -156,7 +156,7 @@ def jars() -> Iterator[Check]:
 
 def database() -> Iterator[Check]:
     """Whether a database answers, and whether it has GDS."""
-    from feature_graph import server
+    from feature_graph.database import server
 
     try:
         connection = server.connection_from_environment()
@@ -172,7 +172,7 @@ def database() -> Iterator[Check]:
 
 
 def _answering(own: Connection | None) -> Iterator[Check]:
-    from feature_graph import server
+    from feature_graph.database import server
 
     try:
         connection = own or server.connection(use_environment=False)
@@ -185,7 +185,7 @@ def _answering(own: Connection | None) -> Iterator[Check]:
 
 
 def _gds(opened: Driver) -> Check:
-    from feature_graph import server
+    from feature_graph.database import server
 
     try:
         answer = server.run_cypher(opened, "RETURN gds.version() AS version")
@@ -239,7 +239,7 @@ def disk() -> Iterator[Check]:
 
 def needed_disk() -> int:
     """Bytes that a first demo still writes: room for a run and a database, and what is not in the cache yet."""
-    from feature_graph.server import jar_folder
+    from feature_graph.database.server import jar_folder
 
     need = 1 * GIB
     if jar_folder().damaged():

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feature_graph.cli import common, own, parts
+from feature_graph.cli import common, edge_files, selection
 from feature_graph.cli.bulk import COMPARING, Bulk, BulkOption, CheckStoreOption, ScriptOption, bulk_ingest, write_script
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from feature_graph.store import Store
+    from feature_graph.database.store import Store
     from ingest import IngestReport, Options
     from queries import Answer, Template
 
@@ -42,22 +42,22 @@ class Format(StrEnum):
 
 
 def ingest(
-    path: own.PathArgument,
+    path: edge_files.PathArgument,
     bulk: BulkOption = Bulk.AUTO,
     bulk_script: ScriptOption = None,
     check_store: CheckStoreOption = True,
-    limit: parts.LimitOption = None,
-    min_strength: parts.MinStrengthOption = None,
-    top_k_per_source: parts.TopOption = None,
-    bad_rows: parts.BadRowsOption = parts.BadRows.REFUSE,
-    rejected: parts.RejectedOption = None,
-    writers: parts.WritersOption = None,
-    model: own.ModelOption = "",
-    method: own.MethodOption = "",
-    features: own.FeaturesOption = None,
-    out: own.OutOption = None,
-    release: own.ReleaseOption = "",
-    site_order: own.SiteOrderOption = "",
+    limit: selection.LimitOption = None,
+    min_strength: selection.MinStrengthOption = None,
+    top_k_per_source: selection.TopOption = None,
+    bad_rows: selection.BadRowsOption = selection.BadRows.REFUSE,
+    rejected: selection.RejectedOption = None,
+    writers: selection.WritersOption = None,
+    model: edge_files.ModelOption = "",
+    method: edge_files.MethodOption = "",
+    features: edge_files.FeaturesOption = None,
+    out: edge_files.OutOption = None,
+    release: edge_files.ReleaseOption = "",
+    site_order: edge_files.SiteOrderOption = "",
     home: HomeOption = None,
     uri: UriOption = None,
     user: UserOption = None,
@@ -69,8 +69,8 @@ def ingest(
     A part of a run (--limit, --min-strength, --top-k-per-source) is a run of its own in the graph. A file of edges needs source, target and
     strength; a run directory is made of it first.
     """
-    run_dir = own.Own(model, method, features, out, release, site_order).run_of(path)
-    chosen = parts.options(run_dir, limit, min_strength, top_k_per_source, bad_rows, rejected)
+    run_dir = edge_files.Own(model, method, features, out, release, site_order).run_of(path)
+    chosen = selection.options(run_dir, limit, min_strength, top_k_per_source, bad_rows, rejected)
     if chosen is not None and (bulk is Bulk.ALWAYS or bulk_script is not None):
         common.fail("the bulk path loads whole runs without wrong rows; leave out --bulk always and --bulk-script", common.USAGE)
     if bulk_script is not None:
@@ -162,7 +162,7 @@ def _check_templates(format_: Format) -> None:
     import tempfile
 
     import queries
-    from feature_graph import server, store
+    from feature_graph.database import server, store
 
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -222,7 +222,7 @@ def open_store(
     """
     import os
 
-    from feature_graph import server, store
+    from feature_graph.database import server, store
     from ingest.password import password_from_environment
 
     if uri is not None:

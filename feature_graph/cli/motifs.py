@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
 
+    from feature_graph.database.store import FoundMotif, Store
     from feature_graph.motifs import NullTest
-    from feature_graph.store import FoundMotif, Store
 
 _EXAMPLES = 5
 Instances = dict[str, list[tuple[tuple[str, ...], float]]]
@@ -143,8 +143,8 @@ def _of_run(store: Store, run: str, wanted: _Wanted) -> None:
 
 
 def _match_there(store: Store, run: str, text: str, wanted: _Wanted) -> tuple[str, int, pd.DataFrame]:
+    from feature_graph.database.store import count_pattern, match_pattern
     from feature_graph.motifs import compile_cypher
-    from feature_graph.store import count_pattern, match_pattern
 
     made = compile_cypher(text)
     count = count_pattern(store, made, run, method=wanted.method, edges=wanted.edges, timeout=wanted.timeout)
@@ -153,7 +153,7 @@ def _match_there(store: Store, run: str, text: str, wanted: _Wanted) -> tuple[st
 
 
 def _keep(store: Store, run: str, result: NullTest, examples: Instances, wanted: _Wanted) -> None:
-    from feature_graph.store import save_motifs
+    from feature_graph.database.store import save_motifs
 
     params = {"n_nulls": result.n_nulls, "seed": wanted.seed, "edges": wanted.edges, "method": wanted.method or store.main_method(run)}
     save_motifs(store, run, _kept(result, examples), params | {"mixing": _plain(asdict(result.mixing))})
@@ -215,9 +215,9 @@ def _tested(graph: nx.DiGraph, wanted: _Wanted, title: str) -> tuple[NullTest, I
 
 
 def _kept(result: NullTest, examples: Instances) -> list[FoundMotif]:
+    from feature_graph.database.store import Example, FoundMotif
     from feature_graph.motifs import motif_type, parse_pattern
     from feature_graph.motifs.nulls import TOTALS
-    from feature_graph.store import Example, FoundMotif
 
     found = []
     for row in result.table.to_dict("records"):

@@ -11,8 +11,8 @@ from feature_graph.cli import common
 from feature_graph.cli.db import HomeOption, said_home
 
 if TYPE_CHECKING:
-    from feature_graph.offline import Contents
-    from feature_graph.server import Home
+    from feature_graph.database.offline import Contents
+    from feature_graph.database.server import Home
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before other clients are cut off or a database is replaced.")]
 CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Let Neo4j check the store first.")]
@@ -25,7 +25,7 @@ def dump(
     yes: YesOption = False,
 ) -> None:
     """Write the database into one file. The server is stopped meanwhile."""
-    from feature_graph import offline
+    from feature_graph.database import offline
 
     where = said_home(home)
     _ask_others(where, yes)
@@ -40,7 +40,7 @@ def load(
     yes: YesOption = False,
 ) -> None:
     """Load a dump; it is checked before it takes the place of what is there."""
-    from feature_graph import offline
+    from feature_graph.database import offline
 
     where = said_home(home)
     _ask_others(where, yes)
@@ -58,7 +58,7 @@ def backup(
     yes: YesOption = False,
 ) -> None:
     """Dump into a dated file; with --keep the oldest are removed, when the new one is whole."""
-    from feature_graph import offline
+    from feature_graph.database import offline
 
     where = said_home(home)
     _ask_others(where, yes)
@@ -67,8 +67,8 @@ def backup(
 
 def _ask_others(home: Home, yes: bool) -> None:
     """Other clients lose their connection: ask, unless told not to."""
-    from feature_graph import server
-    from feature_graph.server.clients import other_clients
+    from feature_graph.database import server
+    from feature_graph.database.server.clients import other_clients
 
     if server.status(home).state != "running":
         return

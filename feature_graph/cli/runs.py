@@ -36,7 +36,7 @@ def list_(
     database: DatabaseOption = None,
 ) -> None:
     """Every run in the database, whatever its status."""
-    from feature_graph.store import list_runs
+    from feature_graph.database.store import list_runs
 
     with open_store(home, uri, user, insecure, database) as db:
         frame = list_runs(db)
@@ -81,7 +81,7 @@ def export(
     database: DatabaseOption = None,
 ) -> None:
     """Write a run's features and edges as files."""
-    from feature_graph.store import export_run
+    from feature_graph.database.store import export_run
 
     with open_store(home, uri, user, insecure, database) as db:
         for path in export_run(db, run, folder, format_.value, method):
@@ -105,7 +105,7 @@ def diff(
     database: DatabaseOption = None,
 ) -> None:
     """Edges gained, lost, turned round or changed in strength from one run to another."""
-    from feature_graph.store import diff_runs
+    from feature_graph.database.store import diff_runs
 
     with open_store(home, uri, user, insecure, database) as db:
         found = diff_runs(db, first, second, method, other_method=other_method)

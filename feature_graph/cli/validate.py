@@ -25,8 +25,8 @@ def validate(
     that was cut off goes on.
     """
     from feature_graph.artifacts import RunPaths
+    from feature_graph.evaluation.validation import ALL_BEHAVIORS, validate_run
     from feature_graph.pipeline.lock import locked
-    from feature_graph.validation import ALL_BEHAVIORS, validate_run
 
     common.load_config(str(run_dir))
     with locked(RunPaths.of(run_dir).lock):

@@ -14,14 +14,17 @@ https://arxiv.org/abs/2403.19647), with the delta form that keeps the dictionary
    documents.
 """
 
-from feature_graph.interactions.chosen import strongest_pairs
-from feature_graph.interactions.doses import measure_doses
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive import Exhaustive, measure_exhaustive
-from feature_graph.interactions.gating import gating_candidates, measure_gating
-from feature_graph.interactions.insertion import measure_insertions
+from feature_graph.interactions.followup import (
+    gating_candidates,
+    measure_doses,
+    measure_gating,
+    measure_insertions,
+    measure_mediation,
+    strongest_pairs,
+)
 from feature_graph.interactions.measure import measure_interactions
-from feature_graph.interactions.mediation import measure_mediation
 
 __all__ = [
     "Exhaustive",

@@ -10,10 +10,10 @@ import numpy as np
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, CandidateSet, feature_id
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.plan import Plan
 from feature_graph.interventions import ModelSlices
-from feature_graph.loading.encoders import SiteCodec
 
 log = logging.getLogger(__name__)
 

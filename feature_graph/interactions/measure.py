@@ -13,14 +13,14 @@ import torch
 from feature_graph.activations.table import build_features_table, decoder_of
 from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, number_features, parse_feature_id
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import build_codecs
+from feature_graph.dictionaries.tokens import residual_norms
 from feature_graph.interactions.check import announce, check_input, checked_store
 from feature_graph.interactions.finish import facts, finish
 from feature_graph.interactions.parts import Parts
+from feature_graph.interactions.passes import CLEAN_BYTES, measure_blocks, part_key
 from feature_graph.interactions.plan import make_plan, without_broken
-from feature_graph.interactions.work import CLEAN_BYTES, measure_blocks, part_key
 from feature_graph.interventions import ModelSlices
-from feature_graph.loading.encoders import build_codecs
-from feature_graph.loading.tokens import residual_norms
 from ingest.formats import INTERACTIONS
 
 log = logging.getLogger(__name__)

@@ -42,7 +42,7 @@ from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.jacobian import jacobian_effects
 from feature_graph.interventions.joint import Arm, joint_effects
 from feature_graph.interventions.mediation import PARTS, Mediated, mediated_effects
-from feature_graph.interventions.plain import plain_effects
+from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Screened, screen_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
 

@@ -2,9 +2,9 @@
 
 A bridge cannot start at a layer (it raises NotImplementedError in 3.9), but it shows its weights under the names of a HookedTransformer.
 :func:`bridge_parts` gathers them, as they are at that moment (raw, or processed by its compatibility mode), in the shape that the slices
-read. What a bridge leaves to the transformers module behind it (rotary tables, sliding windows, activation functions …) is read by
-:mod:`feature_graph.interventions.behind`. Running a whole model, with hooks and caches, stays the bridge's: ``blocks.{L}.hook_resid_pre``
-and ``hook_resid_post`` fire as they do elsewhere.
+read. What a bridge leaves to the transformers module that it wraps (rotary tables, sliding windows, activation functions …) is read by
+:mod:`feature_graph.interventions.wrapped`. Running a whole model, with hooks and caches, stays the bridge's:
+``blocks.{L}.hook_resid_pre`` and ``hook_resid_post`` fire as they do elsewhere.
 
 ``ModelSlices.check`` then holds every point against the bridge's own ``run_with_cache``.
 """
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
-from feature_graph.interventions import behind
+from feature_graph.interventions import wrapped
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.norms import bridged_norm
 
@@ -95,7 +95,7 @@ def bridge_parts(bridge: TransformerBridge) -> Any:
     return SimpleNamespace(
         cfg=SimpleNamespace(**settings),
         blocks=blocks,
-        embed=SimpleNamespace(W_E=behind.embedding(bridge)),
+        embed=SimpleNamespace(W_E=wrapped.embedding(bridge)),
         pos_embed=positions,
         ln_final=bridged_norm(bridge.ln_final),
         unembed=SimpleNamespace(W_U=output, b_U=bias),
@@ -109,7 +109,7 @@ def _settings(bridge: TransformerBridge, text: Any) -> dict[str, Any]:
     settings |= {
         "normalization_type": cfg.normalization_type,
         "original_architecture": str(cfg.architecture),
-        "parallel_attn_mlp": behind.is_parallel(cfg, text),
+        "parallel_attn_mlp": wrapped.is_parallel(cfg, text),
         "clip_qkv": getattr(text, "clip_qkv", None),
     }
     if bool(getattr(cfg, "post_embedding_ln", False)):
@@ -120,18 +120,18 @@ def _settings(bridge: TransformerBridge, text: Any) -> dict[str, Any]:
 def _block(bridge: TransformerBridge, index: int, text: Any) -> SimpleNamespace:
     block, cfg = bridge.blocks[index], bridge.cfg
     theirs = block.attn.original_component
-    window = behind.window(theirs, text, index)
+    window = wrapped.window(theirs, text, index)
     outer = float(getattr(block.original_component, "residual_multiplier", 1.0))
     values = {
         **_projections(block.attn, cfg, outer),
-        "attn_scale": behind.scale(theirs, text, index, int(cfg.d_head)),
+        "attn_scale": wrapped.scale(theirs, text, index, int(cfg.d_head)),
         "attn_type": "global" if window is None else "local",
         "q_norm": bridged_norm(getattr(block.attn, "q_norm", None)),
         "k_norm": bridged_norm(getattr(block.attn, "k_norm", None)),
-        "rotary": behind.rotary(bridge, theirs, text, index) if cfg.positional_embedding_type == "rotary" else None,
+        "rotary": wrapped.rotary(bridge, theirs, text, index) if cfg.positional_embedding_type == "rotary" else None,
     }
     norms = {name: bridged_norm(getattr(block, name, None)) for name in ("ln1", "ln1_post", "ln2", "ln2_post")}
-    if norms["ln2"] is None and behind.is_parallel(cfg, text):
+    if norms["ln2"] is None and wrapped.is_parallel(cfg, text):
         norms["ln2"] = norms["ln1"]  # attention and MLP read one norm
     mlp = SimpleNamespace(**_mlp(block.mlp, bool(cfg.gated_mlp), int(cfg.d_model), outer, text))
     return SimpleNamespace(attn=SimpleNamespace(**values), mlp=mlp, window=window, **norms)
@@ -158,7 +158,7 @@ def _mlp(mlp: Any, gated: bool, d_model: int, outer: float, text: Any) -> dict[s
         "b_in": _bias(None if gated else mlp.b_in, zeros, (int(w_in.shape[1]),)),
         "W_out": _scaled(mlp.W_out, outer),
         "b_out": _scaled(_bias(mlp.b_out, zeros, (d_model,)), outer),
-        "act_fn": behind.activation(mlp.original_component, text),
+        "act_fn": wrapped.activation(mlp.original_component, text),
         **gate,
     }
 

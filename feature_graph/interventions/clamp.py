@@ -20,8 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interventions.slices import CleanRun, ModelSlices
-from feature_graph.loading.encoders import SiteCodec
 
 
 @dataclass(frozen=True)

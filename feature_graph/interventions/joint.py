@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interventions.clamp import Reading
 from feature_graph.interventions.slices import CleanRun, ModelSlices
-from feature_graph.loading.encoders import SiteCodec
 
 #: Order of the cells: level of A, level of B.
 CELLS = ("hh", "hl", "lh", "ll")

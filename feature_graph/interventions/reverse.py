@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interventions.clamp import Clamps, Effects, Reading, later_mask, overlap, window_of
 from feature_graph.interventions.slices import CleanRun, ModelSlices
-from feature_graph.loading.encoders import SiteCodec
 
 #: Work of a dual-number pass and of a forward pass with a backward one, in forward passes.
 _DUAL, _BACKWARD = 2.5, 2.0

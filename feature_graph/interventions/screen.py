@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interventions.clamp import Clamps, later_mask, put_back, window_of
 from feature_graph.interventions.moments import Groups, Limits, Moments, activate_tile, reduce_tile
 from feature_graph.interventions.slices import CleanRun, ModelSlices
-from feature_graph.loading.encoders import SiteCodec
 
 #: Targets of one tile on a CPU: a tile of some thousand rows stays in the last cache.
 TILE = 512

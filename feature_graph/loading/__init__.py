@@ -6,11 +6,11 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from feature_graph.config import Config
+from feature_graph.dictionaries.quality import check_quality, measure_quality
+from feature_graph.dictionaries.sites import describe_sites
 from feature_graph.loading.errors import LoadingError, OfflineError, QualityError, UnsupportedSAEError
 from feature_graph.loading.models import load_model, resolve_device
-from feature_graph.loading.quality import check_quality, measure_quality
 from feature_graph.loading.saes import get_sae_dict_size, load_saes, model_settings
-from feature_graph.loading.sites import describe_sites
 from feature_graph.loading.text import draw_contexts
 
 if TYPE_CHECKING:

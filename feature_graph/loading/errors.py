@@ -1,17 +1,9 @@
-"""The errors of loading: what was got, what was expected, what to do."""
+"""The errors of loading; those of dictionaries (:mod:`feature_graph.dictionaries.errors`) are of the same base."""
 
+from feature_graph.dictionaries.errors import LoadingError, QualityError, UnsupportedSAEError
 
-class LoadingError(RuntimeError):
-    """A model, a dictionary or a text that cannot be loaded."""
+__all__ = ["LoadingError", "OfflineError", "QualityError", "UnsupportedSAEError"]
 
 
 class OfflineError(LoadingError):
     """Something is not on this machine and the hub cannot be reached."""
-
-
-class UnsupportedSAEError(LoadingError):
-    """A kind of dictionary that this library does not analyse."""
-
-
-class QualityError(LoadingError):
-    """A dictionary that does not describe the residual stream it is put on."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup, get_pretrained_saes_directory
 
 from feature_graph.config import BUNDLED_SAES, Config
+from feature_graph.dictionaries.hook_names import block_in
 from feature_graph.loading.bundled import SAES_NAME, saes_folder
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import find_dictionaries
 from feature_graph.loading.families.folders import what_is_there
-from feature_graph.loading.names import block_in
 
 log = logging.getLogger(__name__)
 _HOOK = re.compile(r"(.*)blocks\.(\d+)\.hook_resid_(pre|post)(.*)")

@@ -11,15 +11,15 @@ from typing import Any
 from sae_lens import SAE
 
 from feature_graph.config import Config
+from feature_graph.dictionaries.hook_names import block_in, hook_in
+from feature_graph.dictionaries.kinds import non_linearity, parse_hook
+from feature_graph.dictionaries.sites import ID_KEY, RELEASE_KEY, weights_hash
 from feature_graph.loading.errors import LoadingError, OfflineError
 from feature_graph.loading.families import read_dictionary
 from feature_graph.loading.hub import Need, access
 from feature_graph.loading.hub_saes import load_from_hub
-from feature_graph.loading.kinds import non_linearity, parse_hook
 from feature_graph.loading.model_names import same_model
-from feature_graph.loading.names import block_in, hook_in
 from feature_graph.loading.releases import Place, choose
-from feature_graph.loading.sites import ID_KEY, RELEASE_KEY, weights_hash
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from feature_graph.pipeline.fingerprint import FileMark
 from feature_graph.pipeline.lock import locked
 from feature_graph.pipeline.manifest import Manifest, StageRecord, now
 from feature_graph.pipeline.plan import Situation, situation, why_stale
+from feature_graph.pipeline.stage_functions import WORK, Done, Work, Workshop
 from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName, stage_named
-from feature_graph.pipeline.work import WORK, Done, Work, Workshop
 from feature_graph.utils import set_seed, sha256_json, write_json
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def run(cfg: Config, only: StageName | None = None, from_: StageName | None = No
         ManifestError: If the manifest is damaged.
         BehaviorError: If a behaviour is unknown or its file is malformed.
     """
-    from feature_graph.behaviors import find_behavior
+    from feature_graph.subgraphs.behaviors import find_behavior
 
     for name in cfg.behaviors:  # said now, not after hours of measuring
         find_behavior(name)

@@ -71,7 +71,7 @@ def write_decoders(cfg: Config, run_dir: str | Path) -> Written:
 
 def _refuse_others(saes: dict[int, Any], paths: RunPaths) -> None:
     """Refuse dictionaries whose weights are not those that the manifest recorded."""
-    from feature_graph.loading.sites import weights_hash
+    from feature_graph.dictionaries.sites import weights_hash
 
     recorded = Manifest.load(paths.manifest).saes if paths.manifest.is_file() else {}
     for layer, sae in saes.items():

@@ -4,14 +4,14 @@ Side effects of one steering, and counter-steers that cancel some of them, are m
 """
 
 from feature_graph.steering.agreement import Agreement, Coverage, agreement, columns_agree, conformal_coverage
-from feature_graph.steering.bench import check_steer
 from feature_graph.steering.cascade import Cascade, CascadePath, predict_cascade
 from feature_graph.steering.compensation import Compensation, check_compensation, compensate
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
+from feature_graph.steering.experiment import check_steer
+from feature_graph.steering.propagation import Interval
 from feature_graph.steering.reach import between, reach
 from feature_graph.steering.side_effects import SideEffects, side_effects
-from feature_graph.steering.spread import Interval
 from feature_graph.steering.validation import CascadePairs, validate_cascade
 
 __all__ = [

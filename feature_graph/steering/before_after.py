@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from feature_graph.stats import mean_test
-from feature_graph.steering.bench import Bench
-from feature_graph.steering.counter import Plan
+from feature_graph.steering.counter_steers import Plan
+from feature_graph.steering.experiment import Bench
 from feature_graph.steering.outputs import Shifted, bootstrap
 from feature_graph.steering.pushes import Float
 from feature_graph.steering.trials import Arm, Push

@@ -31,9 +31,9 @@ import numpy as np
 from feature_graph.artifacts import parse_feature_id
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
-from feature_graph.steering.spread import Interval, Spread, intervals, spread
+from feature_graph.steering.paths import best_paths
+from feature_graph.steering.propagation import Interval, Spread, intervals, spread
 from feature_graph.steering.text import cascade_text
-from feature_graph.steering.ways import best_paths
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 1. The graph forecasts how the steer changes the named features and the intended target (or the changes are measured, in documents of the
    select split: ``aim="measured"``).
-2. :mod:`feature_graph.steering.counter` chooses at most k counter-steers.
+2. :mod:`feature_graph.steering.counter_steers` chooses at most k counter-steers.
 3. The model is run clean, steered, and steered with the counter-steers, in documents of the confirm split, which nothing was chosen on.
 4. ``remaining`` is how much of the named side effects is left: the root of the summed squared mean changes, each in units of the feature's
    mean activation, over the same for the steer alone, with a bootstrap interval over documents. Only an interval below 1 counts as help.
@@ -23,12 +23,12 @@ import pandas as pd
 from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.steering.before_after import ENDS, Ratio, counter_frame, effect_frame, movement, output_changes, ratio
-from feature_graph.steering.bench import Bench, check_features, check_steer
-from feature_graph.steering.counter import DEFAULT_LIMITS, Limits, Plan, allowed, choose, find_candidates, responses
+from feature_graph.steering.counter_steers import DEFAULT_LIMITS, Limits, Plan, allowed, choose, find_candidates, responses
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
-from feature_graph.steering.keep import as_frame, frame_values, load_result, plain_value, save_result
+from feature_graph.steering.experiment import Bench, check_features, check_steer
 from feature_graph.steering.outputs import shifted
+from feature_graph.steering.serialization import as_frame, frame_values, load_result, plain_value, save_result
 from feature_graph.steering.text import compensation_text
 from feature_graph.steering.trials import Push, Trials
 

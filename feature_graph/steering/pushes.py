@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interventions import CleanRun, ModelSlices
-from feature_graph.loading.encoders import SiteCodec
 
 Ints = NDArray[np.int64]
 Float = NDArray[np.float64]

@@ -16,7 +16,7 @@ from feature_graph.graph import edge_strength
 from feature_graph.steering.cascade import near_names
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
-from feature_graph.steering.spread import spread
+from feature_graph.steering.propagation import spread
 
 Direction = Literal["downstream", "upstream"]
 

@@ -27,10 +27,10 @@ from feature_graph.artifacts import CONFIRM, ActivationStore, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.stats import adjust, mean_test
 from feature_graph.steering.agreement import Agreement, agreement
-from feature_graph.steering.bench import Bench, check_steer, longest_path
 from feature_graph.steering.cascade import Cascade, predict_cascade
-from feature_graph.steering.keep import as_frame, frame_values, load_result, plain_value, save_result
+from feature_graph.steering.experiment import Bench, check_steer, longest_path
 from feature_graph.steering.outputs import output_frame, shifted, token_frame, token_namer
+from feature_graph.steering.serialization import as_frame, frame_values, load_result, plain_value, save_result
 from feature_graph.steering.text import LEVEL, side_effects_text
 from feature_graph.steering.trials import Arm, Trials
 

@@ -27,12 +27,12 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, feature_id, parse_feature_id
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import SiteCodec, build_codecs
 from feature_graph.graph import structural
 from feature_graph.interventions import Clamps, ModelSlices, Reading, jacobian_effects
-from feature_graph.loading.encoders import SiteCodec, build_codecs
-from feature_graph.steering.bench import check_layers
 from feature_graph.steering.cascade import predict_cascade
 from feature_graph.steering.errors import SteeringError
+from feature_graph.steering.experiment import check_layers
 from feature_graph.steering.ground import Ground, Places, by_layer
 from feature_graph.steering.pushes import Pusher, Samples
 from feature_graph.utils import derived_seed, progress

@@ -1,6 +1,6 @@
 """Behaviours of the model, the features that carry them, and the part of the graph around these."""
 
-from feature_graph.behaviors import PREDEFINED_BEHAVIORS, Behavior, BehaviorError, PromptPair, find_behavior, load_behavior
+from feature_graph.subgraphs.behaviors import PREDEFINED_BEHAVIORS, Behavior, BehaviorError, PromptPair, find_behavior, load_behavior
 from feature_graph.subgraphs.extract import extract_behavior_subgraph
 from feature_graph.subgraphs.files import load_behaviors, save_behaviors
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph

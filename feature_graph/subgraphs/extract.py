@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import parse_feature_id
-from feature_graph.behaviors import Behavior
 from feature_graph.config import Config
 from feature_graph.interventions import ablate
 from feature_graph.stats import document_means, mean_test, smallest_p
+from feature_graph.subgraphs.behaviors import Behavior
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.neighbourhood import around
 from feature_graph.subgraphs.outputs import output_edges

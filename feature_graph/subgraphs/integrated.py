@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interventions import CleanRun
-from feature_graph.loading.encoders import SiteCodec
 from feature_graph.stats import document_means
 from feature_graph.subgraphs.effects import BehaviorModel, Float, attributed, changed, chunks
 from feature_graph.subgraphs.tokens import PromptTokens

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from feature_graph.behaviors import Behavior, BehaviorError, find_behavior
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import build_codecs
 from feature_graph.interventions import ModelSlices
-from feature_graph.loading.encoders import build_codecs
+from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, find_behavior
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.readable import readable_prompts
 from feature_graph.subgraphs.tokens import ReadPrompts, split_prompts

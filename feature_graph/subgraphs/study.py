@@ -10,8 +10,8 @@ from typing import Any
 import networkx as nx
 
 from feature_graph.artifacts import parse_feature_id
-from feature_graph.behaviors import Behavior
 from feature_graph.config import Config
+from feature_graph.subgraphs.behaviors import Behavior
 from feature_graph.subgraphs.extract import subgraph_of
 from feature_graph.subgraphs.faithfulness import Faithfulness, FeatureKeeper, measure_faithfulness
 from feature_graph.subgraphs.integrated import integrated_attribution

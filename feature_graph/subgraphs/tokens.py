@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.behaviors import METRICS, Behavior, PromptPair
+from feature_graph.subgraphs.behaviors import METRICS, Behavior, PromptPair
 from feature_graph.utils import derived_seed
 
 _ABSENT = -1

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ingest.places import places
+from ingest.provenance import places
 from ingest.rows import EDGE_COLUMNS, OBSERVATION_PROPERTIES
 from ingest.rundir import RunDirectory
 from ingest.schema import NODES, RELATIONSHIPS

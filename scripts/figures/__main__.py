@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from feature_graph import server
 from feature_graph.artifacts import RunPaths
+from feature_graph.database import server
 from feature_graph.utils import setup_logging
 from scripts.figures import answers, counts, marks, pictures, steering, validation
 from scripts.figures.commands import command

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from feature_graph import server
 from feature_graph.artifacts import RunPaths
 from feature_graph.config import Config
+from feature_graph.database import server
 from feature_graph.graph import load_graph
 from feature_graph.steering import predict_cascade, side_effects
 from feature_graph.visualization import render_cascade_overlay, render_static_graph

@@ -11,9 +11,9 @@ from sae_lens.saes import GatedSAE, GatedSAEConfig, JumpReLUSAE, JumpReLUSAEConf
 from sae_lens.saes.sae import SAEMetadata
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
-from feature_graph.calibration.pairs import all_pairs as all_pairs
-from feature_graph.loading.encoders import SiteCodec, build_codecs
-from feature_graph.loading.planted import PlantedModel, planted_model
+from feature_graph.dictionaries.build import SiteCodec, build_codecs
+from feature_graph.evaluation.calibration.pairs import all_pairs as all_pairs
+from feature_graph.evaluation.planted import PlantedModel, planted_model
 
 SHAPES: dict[str, dict[str, Any]] = {
     "gpt2": {"normalization_type": "LN", "act_fn": "gelu_new"},

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import SELECT
-from feature_graph.attribution import ablation, check_by_ablation, importance_documents, measure_effects, rows_of_documents
-from feature_graph.attribution.batch import Batch, ablation_estimates
-from feature_graph.attribution.gradients import loss_from, site_gradients
-from feature_graph.attribution.kinds import LossEffect
+from feature_graph.candidates.attribution import ablation, check_by_ablation, importance_documents, measure_effects, rows_of_documents
+from feature_graph.candidates.attribution.batch import Batch, ablation_estimates
+from feature_graph.candidates.attribution.gradients import loss_from, site_gradients
+from feature_graph.candidates.attribution.kinds import LossEffect
 from feature_graph.config import Config
-from feature_graph.loading.encoders import build_codecs
+from feature_graph.dictionaries.build import build_codecs
 from tests.unit.selection_models import random_tokens, tiny_model, tiny_saes
 
 LAYERS = [0, 1, 2]

@@ -39,6 +39,7 @@ from feature_graph.activations import collect_activations
 from feature_graph.artifacts import ActivationStore, InteractionSet
 from feature_graph.candidates import identify_candidates
 from feature_graph.coactivation import build_coactivation_atlas
+from feature_graph.dictionaries.build import build_codecs
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import (
     Clamps,
@@ -50,7 +51,6 @@ from feature_graph.interventions import (
     mediated_effects,
     plain_effects,
 )
-from feature_graph.loading.encoders import build_codecs
 from tests.causal.conftest import tiny_saes
 from tests.causal.test_interactions import config
 

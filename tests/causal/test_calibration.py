@@ -14,18 +14,18 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from feature_graph.calibration import CalibrationError, calibrate
-from feature_graph.calibration.cells import Cell, make_cells
-from feature_graph.calibration.compiled import compare, measure_program
-from feature_graph.calibration.nulls import measure_null
-from feature_graph.calibration.parts import PartFiles
-from feature_graph.calibration.report import pool, share
-from feature_graph.calibration.variants import judge, measure_variant, run_stages
 from feature_graph.cli import app
-from feature_graph.loading.planted import VARIANTS, TrueEffect, planted_model, simulated_effects
-from feature_graph.loading.planted.compiled import PROGRAMS, load_program
-from feature_graph.loading.planted.compiled_truth import results, run_program
-from feature_graph.loading.planted.simulate import Simulation
+from feature_graph.evaluation.calibration import CalibrationError, calibrate
+from feature_graph.evaluation.calibration.cells import Cell, make_cells
+from feature_graph.evaluation.calibration.compiled import compare, measure_program
+from feature_graph.evaluation.calibration.nulls import measure_null
+from feature_graph.evaluation.calibration.parts import PartFiles
+from feature_graph.evaluation.calibration.report import pool, share
+from feature_graph.evaluation.calibration.variants import judge, measure_variant, run_stages
+from feature_graph.evaluation.planted import VARIANTS, TrueEffect, planted_model, simulated_effects
+from feature_graph.evaluation.planted.compiled import PROGRAMS, load_program
+from feature_graph.evaluation.planted.compiled_truth import results, run_program
+from feature_graph.evaluation.planted.simulate import Simulation
 
 
 def test_the_simulation_agrees_with_linear_algebra() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import ActivationStore, feature_id, parse_feature_id
+from feature_graph.dictionaries.build import build_codecs
+from feature_graph.evaluation.planted import PlantedModel
 from feature_graph.interventions import ModelSlices
-from feature_graph.loading.encoders import build_codecs
-from feature_graph.loading.planted import PlantedModel
 from feature_graph.steering import CascadePairs, SteeringError, agreement, conformal_coverage, predict_cascade, validate_cascade
 from feature_graph.steering.pushes import Pusher, Samples
 

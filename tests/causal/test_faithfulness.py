@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from feature_graph.dictionaries.build import build_codecs
 from feature_graph.interventions import ModelSlices
-from feature_graph.loading.encoders import build_codecs
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.faithfulness import FeatureKeeper, measure_faithfulness, size_for
 from feature_graph.subgraphs.integrated import integrated_attribution

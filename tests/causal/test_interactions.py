@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CONFIRM, TEST, ActivationStore, CandidateSet, InteractionSet
 from feature_graph.config import Config
-from feature_graph.interactions import MeasureError, measure_interactions
-from feature_graph.interactions import work as work_module
+from feature_graph.interactions import MeasureError, measure_interactions, passes
 from feature_graph.interactions.plan import draw, make_plan
 from feature_graph.interventions import Clamps, ModelSlices, Reading, plain_effects
 from ingest.formats import CANDIDATES, INTERACTIONS
@@ -137,11 +136,11 @@ def test_little_memory_means_more_passes_and_the_same_numbers(stage: Stage, whol
     slices = ModelSlices(stage.tiny.model)
     norms = dict.fromkeys(stage.tiny.codecs, 1.0)
     plan = make_plan(stage.store, stage.candidates.frame, stage.tiny.codecs, norms, stage.cfg)
-    passes = list(work_module.split_passes(slices, stage.tiny.codecs, plan, 12, limit=150_000))
-    assert len(passes) > 1
-    everyone = sorted((s.layer, s.index) for chosen in passes for s in chosen)
+    found = list(passes.split_passes(slices, stage.tiny.codecs, plan, 12, limit=150_000))
+    assert len(found) > 1
+    everyone = sorted((s.layer, s.index) for chosen in found for s in chosen)
     assert everyone == sorted((s.layer, s.index) for sources in plan.sources.values() for s in sources)
-    blocks = [b for k, chosen in enumerate(passes) for b in work_module.make_blocks(plan, chosen, 32, stage.cfg, k)]
+    blocks = [b for k, chosen in enumerate(found) for b in passes.make_blocks(plan, chosen, 32, stage.cfg, k)]
     numbers = [probe.number for block in blocks if block.placebo for probe in block.probes]
     assert sorted(numbers) == sorted(list(range(5)) * len(plan.sources))
     again = stage.run(clean_bytes=150_000).frame

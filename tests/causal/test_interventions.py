@@ -29,7 +29,7 @@ from feature_graph.interventions import (
     spill,
     steer,
 )
-from feature_graph.interventions.plain import run_hooked
+from feature_graph.interventions.reference import run_hooked
 from tests.causal.conftest import SHAPES, Tiny, make_tiny, tiny_model
 
 HORIZON = 3

@@ -24,6 +24,7 @@ from feature_graph.artifacts import (
     Triple,
 )
 from feature_graph.config import Config
+from feature_graph.evaluation.planted import PlantedModel
 from feature_graph.interactions import (
     MeasureError,
     gating_candidates,
@@ -33,7 +34,7 @@ from feature_graph.interactions import (
     measure_interactions,
     measure_mediation,
 )
-from feature_graph.interactions.factorial import contrast
+from feature_graph.interactions.followup.factorial import contrast
 from feature_graph.interventions import (
     PARTS,
     Arm,
@@ -45,8 +46,7 @@ from feature_graph.interventions import (
     joint_effects,
     mediated_effects,
 )
-from feature_graph.interventions.plain import run_hooked
-from feature_graph.loading.planted import PlantedModel
+from feature_graph.interventions.reference import run_hooked
 from tests.causal.conftest import SHAPES, all_pairs, make_tiny
 from tests.causal.test_bad_input import overflowing
 from tests.causal.test_interactions import config as tiny_config

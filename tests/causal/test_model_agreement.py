@@ -11,10 +11,10 @@ import torch
 import transformers as T
 
 from feature_graph.config import Config
+from feature_graph.dictionaries.tokens import random_tokens
 from feature_graph.interventions import InterventionError, ModelSlices
 from feature_graph.loading import LoadingError
 from feature_graph.loading.models import load_model
-from feature_graph.loading.tokens import random_tokens
 from tests.architectures import CONTEXT, LLAMA, MODELS, WIDTH, random_model, randomise, write
 
 HOOKED, BRIDGE = "HookedTransformer", "TransformerBridge"

@@ -12,25 +12,25 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import ActivationStore, CandidateSet, RunPaths
-from feature_graph.attribution import check_by_ablation, importance_documents, measure_effects
-from feature_graph.attribution.batch import Batch
-from feature_graph.attribution.gradients import logits_from
-from feature_graph.attribution.kinds import DistributionEffect, ValueEffect, counting
-from feature_graph.behaviors import BehaviorError
 from feature_graph.candidates import CandidateError, identify_candidates
+from feature_graph.candidates.attribution import check_by_ablation, importance_documents, measure_effects
+from feature_graph.candidates.attribution.batch import Batch
+from feature_graph.candidates.attribution.gradients import logits_from
+from feature_graph.candidates.attribution.kinds import DistributionEffect, ValueEffect, counting
 from feature_graph.candidates.importance import Importance
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import build_codecs
+from feature_graph.evaluation.planted.compiled import as_hooked, load_program
 from feature_graph.graph import build_interaction_graph, load_graph
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import InterventionError, next_token_loss, residual_gradients
-from feature_graph.loading.encoders import build_codecs
-from feature_graph.loading.outputs import n_outputs, predicts_tokens
-from feature_graph.loading.planted.compiled import as_hooked, load_program
+from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.pipeline.runner import run_with
-from feature_graph.pipeline.work import WORK, Done, Workshop
+from feature_graph.pipeline.stage_functions import WORK, Done, Workshop
 from feature_graph.steering import compensate, side_effects
 from feature_graph.subgraphs import extract_behavior_subgraph
+from feature_graph.subgraphs.behaviors import BehaviorError
 from tests.unit.selection_models import tiny_saes
 
 OTHELLO, RESIDUES, VALUE = (64, 60), (114, 113), (20, 1)

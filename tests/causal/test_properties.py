@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CandidateSet
+from feature_graph.dictionaries.tokens import residual_norms
+from feature_graph.evaluation.planted import planted_model
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import Clamps, Effects, InterventionError, ModelSlices, Reading, clamp_effects, jacobian_effects
-from feature_graph.interventions.plain import run_hooked
+from feature_graph.interventions.reference import run_hooked
 from feature_graph.interventions.reverse import reverse_is_cheaper
 from feature_graph.loading.errors import LoadingError
-from feature_graph.loading.planted import planted_model
-from feature_graph.loading.tokens import residual_norms
 from tests.causal.conftest import SHAPES, Tiny, all_pairs, make_tiny
 from tests.causal.test_interventions import assert_same, clamps_of, path_of, setting
 

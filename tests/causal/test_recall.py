@@ -12,8 +12,8 @@ from feature_graph.activations import collect_activations
 from feature_graph.artifacts import ActivationStore, ArtifactError
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
-from feature_graph.loading.planted import PlantedModel, nonlinear_pairs, true_effects
-from feature_graph.recall import PruningRecall, RecallError, pruning_recall
+from feature_graph.evaluation.planted import PlantedModel, nonlinear_pairs, true_effects
+from feature_graph.evaluation.pruning_recall import PruningRecall, RecallError, pruning_recall
 
 CHOSEN = {0: ("excite", "inhibit", "chain", "carry"), 1: ("excited", "chain1", "carried"), 2: ("chain2",), 3: ("chain3", "forwarded")}
 Edge = tuple[tuple[int, int], tuple[int, int]]

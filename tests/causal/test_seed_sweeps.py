@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from feature_graph.calibration.variants import measure_variant
-from feature_graph.loading.planted import VARIANTS
+from feature_graph.evaluation.calibration.variants import measure_variant
+from feature_graph.evaluation.planted import VARIANTS
 
 pytestmark = [pytest.mark.long, pytest.mark.slow]
 

@@ -13,10 +13,10 @@ import torch
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CONFIRM, ActivationStore, feature_id
-from feature_graph.loading.planted import PlantedModel, Wire, Wiring, planted_model
+from feature_graph.evaluation.planted import PlantedModel, Wire, Wiring, planted_model
 from feature_graph.steering import Compensation, SideEffects, SteeringError, compensate, side_effects
-from feature_graph.steering.bench import Bench
-from feature_graph.steering.counter import constant_delta
+from feature_graph.steering.counter_steers import constant_delta
+from feature_graph.steering.experiment import Bench
 
 #: push → wanted and unwanted; brake and both drive unwanted too, both also wanted; late is reached over two sites.
 WIRES = (

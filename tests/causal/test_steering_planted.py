@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from feature_graph.artifacts import feature_id
+from feature_graph.dictionaries.build import SiteCodec, build_codecs
+from feature_graph.evaluation.planted import PlantedModel
 from feature_graph.interventions import ModelSlices, steer
-from feature_graph.loading.encoders import SiteCodec, build_codecs
-from feature_graph.loading.planted import PlantedModel
 from feature_graph.steering import predict_cascade
 
 

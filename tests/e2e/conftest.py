@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_graph import server
+from feature_graph.database import server
 
 #: Small enough for two cores; everything else as shipped.
 SMALL = {

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from feature_graph.config import Config
+from feature_graph.dictionaries.quality import measure_quality
+from feature_graph.dictionaries.tokens import valid_mask
 from feature_graph.loading import describe_sites, load_model_and_saes
 from feature_graph.loading.bundled import load_llama, model_folder
-from feature_graph.loading.quality import measure_quality
 from feature_graph.loading.text import draw_contexts
-from feature_graph.loading.tokens import valid_mask
 
 pytestmark = [pytest.mark.model, pytest.mark.slow]
 

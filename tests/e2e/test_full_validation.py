@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from feature_graph.validation import ALL_BEHAVIORS
+from feature_graph.evaluation.validation import ALL_BEHAVIORS
 from scripts.figures import pictures
 from tests.e2e.conftest import Demo
 from tests.graph.test_browser import chromium

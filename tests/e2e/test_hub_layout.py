@@ -40,7 +40,7 @@ for layer in sorted(saes.keys()):
     print(f"  Layer {layer}: {get_sae_dict_size(saes[layer])} features")
 
 from feature_graph.loading import describe_sites
-from feature_graph.loading.encoders import build_codecs
+from feature_graph.dictionaries.build import build_codecs
 from feature_graph.loading.text import resolve_prepend_bos
 for layer, site in describe_sites(model, saes, cfg).items():
     print(site.hook, site.point, site.release, site.sae_id, site.neuronpedia_id)

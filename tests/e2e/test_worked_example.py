@@ -10,7 +10,7 @@ from pathlib import Path
 import jupytext
 import pytest
 
-from feature_graph import server
+from feature_graph.database import server
 from tests import hublayout
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from feature_graph import server, store
+from feature_graph.database import server, store
 from tests.graph.filled import empty_home, filled  # noqa: F401  (fixtures)
 
 HEAP, PAGE_CACHE = "768m", "128m"

@@ -20,7 +20,7 @@ import pytest
 
 import ingest
 import queries
-from feature_graph import offline, server, store
+from feature_graph.database import offline, server, store
 from ingest.formats import FEATURES, read_meta, write_table
 
 NASTY = [
@@ -42,7 +42,7 @@ _TIMES = {"created", "finished", "applied", "lease_at", "lease_since"}
 
 _KILLED = """
 import os, signal, sys
-from feature_graph.offline import bulk_ingest
+from feature_graph.database.offline import bulk_ingest
 
 def kill(what, done, total):
     if what == "import (%)" and done > 20:

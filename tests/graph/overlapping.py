@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 import ingest.drop
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from ingest import DriverDatabase
 from ingest.connection import Transaction
 from tests.rundirs import dense, write_files

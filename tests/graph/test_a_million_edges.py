@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.synthetic import write_run
-from feature_graph import server, store
-from feature_graph.store import Store
+from feature_graph.database import server, store
+from feature_graph.database.store import Store
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.graph, pytest.mark.timeout(3600)]
 

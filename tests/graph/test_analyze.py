@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import queries
-from feature_graph import server, store
 from feature_graph.cli import app
-from feature_graph.store import ALGORITHMS, Projection, Store, StoreError
+from feature_graph.database import server, store
+from feature_graph.database.store import ALGORITHMS, Projection, Store, StoreError
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from tests.graph import twins
 from tests.graph.conftest import wipe

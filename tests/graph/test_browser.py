@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import pytest
 
 import queries
-from feature_graph import server
-from feature_graph.store import Store
+from feature_graph.database import server
+from feature_graph.database.store import Store
 from feature_graph.visualization.style import layer_colors
 from queries.browser import gather, guide
 from tests.graph.conftest import wipe

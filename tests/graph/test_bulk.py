@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 import ingest
 import queries
-from feature_graph import offline, server
 from feature_graph.cli import app
-from feature_graph.server.homes import Home, prepare_home
-from feature_graph.server.jars import ensure_jars
-from feature_graph.server.java import ADMIN_CLASS, environment, java_executable, write_arguments
-from feature_graph.server.settings import Settings, write_conf
-from feature_graph.store import Store
+from feature_graph.database import offline, server
+from feature_graph.database.server.homes import Home, prepare_home
+from feature_graph.database.server.jars import ensure_jars
+from feature_graph.database.server.java import ADMIN_CLASS, environment, java_executable, write_arguments
+from feature_graph.database.server.settings import Settings, write_conf
+from feature_graph.database.store import Store
 from ingest.bulk import write_script
 from tests.graph.filled import Filled, everything, opened
 from tests.rundirs import random_run

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import queries
+from feature_graph.database.store import Store
 from feature_graph.steering import DirectEffects, between, predict_cascade, reach
-from feature_graph.store import Store
 from tests.graph import twins, twins_motifs
 from tests.graph.conftest import wipe
 from tests.graph.test_motifs_stored import EXAMPLE

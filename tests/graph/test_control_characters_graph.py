@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from ingest.formats import FEATURES, write_table
 from ingest.graphml import restored
 from tests.graph.test_queries_cli import Run, command  # noqa: F401  # a fixture

@@ -24,10 +24,10 @@ from neo4j.exceptions import ServiceUnavailable
 from typer.testing import CliRunner
 
 import ingest
-from feature_graph import server
 from feature_graph.cli import app
 from feature_graph.cli.graphdb import open_store
-from feature_graph.store import Store, StoreError
+from feature_graph.database import server
+from feature_graph.database.store import Store, StoreError
 from ingest import DriverDatabase, IngestError, IngestReport, InvalidRun, LeaseHeld, runs
 from ingest.formats import FEATURES, write_table
 from ingest.rundir import sha256_file

@@ -21,13 +21,13 @@ from neo4j.exceptions import DriverError, Neo4jError
 
 import ingest
 import queries
-from feature_graph import server, store
-from feature_graph.server import lifecycle, process
-from feature_graph.server.homes import Home, prepare_home
-from feature_graph.server.jars import JarFolder, ensure_jars
-from feature_graph.server.java import write_arguments
-from feature_graph.server.ports import pick_port
-from feature_graph.server.settings import Settings
+from feature_graph.database import server, store
+from feature_graph.database.server import lifecycle, process
+from feature_graph.database.server.homes import Home, prepare_home
+from feature_graph.database.server.jars import JarFolder, ensure_jars
+from feature_graph.database.server.java import write_arguments
+from feature_graph.database.server.ports import pick_port
+from feature_graph.database.server.settings import Settings
 from ingest import DriverDatabase, runs
 from ingest.messages import explain
 from tests.graph.proxy import Proxy

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import ingest
-from feature_graph import store as graph_store
-from feature_graph.store import Example, FoundMotif, Store
+from feature_graph.database import store as graph_store
+from feature_graph.database.store import Example, FoundMotif, Store
 from ingest.migrations import migrations
 from tests.graph.overlapping import FOREIGN, Foreign, killed_drop, overlapping_runs
 

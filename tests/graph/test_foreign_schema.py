@@ -9,10 +9,10 @@ import pytest
 from typer.testing import CliRunner
 
 import queries
-from feature_graph import server
-from feature_graph import store as graph_store
 from feature_graph.cli import app
-from feature_graph.store import Store
+from feature_graph.database import server
+from feature_graph.database import store as graph_store
+from feature_graph.database.store import Store
 from ingest import SchemaMismatch
 from ingest.migrations import FORMER, migrations
 from ingest.schema import UNIQUE_KEYS

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import ingest
 import queries
 from feature_graph.cli import app
-from feature_graph.store import Store, export_run
+from feature_graph.database.store import Store, export_run
 from tests.attribution_json import crm_document, downloaded, feature, link, random_document, write
 
 pytestmark = pytest.mark.graph

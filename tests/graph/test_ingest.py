@@ -15,8 +15,8 @@ import pytest
 
 import ingest
 import queries
-from feature_graph import server, store
-from feature_graph.store import Store
+from feature_graph.database import server, store
+from feature_graph.database.store import Store
 from ingest import IngestError, IngestMismatch, LeaseHeld, LeaseLost, SchemaMismatch, runs, schema
 from ingest.connection import DriverDatabase
 from ingest.rundir import open_run

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 import queries
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from ingest.formats import FEATURES, read_meta, read_table, write_table
 from tests.graph.conftest import wipe
 from tests.graph.test_queries import EXAMPLE
@@ -100,12 +100,12 @@ def test_no_value_is_written_into_the_text_of_a_statement() -> None:
         "ingest/schema.py",
         "ingest/writers.py",
         "ingest/behaviors.py",
-        "ingest/places.py",
+        "ingest/provenance.py",
         "ingest/runs.py",  # IS_RUN, a condition
         "ingest/migrations/__init__.py",
-        "queries/own.py",
+        "queries/custom.py",
         "feature_graph/motifs/cypher.py",
-        "feature_graph/offline/stores.py",  # IS_RUN again
+        "feature_graph/database/offline/stores.py",  # IS_RUN again
     }
     cypher = re.compile(r"""f["'](?:[^"']*\b)?(?:MATCH|MERGE|CREATE|UNWIND|DELETE|EXPLAIN)\b[^"']*\{""")
     found = set()

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from feature_graph import server
 from feature_graph.cli import app
-from feature_graph.store import Store
+from feature_graph.database import server
+from feature_graph.database.store import Store
 from ingest import SchemaMismatch, schema
 from ingest.migrations import migrations
 from tests.graph.test_queries import EXAMPLE

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import queries
-from feature_graph import server, store
 from feature_graph.cli import app
+from feature_graph.database import server, store
+from feature_graph.database.store import Store
 from feature_graph.motifs import census, compile_cypher, count_pattern, find_pattern, parse_pattern
-from feature_graph.store import Store
 from tests.graph import twins, twins_motifs
 from tests.graph.conftest import wipe
 from tests.graph.test_queries import ALL, Loaded, same_rows

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from feature_graph import offline, server
 from feature_graph.cli import app
-from feature_graph.server.homes import Home
+from feature_graph.database import offline, server
+from feature_graph.database.server.homes import Home
 from tests.graph.filled import Filled, everything, opened
 
 pytestmark = [pytest.mark.graph, pytest.mark.timeout(900)]

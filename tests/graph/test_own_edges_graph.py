@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import ingest
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from ingest import digest
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from ingest.rows import EDGE_PROPERTIES

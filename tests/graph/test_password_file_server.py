@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from feature_graph import server, store
 from feature_graph.cli import app
+from feature_graph.database import server, store
 from tests.graph.test_queries import EXAMPLE
 
 pytestmark = pytest.mark.graph

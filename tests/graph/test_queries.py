@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import queries
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from tests.graph import twins
 from tests.graph.conftest import wipe
 from tests.rundirs import random_run

@@ -14,9 +14,9 @@ import pytest
 from typer.testing import CliRunner
 
 import queries
-from feature_graph import server, store
 from feature_graph.cli import app
-from feature_graph.store import Projection, Store
+from feature_graph.database import server, store
+from feature_graph.database.store import Projection, Store
 from tests.graph import twins
 from tests.graph.conftest import wipe
 from tests.graph.test_queries import EXAMPLE

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from feature_graph import server, store
 from feature_graph.artifacts import InteractionSet
-from feature_graph.store import Store, StoreError
+from feature_graph.database import server, store
+from feature_graph.database.store import Store, StoreError
 from ingest.formats import INTERACTIONS, read_meta, read_table, write_table
 from ingest.schema import index_statements
 from tests.graph.conftest import wipe

@@ -16,10 +16,10 @@ import pytest
 from neo4j import GraphDatabase
 from neo4j.exceptions import AuthError
 
-from feature_graph import server
-from feature_graph.server.bolt import answers
-from feature_graph.server.jars import ensure_jars, jar_folder, list_text, parse_list
-from feature_graph.server.procedures import allowed_procedures
+from feature_graph.database import server
+from feature_graph.database.server.bolt import answers
+from feature_graph.database.server.jars import ensure_jars, jar_folder, list_text, parse_list
+from feature_graph.database.server.procedures import allowed_procedures
 
 pytestmark = [pytest.mark.graph, pytest.mark.timeout(900)]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 import ingest
 import queries
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from ingest.formats import DECODERS, write_table
 from tests.graph import twins
 from tests.graph.test_queries import EXAMPLE

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import queries
 from feature_graph.analysis import HUB_METRICS, compute_graph_statistics, detect_communities, find_hubs, modularity
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from tests.graph import twins
 from tests.graph.conftest import wipe
 from tests.rundirs import agreeing, random_run, write_files

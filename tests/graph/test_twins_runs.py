@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import queries
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from tests.graph import twins, twins_runs
 from tests.graph.conftest import wipe
 from tests.graph.test_queries import same_rows

@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 import queries
-from feature_graph import server
-from feature_graph import store as graph_store
 from feature_graph.cli import app
+from feature_graph.database import server
+from feature_graph.database import store as graph_store
+from feature_graph.database.store import Store
 from feature_graph.motifs import compile_cypher
-from feature_graph.store import Store
 from queries import ParameterError
 from tests.graph import twins, twins_runs
 from tests.graph.conftest import wipe

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 import ingest.__main__
 import queries
-from feature_graph import server
-from feature_graph import store as graph_store
 from feature_graph.cli import app
-from feature_graph.store import Store
+from feature_graph.database import server
+from feature_graph.database import store as graph_store
+from feature_graph.database.store import Store
 from ingest import IngestError
 from tests.rundirs import random_run
 

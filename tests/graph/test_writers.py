@@ -11,7 +11,7 @@ import pytest
 from neo4j.exceptions import Neo4jError
 
 import ingest
-from feature_graph.store import Store
+from feature_graph.database.store import Store
 from ingest import IngestError, LeaseLost, runs
 from ingest.connection import DriverDatabase, Row, Transaction
 from ingest.rundir import open_run

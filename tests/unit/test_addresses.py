@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 import ingest.__main__
-from feature_graph import server, store
 from feature_graph.cli import app
+from feature_graph.database import server, store
 from ingest import AddressRefused
 from ingest.address import choose_database, parse_address
 

@@ -162,7 +162,7 @@ def test_alignment_through_the_blocks_is_the_jacobian_of_the_model(run):
 
 
 def _documents(store, cfg):
-    from feature_graph.attribution import importance_documents
+    from feature_graph.candidates.attribution import importance_documents
 
     return importance_documents(store, cfg)
 

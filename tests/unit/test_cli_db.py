@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from feature_graph.cli import app
-from feature_graph.server.homes import Home, prepare_home
+from feature_graph.database.server.homes import Home, prepare_home
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from feature_graph.steering import DirectEffects
-from feature_graph.steering.counter import Candidate, Limits, allowed, choose, constant_delta, find_candidates, responses
+from feature_graph.steering.counter_steers import Candidate, Limits, allowed, choose, constant_delta, find_candidates, responses
 
 ACTIVITY = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 10, allow_subnormal=False))
 EFFECT = st.floats(-3, 3, allow_subnormal=False)

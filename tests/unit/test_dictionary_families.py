@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from feature_graph.artifacts import Site
-from feature_graph.loading.encoder_check import check_codec
-from feature_graph.loading.encoders import SiteCodec
+from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries.codec_check import check_codec
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families import find_dictionaries, read_dictionary
 

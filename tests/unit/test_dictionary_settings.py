@@ -18,11 +18,11 @@ from sae_lens.training.activation_scaler import ActivationScaler
 from safetensors.torch import save_file
 
 from feature_graph.artifacts import Site
-from feature_graph.loading.encoder_check import check_codec
-from feature_graph.loading.encoders import SiteCodec
+from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries.codec_check import check_codec
+from feature_graph.dictionaries.kinds import non_linearity
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families import read_dictionary
-from feature_graph.loading.kinds import non_linearity
 
 D_IN, D_SAE = 16, 48
 HOOK = "blocks.2.hook_resid_pre"

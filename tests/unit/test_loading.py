@@ -17,9 +17,9 @@ from transformer_lens import HookedTransformer
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from feature_graph.config import Config, ConfigError
+from feature_graph.dictionaries.quality import Quality, check_quality
 from feature_graph.loading import LoadingError, OfflineError, QualityError, describe_sites, get_sae_dict_size, load_model_and_saes
 from feature_graph.loading.models import load_model, resolve_device
-from feature_graph.loading.quality import Quality, check_quality
 from feature_graph.loading.releases import Release, find_release, resolve_ids, same_tensor
 from feature_graph.loading.saes import load_saes, model_settings
 

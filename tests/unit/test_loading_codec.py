@@ -24,11 +24,11 @@ from sae_lens.saes.sae import SAEMetadata
 
 from feature_graph.artifacts import Site
 from feature_graph.config import Config
-from feature_graph.loading.encoder_check import check_codec
-from feature_graph.loading.encoders import SiteCodec, build_codecs
+from feature_graph.dictionaries.build import SiteCodec, build_codecs
+from feature_graph.dictionaries.codec_check import check_codec
+from feature_graph.dictionaries.kinds import parse_hook
+from feature_graph.dictionaries.sites import describe_sites, weights_hash
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
-from feature_graph.loading.kinds import parse_hook
-from feature_graph.loading.sites import describe_sites, weights_hash
 from tests.tiny import D_MODEL, D_SAE, tiny_model
 
 SITE = Site(2, "blocks.2.hook_resid_pre", 2, "m", "0" * 8, "r", "s", D_MODEL, D_SAE)

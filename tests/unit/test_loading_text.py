@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from feature_graph.config import Config
+from feature_graph.dictionaries.tokens import first_position_is_outlier, special_ids, valid_mask
 from feature_graph.loading import LoadingError
 from feature_graph.loading.text import Text, cut_contexts, load_texts, resolve_prepend_bos
-from feature_graph.loading.tokens import first_position_is_outlier, special_ids, valid_mask
 from tests.tiny import tiny_model
 
 VOCABULARY = {"<s>": 0, "</s>": 1, "<unk>": 2} | {f"t{text}w{i}": 3 + 1000 * text + i for text in range(4) for i in range(1000)}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_graph import offline
-from feature_graph.offline.dumps import KIND, VERSION, note_path
-from feature_graph.server.homes import Home, before_swap, erase_home, prepare_home
+from feature_graph.database import offline
+from feature_graph.database.offline.dumps import KIND, VERSION, note_path
+from feature_graph.database.server.homes import Home, before_swap, erase_home, prepare_home
 
 HELD = offline.Contents(10, 20, 3, "5.26.30", (offline.RunNote("abc", 1, "run", "ready", 4, 5, "00ff"),))
 

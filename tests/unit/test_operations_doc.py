@@ -10,11 +10,11 @@ import pytest
 import typer
 
 from feature_graph.cli import app
-from feature_graph.server import homes, process, waiting
-from feature_graph.server.jars import list_text, parse_list
-from feature_graph.server.ports import BOLT_PORT, HTTP_PORT
-from feature_graph.server.settings import Settings
-from ingest import connection, pace, rundir, runs, schema, versions
+from feature_graph.database.server import homes, process, waiting
+from feature_graph.database.server.jars import list_text, parse_list
+from feature_graph.database.server.ports import BOLT_PORT, HTTP_PORT
+from feature_graph.database.server.settings import Settings
+from ingest import batch_size, connection, rundir, runs, schema, versions
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
@@ -61,7 +61,7 @@ NUMBERS = [
     (r"127\.0\.0\.1:(\d+), HTTP", BOLT_PORT),
     (r"HTTP \(Neo4j Browser\) on 127\.0\.0\.1:(\d+)", HTTP_PORT),
     (r"in blocks of ([\d,]+), at", rundir.BLOCK_ROWS),
-    (r"most ([\d,]+) a transaction", pace.MOST_ROWS),
+    (r"most ([\d,]+) a transaction", batch_size.MOST_ROWS),
     (r"tries again for (\d+) s", connection.PATIENCE_SECONDS),
     (r"After (\d+) s it gives up", connection.PATIENCE_SECONDS),
     (r"ends (\d+) s after its last sign", runs.LEASE_SECONDS),

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 import ingest.password
 from feature_graph.cli import app
-from feature_graph.server import ServerError, connection_from_environment
-from feature_graph.store import LoginRefused, connect, connect_py2neo
+from feature_graph.database.server import ServerError, connection_from_environment
+from feature_graph.database.store import LoginRefused, connect, connect_py2neo
 from ingest import PasswordUnavailable
 from ingest.__main__ import main
 from ingest.password import password_from_environment

@@ -21,8 +21,8 @@ from feature_graph.pipeline.fingerprint import FileMark, combined, mark_files
 from feature_graph.pipeline.lock import is_locked, locked
 from feature_graph.pipeline.plan import why_stale
 from feature_graph.pipeline.runner import run_with
+from feature_graph.pipeline.stage_functions import Done, Work, Workshop
 from feature_graph.pipeline.stages import stage_named
-from feature_graph.pipeline.work import Done, Work, Workshop
 
 TEXT_OF = {
     "collect": "n_tokens",

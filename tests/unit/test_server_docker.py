@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from feature_graph.server.jars import list_text, parse_list
-from feature_graph.server.settings import Settings, server_conf
+from feature_graph.database.server.jars import list_text, parse_list
+from feature_graph.database.server.settings import Settings, server_conf
 
 COMPOSE = Path(__file__).parents[2] / "docker" / "compose.yaml"
 SAME = (

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_graph.server.errors import HomeError
-from feature_graph.server.homes import FOLDER, MARKER, Home, erase_home, find_home, prepare_home, unusable
-from feature_graph.server.password import new_password, read_password
+from feature_graph.database.server.errors import HomeError
+from feature_graph.database.server.homes import FOLDER, MARKER, Home, erase_home, find_home, prepare_home, unusable
+from feature_graph.database.server.password import new_password, read_password
 
 
 def test_given_home_wins_over_everything(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from feature_graph.server.errors import JarsUnavailable
-from feature_graph.server.jars import Jar, ensure_jars, jar_folder, list_text, parse_list
+from feature_graph.database.server.errors import JarsUnavailable
+from feature_graph.database.server.jars import Jar, ensure_jars, jar_folder, list_text, parse_list
 
 SHA = hashlib.sha256(b"content").hexdigest()
 LIST = f"# comment\norg.one:first:1.0 {SHA} 7 plugin\n\norg.two:second:2.0:linux-x86_64 {SHA} 7\n"

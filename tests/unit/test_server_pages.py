@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from feature_graph.server import Page, Served, serve_pages
+from feature_graph.database.server import Page, Served, serve_pages
 
 ORIGIN = "http://127.0.0.1:7474"
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import psutil
 import pytest
 
-from feature_graph.server import process
-from feature_graph.server.bolt import Connection, answers, connection_from_environment
-from feature_graph.server.errors import NotRunning, PortTaken, ServerError
-from feature_graph.server.homes import Home, prepare_home
-from feature_graph.server.jars import JarFolder
-from feature_graph.server.java import _quoted, java_executable, run_admin
-from feature_graph.server.lifecycle import stop
-from feature_graph.server.logs import tail
-from feature_graph.server.running import connection, status
-from feature_graph.server.settings import Settings
-from feature_graph.server.waiting import is_ready
+from feature_graph.database.server import process
+from feature_graph.database.server.bolt import Connection, answers, connection_from_environment
+from feature_graph.database.server.errors import NotRunning, PortTaken, ServerError
+from feature_graph.database.server.homes import Home, prepare_home
+from feature_graph.database.server.jars import JarFolder
+from feature_graph.database.server.java import _quoted, java_executable, run_admin
+from feature_graph.database.server.lifecycle import stop
+from feature_graph.database.server.logs import tail
+from feature_graph.database.server.running import connection, status
+from feature_graph.database.server.settings import Settings
+from feature_graph.database.server.waiting import is_ready
 
 
 @pytest.fixture

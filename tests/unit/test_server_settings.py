@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from feature_graph.server.errors import HomeError
-from feature_graph.server.homes import Home
-from feature_graph.server.ports import is_free, pick_port
-from feature_graph.server.procedures import allowed_procedures
-from feature_graph.server.settings import Settings, choose, load_settings, on_free_ports, save_settings, server_conf, write_conf
+from feature_graph.database.server.errors import HomeError
+from feature_graph.database.server.homes import Home
+from feature_graph.database.server.ports import is_free, pick_port
+from feature_graph.database.server.procedures import allowed_procedures
+from feature_graph.database.server.settings import Settings, choose, load_settings, on_free_ports, save_settings, server_conf, write_conf
 
 
 @pytest.fixture

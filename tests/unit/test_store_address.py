@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feature_graph.store import LoginRefused, NotEncrypted, StoreError, check_address, connect
+from feature_graph.database.store import LoginRefused, NotEncrypted, StoreError, check_address, connect
 
 HERE = ["bolt://127.0.0.1:7687", "neo4j://localhost", "bolt://[::1]:7687", "bolt://127.8.0.1"]
 ENCRYPTED = [f"{scheme}://db.example.org:7687" for scheme in ("bolt+s", "bolt+ssc", "neo4j+s", "neo4j+ssc")]

@@ -15,10 +15,10 @@ from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, normalizers, pr
 from transformers import PreTrainedTokenizerFast
 
 from feature_graph.config import Config
+from feature_graph.dictionaries.tokens import valid_mask
 from feature_graph.loading import LoadingError
 from feature_graph.loading.text import Text, cut_contexts, draw_contexts
 from feature_graph.loading.text.rows import best_fit
-from feature_graph.loading.tokens import valid_mask
 from tests.tiny import tiny_model
 from tests.word_tokens import BOS, EOS, FIRST, SIZE, words
 

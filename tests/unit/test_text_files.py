@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from feature_graph.config import Config
+from feature_graph.dictionaries.tokens import valid_mask
 from feature_graph.loading import LoadingError
 from feature_graph.loading.text import Text, draw_contexts, load_texts
-from feature_graph.loading.tokens import valid_mask
 from tests.tiny import tiny_model
 from tests.word_tokens import FIRST, words
 

@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from feature_graph.config import Config
-from ingest.places import dataset_uid
+from ingest.provenance import dataset_uid
 
 CODE = '''
 import json, shutil, sys

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from feature_graph.evaluation.validation.cascade import cascade_figures
 from feature_graph.steering import CascadePairs
-from feature_graph.validation.cascade import cascade_figures
 from feature_graph.visualization import plot_faithfulness, plot_forecast, plot_overlap
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from feature_graph import stats
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interactions.blocks import achieved
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.floors import SiteFloors
@@ -22,7 +23,6 @@ from feature_graph.interventions import Screened, screen_effects, spill
 from feature_graph.interventions.clamp import later_mask, window_of
 from feature_graph.interventions.moments import Groups, Moments
 from feature_graph.interventions.screen import Arrived, CleanReconstruction, document_effects
-from feature_graph.loading.encoders import SiteCodec
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

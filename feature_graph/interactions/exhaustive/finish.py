@@ -20,8 +20,9 @@ from scipy import special
 
 from feature_graph.artifacts import ActivationStore, FeatureNumbers, feature_id, number_features
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interactions.exhaustive.correct import Adjusted, PHistogram, adjust_kept
-from feature_graph.interactions.exhaustive.ground import Field
+from feature_graph.interactions.exhaustive.field import Field
 from feature_graph.interactions.finish import (
     EFFECTS,
     add_confirmation,
@@ -33,7 +34,6 @@ from feature_graph.interactions.finish import (
     standardised,
 )
 from feature_graph.interactions.parts import Parts
-from feature_graph.loading.encoders import SiteCodec
 from feature_graph.utils import whole_file
 from ingest.formats import INTERACTIONS, TableWriter
 

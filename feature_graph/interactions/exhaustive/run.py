@@ -14,21 +14,21 @@ import torch
 
 from feature_graph.artifacts import ActivationStore, FeatureNumbers
 from feature_graph.config import Config
+from feature_graph.dictionaries.build import SiteCodec, build_codecs
+from feature_graph.dictionaries.tokens import residual_norms
 from feature_graph.interactions.check import announce, check_sites
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import Ground, site_floors, source_rows, source_table
 from feature_graph.interactions.exhaustive.correct import check_method
 from feature_graph.interactions.exhaustive.disk import DiskWatch
+from feature_graph.interactions.exhaustive.field import Field, Sweep, plan_field
 from feature_graph.interactions.exhaustive.finish import Kept, write_edges
 from feature_graph.interactions.exhaustive.floors import SiteFloors
-from feature_graph.interactions.exhaustive.ground import Field, Sweep, plan_field
 from feature_graph.interactions.parts import Parts
+from feature_graph.interactions.passes import CLEAN_BYTES, inputs_of
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
-from feature_graph.interactions.work import CLEAN_BYTES, inputs_of
 from feature_graph.interventions import ModelSlices
-from feature_graph.loading.encoders import SiteCodec, build_codecs
-from feature_graph.loading.tokens import residual_norms
 from feature_graph.utils import progress as progress_over
 from feature_graph.utils import sha256_json
 
@@ -108,7 +108,7 @@ def measure_exhaustive(
         sources: Layer → features to clamp; default: all.
         confirm: Whether the total effect is measured again on the confirmation documents.
         progress: Whether to show a progress bar.
-        clean_bytes: Memory for the clean run; see :func:`feature_graph.interactions.exhaustive.ground.plan_field`.
+        clean_bytes: Memory for the clean run; see :func:`feature_graph.interactions.exhaustive.field.plan_field`.
 
     Raises:
         MeasureError: If the parts do not fit together, the method or the correction is one that needs every pair at once, no

@@ -1,7 +1,0 @@
-"""Calibration: the whole engine on models whose truth is known, and on models where there is nothing to find."""
-
-from feature_graph.calibration.cells import known_variants
-from feature_graph.calibration.errors import CalibrationError
-from feature_graph.calibration.run import Calibration, calibrate
-
-__all__ = ["Calibration", "CalibrationError", "calibrate", "known_variants"]

@@ -1,0 +1,85 @@
+"""``recall``: which share of the true edges the pruning stages of a run lose, measured on an exhaustive slice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from feature_graph.cli import common
+
+if TYPE_CHECKING:
+    from feature_graph.artifacts import PruningRecall
+
+
+def recall(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as outputs/bundled.")],
+    sources: Annotated[int, typer.Option("--sources", "-n", min=2, help="Sources a layer: half top features, half others.")] = 8,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure what pruning loses: all effects of a few sources, put before every pruning stage.
+
+    Needs the run's activations, atlas and candidates. Writes pruning_recall.json, which the report shows. A measurement that was cut off
+    goes on where it stopped.
+    """
+    found = _measure(run_dir, sources)
+    if json_:
+        common.out.print_json(data=found.to_dict())
+        return
+    _show(found)
+    common.out.print(f"feature-graph report {run_dir} shows it in the report", highlight=False, soft_wrap=True)
+
+
+def _measure(run_dir: Path, sources: int) -> PruningRecall:
+    from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, RunPaths
+    from feature_graph.evaluation.pruning_recall import pruning_recall
+    from feature_graph.loading import load_model_and_saes
+    from feature_graph.pipeline.lock import locked
+
+    cfg, paths = common.load_config(str(run_dir)), RunPaths.of(run_dir)
+    store = ActivationStore.load(paths.activations)
+    atlas, chosen = CoactivationAtlas.load(paths.atlas), CandidateSet.load(paths.candidates)
+    with locked(paths.lock):
+        model, saes = load_model_and_saes(cfg)
+        found = pruning_recall(
+            model, saes, store, atlas, cfg, n_sources=sources, importance=chosen.importance, parts_dir=paths.parts("recall")
+        )
+        found.save(paths.pruning_recall)
+    return found
+
+
+def _show(found: PruningRecall) -> None:
+    s = found.settings
+    common.out.print(
+        f"{found.tested:,} pairs measured, {found.edges:,} significant at {s['level']:g} ({s['correction']}); "
+        f"{sum(d['drawn'] for d in found.sources.values())} sources stand for {sum(d['testable'] for d in found.sources.values()):,}.",
+        highlight=False,
+    )
+    for group, title in (
+        ("all", "Edges of all testable sources"),
+        ("top", f"Edges of the top {s['top_k_features']} sources of each layer"),
+    ):
+        heads = ["stage", "edges", "lost", "of", "share", "95 %", "strength"]
+        common.out.print(common.table(title, heads, _rows(found, group), right=heads[2:]))
+    for reason, count in found.left_out.items():
+        common.out.print(f"left out: {count} sources, {reason}", highlight=False)
+
+
+def _rows(found: PruningRecall, group: str) -> Iterator[tuple[object, ...]]:
+    from feature_graph.artifacts.recall import STAGE_NAMES
+
+    for loss in found.losses:
+        if loss.sources != group or (group == "top" and loss.stage == "source"):
+            continue
+        between = "" if loss.low is None or loss.high is None else f"{loss.low:.0%} … {loss.high:.0%}"
+        shares = ["" if share is None else f"{share:.1%}" for share in (loss.share, loss.strength_share)]
+        yield (
+            *(("", loss.sign) if loss.sign != "both" else (STAGE_NAMES[loss.stage], "all")),
+            loss.lost,
+            loss.edges,
+            shares[0],
+            between,
+            shares[1],
+        )

@@ -1,0 +1,146 @@
+"""Which part of a run is projected into the graph catalog, and the projection itself: dropped whatever happens.
+
+Nodes are the run's Observations (every feature, isolated ones too); weights are magnitudes, since PageRank and Leiden have no meaning on
+negative ones. Rows are taken in one fixed order, that of the templates, so that a seed gives the same groups in every database.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import queries
+from feature_graph.database.store.database import Store
+from feature_graph.database.store.errors import GdsUnavailable, StoreError
+
+if TYPE_CHECKING:
+    from graphdatascience import GraphDataScience
+    from graphdatascience.graph.graph_api import Graph
+
+Edges = Literal["structural", "all"]
+Sign = Literal["any", "excitatory", "inhibitory"]
+Orientation = Literal["natural", "reversed"]
+
+_EDGES = """
+MATCH (run:Run {id: $run, status: 'ready'})
+CALL (run) {
+  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WITH run, s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+"""
+_PROJECT = (
+    _EDGES
+    + """
+  MATCH (s)<-[:OF]-(a:Observation {run: run.n})
+  MATCH (t)<-[:OF]-(b:Observation {run: run.n})
+  WITH CASE $orientation WHEN 'reversed' THEN b ELSE a END AS a, CASE $orientation WHEN 'reversed' THEN a ELSE b END AS b, signed
+  RETURN a, b, abs(signed) AS weight
+  UNION ALL
+  MATCH (a:Observation) WHERE a.run = run.n AND a.layer IS NOT NULL
+  RETURN a, null AS b, 0.0 AS weight
+}
+WITH a, b, weight ORDER BY a.key, b.key
+RETURN gds.graph.project(
+  $graph, a, b, {relationshipProperties: {weight: weight}},
+  {
+    undirectedRelationshipTypes: CASE WHEN $undirected THEN ['*'] ELSE [] END,
+    inverseIndexedRelationshipTypes: CASE WHEN $indexed THEN ['*'] ELSE [] END
+  }
+) AS g
+"""
+)
+_COUNT = _EDGES + "  RETURN count(*) AS edges\n}\nRETURN run.nodes AS nodes, edges"
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Which part of a run is projected.
+
+    Attributes:
+        run: Id of the run.
+        method: ``clamping`` or ``jacobian``; clamping where the run has it, if not given.
+        edges: ``structural`` (span 1, or a direct effect that is itself significant; weighed by the direct effect) or ``all`` (weighed by
+            the total effect).
+        sign: ``any``, ``excitatory`` or ``inhibitory``.
+        orientation: ``natural`` from cause to effect, or ``reversed``; what is computed without direction does not notice.
+    """
+
+    run: str
+    method: str | None = None
+    edges: Edges = "structural"
+    sign: Sign = "any"
+    orientation: Orientation = "natural"
+
+    def check(self) -> None:
+        """Refuse a value that is none of those named.
+
+        Raises:
+            StoreError: If there is one.
+        """
+        for name, allowed in (("edges", Edges), ("sign", Sign), ("orientation", Orientation)):
+            if getattr(self, name) not in get_args(allowed):
+                raise StoreError(f"{name}: got {getattr(self, name)!r}; expected one of {', '.join(get_args(allowed))}")
+
+
+def client(store: Store) -> GraphDataScience:
+    """The graphdatascience client over the store's connection.
+
+    Raises:
+        GdsUnavailable: If the server does not have the library.
+    """
+    from graphdatascience import GraphDataScience
+    from graphdatascience.error.gds_not_installed import GdsNotFound
+
+    try:
+        return GraphDataScience(store.driver, arrow=False, database=store.database, show_progress=False, aura_ds=False)
+    except GdsNotFound as error:
+        raise GdsUnavailable(
+            "this server does not have the Graph Data Science library; the embedded one has it: `feature-graph db start`"
+        ) from error
+
+
+@contextmanager
+def projected(gds: GraphDataScience, part: Projection, undirected: bool = False, indexed: bool = False) -> Iterator[Graph]:
+    """Project a part of a run under a unique name; it is dropped at the end of the block.
+
+    Args:
+        gds: The client.
+        part: What to project.
+        undirected: Without direction, as communities and cores are computed.
+        indexed: Also from target to source, as HITS needs.
+    """
+    part.check()
+    name = f"store-{uuid.uuid4().hex}"
+    values = asdict(part) | {"method": _method(gds, part)}
+    try:
+        made = gds.graph.project.cypher(_PROJECT, graph=name, undirected=undirected, indexed=indexed, **values)
+        yield made.graph
+    finally:
+        gds.graph.drop(name, fail_if_missing=False)
+
+
+def _method(gds: GraphDataScience, part: Projection) -> str:
+    """The method of the edges, if the run has any by it.
+
+    Raises:
+        StoreError: If there is no such ready run, or nothing in it.
+        queries.ParameterError: If it has no edges by the method.
+    """
+    query = "MATCH (run:Run {id: $run, status: 'ready'}) RETURN run.methods AS methods, run.nodes AS nodes"
+    found = gds.run_cypher(query, {"run": part.run})
+    if not len(found):
+        raise StoreError(f"run: got {part.run!r}; expected the id of a ready run, as `feature-graph runs list` shows it")
+    if not found["nodes"].iloc[0]:
+        raise StoreError(f"run {part.run} has no features; there is nothing to score")
+    return queries.choose_method(part.run, found["methods"].iloc[0], part.method)
+
+
+def count_part(store: Store, part: Projection) -> tuple[int, int]:
+    """Nodes and relationships that a projection of this part will have."""
+    values = {name: value for name, value in asdict(part).items() if name != "orientation"}
+    row = store.run(_COUNT, values | {"method": part.method or "clamping"}).iloc[0]
+    return int(row["nodes"]), int(row["edges"])

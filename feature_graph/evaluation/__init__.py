@@ -1,0 +1,7 @@
+"""How far the results can be trusted: each folder answers one question, and is a public module of its own.
+
+- ``planted``: transformers with hand-written weights and compiled programs, whose true effects are known
+- ``calibration``: does the engine find what was planted, and nothing else?
+- ``pruning_recall``: which true edges do the pruning stages lose?
+- ``validation``: does the graph of a run predict what the model does?
+"""

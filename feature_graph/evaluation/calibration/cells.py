@@ -1,0 +1,55 @@
+"""A cell: the smallest piece of a calibration that is run and kept alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from feature_graph.evaluation.calibration.compiled import measure_program
+from feature_graph.evaluation.calibration.nulls import NULLS, measure_null
+from feature_graph.evaluation.calibration.variants import measure_variant
+from feature_graph.evaluation.planted import VARIANTS
+from feature_graph.evaluation.planted.compiled import PROGRAMS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One seed of one variant or null run, or one compiled program.
+
+    Attributes:
+        kind: What is run.
+        name: Which variant, null run or program.
+        seed: Of its world.
+    """
+
+    kind: Literal["variant", "null", "program"]
+    name: str
+    seed: int
+
+    @property
+    def file(self) -> str:
+        """Name of its part file."""
+        return f"{self.kind}-{self.name}-{self.seed:04d}.json"
+
+
+def make_cells(variants: list[str], seeds: int, null_seeds: int, *, nulls: bool = True, programs: bool = True) -> list[Cell]:
+    """All cells of a calibration, seed by seed, so that a run cut short has few seeds of everything rather than all of one."""
+    cells = [Cell("variant", name, seed) for seed in range(seeds) for name in variants]
+    cells += [Cell("null", name, seed) for seed in range(null_seeds) for name in NULLS] if nulls else []
+    return cells + ([Cell("program", name, 0) for name in PROGRAMS] if programs else [])
+
+
+def run_cell(cell: Cell) -> dict[str, Any]:
+    """Run it; plain values.
+
+    Raises:
+        KeyError: If there is no variant, null run or program of that name.
+    """
+    if cell.kind == "program":
+        return measure_program(cell.name)
+    return measure_variant(cell.name, cell.seed) if cell.kind == "variant" else measure_null(cell.name, cell.seed)
+
+
+def known_variants() -> dict[str, str]:
+    """Name → what is different, of every variant."""
+    return {name: variant.text for name, variant in VARIANTS.items()}

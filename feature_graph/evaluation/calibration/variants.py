@@ -1,0 +1,80 @@
+"""One seed of one planted variant: the public stages from text to interactions, held against the truth."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from feature_graph.activations import collect_activations
+from feature_graph.artifacts import SELECT, TEST, CandidateSet, InteractionSet
+from feature_graph.candidates import identify_candidates
+from feature_graph.coactivation import build_coactivation_atlas
+from feature_graph.config import Config
+from feature_graph.evaluation.calibration.gates import measure_gates
+from feature_graph.evaluation.planted import VARIANTS, PlantedModel, PlantedScore, Variant, score, simulated_effects
+from feature_graph.interactions import measure_interactions
+from feature_graph.utils import without_progress
+
+#: Counts that are summed over seeds.
+COUNTS = (
+    *("n_planted", "n_missed", "n_found", "n_false", "n_signs", "n_true", "n_true_found", "n_above_floor", "n_above_floor_found"),
+    *("n_decoys", "n_decoys_found", "n_faint", "n_faint_found", "n_intervals", "n_covered"),
+)
+
+
+def measure_variant(name: str, seed: int) -> dict[str, Any]:
+    """Counts, error lists and floors of one seed of one variant, as plain values."""
+    variant = VARIANTS[name]
+    planted = variant.build(seed)
+    cfg = variant.config(planted)
+    candidates, measured = run_stages(planted, cfg)
+    values = judge(variant, planted, cfg, candidates, measured)
+    store = candidates.store
+    return values | measure_gates(planted, store, cfg) if variant.gates and store is not None else values
+
+
+def run_stages(planted: PlantedModel, cfg: Config) -> tuple[CandidateSet, InteractionSet]:
+    """Collect, count, choose and measure, as a run does."""
+    with without_progress():
+        store = collect_activations(planted.model, planted.saes, cfg, tokens=planted.tokens)
+        atlas = build_coactivation_atlas(store, cfg)
+        candidates = identify_candidates(atlas, planted.saes, cfg, activation_store=store, model=planted.model)
+        return candidates, measure_interactions(planted.model, planted.saes, candidates, cfg, progress=False)
+
+
+def judge(variant: Variant, planted: PlantedModel, cfg: Config, candidates: CandidateSet, measured: InteractionSet) -> dict[str, Any]:
+    """Score a run against the simulated truth of its own documents, or of fresh ones where the variant samples."""
+    store = candidates.store
+    if store is None:
+        raise ValueError("candidates: they carry no activations, so nothing says which documents were tested")
+    sources = {source for source, _ in planted.edges} if variant.population else None
+    truth = simulated_effects(
+        planted,
+        cfg,
+        np.asarray(store.splits == SELECT),
+        np.asarray(store.splits == TEST),
+        population=variant.fresh_text(planted),
+        sources=sources,
+    )
+    frame = measured.frame
+    if sources is not None:  # the truth of the others is not known
+        frame = frame[[source in {f"L{layer}_F{index}" for layer, index in sources} for source in frame["src_id"]]]
+    found = score(frame, planted, truth=truth, min_effect=cfg.min_effect)
+    return _plain(found, planted, measured) | {"documents": int((store.splits == TEST).sum())}
+
+
+def _plain(found: PlantedScore, planted: PlantedModel, measured: InteractionSet) -> dict[str, Any]:
+    hits = found.n_planted - len(found.missed)
+    own = {"n_missed": len(found.missed), "n_signs": round(found.sign_accuracy * hits), "n_faint": len(planted.faint)}
+    values: dict[str, Any] = {name: own.get(name, getattr(found, name, None)) for name in COUNTS}
+    values |= {"n_tests": len(measured.frame), "errors": found.errors, "zero_error": found.zero_error}
+    values["discoveries"] = {name: list(pair) for name, pair in found.discoveries.items()}
+    values["missed"] = [_names(planted, pair) for pair in found.missed]
+    values["false"] = [_names(planted, pair) for pair in found.false]
+    values["floor"] = float(measured.frame["floor"].median())
+    return values
+
+
+def _names(planted: PlantedModel, pair: Any) -> str:
+    return " → ".join(f"{planted.dictionaries[site].names[index]}@{site}" for site, index in pair)

@@ -1,0 +1,100 @@
+"""The kinds of planted world that the engine is calibrated on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from feature_graph.config import Config
+from feature_graph.evaluation.planted.dictionaries import Architecture
+from feature_graph.evaluation.planted.model import BOS, PlantedModel, planted_model
+from feature_graph.evaluation.planted.wiring import faint_wiring
+from feature_graph.evaluation.planted.world import Normalization
+
+#: Enough that every planted source fires in more test documents than the exact sign-flip test takes: with fewer its p cannot be small.
+DOCUMENTS = 128
+#: A feature is active above this. LayerNorm's centring leaves every wire a little to carry, and what is active must not hang on rounding.
+ACTIVE = 1e-3
+#: More than a planted source has: every active position of the test documents is measured.
+EVERY_SAMPLE = 100_000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kind of planted world.
+
+    Attributes:
+        name: Short name.
+        text: What is different, in a sentence.
+        architecture: Kind of the dictionaries.
+        normalization: Of the blocks' inputs.
+        overlap: |cosine| of each direction with one other.
+        faint: Whether wires under ``min_effect`` are added.
+        every_sample: Whether all samples are measured. Where an effect differs from token to token, its truth is a mean over a
+            population, and a sample of it would add sampling error to what is compared.
+        population: So many fresh documents stand for the text that the samples were drawn from: the truth is the mean over them, and what
+            is judged is whether the intervals hold it. 0: the truth of the measured documents themselves.
+        gates: Whether gates are tested too; where nothing but a gate makes two sources interact, so that every other one found is false.
+        settings: Fields of the configuration that differ from the planted default.
+    """
+
+    name: str
+    text: str
+    architecture: Architecture = "standard"
+    normalization: Normalization = None
+    overlap: float = 0.0
+    faint: bool = False
+    every_sample: bool = False
+    population: int = 0
+    gates: bool = False
+    settings: tuple[tuple[str, Any], ...] = ()
+
+    def build(self, seed: int) -> PlantedModel:
+        """The planted model of one seed."""
+        return planted_model(
+            seed,
+            n_docs=DOCUMENTS,
+            context=12 if self.every_sample else 16,
+            architecture=self.architecture,
+            normalization=self.normalization,
+            overlap=self.overlap,
+            wiring=faint_wiring() if self.faint else None,
+        )
+
+    def config(self, planted: PlantedModel) -> Config:
+        """The configuration that it is measured with."""
+        samples = {"n_intervention_samples": EVERY_SAMPLE} if self.every_sample else {}
+        return planted.config(activity_threshold=ACTIVE, **samples | dict(self.settings))
+
+    def fresh_text(self, planted: PlantedModel) -> NDArray[np.int64] | None:
+        """Documents of the same kind that the run has not seen, [population, context]; None if the variant needs none."""
+        if not self.population:
+            return None
+        rng = np.random.default_rng([planted.seed, 2])
+        tokens = rng.integers(1, len(planted.world.values), (self.population, planted.tokens.shape[1]))
+        tokens[:, 0] = BOS
+        return tokens.astype(np.int64)
+
+
+_SHIPPED = tuple((name, Config.model_fields[name].default) for name in ("min_coactivation", "min_decoder_alignment"))
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("relu", "orthonormal directions, no normalisation, ReLU dictionaries", gates=True),
+        Variant("jumprelu", "JumpReLU dictionaries, decoder rows of norm 2 folded to 1", architecture="jumprelu", gates=True),
+        Variant("topk", "TopK dictionaries; targets before the competition, put-backs after it", architecture="topk", every_sample=True),
+        Variant("batchtopk", "BatchTopK dictionaries, as SAELens saves them", architecture="batchtopk", gates=True),
+        Variant("rms", "RMSNorm before every attention and MLP", normalization="RMS", every_sample=True),
+        Variant("layernorm", "LayerNorm before every attention and MLP", normalization="LN", every_sample=True),
+        Variant("overlap", "each direction has a cosine of ±0.25 with one other", overlap=0.25, every_sample=True),
+        Variant("faint", "twelve more wires of 0.002 to 0.008, under min_effect", faint=True),
+        Variant(
+            "sampled", "RMSNorm, thirty samples a source as shipped; the truth is that of fresh text", normalization="RMS", population=400
+        ),
+        Variant("pruned", "the thresholds of candidate choice as shipped", settings=_SHIPPED),
+    )
+}

@@ -1,0 +1,143 @@
+"""The exhaustive slice: drawn, measured, put before the stages, counted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
+from feature_graph.candidates.importance import Importance, measure_importance
+from feature_graph.candidates.inputs import check_inputs, codecs_of
+from feature_graph.candidates.verdicts import removed_by
+from feature_graph.config import Config
+from feature_graph.evaluation.pruning_recall.losses import losses
+from feature_graph.evaluation.pruning_recall.sample import Drawn, draw_sources, slice_pairs
+from feature_graph.interactions import measure_interactions
+
+log = logging.getLogger(__name__)
+
+#: Pairs whose table takes about 3 GB.
+_MANY_PAIRS = 5_000_000
+
+
+class RecallError(ValueError):
+    """A slice that cannot be drawn or measured; the message says why and what to do."""
+
+
+def pruning_recall(
+    model: Any,
+    saes: Mapping[int, Any],
+    store: ActivationStore,
+    atlas: CoactivationAtlas,
+    cfg: Config,
+    *,
+    n_sources: int = 8,
+    importance: Mapping[int, NDArray[np.float64]] | None = None,
+    parts_dir: str | Path | None = None,
+    progress: bool = True,
+) -> PruningRecall:
+    """Measure which share of the true edges each pruning stage loses.
+
+    "True" is what an exhaustive measurement calls significant: up to a share of ``significance_level`` of these edges may be false, and a
+    stage that removes such an edge is counted as if it had lost something.
+
+    Args:
+        model: HookedTransformer.
+        saes: Layer → SAELens SAE.
+        store: Activations of the run.
+        atlas: Joint counts of the run.
+        cfg: The run's configuration, whose thresholds are judged.
+        n_sources: Sources a layer.
+        importance: Layer → importance of every feature, as a :class:`CandidateSet` carries it; measured anew without.
+        parts_dir: Folder for part files, with which a run that was cut off goes on.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        RecallError: If there are no sources, or too many pairs to hold.
+        feature_graph.candidates.CandidateError: If store, atlas, SAEs and configuration do not belong together.
+    """
+    if n_sources < 2:
+        raise RecallError(f"n_sources: got {n_sources}; at least 2 a layer are needed, one of the top features and one of the others")
+    codecs = codecs_of(saes, cfg, store, model)
+    check_inputs(atlas, codecs, cfg, store)
+    ranked = _importance(importance, atlas, codecs, cfg, store, model)
+    wide = cfg.model_copy(update={"layer_window": cfg.layer_window + 1})
+    drawn = {layer: draw_sources(store, ranked, cfg, layer, n_sources) for layer in cfg.layers[:-1]}
+    pairs = _pairs(store, drawn, wide)
+    found = measure_interactions(model, saes, CandidateSet(pairs, store), wide, parts_dir=parts_dir, progress=progress)
+    frame = found.frame[found.frame["method"] != "jacobian"] if cfg.interaction_method == "both" else found.frame
+    edges = _with_indices(frame[frame["significant"].astype(bool)].reset_index(drop=True))
+    verdicts = removed_by(edges, ranked, atlas, codecs, cfg, store, model)
+    log.info("recall: %d of %d pairs are significant", len(edges), len(frame))
+    return PruningRecall(
+        tuple(losses(edges, verdicts, drawn, cfg)),
+        tested=len(frame),
+        edges=len(edges),
+        sources=_sources(drawn, edges),
+        left_out=dict(found.meta["sources"]["left_out"]) if "sources" in found.meta else {},
+        settings={
+            "top_k_features": cfg.top_k_features,
+            "min_coactivation": cfg.min_coactivation,
+            "min_decoder_alignment": cfg.min_decoder_alignment,
+            "alignment": cfg.alignment,
+            "layer_window": cfg.layer_window,
+            "measured_window": wide.layer_window,
+            "level": cfg.significance_level,
+            "correction": cfg.correction_method,
+            "n_sources": n_sources,
+        },
+    )
+
+
+def _importance(
+    given: Mapping[int, NDArray[np.float64]] | None,
+    atlas: CoactivationAtlas,
+    codecs: Mapping[int, Any],
+    cfg: Config,
+    store: ActivationStore,
+    model: Any,
+) -> Importance:
+    if not given:
+        return measure_importance(atlas, codecs, cfg, store, model)
+    wrong = [n for n, codec in codecs.items() if n not in given or len(given[n]) != codec.d_sae]
+    if wrong:
+        raise RecallError(f"importance: layer {wrong[0]} is missing or of another width; choose the candidates again")
+    return Importance({layer: np.nan_to_num(given[layer]) for layer in codecs}, dict(given))
+
+
+def _pairs(store: ActivationStore, drawn: Mapping[int, Drawn], wide: Config) -> pd.DataFrame:
+    reach = {layer: [t for s, t in wide.layer_pairs if s == layer] for layer in drawn}
+    sizes = {n: len(d.indices) * sum(int((store.feature_frequencies[t] > 0).sum()) for t in reach[n]) for n, d in drawn.items()}
+    total = sum(sizes.values())
+    if not total:
+        raise RecallError("no layer has a feature that is active in enough documents to be tested; collect more text")
+    if total > _MANY_PAIRS:
+        raise RecallError(f"n_sources: {total:,} pairs would be measured, their table takes more than 3 GB; ask for fewer sources")
+    log.info("recall: %d sources, %s pairs", sum(len(d.indices) for d in drawn.values()), f"{total:,}")
+    return pd.concat([slice_pairs(store, d, reach[n]) for n, d in drawn.items() if sizes[n]], ignore_index=True)
+
+
+def _with_indices(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(
+        **{f"{side}_index": [parse_feature_id(name)[1] for name in frame[f"{side}_id"]] for side in ("src", "tgt")},
+    )
+
+
+def _sources(drawn: Mapping[int, Drawn], edges: pd.DataFrame) -> dict[str, dict[str, int]]:
+    with_edges = edges.groupby("src_layer")["src_index"].nunique()
+    return {
+        str(n): {
+            "alive": d.alive,
+            "testable": d.testable,
+            "top": d.top,
+            "drawn": len(d.indices),
+            "with_edges": int(with_edges.get(n, 0)),
+        }
+        for n, d in drawn.items()
+    }

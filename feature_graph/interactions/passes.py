@@ -1,0 +1,213 @@
+"""Passes, blocks and the way up the model: each block is measured once, or read back from its part file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+
+from feature_graph.artifacts import ActivationStore, CandidateSet
+from feature_graph.config import Config
+from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.interactions.blocks import placebo_rows, source_rows
+from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.parts import Parts
+from feature_graph.interactions.plan import Ints, Plan, Source
+from feature_graph.interactions.probes import Probe, Setting, placebos
+from feature_graph.interventions import CleanSweep, ModelSlices
+from feature_graph.utils import progress as progress_over
+from feature_graph.utils import sha256_json
+
+#: Samples of one batch; a block holds as many probes as fit.
+BLOCK_SAMPLES = 240
+#: Clean residuals, keys and values kept at once, in bytes.
+CLEAN_BYTES = 3 * 2**30
+_VERSION = 1
+#: Fields of the configuration that a block's result depends on.
+_FIELDS = frozenset(
+    {
+        "layers",
+        "layer_window",
+        "interaction_method",
+        "n_intervention_samples",
+        "clamp_high_quantile",
+        "clamp_low",
+        "position_horizon",
+        "min_documents",
+        "n_placebo",
+        "activity_threshold",
+        "seed",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some probes of one site, measured together; its part file is named after it."""
+
+    name: str
+    layer: int
+    probes: tuple[Source, ...] | tuple[Probe, ...]
+    placebo: bool
+
+
+def part_key(store: ActivationStore, candidates: CandidateSet, codecs: Mapping[int, SiteCodec], cfg: Config, clean_bytes: int) -> str:
+    """Hash of everything that a block's result depends on."""
+    pairs = candidates.frame[["src_layer", "src_index", "tgt_layer", "tgt_index"]].to_numpy(np.int64)
+    text = {
+        "version": _VERSION,
+        "blocks": [BLOCK_SAMPLES, clean_bytes],
+        "config": cfg.digest(set(_FIELDS)),
+        "candidates": hashlib.sha256(np.ascontiguousarray(pairs).tobytes()).hexdigest(),
+    }
+    return sha256_json(text | inputs_of(store, codecs))
+
+
+def inputs_of(store: ActivationStore, codecs: Mapping[int, SiteCodec]) -> dict[str, object]:
+    """Hashes of the text, the recorded activations and the dictionaries."""
+    return {
+        "tokens": hashlib.sha256(store.tokens.tobytes() + store.valid.tobytes() + store.splits.tobytes()).hexdigest(),
+        "active": {
+            str(n): hashlib.sha256(store.feature_frequencies[n].tobytes() + store.mean_activations[n].tobytes()).hexdigest() for n in codecs
+        },
+        "sites": [c.site.to_dict() for c in codecs.values()],
+    }
+
+
+def measure_blocks(
+    slices: ModelSlices,
+    codecs: dict[int, SiteCodec],
+    store: ActivationStore,
+    plan: Plan,
+    parts: Parts,
+    cfg: Config,
+    *,
+    progress: bool,
+    clean_bytes: int = CLEAN_BYTES,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of all sources, and rows of all placebos."""
+    passes = list(split_passes(slices, codecs, plan, store.context_length, clean_bytes))
+    blocks = [make_blocks(plan, chosen, slices.d_model, cfg, number) for number, chosen in enumerate(passes)]
+    work = _work(slices, codecs, store, plan, parts, cfg, passes, blocks)
+    total = sum(map(len, blocks))
+    found = list(progress_over(work, "measuring interactions", total) if progress else work)
+    frames = {kind: [frame for block, frame in found if block.placebo == kind and len(frame)] for kind in (False, True)}
+    rows, random = (pd.concat(frames[kind], ignore_index=True) if frames[kind] else pd.DataFrame() for kind in (False, True))
+    return rows, random
+
+
+def _work(
+    slices: ModelSlices,
+    codecs: dict[int, SiteCodec],
+    store: ActivationStore,
+    plan: Plan,
+    parts: Parts,
+    cfg: Config,
+    passes: list[list[Source]],
+    blocks: list[list[Block]],
+) -> Iterator[tuple[Block, pd.DataFrame]]:
+    for chosen, pending in zip(passes, blocks, strict=True):
+        documents = documents_of(chosen)
+        rows = np.full(len(store.tokens), -1, dtype=np.int64)
+        rows[documents] = np.arange(len(documents))
+        sweep = CleanSweep(slices, store.tokens[documents])
+        counted = torch.as_tensor(store.valid[documents], device=slices.device)
+        for layer in sorted({block.layer for block in pending}):
+            here = [block for block in pending if block.layer == layer]
+            setting = None
+            for block in here:
+                if setting is None and not parts.has(block.name):
+                    setting = setting_at(slices, codecs, plan, sweep, rows, counted, layer, cfg)
+                yield block, parts.get(block.name, lambda b=block, s=setting: _measure(s, plan, b, cfg))  # type: ignore[misc]
+
+
+def setting_at(
+    slices: ModelSlices,
+    codecs: dict[int, SiteCodec],
+    plan: Plan,
+    sweep: CleanSweep,
+    rows: Ints,
+    counted: torch.Tensor,
+    layer: int,
+    cfg: Config,
+) -> Setting:
+    """What the blocks of one source site share: the clean run from there as far as the site's farthest target.
+
+    Raises:
+        MeasureError: If the residual stream is NaN or infinite there.
+    """
+    last = max(plan.targets(layer))
+    points = [codec.site.point for n, codec in codecs.items() if layer <= n <= last]
+    clean = sweep.window(points[0], points[-1], points)
+    for point in points:
+        if not torch.isfinite(clean.residuals[point]).all():
+            raise MeasureError(f"the model's residual stream after {point} blocks is NaN or infinite on the run's text; check its weights")
+    return Setting(slices, codecs, clean, rows, counted, cfg.position_horizon)
+
+
+def _measure(setting: Setting | None, plan: Plan, block: Block, cfg: Config) -> pd.DataFrame:
+    if setting is None:
+        raise MeasureError(f"block {block.name} has no clean run")
+    if block.placebo:
+        return placebo_rows(setting, plan, [p for p in block.probes if isinstance(p, Probe)], cfg.interaction_method)
+    return source_rows(setting, plan, [s for s in block.probes if isinstance(s, Source)], cfg.interaction_method)
+
+
+def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, number: int) -> list[Block]:
+    """Sources and placebos of one pass in blocks of a fixed size, site by site: the same whatever was measured before."""
+    size, blocks = max(1, BLOCK_SAMPLES // cfg.n_intervention_samples), []
+    for layer in sorted({s.layer for s in chosen}):
+        mine = {s.index for s in chosen if s.layer == layer}
+        random = [p for p in placebos(plan.sources[layer], cfg.n_placebo, d_model, cfg.seed) if p.source.index in mine]
+        sources = [s for s in chosen if s.layer == layer]
+        for kind, probes in (("sources", sources), ("placebos", random)):
+            for k in range(0, len(probes), size):
+                name = f"pass{number}-layer{layer:03d}-{kind}{k // size:04d}"
+                blocks.append(Block(name, layer, tuple(probes[k : k + size]), kind == "placebos"))  # type: ignore[arg-type]
+    return blocks
+
+
+def split_passes(
+    slices: ModelSlices, codecs: Mapping[int, SiteCodec], plan: Plan, context: int, limit: int = CLEAN_BYTES
+) -> Iterator[list[Source]]:
+    """Sources in passes whose documents' clean run stays within ``limit`` bytes; most runs need one.
+
+    Sources that share documents come together: they are taken in the order of the number of documents that they add.
+    """
+    room = max(1, limit // _bytes_a_document(slices, codecs, plan, context))
+    waiting = [s for layer in sorted(plan.sources) for s in plan.sources[layer]]
+    if len(documents_of(waiting)) <= room:
+        yield waiting
+        return
+    waiting.sort(key=lambda s: int(documents_of([s]).max()))
+    held: set[int] = set()
+    chosen: list[Source] = []
+    for source in waiting:
+        more = held | set(documents_of([source]).tolist())
+        if len(more) > room and chosen:
+            yield sorted(chosen, key=lambda s: (s.layer, s.index))
+            chosen, more = [], set(documents_of([source]).tolist())
+        chosen.append(source)
+        held = more
+    yield sorted(chosen, key=lambda s: (s.layer, s.index))
+
+
+def documents_of(sources: list[Source]) -> Ints:
+    """Documents that hold a sample of these sources, ascending."""
+    parts = [part.documents for s in sources for part in (s.test, s.confirm)]
+    return np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
+
+
+def _bytes_a_document(slices: ModelSlices, codecs: Mapping[int, SiteCodec], plan: Plan, context: int) -> int:
+    cfg = slices.model.cfg
+    heads = int(cfg.n_key_value_heads or cfg.n_heads)
+    most = 0
+    for layer in plan.sources:
+        last = max(plan.targets(layer))
+        points = [codec.site.point for n, codec in codecs.items() if layer <= n <= last]
+        most = max(most, (points[-1] - points[0]) * 2 * heads * int(cfg.d_head) + (len(points) + 1) * slices.d_model)
+    return max(1, most * context * 4)

@@ -1,0 +1,183 @@
+"""What each stage does, from its artifacts to its artifact. Heavy libraries are imported when a stage really runs.
+
+Everything that an earlier stage made is read back from its file, also within one process: a run that was cut off and one that was not
+then go on from the same values.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, InteractionSet, RunPaths
+from feature_graph.config import Config
+from feature_graph.pipeline.stages import StageName
+
+if TYPE_CHECKING:
+    import networkx as nx
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a stage made.
+
+    Attributes:
+        rows: Rows of its main artifact.
+        counts: Further figures.
+        facts: What belongs to the run as a whole: ``model``, ``saes``, ``sae_quality`` of the manifest.
+    """
+
+    rows: int
+    counts: Mapping[str, int] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Workshop:
+    """One run directory and, from the first stage that asks for them, the model and its SAEs."""
+
+    def __init__(self, cfg: Config, paths: RunPaths) -> None:
+        self.cfg = cfg
+        self.paths = paths
+        self._loaded: tuple[Any, dict[int, Any]] | None = None
+
+    def model_and_saes(self) -> tuple[Any, dict[int, Any]]:
+        """The model and {layer: SAE}, loaded once."""
+        if self._loaded is None:
+            from feature_graph.loading import load_model_and_saes
+
+            self._loaded = load_model_and_saes(self.cfg)
+        return self._loaded
+
+    def store(self) -> ActivationStore:
+        """The collected activations."""
+        return ActivationStore.load(self.paths.activations)
+
+    def candidates(self) -> CandidateSet:
+        """The chosen pairs, with the store their samples are drawn from."""
+        return CandidateSet.load(self.paths.candidates, self.store())
+
+    def features(self) -> pd.DataFrame:
+        """The features table."""
+        from ingest.formats import FEATURES, read_table
+
+        return read_table(self.paths.features, FEATURES).to_pandas()
+
+    def graph(self) -> nx.DiGraph:
+        """The interaction graph."""
+        from feature_graph.graph import load_graph
+
+        return load_graph(self.paths.graph_json)
+
+
+def collect(shop: Workshop) -> Done:
+    """Record which feature is how active at which token."""
+    from feature_graph.activations import collect_activations
+    from feature_graph.dictionaries.sites import weights_hash
+
+    model, saes = shop.model_and_saes()
+    store = collect_activations(model, saes, shop.cfg, path=shop.paths.activations, parts_dir=shop.paths.parts("collect"))
+    first = store.sites[store.layers[0]]
+    facts = {
+        "model": {"name": first.model, "hash": first.model_hash},
+        "saes": {str(layer): site.to_dict() | {"sha256": weights_hash(saes[layer])} for layer, site in store.sites.items()},
+        "sae_quality": store.meta.get("sae_quality", {}),
+    }
+    outliers = int(store.meta.get("outliers", {}).get("tokens", 0))
+    return Done(store.n_tokens, {"documents": len(store.tokens), "layers": len(store.layers), "outlier_tokens": outliers}, facts)
+
+
+def atlas(shop: Workshop) -> Done:
+    """Count joint activity."""
+    from feature_graph.coactivation import build_coactivation_atlas
+
+    made = build_coactivation_atlas(shop.store(), shop.cfg, path=shop.paths.atlas)
+    return Done(sum(int(counts.nnz) for counts in made.counts.values()), {"layer_pairs": len(made.layer_pairs)})
+
+
+def candidates(shop: Workshop) -> Done:
+    """Choose the pairs to measure; with ``targets = all`` there is nothing to choose."""
+    from feature_graph.candidates import identify_candidates
+
+    if shop.cfg.targets == "all":
+        CandidateSet.empty(facts={"targets": "all"}).save(shop.paths.candidates)
+        return Done(0)
+    model, saes = shop.model_and_saes()
+    counts = CoactivationAtlas.load(shop.paths.atlas)
+    chosen = identify_candidates(counts, saes, shop.cfg, activation_store=shop.store(), model=model)
+    chosen.save(shop.paths.candidates)
+    return Done(len(chosen), {f"after_{stage.stage}": stage.after for stage in chosen.stages})
+
+
+def measure(shop: Workshop) -> Done:
+    """Measure every candidate by intervention; number, describe and label the features."""
+    from feature_graph.activations import write_features
+    from feature_graph.interactions import measure_interactions
+
+    if shop.cfg.targets == "all":
+        return _measure_all(shop)
+    model, saes = shop.model_and_saes()
+    pairs = shop.candidates()
+    measured = measure_interactions(model, saes, pairs, shop.cfg, parts_dir=shop.paths.parts("measure"))
+    n_features = write_features(shop.paths.features, pairs, model)
+    measured.save(shop.paths.interactions)
+    left_out = {f"left out: {reason}": count for reason, count in measured.meta["sources"]["left_out"].items()}
+    return Done(len(measured), {"features": n_features, "significant": int(measured.frame["significant"].sum()), **left_out})
+
+
+def _measure_all(shop: Workshop) -> Done:
+    """Every feature against every feature of its window; features.parquet lists those that have an edge."""
+    from feature_graph.activations import write_features
+    from feature_graph.interactions import measure_exhaustive
+
+    model, saes = shop.model_and_saes()
+    store = shop.store()
+    found = measure_exhaustive(model, saes, store, shop.cfg, shop.paths.interactions, parts_dir=shop.paths.parts("measure"))
+    n_features = write_features(shop.paths.features, CandidateSet.empty(store), model, found.features)
+    counts = {"features": n_features, "significant": found.n_edges, "tested": found.n_tests, "sources": found.n_sources}
+    return Done(found.n_edges, counts)
+
+
+def graph(shop: Workshop) -> Done:
+    """Keep the significant edges as a graph."""
+    from feature_graph.graph import build_interaction_graph, save_graph
+
+    made = build_interaction_graph(InteractionSet.load(shop.paths.interactions), shop.cfg, features=shop.features())
+    save_graph(made, shop.paths.graphml, format="graphml")
+    save_graph(made, shop.paths.graph_json, format="json")
+    return Done(made.number_of_edges(), {"nodes": made.number_of_nodes(), "edges": made.number_of_edges()})
+
+
+def behaviors(shop: Workshop) -> Done:
+    """Find the features that known behaviours rest on."""
+    from feature_graph.subgraphs import extract_behavior_subgraph, save_behaviors
+
+    model, saes = shop.model_and_saes()
+    whole = shop.graph()
+    found = [extract_behavior_subgraph(model, saes, whole, behavior=name, cfg=shop.cfg) for name in shop.cfg.behaviors]
+    save_behaviors(shop.paths.root / "behaviors.json", found)
+    return Done(len(found), {"seeds": sum(len(one.seed_features) for one in found)})
+
+
+def report(shop: Workshop) -> Done:
+    """Write the report for people."""
+    from feature_graph.report import write_report
+
+    write_report(shop.paths.root)
+    return Done(1)
+
+
+Work = Mapping[StageName, Callable[[Workshop], Done]]
+WORK: Work = {
+    "collect": collect,
+    "atlas": atlas,
+    "candidates": candidates,
+    "measure": measure,
+    "graph": graph,
+    "behaviors": behaviors,
+    "report": report,
+}
