@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from ingest.checks import Rows, Rule
+from ingest.checks import CheckedRows, Rule
 from ingest.sites import SiteOrder
 
 #: Relative rounding that is no contradiction: a number that went through float32 once or twice, or a sum of such numbers.
@@ -46,15 +46,15 @@ def _differs(a: np.ndarray, b: np.ndarray, scale: np.ndarray) -> np.ndarray:
 
 
 def _strength_rules() -> list[Rule]:
-    def magnitude(r: Rows) -> np.ndarray:
+    def magnitude(r: CheckedRows) -> np.ndarray:
         size = np.abs(r["mean_strength"])
         return _differs(r["abs_strength"], size, size)
 
-    def computed(r: Rows) -> np.ndarray:
+    def computed(r: CheckedRows) -> np.ndarray:
         mean, copy = r["mean_strength"], r["copy_strength"]
         return _differs(r["computed_strength"], mean - copy, np.abs(mean) + np.abs(copy))
 
-    def said(kind: str, r: Rows) -> np.ndarray:
+    def said(kind: str, r: CheckedRows) -> np.ndarray:
         return r.each("interaction_type", lambda v: v == kind)
 
     return [
@@ -76,7 +76,7 @@ def _strength_rules() -> list[Rule]:
     ]
 
 
-def leading(r: Rows) -> np.ndarray:
+def leading(r: CheckedRows) -> np.ndarray:
     """The effect whose sign an edge has: see :func:`ingest.derive.leading`."""
     direct = r.each("significant_by", lambda v: v.startswith("direct"))
     first = np.where(direct, r["direct_strength"], r["mean_strength"])
@@ -84,10 +84,10 @@ def leading(r: Rows) -> np.ndarray:
 
 
 def _span_rules(sites: SiteOrder) -> list[Rule]:
-    def few(r: Rows) -> np.ndarray:
+    def few(r: CheckedRows) -> np.ndarray:
         return r["span"] < sites.spans(r["src_fid"], r["tgt_fid"])[0]
 
-    def many(r: Rows) -> np.ndarray:
+    def many(r: CheckedRows) -> np.ndarray:
         return r["span"] > sites.spans(r["src_fid"], r["tgt_fid"])[1]
 
     got = "span = {span} from {src_id} to {tgt_id}"
@@ -98,13 +98,13 @@ def _span_rules(sites: SiteOrder) -> list[Rule]:
 
 
 def _test_rules(level: float | None) -> list[Rule]:
-    def above(column: str, name: str, r: Rows) -> np.ndarray:
+    def above(column: str, name: str, r: CheckedRows) -> np.ndarray:
         return _named(r, name) & (r[column] > (level or 0.0) * (1 + TOLERANCE))
 
-    def below(strength: str, floor: str, name: str, r: Rows) -> np.ndarray:
+    def below(strength: str, floor: str, name: str, r: CheckedRows) -> np.ndarray:
         return _named(r, name) & (np.abs(r[strength]) < r[floor] * (1 - TOLERANCE))
 
-    def outside(r: Rows) -> np.ndarray:
+    def outside(r: CheckedRows) -> np.ndarray:
         mean, low, high = r["mean_strength"], r["ci_low"], r["ci_high"]
         slack = TOLERANCE * np.maximum(np.abs(low), np.abs(high)) + _TINY
         return (low <= high) & ((mean < low - slack) | (mean > high + slack))
@@ -119,12 +119,12 @@ def _test_rules(level: float | None) -> list[Rule]:
     return found
 
 
-def _named(r: Rows, name: str) -> np.ndarray:
+def _named(r: CheckedRows, name: str) -> np.ndarray:
     return r.each("significant_by", lambda v: name in v.split("+"))
 
 
 def _sample_rules() -> list[Rule]:
-    def more(part: str, whole: str) -> Callable[[Rows], np.ndarray]:
+    def more(part: str, whole: str) -> Callable[[CheckedRows], np.ndarray]:
         return lambda r: (r[part] > r[whole]) & (r[whole] >= 1)
 
     return [

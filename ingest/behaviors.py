@@ -22,16 +22,16 @@ from ingest.validate import split_uid
 
 VERSION = 1
 _VALUES = ("name", "prompts", "metric", "clean", "ablated", "corrupted", "accuracy", "confirmed")
-_NAMED = f"MATCH (b:Behavior {{uid: $uid}}) UNWIND $rows AS row {MERGE_FEATURE} WITH b, f, row "
+_NAMED = f"MATCH (b:BehaviorRecord {{uid: $uid}}) UNWIND $rows AS row {MERGE_FEATURE} WITH b, f, row "
 _COUNTS = (
-    "MATCH (b:Behavior) WHERE b.run = $n AND b.uid STARTS WITH toString($n) + '/' "
+    "MATCH (b:BehaviorRecord) WHERE b.run = $n AND b.uid STARTS WITH toString($n) + '/' "
     "RETURN count(b) AS all, sum(COUNT { (b)-[:SEEDED_BY]->() }) AS seeds, "
     "sum(COUNT { (b)-[:HAS_MEMBER]->() }) AS members, sum(COUNT { ()-[:WRITES_TO]->(b) }) AS outputs"
 )
 
 
 @dataclass(frozen=True)
-class Place:
+class NamedFeature:
     """A feature that a behaviour names."""
 
     id: str
@@ -45,7 +45,7 @@ class Place:
 class Seed:
     """A feature that carries a behaviour."""
 
-    place: Place
+    place: NamedFeature
     effect: float
     rank: int
 
@@ -54,13 +54,13 @@ class Seed:
 class Output:
     """What a feature writes into the answer itself."""
 
-    place: Place
+    place: NamedFeature
     effect: float
     q: float | None
 
 
 @dataclass(frozen=True)
-class Behavior:
+class BehaviorRecord:
     """One behaviour: what shows it, how it is measured, what carries it."""
 
     name: str
@@ -72,11 +72,11 @@ class Behavior:
     accuracy: float | None
     confirmed: bool
     seeds: list[Seed]
-    members: list[Place]
+    members: list[NamedFeature]
     outputs: list[Output]
 
 
-def read(run: RunDirectory, features: pd.DataFrame) -> list[Behavior]:
+def read(run: RunDirectory, features: pd.DataFrame) -> list[BehaviorRecord]:
     """The behaviours of a run; none if there is no file.
 
     Raises:
@@ -100,7 +100,7 @@ def read(run: RunDirectory, features: pd.DataFrame) -> list[Behavior]:
 
 
 @dataclass(frozen=True)
-class _Site:
+class _BehaviorSite:
     """Where a behaviour's features lie: dictionary, hook, and features of the dictionary if known."""
 
     dictionary: str
@@ -108,18 +108,18 @@ class _Site:
     width: float
 
 
-def _sites(run: RunDirectory, features: pd.DataFrame) -> dict[str, _Site]:
+def _sites(run: RunDirectory, features: pd.DataFrame) -> dict[str, _BehaviorSite]:
     """Site by name (:mod:`ingest.sites`); one without measured features is known from its facts."""
     widths = site_widths(run)
     known = {
-        name: _Site(f"{s['model']}@{s['model_hash']}/{s['release']}/{s['sae_id']}", str(s["hook"]), widths.get(name, math.inf))
+        name: _BehaviorSite(f"{s['model']}@{s['model_hash']}/{s['release']}/{s['sae_id']}", str(s["hook"]), widths.get(name, math.inf))
         for s in run.sites
         if (name := site_of(s)) and {"model", "model_hash", "release", "sae_id", "hook"} <= s.keys()
     }
-    return known | {place.name: _Site(place.sae, place.hook, widths.get(place.name, math.inf)) for place in places(run, features)}
+    return known | {place.name: _BehaviorSite(place.sae, place.hook, widths.get(place.name, math.inf)) for place in places(run, features)}
 
 
-def _check(behaviors: list[Behavior]) -> None:
+def _check(behaviors: list[BehaviorRecord]) -> None:
     """Names and features that stand once, shares that are shares.
 
     Raises:
@@ -143,8 +143,8 @@ def _once(values: list[Any], what: str) -> None:
         raise ValueError(f"{what} {twice[0]!r} appears {Counter(values)[twice[0]]} times; expected once")
 
 
-def _behavior(item: dict[str, Any], sites: dict[str, _Site]) -> Behavior:
-    return Behavior(
+def _behavior(item: dict[str, Any], sites: dict[str, _BehaviorSite]) -> BehaviorRecord:
+    return BehaviorRecord(
         name=str(item["name"]),
         prompts=[str(p) for p in item["prompts"]],
         metric=str(item["metric"]),
@@ -159,11 +159,11 @@ def _behavior(item: dict[str, Any], sites: dict[str, _Site]) -> Behavior:
     )
 
 
-def _output(row: dict[str, Any], sites: dict[str, _Site]) -> Output:
+def _output(row: dict[str, Any], sites: dict[str, _BehaviorSite]) -> Output:
     return Output(_place(row["feature_id"], "output", sites), _effect(row, "output"), _finite(row.get("q_value"), "q_value"))
 
 
-def _place(name: Any, what: str, sites: dict[str, _Site]) -> Place:
+def _place(name: Any, what: str, sites: dict[str, _BehaviorSite]) -> NamedFeature:
     match = FEATURE_ID.fullmatch(str(name))
     if match is None:
         raise ValueError(f"{what} id: got {name!r}, expected L<layer>_F<index>")
@@ -173,7 +173,7 @@ def _place(name: Any, what: str, sites: dict[str, _Site]) -> Place:
     site = sites[where]
     if index >= site.width:
         raise ValueError(f"{what} {name}: its dictionary has {site.width:.0f} features, the last is {site.width - 1:.0f}")
-    return Place(match[0], f"{site.dictionary}/{index}", layer, index, site.hook)
+    return NamedFeature(match[0], f"{site.dictionary}/{index}", layer, index, site.hook)
 
 
 def _effect(item: dict[str, Any], what: str) -> float:
@@ -192,7 +192,7 @@ def _finite(value: Any, name: str) -> float | None:
     return number
 
 
-def counts(behaviors: list[Behavior]) -> dict[str, int]:
+def counts(behaviors: list[BehaviorRecord]) -> dict[str, int]:
     """How many behaviours, seeds, members and features that write into the answer."""
     parts = ("seeds", "members", "outputs")
     return {"behaviours": len(behaviors)} | {f"{name} of behaviours": sum(len(getattr(b, name)) for b in behaviors) for name in parts}
@@ -204,17 +204,17 @@ def stored(database: Database, n: int) -> dict[str, int]:
     return {"behaviours": row["all"], **{f"{name} of behaviours": row[name] for name in ("seeds", "members", "outputs")}}
 
 
-def write(database: Database, lease: runs.Claim, behaviors: list[Behavior]) -> None:
+def write(database: Database, lease: runs.Claim, behaviors: list[BehaviorRecord]) -> None:
     """Write the behaviours, their seeds and members; those outside the measured features become Feature nodes."""
     for behavior in behaviors:
         database.write(partial(_write, lease=lease, behavior=behavior))
 
 
-def _write(tx: Transaction, lease: runs.Claim, behavior: Behavior) -> None:
+def _write(tx: Transaction, lease: runs.Claim, behavior: BehaviorRecord) -> None:
     runs.hold(tx, lease)
     values = {key: getattr(behavior, key) for key in _VALUES}
     uid = f"{lease.n}/{behavior.name}"
-    tx.run("MERGE (b:Behavior {uid: $uid}) SET b += $values, b.run = $n", uid=uid, values=values, n=lease.n)
+    tx.run("MERGE (b:BehaviorRecord {uid: $uid}) SET b += $values, b.run = $n", uid=uid, values=values, n=lease.n)
     seeds = [_row(seed.place, effect=seed.effect, rank=seed.rank) for seed in behavior.seeds]
     tx.run(_NAMED + "MERGE (b)-[s:SEEDED_BY]->(f) SET s += row.values", uid=uid, n=lease.n, rows=seeds)
     tx.run(_NAMED + "MERGE (b)-[m:HAS_MEMBER]->(f) SET m += row.values", uid=uid, n=lease.n, rows=[_row(m) for m in behavior.members])
@@ -222,7 +222,7 @@ def _write(tx: Transaction, lease: runs.Claim, behavior: Behavior) -> None:
     tx.run(_NAMED + "MERGE (f)-[w:WRITES_TO]->(b) SET w += row.values", uid=uid, n=lease.n, rows=outputs)
 
 
-def _row(place: Place, **values: float | None) -> dict[str, Any]:
+def _row(place: NamedFeature, **values: float | None) -> dict[str, Any]:
     model, dictionary, _ = split_uid(place.uid)
     release, _, sae_id = dictionary.partition("/")
     feature: dict[str, Any] = {"uid": place.uid, "model": model, "release": release, "sae_id": sae_id}

@@ -23,13 +23,13 @@ _READ_ROWS = 50_000
 
 
 @dataclass(frozen=True, order=True)
-class Pair:
+class LayerPair:
     """Edges from one layer to another."""
 
     source: int
     target: int
 
-    def meets(self, other: Pair) -> bool:
+    def meets(self, other: LayerPair) -> bool:
         """Whether the two have a site in common."""
         return bool({self.source, self.target} & {other.source, other.target})
 
@@ -45,7 +45,7 @@ class Segment:
         rows: Rows in them.
     """
 
-    pair: Pair
+    pair: LayerPair
     first: int
     stop: int
     rows: int
@@ -61,7 +61,7 @@ class Block:
         table: The rows.
     """
 
-    pair: Pair
+    pair: LayerPair
     number: int
     table: pa.Table
 
@@ -116,7 +116,7 @@ class Mask:
 
 
 @dataclass(frozen=True)
-class Layout:
+class RowLayout:
     """Which rows are to be loaded, and where they lie in the file.
 
     Attributes:
@@ -127,12 +127,12 @@ class Layout:
     """
 
     mask: Mask
-    counts: dict[Pair, dict[int, int]]
+    counts: dict[LayerPair, dict[int, int]]
     methods: tuple[str, ...]
     scale: float
 
     @property
-    def rows(self) -> dict[Pair, int]:
+    def rows(self) -> dict[LayerPair, int]:
         """Rows to be loaded, by pair."""
         return {pair: sum(groups.values()) for pair, groups in sorted(self.counts.items())}
 
@@ -164,14 +164,14 @@ def ledger_key(n: int, sha256: str, name: str | int) -> str:
     return f"{n}/{sha256}/{name}"
 
 
-def block_name(pair: Pair, number: int) -> str:
+def block_name(pair: LayerPair, number: int) -> str:
     """``<source layer>-<target layer>:<number>``."""
     return f"{pair.source}-{pair.target}:{number}"
 
 
-def layout_of(path: Path, mask: Mask) -> Layout:
+def layout_of(path: Path, mask: Mask) -> RowLayout:
     """The layout of the rows that a mask keeps."""
-    counts: dict[Pair, dict[int, int]] = {}
+    counts: dict[LayerPair, dict[int, int]] = {}
     methods, scale = set[str](), 0.0
     with TableFile(path, INTERACTIONS, ["method"]) as file:
         for group in range(file.groups):
@@ -187,12 +187,12 @@ def layout_of(path: Path, mask: Mask) -> Layout:
                     groups[group] = groups.get(group, 0) + number
                 methods.update(pc.unique(batch.column("method")).to_pylist())
                 scale = max(scale, float(np.abs(batch.column("direct_strength").to_numpy()).max()))
-    return Layout(mask, counts, tuple(sorted(methods)), scale)
+    return RowLayout(mask, counts, tuple(sorted(methods)), scale)
 
 
-def _count(batch: pa.RecordBatch) -> dict[Pair, int]:
+def _count(batch: pa.RecordBatch) -> dict[LayerPair, int]:
     found, rows = np.unique(_codes(batch), return_counts=True)
-    return {Pair(int(code >> 32), int(code & 0xFFFFFFFF)): int(n) for code, n in zip(found, rows, strict=True)}
+    return {LayerPair(int(code >> 32), int(code & 0xFFFFFFFF)): int(n) for code, n in zip(found, rows, strict=True)}
 
 
 def _codes(table: pa.Table | pa.RecordBatch) -> np.ndarray:
@@ -200,7 +200,7 @@ def _codes(table: pa.Table | pa.RecordBatch) -> np.ndarray:
     return (source << 32) | target
 
 
-def edge_blocks(path: Path, layout: Layout, columns: list[str]) -> Iterator[Block]:
+def edge_blocks(path: Path, layout: RowLayout, columns: list[str]) -> Iterator[Block]:
     """Every block, as they fill while the file is read once.
 
     Args:
@@ -218,7 +218,7 @@ def edge_blocks(path: Path, layout: Layout, columns: list[str]) -> Iterator[Bloc
         yield from queue.rest()
 
 
-def segment_blocks(path: Path, layout: Layout, columns: list[str], segment: Segment) -> Iterator[Block]:
+def segment_blocks(path: Path, layout: RowLayout, columns: list[str], segment: Segment) -> Iterator[Block]:
     """The blocks of one segment; only the row groups that hold rows of it are read.
 
     Args:
@@ -243,7 +243,7 @@ def segment_blocks(path: Path, layout: Layout, columns: list[str], segment: Segm
     yield from queue.rest()
 
 
-def _batches(file: TableFile, layout: Layout, columns: list[str], group: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
+def _batches(file: TableFile, layout: RowLayout, columns: list[str], group: int) -> Iterator[tuple[pa.RecordBatch, np.ndarray]]:
     """Pieces of a row group, with the code of each row's pair; -1 where the row is not to be loaded."""
     mask, start = layout.mask.group(group), 0
     for batch in file.batches(list(dict.fromkeys([*columns, "src_layer", "tgt_layer"])), group, _READ_ROWS):
@@ -252,7 +252,7 @@ def _batches(file: TableFile, layout: Layout, columns: list[str], group: int) ->
         yield batch, np.where(kept, _codes(batch), -1)
 
 
-def _of_pair(batch: pa.RecordBatch, codes: np.ndarray, columns: list[str], pair: Pair) -> pa.Table:
+def _of_pair(batch: pa.RecordBatch, codes: np.ndarray, columns: list[str], pair: LayerPair) -> pa.Table:
     rows = np.flatnonzero(codes == (pair.source << 32) | pair.target)
     return pa.Table.from_batches([batch]).select(columns).take(rows)
 
@@ -260,7 +260,7 @@ def _of_pair(batch: pa.RecordBatch, codes: np.ndarray, columns: list[str], pair:
 class _Queue:
     """Rows of one pair that wait until their block is full."""
 
-    def __init__(self, pair: Pair, number: int = 0) -> None:
+    def __init__(self, pair: LayerPair, number: int = 0) -> None:
         self.pair, self.number = pair, number
         self.waiting: list[pa.Table] = []
         self.size = 0

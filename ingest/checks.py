@@ -31,7 +31,7 @@ TEXTS = [c.name for c in INTERACTIONS.columns if c.type == "string"]
 _METHOD = re.compile(r"[a-z][a-z0-9_]*")
 
 
-class Rows:
+class CheckedRows:
     """Some rows of interactions.parquet, with its texts read as dictionaries."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
@@ -84,7 +84,7 @@ class Rule:
     """
 
     reason: str
-    broken: Callable[[Rows], np.ndarray]
+    broken: Callable[[CheckedRows], np.ndarray]
 
 
 def rules(features: pd.DataFrame, sites: SiteOrder, present: frozenset[str]) -> list[Rule]:
@@ -117,20 +117,20 @@ def _column_rules(present: frozenset[str]) -> list[Rule]:
     return found
 
 
-def _null(name: str, rows: Rows) -> np.ndarray:
+def _null(name: str, rows: CheckedRows) -> np.ndarray:
     return rows.null(name)
 
 
-def _null_of(name: str, methods: tuple[str, ...], rows: Rows) -> np.ndarray:
+def _null_of(name: str, methods: tuple[str, ...], rows: CheckedRows) -> np.ndarray:
     null = rows.null(name)
     return null & rows.each("method", lambda v: v in methods) if null.any() else null
 
 
-def _infinite(name: str, rows: Rows) -> np.ndarray:
+def _infinite(name: str, rows: CheckedRows) -> np.ndarray:
     return np.isinf(rows[name])
 
 
-def _outside(name: str, low: float, high: float, rows: Rows) -> np.ndarray:
+def _outside(name: str, low: float, high: float, rows: CheckedRows) -> np.ndarray:
     return (rows[name] < low) | (rows[name] > high)
 
 
@@ -139,10 +139,10 @@ def _end_rules(features: pd.DataFrame) -> list[Rule]:
     fid_of = pd.Index(features["id"])
     layers = features["layer"].to_numpy()
 
-    def unknown(end: str, rows: Rows) -> np.ndarray:
+    def unknown(end: str, rows: CheckedRows) -> np.ndarray:
         return ~_known(rows[f"{end}_fid"], n)
 
-    def unlike(end: str, rows: Rows) -> np.ndarray:
+    def unlike(end: str, rows: CheckedRows) -> np.ndarray:
         fid = rows[f"{end}_fid"]
         known = _known(fid, n)
         if not known.any():
@@ -215,8 +215,8 @@ class Order:
         self._methods: list[str] = []
         self._last: tuple[int, str] | None = None
 
-    def broken(self, rows: Rows) -> dict[str, np.ndarray]:
-        """Masks by reason: rows whose key is one seen before, or lies before one. Rows with an end unknown take no part."""
+    def broken(self, rows: CheckedRows) -> dict[str, np.ndarray]:
+        """Masks by reason: rows whose key is one seen before, or lies before one. CheckedRows with an end unknown take no part."""
         source, target = rows["src_fid"], rows["tgt_fid"]
         known = _known(source, self._n) & _known(target, self._n)
         names = sorted({*rows.values("method"), *([self._last[1]] if self._last else [])} - {None})

@@ -38,7 +38,7 @@ def write(database: Database, run: RunDirectory, features: pd.DataFrame, ledger:
         progress("features", start + len(part), len(features))
 
 
-def _rows(part: pd.DataFrame, sites: dict[str, provenance.Place]) -> Iterator[dict[str, Any]]:
+def _rows(part: pd.DataFrame, sites: dict[str, provenance.RunSite]) -> Iterator[dict[str, Any]]:
     for record, seen in zip(part.to_dict("records"), observation_rows(part), strict=True):
         yield {"feature": sites[record["id"].rpartition("_F")[0]].feature(record), "label": record["label"], "seen": seen}
 

@@ -26,7 +26,7 @@ MERGE_FEATURE = (
 
 
 @dataclass(frozen=True)
-class Place:
+class RunSite:
     """One site of a run, from its features' uids and, where the run carries them, its facts. ``name`` is what the ids begin with."""
 
     name: str
@@ -53,7 +53,7 @@ class Place:
         }
 
 
-def place_of(run: RunDirectory, features: pd.DataFrame) -> Place:
+def place_of(run: RunDirectory, features: pd.DataFrame) -> RunSite:
     """The site of features that share it."""
     first = features.iloc[0]
     model, dictionary, _ = split_uid(first["uid"])
@@ -62,10 +62,10 @@ def place_of(run: RunDirectory, features: pd.DataFrame) -> Place:
     release = str(facts.get("release") or run.config.get("sae_release") or "")
     if not dictionary.startswith(f"{release}/"):
         release = dictionary.partition("/")[0]
-    return Place(name, layer, str(first["hook"]), model, f"{model}/{dictionary}", release, dictionary.removeprefix(f"{release}/"), facts)
+    return RunSite(name, layer, str(first["hook"]), model, f"{model}/{dictionary}", release, dictionary.removeprefix(f"{release}/"), facts)
 
 
-def places(run: RunDirectory, features: pd.DataFrame) -> list[Place]:
+def places(run: RunDirectory, features: pd.DataFrame) -> list[RunSite]:
     """The sites of a run, by layer and name."""
     by_site = features.groupby(sites_of(features["id"]))
     return sorted((place_of(run, frame) for _, frame in by_site), key=lambda place: (place.layer, place.name))
@@ -76,7 +76,7 @@ def write(database: Database, lease: runs.Claim, run: RunDirectory, features: pd
     database.write(lambda tx: _write(tx, lease, run, places(run, features)))
 
 
-def _write(tx: Transaction, lease: runs.Claim, run: RunDirectory, sites: list[Place]) -> None:
+def _write(tx: Transaction, lease: runs.Claim, run: RunDirectory, sites: list[RunSite]) -> None:
     runs.hold(tx, lease)
     tx.run(
         "MATCH (r:Run {id: $id}) UNWIND $sites AS site "
@@ -107,7 +107,7 @@ def dataset_uid(config: Mapping[str, Any]) -> str:
     return "/".join(str(part) for part in parts if part is not None)
 
 
-def _row(site: Place) -> dict[str, Any]:
+def _row(site: RunSite) -> dict[str, Any]:
     name, _, sha256 = site.model.rpartition("@")
     optional = {key: site.facts.get(key) for key in ("d_sae", "architecture", "sha256", "point", "d_in")}
     return {

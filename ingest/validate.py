@@ -19,8 +19,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.agreement import TOLERANCE, agreements
-from ingest.blocks import Layout, Mask, layout_of
-from ingest.checks import NOT_NEGATIVE, SHARES, TEXTS, Order, Rows, rules
+from ingest.blocks import Mask, RowLayout, layout_of
+from ingest.checks import NOT_NEGATIVE, SHARES, TEXTS, CheckedRows, Order, rules
 from ingest.errors import InvalidRun
 from ingest.formats import FEATURES, INTERACTIONS, FormatError, read_table
 from ingest.problems import Problems
@@ -50,12 +50,12 @@ class Validated:
 
     Attributes:
         features: The feature table, index = fid.
-        rows: Rows of interactions.parquet.
-        edges: Rows that are to be loaded: significant, right, and selected.
+        rows: CheckedRows of interactions.parquet.
+        edges: CheckedRows that are to be loaded: significant, right, and selected.
         methods: Methods of these, sorted.
         scale: Largest |direct| of these, 1 if there is none.
         layout: Which they are, for the blocks of the ledger.
-        rejected: Rows that are left out because they are wrong.
+        rejected: CheckedRows that are left out because they are wrong.
     """
 
     features: pd.DataFrame
@@ -63,7 +63,7 @@ class Validated:
     edges: int
     methods: tuple[str, ...]
     scale: float
-    layout: Layout
+    layout: RowLayout
     rejected: int = 0
 
 
@@ -119,7 +119,7 @@ def _interactions(run: RunDirectory, features: pd.DataFrame, problems: Problems,
         for group in range(file.groups):
             mask.begin_group()
             for batch in file.batches(INTERACTIONS.names, group, _READ_ROWS):
-                rows = Rows(batch)
+                rows = CheckedRows(batch)
                 broken = {rule.reason: rule.broken(rows) for rule in known} | order.broken(rows)
                 bad = np.logical_or.reduce(list(broken.values()))
                 contradicted = {rule.reason: rule.broken(rows) & ~bad for rule in agreed}  # of values that are right by themselves
@@ -132,7 +132,7 @@ def _interactions(run: RunDirectory, features: pd.DataFrame, problems: Problems,
     return mask, wrong
 
 
-def _note(rows: Rows, start: int, broken: dict[str, np.ndarray], problems: Problems) -> None:
+def _note(rows: CheckedRows, start: int, broken: dict[str, np.ndarray], problems: Problems) -> None:
     for reason, mask in broken.items():
         at = np.flatnonzero(mask)
         shown = max(0, problems.room(INTERACTIONS.name, reason))
@@ -156,7 +156,7 @@ class _Rejects:
         if self._writer is not None:
             self._writer.close()
 
-    def write(self, rows: Rows, start: int, broken: dict[str, np.ndarray], bad: np.ndarray) -> None:
+    def write(self, rows: CheckedRows, start: int, broken: dict[str, np.ndarray], bad: np.ndarray) -> None:
         if self._path is None:
             return
         at = np.flatnonzero(bad)

@@ -15,7 +15,7 @@ import numpy as np
 
 from ingest import checksum, digest, runs
 from ingest.batch_size import MOST_BYTES, Pace
-from ingest.blocks import Block, Layout, Segment, edge_blocks, ledger_key, segment_blocks
+from ingest.blocks import Block, RowLayout, Segment, edge_blocks, ledger_key, segment_blocks
 from ingest.checksum import EdgeCheck
 from ingest.connection import Database, Transaction
 from ingest.errors import IngestMismatch, ServerMemory
@@ -121,7 +121,7 @@ class EdgeWriter:
         self,
         database: Database,
         path: Path,
-        layout: Layout,
+        layout: RowLayout,
         ledger: Ledger,
         uids: Sequence[str],
         indices: np.ndarray,

@@ -29,7 +29,7 @@ from torch import Tensor
 from feature_graph.activations.errors import CollectError
 from feature_graph.activations.forward import read_residuals, record_features
 from feature_graph.activations.inputs import Contexts, contexts_of
-from feature_graph.activations.parts import Block, Parts
+from feature_graph.activations.parts import Parts, RecordedBlock
 from feature_graph.activations.summary import report_store
 from feature_graph.activations.table import decoder_of
 from feature_graph.artifacts import ActivationStore, ActivationWriter, Site
@@ -136,7 +136,7 @@ def _counted(
 
 
 def _write(
-    path: Path, meta: dict[str, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, blocks: Iterator[Block], cfg: Config
+    path: Path, meta: dict[str, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, blocks: Iterator[RecordedBlock], cfg: Config
 ) -> None:
     sites = {layer: codec.site for layer, codec in codecs.items()}
     valid: list[NDArray[np.bool_]] = []
@@ -167,7 +167,7 @@ def _outliers(contexts: Contexts, counted: NDArray[np.bool_], sites: Mapping[int
     }
 
 
-def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config, parts: Parts | None) -> Iterator[Block]:
+def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config, parts: Parts | None) -> Iterator[RecordedBlock]:
     """Blocks in order, each read from its part file or collected (and then kept)."""
     n_docs, context = contexts.tokens.shape
     step = max(1, _BLOCK_TOKENS // context)
@@ -181,7 +181,7 @@ def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg
         yield block
 
 
-def _collect(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, documents: slice, cfg: Config) -> Block:
+def _collect(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, documents: slice, cfg: Config) -> RecordedBlock:
     sites = {layer: codec.site for layer, codec in codecs.items()}
     found: dict[int, list[sp.csr_matrix]] = {layer: [] for layer in codecs}
     counted: list[NDArray[np.bool_]] = []
@@ -191,7 +191,7 @@ def _collect(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, do
         counted.append(_counted(codecs, residuals, contexts.valid[rows], contexts, cfg))
         for layer, codec in codecs.items():
             found[layer].append(record_features(codec, residuals[layer], counted[-1]))
-    return Block({layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}, np.concatenate(counted))
+    return RecordedBlock({layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}, np.concatenate(counted))
 
 
 def _key(saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config) -> str:

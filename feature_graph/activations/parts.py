@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Block:
+class RecordedBlock:
     """What was recorded of a block of documents.
 
     Attributes:
@@ -43,7 +43,7 @@ class Parts:
         self._key = key
         folder.mkdir(parents=True, exist_ok=True)
 
-    def load(self, number: int, widths: Mapping[int, int]) -> Block | None:
+    def load(self, number: int, widths: Mapping[int, int]) -> RecordedBlock | None:
         """The block, or None if it must be made (again)."""
         path = self._path(number)
         if not path.is_file():
@@ -58,9 +58,9 @@ class Parts:
         except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             log.warning("%s cannot be read (%s); the block is collected again", path.name, error)
             return None
-        return Block({n: sp.csr_matrix(parts, shape=(len(parts[2]) - 1, widths[n])) for n, parts in arrays.items()}, valid)
+        return RecordedBlock({n: sp.csr_matrix(parts, shape=(len(parts[2]) - 1, widths[n])) for n, parts in arrays.items()}, valid)
 
-    def save(self, number: int, block: Block) -> None:
+    def save(self, number: int, block: RecordedBlock) -> None:
         """Keep a block, whole or not at all."""
         arrays = {f"{n}/{name}": getattr(m, name) for n, m in block.features.items() for name in ("data", "indices", "indptr")}
         with whole_file(self._path(number)) as part, part.open("wb") as handle:

@@ -41,7 +41,7 @@ class Replication:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class MethodAgreement:
     """Clamping beside the derivative, over the significant edges that have both.
 
     Attributes:
@@ -87,7 +87,7 @@ def replication(frame: pd.DataFrame) -> Replication:
     )
 
 
-def jacobian_agreement(frame: pd.DataFrame, worst: int = 10) -> Agreement | None:
+def jacobian_agreement(frame: pd.DataFrame, worst: int = 10) -> MethodAgreement | None:
     """Compare ``mean_strength`` with ``strength_jacobian`` over significant edges; None if the derivative was not run.
 
     Args:
@@ -100,7 +100,7 @@ def jacobian_agreement(frame: pd.DataFrame, worst: int = 10) -> Agreement | None
     clamped, derived = both["mean_strength"].to_numpy(float), both["strength_jacobian"].to_numpy(float)
     order = np.argsort(-np.abs(clamped - derived), kind="stable")[:worst]
     enough = len(both) > 2 and np.ptp(clamped) > 0 and np.ptp(derived) > 0
-    return Agreement(
+    return MethodAgreement(
         pairs=len(both),
         pearson=float(stats.pearsonr(clamped, derived).statistic) if enough else nan,
         spearman=float(stats.spearmanr(clamped, derived).statistic) if enough else nan,

@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Measure:
+class _MeasureSet:
     """A table and what is to be said of it.
 
     Attributes:
@@ -62,28 +62,28 @@ class _Measure:
 
 
 @dataclass(frozen=True)
-class GateSet(_Measure):
+class GateSet(_MeasureSet):
     """Interaction contrasts of 2 × 2 clamps; columns of ``ingest.measures.GATES``."""
 
     format: ClassVar[FileFormat] = GATES
 
 
 @dataclass(frozen=True)
-class DoseSet(_Measure):
+class DoseSet(_MeasureSet):
     """Dose curves; columns of ``ingest.measures.DOSES``."""
 
     format: ClassVar[FileFormat] = DOSES
 
 
 @dataclass(frozen=True)
-class InsertionSet(_Measure):
+class InsertionSet(_MeasureSet):
     """Effects of inserting a source where it is off; columns of ``ingest.measures.INSERTIONS``."""
 
     format: ClassVar[FileFormat] = INSERTIONS
 
 
 @dataclass(frozen=True)
-class MediationSet(_Measure):
+class MediationSet(_MeasureSet):
     """What part of an effect passes by which component; columns of ``ingest.measures.MEDIATION``."""
 
     format: ClassVar[FileFormat] = MEDIATION

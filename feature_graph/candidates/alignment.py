@@ -28,7 +28,7 @@ from feature_graph.interventions import (
     CleanRun,
     CleanSweep,
     ModelSlices,
-    Samples,
+    SourceSamples,
     cosine_alignment,
     later_jacobian_alignment,
     source_jacobian_alignment,
@@ -146,14 +146,16 @@ class BlockAligner:
             by_later = self._raise(found.absolute, weak, run, grid, features, samples) if len(weak.row) and self._horizon else 0
             yield Aligned(first, found.signed, found.absolute, by_later)
 
-    def _raise(self, strength: NDArray[np.float64], weak: Asked, run: CleanRun, grid: Grid, features: Tensor, samples: Samples) -> int:
+    def _raise(
+        self, strength: NDArray[np.float64], weak: Asked, run: CleanRun, grid: Grid, features: Tensor, samples: SourceSamples
+    ) -> int:
         """Put the later alignment into ``strength`` where it reaches the limit and the same position does not; how many pairs it did."""
         source, target = self._codecs[grid.source], self._codecs[grid.target]
         rows, at_row = np.unique(weak.row, return_inverse=True)
         columns, at_column = np.unique(weak.column, return_inverse=True)
         chosen = torch.as_tensor(rows, device=features.device)
         mine = torch.isin(samples.source, chosen)
-        few = Samples(torch.searchsorted(chosen, samples.source[mine]), samples.documents[mine], samples.positions[mine])
+        few = SourceSamples(torch.searchsorted(chosen, samples.source[mine]), samples.documents[mine], samples.positions[mine])
         counted = torch.as_tensor(self._store.valid[self._documents], device=features.device)
         targets = torch.as_tensor(grid.targets[columns], device=features.device)
         later = later_jacobian_alignment(self._slices, run, source, target, features[chosen], few, self._horizon, counted, targets)
@@ -180,14 +182,14 @@ class _Places:
     document: NDArray[np.int64]
     position: NDArray[np.int64]
 
-    def of(self, first: int, last: int, device: torch.device) -> Samples:
+    def of(self, first: int, last: int, device: torch.device) -> SourceSamples:
         """Those of sources first..last-1, numbered from 0."""
         part = slice(*np.searchsorted(self.source, [first, last]))
 
         def on_device(values: NDArray[np.int64]) -> Tensor:
             return torch.as_tensor(values, device=device)
 
-        return Samples(on_device(self.source[part] - first), on_device(self.document[part]), on_device(self.position[part]))
+        return SourceSamples(on_device(self.source[part] - first), on_device(self.document[part]), on_device(self.position[part]))
 
 
 def _draw(store: ActivationStore, layer: int, sources: NDArray[np.int64], documents: NDArray[np.int64], seed: int) -> _Places:

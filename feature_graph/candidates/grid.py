@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, CoactivationAtlas
 from feature_graph.candidates.errors import CandidateError
-from feature_graph.coactivation import Pattern, count_pairs, select_rows
+from feature_graph.coactivation import ActivityPattern, count_pairs, select_rows
 
 #: Most pairs of one layer pair that are held in memory.
 _TOO_MANY = 200_000_000
@@ -140,8 +140,8 @@ def count_joint(grid: Grid, row: NDArray[np.int64], column: NDArray[np.int64], s
     rows, context = select_rows(store), store.context_length
     sources, at_row = np.unique(grid.sources[row], return_inverse=True)
     targets, at_column = np.unique(grid.targets[column], return_inverse=True)
-    source = Pattern.of(store.activations[grid.source][rows][:, sources])
-    target = Pattern.of(store.activations[grid.target][rows][:, targets])
+    source = ActivityPattern.of(store.activations[grid.source][rows][:, sources])
+    target = ActivityPattern.of(store.activations[grid.target][rows][:, targets])
     counted = count_pairs(source, target, target.following(context, horizon), 1)
     same, later = (np.asarray(m[at_row, at_column], dtype=np.int64).ravel() for m in (counted.same, counted.later))
     return Joint(same, np.maximum(same, later))

@@ -27,7 +27,7 @@ class Sign(StrEnum):
     INHIBITORY = "inhibitory"
 
 
-class Edges(StrEnum):
+class EdgeChoice(StrEnum):
     """Which edges, and what they weigh."""
 
     DIRECT = "direct"
@@ -54,8 +54,8 @@ def analyze(
     ] = None,
     sign: Annotated[Sign, typer.Option("--sign", help="Which edges.")] = Sign.ANY,
     edges: Annotated[
-        Edges, typer.Option("--edges", help="direct: the structural graph, by direct effects; all: every edge, by its total effect.")
-    ] = Edges.DIRECT,
+        EdgeChoice, typer.Option("--edges", help="direct: the structural graph, by direct effects; all: every edge, by its total effect.")
+    ] = EdgeChoice.DIRECT,
     orientation: Annotated[Orientation, typer.Option("--orientation", help="Along the edges, or against them.")] = Orientation.NATURAL,
     method: Annotated[str | None, typer.Option("--method", help="Whose edges, with --algorithms: clamping or jacobian.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of leiden.")] = 42,
@@ -77,7 +77,7 @@ def analyze(
 ) -> None:
     """Describe a run's graph from its files, or with --algorithms compute scores in the database and write them back."""
     _one_of("--format", format_, ["table", "json"])
-    wide = everything or edges is Edges.ALL
+    wide = everything or edges is EdgeChoice.ALL
     as_json = as_json or format_ == "json"
     if algorithms is None:
         if run is None:

@@ -33,10 +33,10 @@ def browser(
     ] = None,
 ) -> None:
     """Open Neo4j Browser with a guide of every question; say how to log in."""
-    from feature_graph.cli.db import said_home
+    from feature_graph.cli.db import resolve_home
     from feature_graph.database import server
 
-    where = said_home(home)
+    where = resolve_home(home)
     found = server.status(where)
     if found.server is None or found.state != "running":
         raise server.NotRunning("Neo4j is not running. Start it: feature-graph db start")

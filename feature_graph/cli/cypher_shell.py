@@ -10,7 +10,7 @@ from feature_graph.cli import common
 from feature_graph.cli.common import err, out
 
 if TYPE_CHECKING:
-    from feature_graph.database.server import Answer, Connection
+    from feature_graph.database.server import Connection, CypherAnswer
 
 MAX_ROWS = 1000
 LEAVE = (":exit", ":quit", "exit", "quit")
@@ -63,7 +63,7 @@ def _statements() -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def print_answer(answer: Answer) -> None:
+def print_answer(answer: CypherAnswer) -> None:
     """Print the rows as a table, and the counts on standard error."""
     from rich import box
     from rich.table import Column, Table

@@ -25,7 +25,7 @@ HomeOption = Annotated[
 ]
 
 
-def said_home(given: Path | None) -> Home:
+def resolve_home(given: Path | None) -> Home:
     """The home that is meant, said on standard error."""
     from feature_graph.database.server import find_home
 
@@ -55,7 +55,7 @@ def start(
     """Start the server and wait until it answers. The first start fetches Neo4j (about 150 MB) and makes a password."""
     from feature_graph.database import server
 
-    where = said_home(home)
+    where = resolve_home(home)
     running = server.start(where, heap=heap, page_cache=page_cache, bolt_port=bolt_port, http_port=http_port, repair_log=repair_log)
     common.say("Neo4j was already running." if running.already_running else "Neo4j is running.")
     _show(running)
@@ -78,7 +78,7 @@ def stop(home: HomeOption = None) -> None:
     """Stop the server; takes a few seconds, and 30 at most before it is killed."""
     from feature_graph.database import server
 
-    was_running = server.stop(said_home(home))
+    was_running = server.stop(resolve_home(home))
     common.say("Neo4j is stopped." if was_running else "Neo4j was not running.")
 
 
@@ -87,7 +87,7 @@ def status(home: HomeOption = None) -> None:
     """Say whether the server runs, where, and how large it is. Exit status 0 if it answers, 3 if not."""
     from feature_graph.database import server
 
-    found = server.status(said_home(home))
+    found = server.status(resolve_home(home))
     common.say(
         {
             "absent": "There is no database here yet. Make one: feature-graph db start",
@@ -114,7 +114,7 @@ def logs(
     """Show the end of a log."""
     from feature_graph.database import server
 
-    where = said_home(home)
+    where = resolve_home(home)
     if which not in ("neo4j", "debug", "console"):
         raise typer.BadParameter(f"{which!r} is no log; expected neo4j, debug or console", param_hint="--which")
     path = where.logs / f"{which}.log"
@@ -131,7 +131,7 @@ def password(
     """Print the password of user neo4j, on a terminal only."""
     from feature_graph.database import server
 
-    where = said_home(home)
+    where = resolve_home(home)
     secret = server.read_password(where)
     if not (show or sys.stdout.isatty()):
         raise server.ServerError(
@@ -148,7 +148,7 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-
     """Stop the server and erase the database, its password and its logs. Runs and other files stay."""
     from feature_graph.database import server
 
-    where = said_home(home)
+    where = resolve_home(home)
     found = server.status(where)
     if found.state == "absent" and not where.marker.exists():
         common.say("There is no database here.")
@@ -174,7 +174,7 @@ def shell(
 
     own = server.connection_from_environment() if home is None else None
     if own is None:
-        said_home(home)
+        resolve_home(home)
     connection = own or server.connection(home, use_environment=False)
     connection = replace(connection, database=database or connection.database)
     if command is None:

@@ -26,7 +26,7 @@ LONGEST = 60
 
 
 @dataclass(frozen=True)
-class Question:
+class DemoQuestion:
     """A saved query that the demo asks.
 
     Attributes:
@@ -41,18 +41,18 @@ class Question:
 
 
 QUESTIONS = (
-    Question("runs", {}, ("id", "name", "status", "model", "nodes", "edges")),
-    Question("quality", {}, ("span", "count", "excitatory", "mostly_copy", "only_later", "replicated", "median_strength", "median_q")),
-    Question("layer_flow", {}, ("source_layer", "target_layer", "count", "excitatory", "inhibitory", "mean_strength", "largest")),
-    Question("hubs", {"measure": "degree", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
-    Question("hubs", {"measure": "pagerank", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
-    Question("communities", {"algorithm": "leiden", "limit": 6, "members": 4}, ("community", "size", "layers", "members", "labels")),
-    Question("strongest", {"effect": "computed", "limit": 8}, ("source", "target", "value", "type", "source_label", "target_label")),
-    Question("feed_forward", {"limit": 6}, ("source", "middle", "target", "kind", "source_middle", "middle_target", "source_target")),
-    Question("behaviors", {}, ("name", "clean", "ablated", "confirmed", "seeds")),
+    DemoQuestion("runs", {}, ("id", "name", "status", "model", "nodes", "edges")),
+    DemoQuestion("quality", {}, ("span", "count", "excitatory", "mostly_copy", "only_later", "replicated", "median_strength", "median_q")),
+    DemoQuestion("layer_flow", {}, ("source_layer", "target_layer", "count", "excitatory", "inhibitory", "mean_strength", "largest")),
+    DemoQuestion("hubs", {"measure": "degree", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
+    DemoQuestion("hubs", {"measure": "pagerank", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
+    DemoQuestion("communities", {"algorithm": "leiden", "limit": 6, "members": 4}, ("community", "size", "layers", "members", "labels")),
+    DemoQuestion("strongest", {"effect": "computed", "limit": 8}, ("source", "target", "value", "type", "source_label", "target_label")),
+    DemoQuestion("feed_forward", {"limit": 6}, ("source", "middle", "target", "kind", "source_middle", "middle_target", "source_target")),
+    DemoQuestion("behaviors", {}, ("name", "clean", "ablated", "confirmed", "seeds")),
 )
 ALGORITHMS = ("degree", "pagerank", "leiden")
-CASCADE = Question("cascade", {"delta": 2.0, "limit": 8}, ("id", "hops", "effect", "paths", "label"))
+CASCADE = DemoQuestion("cascade", {"delta": 2.0, "limit": 8}, ("id", "hops", "effect", "paths", "label"))
 
 
 def demo(
@@ -111,7 +111,7 @@ def _ask(store: Store, run: str) -> None:
         _print_answer(question, store.ask(question.name, **_of_run(question, run)).records)
 
 
-def _of_run(question: Question, run: str) -> dict[str, Any]:
+def _of_run(question: DemoQuestion, run: str) -> dict[str, Any]:
     """The question's parameters, with the run where the template asks for one (``runs`` lists them all)."""
     import queries
 
@@ -119,7 +119,7 @@ def _of_run(question: Question, run: str) -> dict[str, Any]:
     return question.parameters | ({"run": run} if asks else {})
 
 
-def _print_answer(question: Question, records: list[dict[str, Any]]) -> None:
+def _print_answer(question: DemoQuestion, records: list[dict[str, Any]]) -> None:
     import queries
 
     asked = queries.template(question.name).question

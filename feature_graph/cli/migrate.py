@@ -11,7 +11,7 @@ from feature_graph.cli import common
 from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption, UriOption, UserOption, open_store
 
 if TYPE_CHECKING:
-    from ingest.migrations import Step
+    from ingest.migrations import AppliedMigration
 
 
 def migrate(
@@ -39,7 +39,7 @@ def migrate(
         common.out.print(f"{len(pending)} applied; the schema is up to date", highlight=False)
 
 
-def _when(step: Step, dry_run: bool) -> str:
+def _when(step: AppliedMigration, dry_run: bool) -> str:
     if step.applied is None:
         return "would be applied" if dry_run else "now"
     return datetime.fromtimestamp(step.applied / 1000, UTC).isoformat(sep=" ", timespec="seconds")

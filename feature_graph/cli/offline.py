@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.db import HomeOption, said_home
+from feature_graph.cli.db import HomeOption, resolve_home
 
 if TYPE_CHECKING:
     from feature_graph.database.offline import Contents
@@ -27,7 +27,7 @@ def dump(
     """Write the database into one file. The server is stopped meanwhile."""
     from feature_graph.database import offline
 
-    where = said_home(home)
+    where = resolve_home(home)
     _ask_others(where, yes)
     note = offline.dump(where, file, check=check)
     common.say(f"{file}: {note.bytes / 2**20:.1f} MB, {_described(note.contents)}")
@@ -42,7 +42,7 @@ def load(
     """Load a dump; it is checked before it takes the place of what is there."""
     from feature_graph.database import offline
 
-    where = said_home(home)
+    where = resolve_home(home)
     _ask_others(where, yes)
     if replace and where.has_database and not yes:
         common.confirmed(f"Replace the database in {where.root}? `db dump` keeps what is there", abort=True)
@@ -60,7 +60,7 @@ def backup(
     """Dump into a dated file; with --keep the oldest are removed, when the new one is whole."""
     from feature_graph.database import offline
 
-    where = said_home(home)
+    where = resolve_home(home)
     _ask_others(where, yes)
     common.say(offline.backup(where, folder, keep=keep, check=check))
 

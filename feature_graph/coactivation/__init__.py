@@ -1,6 +1,6 @@
 """Which features are active together: the correlational scaffold on which causal measurement is built."""
 
 from feature_graph.coactivation.build import build_coactivation_atlas, select_rows
-from feature_graph.coactivation.kernel import JointCounts, Pattern, count_pairs, count_pairs_plain
+from feature_graph.coactivation.kernel import ActivityPattern, JointCounts, count_pairs, count_pairs_plain
 
-__all__ = ["JointCounts", "Pattern", "build_coactivation_atlas", "count_pairs", "count_pairs_plain", "select_rows"]
+__all__ = ["ActivityPattern", "JointCounts", "build_coactivation_atlas", "count_pairs", "count_pairs_plain", "select_rows"]

@@ -20,7 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import SELECT, ActivationStore, AtlasWriter, CoactivationAtlas
-from feature_graph.coactivation.kernel import Pattern, count_pairs
+from feature_graph.coactivation.kernel import ActivityPattern, count_pairs
 from feature_graph.config import Config
 from feature_graph.utils import progress, whole_file
 
@@ -89,11 +89,13 @@ def select_rows(store: ActivationStore) -> NDArray[np.int64]:
     return (documents[:, None] * store.context_length + np.arange(store.context_length)).ravel()
 
 
-def _pairs(store: ActivationStore, rows: NDArray[np.int64], cfg: Config) -> Iterator[tuple[LayerPair, Pattern, Pattern, Pattern]]:
+def _pairs(
+    store: ActivationStore, rows: NDArray[np.int64], cfg: Config
+) -> Iterator[tuple[LayerPair, ActivityPattern, ActivityPattern, ActivityPattern]]:
     """Each layer pair with the patterns it needs; every layer is read once and dropped when it leaves the window."""
-    window: deque[tuple[int, Pattern]] = deque(maxlen=cfg.layer_window)
+    window: deque[tuple[int, ActivityPattern]] = deque(maxlen=cfg.layer_window)
     for layer in cfg.layers:
-        target = Pattern.of(store.activations[layer][rows])
+        target = ActivityPattern.of(store.activations[layer][rows])
         later = target.following(store.context_length, cfg.position_horizon)
         for source_layer, source in window:
             yield (source_layer, layer), source, target, later

@@ -24,7 +24,7 @@ _SOURCES_A_TASK = 512
 
 
 @dataclass(frozen=True)
-class Pattern:
+class ActivityPattern:
     """Which features are active at which row, values dropped.
 
     Attributes:
@@ -38,7 +38,7 @@ class Pattern:
     n_features: int
 
     @classmethod
-    def of(cls, matrix: sp.csr_matrix) -> Pattern:
+    def of(cls, matrix: sp.csr_matrix) -> ActivityPattern:
         """Pattern of a CSR matrix (stored zeros count as active)."""
         return cls(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), int(matrix.shape[1]))
 
@@ -52,17 +52,17 @@ class Pattern:
         shape = (self.n_rows, self.n_features)
         return sp.csr_matrix((np.ones(len(self.indices), dtype=np.int32), self.indices, self.indptr), shape=shape)
 
-    def transposed(self) -> Pattern:
+    def transposed(self) -> ActivityPattern:
         """Rows at which each feature is active: row and feature change places."""
         counts = np.bincount(self.indices, minlength=self.n_features)
         order = np.argsort(self.indices, kind="stable")
         rows = np.repeat(np.arange(self.n_rows, dtype=np.int32), np.diff(self.indptr))
-        return Pattern(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), rows[order], self.n_rows)
+        return ActivityPattern(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), rows[order], self.n_rows)
 
-    def following(self, context: int, horizon: int) -> Pattern:
+    def following(self, context: int, horizon: int) -> ActivityPattern:
         """Features active at one or more of the next ``horizon`` rows of the same document (documents are ``context`` rows)."""
         indptr, indices = _following(self.indptr, self.indices, self.n_features, context, horizon)
-        return Pattern(indptr, indices, self.n_features)
+        return ActivityPattern(indptr, indices, self.n_features)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class JointCounts:
     later: sp.csr_matrix
 
 
-def count_pairs(source: Pattern, target: Pattern, later: Pattern, min_count: int) -> JointCounts:
+def count_pairs(source: ActivityPattern, target: ActivityPattern, later: ActivityPattern, min_count: int) -> JointCounts:
     """Count joint rows of every (source, target).
 
     Args:
@@ -97,7 +97,7 @@ def count_pairs(source: Pattern, target: Pattern, later: Pattern, min_count: int
     return JointCounts(*(_matrix(lengths, [block[1] for block in blocks], row, shape) for row in (1, 2)))
 
 
-def count_pairs_plain(source: Pattern, target: Pattern, later: Pattern, min_count: int) -> JointCounts:
+def count_pairs_plain(source: ActivityPattern, target: ActivityPattern, later: ActivityPattern, min_count: int) -> JointCounts:
     """The same counts by scipy's sparse product: slower, more memory, easy to read."""
     transposed = source.ones().T.tocsr()
     same, following = (transposed @ other.ones() for other in (target, later))

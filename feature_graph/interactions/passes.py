@@ -46,7 +46,7 @@ _FIELDS = frozenset(
 
 
 @dataclass(frozen=True)
-class Block:
+class ProbeBlock:
     """Some probes of one site, measured together; its part file is named after it."""
 
     name: str
@@ -108,8 +108,8 @@ def _work(
     parts: Parts,
     cfg: Config,
     passes: list[list[Source]],
-    blocks: list[list[Block]],
-) -> Iterator[tuple[Block, pd.DataFrame]]:
+    blocks: list[list[ProbeBlock]],
+) -> Iterator[tuple[ProbeBlock, pd.DataFrame]]:
     for chosen, pending in zip(passes, blocks, strict=True):
         documents = documents_of(chosen)
         rows = np.full(len(store.tokens), -1, dtype=np.int64)
@@ -149,7 +149,7 @@ def setting_at(
     return Setting(slices, codecs, clean, rows, counted, cfg.position_horizon)
 
 
-def _measure(setting: Setting | None, plan: Plan, block: Block, cfg: Config) -> pd.DataFrame:
+def _measure(setting: Setting | None, plan: Plan, block: ProbeBlock, cfg: Config) -> pd.DataFrame:
     if setting is None:
         raise MeasureError(f"block {block.name} has no clean run")
     if block.placebo:
@@ -157,7 +157,7 @@ def _measure(setting: Setting | None, plan: Plan, block: Block, cfg: Config) -> 
     return source_rows(setting, plan, [s for s in block.probes if isinstance(s, Source)], cfg.interaction_method)
 
 
-def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, number: int) -> list[Block]:
+def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, number: int) -> list[ProbeBlock]:
     """Sources and placebos of one pass in blocks of a fixed size, site by site: the same whatever was measured before."""
     size, blocks = max(1, BLOCK_SAMPLES // cfg.n_intervention_samples), []
     for layer in sorted({s.layer for s in chosen}):
@@ -167,7 +167,7 @@ def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, num
         for kind, probes in (("sources", sources), ("placebos", random)):
             for k in range(0, len(probes), size):
                 name = f"pass{number}-layer{layer:03d}-{kind}{k // size:04d}"
-                blocks.append(Block(name, layer, tuple(probes[k : k + size]), kind == "placebos"))  # type: ignore[arg-type]
+                blocks.append(ProbeBlock(name, layer, tuple(probes[k : k + size]), kind == "placebos"))  # type: ignore[arg-type]
     return blocks
 
 

@@ -21,7 +21,7 @@ different length are padded on the right, where a causal mask makes padding harm
 
 from feature_graph.interventions.alignment import (
     Alignment,
-    Samples,
+    SourceSamples,
     cosine_alignment,
     later_jacobian_alignment,
     source_jacobian_alignment,
@@ -33,14 +33,14 @@ from feature_graph.interventions.clamp import (
     Reading,
     achieved_levels,
     clamp_effects,
-    put_back,
     random_directions,
+    restore_clean,
     spill,
 )
 from feature_graph.interventions.edits import ResidualGradients, Steered, ablate, next_token_loss, residual_gradients, steer
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.jacobian import jacobian_effects
-from feature_graph.interventions.joint import Arm, joint_effects
+from feature_graph.interventions.joint import JointSource, joint_effects
 from feature_graph.interventions.mediation import PARTS, Mediated, mediated_effects
 from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Screened, screen_effects
@@ -49,19 +49,19 @@ from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
 __all__ = [
     "PARTS",
     "Alignment",
-    "Arm",
     "Clamps",
     "CleanRun",
     "CleanSweep",
     "Effects",
     "InterventionError",
+    "JointSource",
     "KeysValues",
     "Mediated",
     "ModelSlices",
     "Reading",
     "ResidualGradients",
-    "Samples",
     "Screened",
+    "SourceSamples",
     "Steered",
     "ablate",
     "achieved_levels",
@@ -73,9 +73,9 @@ __all__ = [
     "mediated_effects",
     "next_token_loss",
     "plain_effects",
-    "put_back",
     "random_directions",
     "residual_gradients",
+    "restore_clean",
     "screen_effects",
     "source_jacobian_alignment",
     "spill",

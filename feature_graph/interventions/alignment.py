@@ -23,7 +23,7 @@ from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 
 @dataclass(frozen=True)
-class Samples:
+class SourceSamples:
     """Where sources are active.
 
     Attributes:
@@ -74,7 +74,7 @@ def source_jacobian_alignment(
     source: SiteCodec,
     target: SiteCodec,
     features: Tensor,
-    samples: Samples,
+    samples: SourceSamples,
     targets: Tensor | None = None,
     rows: int = 512,
 ) -> Alignment:
@@ -88,7 +88,7 @@ def source_jacobian_alignment(
         features: int64 [K], sources.
         samples: Where they are active; a source without samples gets NaN.
         targets: int64 [M]; None takes all.
-        rows: Samples carried at a time.
+        rows: SourceSamples carried at a time.
     """
     w = _readers(target, targets)
     signed = torch.zeros(len(features), w.shape[1], dtype=torch.float64, device=w.device)
@@ -109,7 +109,7 @@ def later_jacobian_alignment(
     source: SiteCodec,
     target: SiteCodec,
     features: Tensor,
-    samples: Samples,
+    samples: SourceSamples,
     horizon: int,
     counted: Tensor,
     targets: Tensor | None = None,
@@ -129,7 +129,7 @@ def later_jacobian_alignment(
         horizon: Later positions h.
         counted: bool [n_docs, context], positions that count as later ones.
         targets: int64 [M]; None takes all.
-        rows: Samples × positions carried at a time.
+        rows: SourceSamples × positions carried at a time.
 
     Returns:
         float64 [K, M], the largest over the distances; 0 for a source without a counted later position.
@@ -164,7 +164,14 @@ def _readers(target: SiteCodec, targets: Tensor | None) -> Tensor:
 
 
 def _arrivals(
-    slices: ModelSlices, clean: CleanRun, source: SiteCodec, target: SiteCodec, features: Tensor, samples: Samples, new: int, rows: int
+    slices: ModelSlices,
+    clean: CleanRun,
+    source: SiteCodec,
+    target: SiteCodec,
+    features: Tensor,
+    samples: SourceSamples,
+    new: int,
+    rows: int,
 ) -> Iterator[_Arrived]:
     """Tangents at the target's site, ``rows`` samples at a time."""
     start, stop = source.site.point, target.site.point

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.norms import Norm, apply, read_norm
-from feature_graph.interventions.rotary import Rotary, Table
+from feature_graph.interventions.rotary import Rotary, RotaryTable
 
 #: Settings of a HookedTransformer that change the numbers and that this adapter does not reproduce: (name, wanted value).
 _WANTED: tuple[tuple[str, tuple[object, ...]], ...] = (
@@ -180,7 +180,7 @@ def as_type(part: Any, dtype: torch.dtype) -> Any:
     """A copy of a block, or of a part of it, with every weight and table in ``dtype``."""
     if isinstance(part, Tensor):
         return part.to(dtype) if part.is_floating_point() else part
-    if not isinstance(part, (SliceBlock, _Mlp, Norm, Rotary, Table)):
+    if not isinstance(part, (SliceBlock, _Mlp, Norm, Rotary, RotaryTable)):
         return part
     made = copy.copy(part)
     for name, value in vars(part).items():

@@ -133,7 +133,7 @@ def clamp_effects(
         if not any(r.asked for r in path[k + 1 :]):
             effects.extend(_read(r, free, moved, here[:, 0], clamps, later) for r in path[k + 1 :])
             break
-        held = put_back(reading.codec, moved, here.unsqueeze(1)) if direct else moved
+        held = restore_clean(reading.codec, moved, here.unsqueeze(1)) if direct else moved
     return effects
 
 
@@ -151,7 +151,7 @@ def later_mask(clamps: Clamps, horizon: int, counted: Tensor) -> Tensor:
     return inside & counted[clamps.documents[:, None], positions.clamp(max=counted.shape[1] - 1)]
 
 
-def put_back(codec: SiteCodec, now: Tensor, clean: Tensor) -> Tensor:
+def restore_clean(codec: SiteCodec, now: Tensor, clean: Tensor) -> Tensor:
     """Put a site's features back to their clean values by one delta; the error runs free.
 
     Features are those of the SAE itself (for TopK: after the competition), since they make up the reconstruction.

@@ -23,7 +23,7 @@ CELLS = ("hh", "hl", "lh", "ll")
 
 
 @dataclass(frozen=True)
-class Arm:
+class JointSource:
     """One of two sources that are clamped together.
 
     Attributes:
@@ -54,7 +54,7 @@ class Arm:
 
 @torch.no_grad()
 def joint_effects(
-    slices: ModelSlices, clean: CleanRun, a: Arm, b: Arm, documents: Tensor, positions: Tensor, path: Sequence[Reading]
+    slices: ModelSlices, clean: CleanRun, a: JointSource, b: JointSource, documents: Tensor, positions: Tensor, path: Sequence[Reading]
 ) -> list[Tensor]:
     """Activations of the targets in the four cells.
 
@@ -86,12 +86,12 @@ def joint_effects(
     return found
 
 
-def _shifted(x: Tensor, arm: Arm, amounts: Tensor) -> Tensor:
+def _shifted(x: Tensor, arm: JointSource, amounts: Tensor) -> Tensor:
     """x [S, 4, 1, d] with ``amounts`` [S, 4] of the arm's direction added."""
     return x + (amounts[..., None] * arm.directions[:, None, :])[:, :, None, :].to(x.dtype)
 
 
-def _activation(arm: Arm, x: Tensor) -> Tensor:
+def _activation(arm: JointSource, x: Tensor) -> Tensor:
     """The arm's own activation as its SAE gives it, [S, 4]."""
     x = x.to(arm.codec.w_enc.dtype)
     if arm.codec.k is not None:

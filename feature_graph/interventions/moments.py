@@ -98,19 +98,19 @@ class Moments:
 
 
 @dataclass(frozen=True)
-class Limits:
+class SwitchPoints:
     """Where the targets switch, all float32 [T]: ``bias`` is added first; above ``gate`` they pass; above ``active`` they count."""
 
     bias: Tensor
     gate: Tensor
     active: Tensor
 
-    def tile(self, columns: slice) -> Limits:
+    def tile(self, columns: slice) -> SwitchPoints:
         """Those of some targets."""
-        return Limits(self.bias[columns], self.gate[columns], self.active[columns])
+        return SwitchPoints(self.bias[columns], self.gate[columns], self.active[columns])
 
 
-def reduce_tile(pre: Tensor, limits: Limits, groups: Groups, into: Moments, columns: slice) -> None:
+def reduce_tile(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments, columns: slice) -> None:
     """Reduce one tile.
 
     Args:
@@ -133,7 +133,7 @@ def reduce_tile(pre: Tensor, limits: Limits, groups: Groups, into: Moments, colu
     run_in_threads(some, [(n * i // threads, n * (i + 1) // threads) for i in range(threads)])
 
 
-def reduce_tile_plain(pre: Tensor, limits: Limits, groups: Groups, into: Moments, columns: slice) -> None:
+def reduce_tile_plain(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments, columns: slice) -> None:
     """As :func:`reduce_tile`, by torch operations."""
     device = pre.device
     level = pre + limits.bias
@@ -153,7 +153,7 @@ def reduce_tile_plain(pre: Tensor, limits: Limits, groups: Groups, into: Moments
     into.on[:, columns] = sums(sums(weights * (on[:, 0] - on[:, 1]), document, d), source, k) / n
 
 
-def activate_tile(pre: Tensor, limits: Limits) -> Tensor:
+def activate_tile(pre: Tensor, limits: SwitchPoints) -> Tensor:
     """Turn a tile of products [..., T] into activations, in place."""
     if pre.device.type != "cpu":
         level = pre.add_(limits.bias)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Table:
+class RotaryTable:
     """Sines and cosines of the positions a model reads, each [positions, dim]."""
 
     sin: Tensor
@@ -29,11 +29,11 @@ class Rotary:
         beyond: The table for longer contexts.
     """
 
-    table: Table
+    table: RotaryTable
     dim: int
     adjacent: bool = False
     limit: int | None = None
-    beyond: Table | None = None
+    beyond: RotaryTable | None = None
 
     @classmethod
     def of(cls, attn: Any, n_ctx: int) -> Self:
@@ -42,7 +42,7 @@ class Rotary:
         if len(sin) < n_ctx:
             sin, cos = attn.calculate_sin_cos_rotary(attn.cfg.rotary_dim, n_ctx, base=attn._rotary_base(), dtype=attn.cfg.dtype)
         device = attn.W_Q.device
-        return cls(Table(sin.to(device), cos.to(device)), int(attn.cfg.rotary_dim), bool(attn.cfg.rotary_adjacent_pairs))
+        return cls(RotaryTable(sin.to(device), cos.to(device)), int(attn.cfg.rotary_dim), bool(attn.cfg.rotary_adjacent_pairs))
 
     def __call__(self, x: Tensor, positions: Tensor, context: int) -> Tensor:
         """Turn [..., heads, d_head] at ``positions`` [...] of contexts of ``context`` tokens."""

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from feature_graph.dictionaries.build import SiteCodec
-from feature_graph.interventions.clamp import Clamps, later_mask, put_back, window_of
-from feature_graph.interventions.moments import Groups, Limits, Moments, activate_tile, reduce_tile
+from feature_graph.interventions.clamp import Clamps, later_mask, restore_clean, window_of
+from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, activate_tile, reduce_tile
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 #: Targets of one tile on a CPU: a tile of some thousand rows stays in the last cache.
@@ -98,10 +98,10 @@ def _through(codec: SiteCodec, x: Tensor) -> Tensor:
     return out
 
 
-def limits_of(codec: SiteCodec) -> Limits:
+def limits_of(codec: SiteCodec) -> SwitchPoints:
     """Bias, gate and activity of a dictionary's features."""
     zero = torch.zeros_like(codec.b_enc)
-    return Limits(codec.b_enc, zero if codec.threshold is None else codec.threshold.clamp(min=0), codec.activity_threshold)
+    return SwitchPoints(codec.b_enc, zero if codec.threshold is None else codec.threshold.clamp(min=0), codec.activity_threshold)
 
 
 def _tiles(codec: SiteCodec, x: Tensor):  # type: ignore[no-untyped-def]
@@ -177,7 +177,7 @@ def encode_reduce(codec: SiteCodec, x: Tensor, groups: Groups, *, decode: bool) 
         codec: The dictionary.
         x: Residual stream [R, 2, d_model], high first.
         groups: Of the rows.
-        decode: Whether the second result is wanted (dictionaries with a competition: never; see :func:`put_back`).
+        decode: Whether the second result is wanted (dictionaries with a competition: never; see :func:`restore_clean`).
 
     Returns:
         Moments [K, d_sae], and activations × decoder [R, 2, d_model] or None.
@@ -199,7 +199,7 @@ def _put_back(
     """[R, 2, d_model] with the site's features at their clean values; the error runs free."""
     if decoded is None:  # a competition needs all features at once
         here = window_of(clean.residuals[codec.site.point], clamps, 1)
-        return put_back(codec, moved, here)
+        return restore_clean(codec, moved, here)
     return moved + (reconstruction.at(clamps.documents, clamps.positions).unsqueeze(1) - decoded)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers.activations import ACT2FN
 
 from feature_graph.interventions.errors import InterventionError
-from feature_graph.interventions.rotary import Rotary, Table
+from feature_graph.interventions.rotary import Rotary, RotaryTable
 
 
 def embedding(bridge: Any) -> Tensor:
@@ -77,10 +77,10 @@ def _some_weight(bridge: Any, index: int) -> Tensor:
 
 
 @torch.no_grad()
-def _table(module: Any, like: Tensor, length: int, kind: str | None) -> Table:
+def _table(module: Any, like: Tensor, length: int, kind: str | None) -> RotaryTable:
     positions = torch.arange(length, device=like.device)[None]
     cos, sin = module(like[:1, :1, :1].float(), positions, **({} if kind is None else {"layer_type": kind}))
-    return Table(sin[0].to(like.dtype), cos[0].to(like.dtype))
+    return RotaryTable(sin[0].to(like.dtype), cos[0].to(like.dtype))
 
 
 def activation(mlp: Any, text: Any) -> Any:

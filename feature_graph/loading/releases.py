@@ -42,7 +42,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Place:
+class DictionarySource:
     """One dictionary to load.
 
     Attributes:
@@ -129,7 +129,7 @@ def resolve(release: Release, asked: Mapping[int, str]) -> dict[int, str]:
     return resolved
 
 
-def choose(cfg: Config) -> dict[int, Place]:
+def choose(cfg: Config) -> dict[int, DictionarySource]:
     """The dictionary of each layer of the configuration, layers ascending.
 
     Raises:
@@ -140,7 +140,7 @@ def choose(cfg: Config) -> dict[int, Place]:
     for layer, name, sae_id in _asked(cfg, releases):
         wanted[name][layer] = sae_id
     places = {
-        layer: Place(releases[name], sae_id)
+        layer: DictionarySource(releases[name], sae_id)
         for name, ids in wanted.items()
         if ids
         for layer, sae_id in resolve(releases[name], ids).items()
@@ -168,7 +168,7 @@ def _tidy(release: Release, sae_id: str) -> str:
     return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
 
 
-def _refuse_doubles(places: Mapping[int, Place]) -> None:
+def _refuse_doubles(places: Mapping[int, DictionarySource]) -> None:
     by_place: dict[object, int] = {}
     for layer, place in places.items():
         key = place.folder.resolve() if place.folder is not None else (place.release.name, place.sae_id)

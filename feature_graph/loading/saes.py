@@ -19,7 +19,7 @@ from feature_graph.loading.families import read_dictionary
 from feature_graph.loading.hub import Need, access
 from feature_graph.loading.hub_saes import load_from_hub
 from feature_graph.loading.model_names import same_model
-from feature_graph.loading.releases import Place, choose
+from feature_graph.loading.releases import DictionarySource, choose
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def load_saes(cfg: Config, device: str) -> dict[int, SAE[Any]]:
     return saes
 
 
-def _load_one(place: Place, device: str) -> SAE[Any]:
+def _load_one(place: DictionarySource, device: str) -> SAE[Any]:
     if place.folder is not None:
         return read_dictionary(place.folder, device)
     release, sae_id = place.release, place.sae_id
@@ -61,7 +61,7 @@ def _load_one(place: Place, device: str) -> SAE[Any]:
         return load_from_hub(release, sae_id, device)
 
 
-def _settle_hook(sae: Any, layer: int, place: Place) -> None:
+def _settle_hook(sae: Any, layer: int, place: DictionarySource) -> None:
     """The hook that the dictionary records; where it records none, the one its folder names.
 
     Raises:

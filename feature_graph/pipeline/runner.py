@@ -26,7 +26,7 @@ from feature_graph.pipeline.fingerprint import FileMark
 from feature_graph.pipeline.lock import locked
 from feature_graph.pipeline.manifest import Manifest, StageRecord, now
 from feature_graph.pipeline.plan import Situation, situation, why_stale
-from feature_graph.pipeline.stage_functions import WORK, Done, Work, Workshop
+from feature_graph.pipeline.stage_functions import STAGE_FUNCTIONS, RunContext, StageFunctions, StageResult
 from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName, stage_named
 from feature_graph.utils import set_seed, sha256_json, write_json
 
@@ -97,10 +97,10 @@ def run(cfg: Config, only: StageName | None = None, from_: StageName | None = No
 
     for name in cfg.behaviors:  # said now, not after hours of measuring
         find_behavior(name)
-    return run_with(WORK, cfg, only, from_)
+    return run_with(STAGE_FUNCTIONS, cfg, only, from_)
 
 
-def run_with(work: Work, cfg: Config, only: StageName | None = None, from_: StageName | None = None) -> RunResult:
+def run_with(work: StageFunctions, cfg: Config, only: StageName | None = None, from_: StageName | None = None) -> RunResult:
     """:func:`run` with other work in the stages: what each stage does is given by ``work``."""
     if only is not None and from_ is not None:
         raise ValueError("only, from_: got both; give one of them")
@@ -113,8 +113,8 @@ def run_with(work: Work, cfg: Config, only: StageName | None = None, from_: Stag
         _save_config(cfg, paths)
         if from_ is not None:
             _forget(wanted, paths, manifest)
-        shop = Workshop(cfg, paths)
-        outcomes = [_bring_up_to_date(stage, work, shop, manifest) for stage in wanted]
+        context = RunContext(cfg, paths)
+        outcomes = [_bring_up_to_date(stage, work, context, manifest) for stage in wanted]
     return RunResult(paths.root, tuple(outcomes))
 
 
@@ -162,33 +162,33 @@ def _forget(stages: list[Stage], paths: RunPaths, manifest: Manifest) -> None:
     manifest.save(paths.manifest)
 
 
-def _bring_up_to_date(stage: Stage, work: Work, shop: Workshop, manifest: Manifest) -> StageOutcome:
-    reason = why_stale(stage, shop.cfg, shop.paths.root, manifest)
+def _bring_up_to_date(stage: Stage, work: StageFunctions, context: RunContext, manifest: Manifest) -> StageOutcome:
+    reason = why_stale(stage, context.cfg, context.paths.root, manifest)
     if not reason:
         record = manifest.stages[stage.name]
         log.info("%s: up to date", stage.name)
         return StageOutcome(stage.name, "kept", "", record.seconds, record.rows, record.counts)
     log.info("%s: begun (%s): %s", stage.name, reason, stage.meaning)
-    record = _do(stage, work, shop, manifest)
-    made = ", ".join(str(shop.paths.root / name) for name in stage.outputs)
+    record = _do(stage, work, context, manifest)
+    made = ", ".join(str(context.paths.root / name) for name in stage.outputs)
     log.info("%s: finished in %.1f s, %s rows: %s", stage.name, record.seconds, f"{record.rows:,}", made)
     return StageOutcome(stage.name, "done", reason, record.seconds, record.rows, record.counts)
 
 
-def _do(stage: Stage, work: Work, shop: Workshop, manifest: Manifest) -> StageRecord:
-    paths = shop.paths
-    here = situation(stage, shop.cfg, paths.root, manifest)
+def _do(stage: Stage, work: StageFunctions, context: RunContext, manifest: Manifest) -> StageRecord:
+    paths = context.paths
+    here = situation(stage, context.cfg, paths.root, manifest)
     _prepare_parts(paths.parts(stage.name), _key(here))
     record = StageRecord("running", here.config_hash, dict(here.config), here.inputs, now())
-    _note(manifest, stage, record, shop, here)
+    _note(manifest, stage, record, context, here)
     begun = time.monotonic()
-    with _failure_noted(manifest, stage, record, shop):
-        set_seed(shop.cfg.seed)
-        done = work[stage.name](shop)
+    with _failure_noted(manifest, stage, record, context):
+        set_seed(context.cfg.seed)
+        done = work[stage.name](context)
         marks = {name: FileMark.of(paths.root / name) for name in stage.outputs}
     seconds = round(time.monotonic() - begun, 3)
     record = replace(record, state="done", finished=now(), seconds=seconds, rows=done.rows, counts=dict(done.counts), artifacts=marks)
-    _note(manifest, stage, record, shop, here, done)
+    _note(manifest, stage, record, context, here, done)
     if not stage.finishing:
         shutil.rmtree(paths.parts(stage.name), ignore_errors=True)
     return record
@@ -209,25 +209,27 @@ def _prepare_parts(folder: Path, key: str) -> None:
 
 
 @contextmanager
-def _failure_noted(manifest: Manifest, stage: Stage, record: StageRecord, shop: Workshop) -> Iterator[None]:
+def _failure_noted(manifest: Manifest, stage: Stage, record: StageRecord, context: RunContext) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
         state: Literal["interrupted", "failed"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         manifest.stages[stage.name] = replace(record, state=state, finished=now(), error=f"{type(error).__name__}: {error}")
-        manifest.save(shop.paths.manifest)
+        manifest.save(context.paths.manifest)
         raise
 
 
-def _note(manifest: Manifest, stage: Stage, record: StageRecord, shop: Workshop, here: Situation, done: Done | None = None) -> None:
+def _note(
+    manifest: Manifest, stage: Stage, record: StageRecord, context: RunContext, here: Situation, done: StageResult | None = None
+) -> None:
     manifest.stages[stage.name] = record
-    manifest.seed, manifest.config_hash = shop.cfg.seed, shop.cfg.digest()
+    manifest.seed, manifest.config_hash = context.cfg.seed, context.cfg.digest()
     manifest.versions = package_versions()
     manifest.sources |= here.sources
     if done is not None:
         for name, value in done.facts.items():
             setattr(manifest, name, value)
-    manifest.save(shop.paths.manifest)
+    manifest.save(context.paths.manifest)
 
 
 def package_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Done:
+class StageResult:
     """What a stage made.
 
     Attributes:
@@ -37,7 +37,7 @@ class Done:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Workshop:
+class RunContext:
     """One run directory and, from the first stage that asks for them, the model and its SAEs."""
 
     def __init__(self, cfg: Config, paths: RunPaths) -> None:
@@ -74,13 +74,13 @@ class Workshop:
         return load_graph(self.paths.graph_json)
 
 
-def collect(shop: Workshop) -> Done:
+def collect(context: RunContext) -> StageResult:
     """Record which feature is how active at which token."""
     from feature_graph.activations import collect_activations
     from feature_graph.dictionaries.sites import weights_hash
 
-    model, saes = shop.model_and_saes()
-    store = collect_activations(model, saes, shop.cfg, path=shop.paths.activations, parts_dir=shop.paths.parts("collect"))
+    model, saes = context.model_and_saes()
+    store = collect_activations(model, saes, context.cfg, path=context.paths.activations, parts_dir=context.paths.parts("collect"))
     first = store.sites[store.layers[0]]
     facts = {
         "model": {"name": first.model, "hash": first.model_hash},
@@ -88,91 +88,91 @@ def collect(shop: Workshop) -> Done:
         "sae_quality": store.meta.get("sae_quality", {}),
     }
     outliers = int(store.meta.get("outliers", {}).get("tokens", 0))
-    return Done(store.n_tokens, {"documents": len(store.tokens), "layers": len(store.layers), "outlier_tokens": outliers}, facts)
+    return StageResult(store.n_tokens, {"documents": len(store.tokens), "layers": len(store.layers), "outlier_tokens": outliers}, facts)
 
 
-def atlas(shop: Workshop) -> Done:
+def atlas(context: RunContext) -> StageResult:
     """Count joint activity."""
     from feature_graph.coactivation import build_coactivation_atlas
 
-    made = build_coactivation_atlas(shop.store(), shop.cfg, path=shop.paths.atlas)
-    return Done(sum(int(counts.nnz) for counts in made.counts.values()), {"layer_pairs": len(made.layer_pairs)})
+    made = build_coactivation_atlas(context.store(), context.cfg, path=context.paths.atlas)
+    return StageResult(sum(int(counts.nnz) for counts in made.counts.values()), {"layer_pairs": len(made.layer_pairs)})
 
 
-def candidates(shop: Workshop) -> Done:
+def candidates(context: RunContext) -> StageResult:
     """Choose the pairs to measure; with ``targets = all`` there is nothing to choose."""
     from feature_graph.candidates import identify_candidates
 
-    if shop.cfg.targets == "all":
-        CandidateSet.empty(facts={"targets": "all"}).save(shop.paths.candidates)
-        return Done(0)
-    model, saes = shop.model_and_saes()
-    counts = CoactivationAtlas.load(shop.paths.atlas)
-    chosen = identify_candidates(counts, saes, shop.cfg, activation_store=shop.store(), model=model)
-    chosen.save(shop.paths.candidates)
-    return Done(len(chosen), {f"after_{stage.stage}": stage.after for stage in chosen.stages})
+    if context.cfg.targets == "all":
+        CandidateSet.empty(facts={"targets": "all"}).save(context.paths.candidates)
+        return StageResult(0)
+    model, saes = context.model_and_saes()
+    counts = CoactivationAtlas.load(context.paths.atlas)
+    chosen = identify_candidates(counts, saes, context.cfg, activation_store=context.store(), model=model)
+    chosen.save(context.paths.candidates)
+    return StageResult(len(chosen), {f"after_{stage.stage}": stage.after for stage in chosen.stages})
 
 
-def measure(shop: Workshop) -> Done:
+def measure(context: RunContext) -> StageResult:
     """Measure every candidate by intervention; number, describe and label the features."""
     from feature_graph.activations import write_features
     from feature_graph.interactions import measure_interactions
 
-    if shop.cfg.targets == "all":
-        return _measure_all(shop)
-    model, saes = shop.model_and_saes()
-    pairs = shop.candidates()
-    measured = measure_interactions(model, saes, pairs, shop.cfg, parts_dir=shop.paths.parts("measure"))
-    n_features = write_features(shop.paths.features, pairs, model)
-    measured.save(shop.paths.interactions)
+    if context.cfg.targets == "all":
+        return _measure_all(context)
+    model, saes = context.model_and_saes()
+    pairs = context.candidates()
+    measured = measure_interactions(model, saes, pairs, context.cfg, parts_dir=context.paths.parts("measure"))
+    n_features = write_features(context.paths.features, pairs, model)
+    measured.save(context.paths.interactions)
     left_out = {f"left out: {reason}": count for reason, count in measured.meta["sources"]["left_out"].items()}
-    return Done(len(measured), {"features": n_features, "significant": int(measured.frame["significant"].sum()), **left_out})
+    return StageResult(len(measured), {"features": n_features, "significant": int(measured.frame["significant"].sum()), **left_out})
 
 
-def _measure_all(shop: Workshop) -> Done:
+def _measure_all(context: RunContext) -> StageResult:
     """Every feature against every feature of its window; features.parquet lists those that have an edge."""
     from feature_graph.activations import write_features
     from feature_graph.interactions import measure_exhaustive
 
-    model, saes = shop.model_and_saes()
-    store = shop.store()
-    found = measure_exhaustive(model, saes, store, shop.cfg, shop.paths.interactions, parts_dir=shop.paths.parts("measure"))
-    n_features = write_features(shop.paths.features, CandidateSet.empty(store), model, found.features)
+    model, saes = context.model_and_saes()
+    store = context.store()
+    found = measure_exhaustive(model, saes, store, context.cfg, context.paths.interactions, parts_dir=context.paths.parts("measure"))
+    n_features = write_features(context.paths.features, CandidateSet.empty(store), model, found.features)
     counts = {"features": n_features, "significant": found.n_edges, "tested": found.n_tests, "sources": found.n_sources}
-    return Done(found.n_edges, counts)
+    return StageResult(found.n_edges, counts)
 
 
-def graph(shop: Workshop) -> Done:
+def graph(context: RunContext) -> StageResult:
     """Keep the significant edges as a graph."""
     from feature_graph.graph import build_interaction_graph, save_graph
 
-    made = build_interaction_graph(InteractionSet.load(shop.paths.interactions), shop.cfg, features=shop.features())
-    save_graph(made, shop.paths.graphml, format="graphml")
-    save_graph(made, shop.paths.graph_json, format="json")
-    return Done(made.number_of_edges(), {"nodes": made.number_of_nodes(), "edges": made.number_of_edges()})
+    made = build_interaction_graph(InteractionSet.load(context.paths.interactions), context.cfg, features=context.features())
+    save_graph(made, context.paths.graphml, format="graphml")
+    save_graph(made, context.paths.graph_json, format="json")
+    return StageResult(made.number_of_edges(), {"nodes": made.number_of_nodes(), "edges": made.number_of_edges()})
 
 
-def behaviors(shop: Workshop) -> Done:
+def behaviors(context: RunContext) -> StageResult:
     """Find the features that known behaviours rest on."""
     from feature_graph.subgraphs import extract_behavior_subgraph, save_behaviors
 
-    model, saes = shop.model_and_saes()
-    whole = shop.graph()
-    found = [extract_behavior_subgraph(model, saes, whole, behavior=name, cfg=shop.cfg) for name in shop.cfg.behaviors]
-    save_behaviors(shop.paths.root / "behaviors.json", found)
-    return Done(len(found), {"seeds": sum(len(one.seed_features) for one in found)})
+    model, saes = context.model_and_saes()
+    whole = context.graph()
+    found = [extract_behavior_subgraph(model, saes, whole, behavior=name, cfg=context.cfg) for name in context.cfg.behaviors]
+    save_behaviors(context.paths.root / "behaviors.json", found)
+    return StageResult(len(found), {"seeds": sum(len(one.seed_features) for one in found)})
 
 
-def report(shop: Workshop) -> Done:
+def report(context: RunContext) -> StageResult:
     """Write the report for people."""
     from feature_graph.report import write_report
 
-    write_report(shop.paths.root)
-    return Done(1)
+    write_report(context.paths.root)
+    return StageResult(1)
 
 
-Work = Mapping[StageName, Callable[[Workshop], Done]]
-WORK: Work = {
+StageFunctions = Mapping[StageName, Callable[[RunContext], StageResult]]
+STAGE_FUNCTIONS: StageFunctions = {
     "collect": collect,
     "atlas": atlas,
     "candidates": candidates,

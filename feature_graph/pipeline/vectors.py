@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenDecoders:
     """What :func:`write_decoders` wrote.
 
     Attributes:
@@ -39,7 +39,7 @@ class Written:
     without: int
 
 
-def write_decoders(cfg: Config, run_dir: str | Path) -> Written:
+def write_decoders(cfg: Config, run_dir: str | Path) -> WrittenDecoders:
     """Write the direction of every feature's decoder row, norm 1, into the run directory. Loads the run's dictionaries, not its model.
 
     Args:
@@ -66,7 +66,7 @@ def write_decoders(cfg: Config, run_dir: str | Path) -> Written:
             writer.write(table)
             count += len(table)
     log.info("%s: directions of %d features, %d wide", path, count, width)
-    return Written(path, count, width, len(features) - count)
+    return WrittenDecoders(path, count, width, len(features) - count)
 
 
 def _refuse_others(saes: dict[int, Any], paths: RunPaths) -> None:

@@ -72,7 +72,7 @@ def gather(run_dir: str | Path) -> Material:
     paths = RunPaths.of(run_dir)
     if not paths.root.is_dir():
         raise ArtifactError(f"{paths.root}: no such directory; expected a run directory, written by `feature-graph run`")
-    reader = _Reader([])
+    reader = _RunFiles([])
     interactions = reader.read(paths.interactions, InteractionSet.load, "strengths, statistics, replication")
     features = reader.read(paths.features, lambda p: read_table(p, FEATURES).to_pandas(), "labels of features")
     graph = reader.read(paths.graph_json, load_graph, "the graph; it is built anew from the interactions" if interactions else "the graph")
@@ -99,7 +99,7 @@ def gather(run_dir: str | Path) -> Material:
 
 
 @dataclass(frozen=True)
-class _Reader:
+class _RunFiles:
     gaps: list[Gap]
 
     def read(self, path: Path, load: Callable[[Path], T], lacks: str) -> T | None:

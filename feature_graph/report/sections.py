@@ -13,8 +13,8 @@ import networkx as nx
 import numpy as np
 
 from feature_graph.analysis import (
-    Agreement,
     GraphStatistics,
+    MethodAgreement,
     Replication,
     compute_graph_statistics,
     count_motifs,
@@ -74,7 +74,7 @@ class Findings:
     modularity: float
     motifs: dict[str, tuple[str, int]]
     replication: Replication | None
-    agreement: Agreement | None
+    agreement: MethodAgreement | None
 
 
 def find(material: Material) -> Findings:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from feature_graph.stats import mean_test
-from feature_graph.steering.counter_steers import Plan
-from feature_graph.steering.experiment import Bench
+from feature_graph.steering.counter_steers import CounterPlan
+from feature_graph.steering.experiment import SteeringExperiment
 from feature_graph.steering.outputs import Shifted, bootstrap
 from feature_graph.steering.pushes import Float
 from feature_graph.steering.trials import Arm, Push
@@ -47,7 +47,7 @@ def ratio(before: Float, after: Float, seed: int, *, signed: bool = False) -> Ra
     return Ratio(figure(both, 0), *bootstrap(both, figure, seed))
 
 
-def counter_frame(bench: Bench, plan: Plan, after: Arm, counters: list[Push]) -> pd.DataFrame:
+def counter_frame(bench: SteeringExperiment, plan: CounterPlan, after: Arm, counters: list[Push]) -> pd.DataFrame:
     """``Compensation.counters``."""
     rows = []
     for counter, push, amount in zip(plan.counters, counters, after.amounts[1:], strict=True):
@@ -66,7 +66,7 @@ def counter_frame(bench: Bench, plan: Plan, after: Arm, counters: list[Push]) ->
     return pd.DataFrame(rows, columns=["feature", "label", "layer", "delta", "planned", "realised", "multiple", "turned_off"])
 
 
-def effect_frame(bench: Bench, plan: Plan, watched: list[str], n: int, before: Float, after: Float) -> pd.DataFrame:
+def effect_frame(bench: SteeringExperiment, plan: CounterPlan, watched: list[str], n: int, before: Float, after: Float) -> pd.DataFrame:
     """``Compensation.effects``; the first ``n`` of ``watched`` are side effects, [documents, watched] changes before and after."""
     one, two = mean_test(before), mean_test(after)
     return pd.DataFrame(
@@ -103,7 +103,7 @@ def output_changes(before: Shifted, after: Shifted, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def movement(bench: Bench, features: list[str], clean: Arm, arm: Arm) -> float:
+def movement(bench: SteeringExperiment, features: list[str], clean: Arm, arm: Arm) -> float:
     """Summed |mean change|, each in units of the feature's mean activation; features that are never active are left out."""
     units = np.array([bench.unit(j) for j in features])
     moved = np.abs((bench.values(arm, features) - bench.values(clean, features)).mean(axis=0))

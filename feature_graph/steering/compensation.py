@@ -23,10 +23,10 @@ import pandas as pd
 from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.steering.before_after import ENDS, Ratio, counter_frame, effect_frame, movement, output_changes, ratio
-from feature_graph.steering.counter_steers import DEFAULT_LIMITS, Limits, Plan, allowed, choose, find_candidates, responses
+from feature_graph.steering.counter_steers import DEFAULT_LIMITS, CounterLimits, CounterPlan, allowed, choose, find_candidates, responses
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
-from feature_graph.steering.experiment import Bench, check_features, check_steer
+from feature_graph.steering.experiment import SteeringExperiment, check_features, check_steer
 from feature_graph.steering.outputs import shifted
 from feature_graph.steering.serialization import as_frame, frame_values, load_result, plain_value, save_result
 from feature_graph.steering.text import compensation_text
@@ -184,12 +184,12 @@ def compensate(
     Raises:
         SteeringError: If a feature is unknown, not behind the source, or not reached by the graph, or a number makes no sense.
     """
-    chosen, limits = list(dict.fromkeys(named)), Limits(at_most, ridge, reach)
+    chosen, limits = list(dict.fromkeys(named)), CounterLimits(at_most, ridge, reach)
     check_steer(G, store, source, delta)
     check_compensation(G, source, chosen, target, aim, limits)
     effects = DirectEffects.of(G)
     forecast = {j: change * delta for j, change in responses(effects, source).items()}
-    bench = Bench(model, saes, G, store, cfg, source, horizon)
+    bench = SteeringExperiment(model, saes, G, store, cfg, source, horizon)
     goal = target or _largest(bench, forecast, chosen)
     watched = [*chosen, *([goal] if goal else [])]
     trials = bench.trials(CONFIRM, max_documents, min_documents)
@@ -214,7 +214,7 @@ def check_compensation(
     named: Sequence[str],
     target: str | None = None,
     aim: Aim = "forecast",
-    limits: Limits = DEFAULT_LIMITS,
+    limits: CounterLimits = DEFAULT_LIMITS,
 ) -> None:
     """Refuse what cannot be compensated, before anything is loaded or run. Arguments as for :func:`compensate`.
 
@@ -247,13 +247,15 @@ def check_compensation(
         )
 
 
-def _largest(bench: Bench, forecast: Mapping[str, float], named: Sequence[str]) -> str | None:
+def _largest(bench: SteeringExperiment, forecast: Mapping[str, float], named: Sequence[str]) -> str | None:
     """The feature that the steer is forecast to change most, in units of its own mean activation."""
     sizes = {j: abs(change) / bench.unit(j) for j, change in forecast.items() if j not in named and change and bench.unit(j) > 0}
     return max(sorted(sizes), key=lambda j: sizes[j], default=None)
 
 
-def _measured(bench: Bench, trials: Trials, plan: Plan, named: list[str], target: str | None, steer: Push, aim: str) -> Compensation:
+def _measured(
+    bench: SteeringExperiment, trials: Trials, plan: CounterPlan, named: list[str], target: str | None, steer: Push, aim: str
+) -> Compensation:
     counters = [bench.push(c.feature, c.delta, floored=True) for c in plan.counters]
     clean, before, after = trials.run([[], [steer], [steer, *counters]], bench.features)
     watched = [*named, *([target] if target else [])]

@@ -35,7 +35,7 @@ _NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
-class Counter:
+class CounterSteer:
     """One counter-steer.
 
     Attributes:
@@ -50,11 +50,11 @@ class Counter:
 
 
 @dataclass(frozen=True)
-class Limits:
+class CounterLimits:
     """How many counter-steers, and how large.
 
     Attributes:
-        at_most: Counter-steers at most.
+        at_most: CounterSteer-steers at most.
         ridge: Weight of the ridge.
         reach: Largest mean change upwards, in units of a feature's mean activation where active.
     """
@@ -64,11 +64,11 @@ class Limits:
     reach: float = 1.0
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = CounterLimits()
 
 
 @dataclass(frozen=True)
-class Plan:
+class CounterPlan:
     """Counter-steers and what the graph says of them.
 
     Attributes:
@@ -77,13 +77,13 @@ class Plan:
         after: The same with the counter-steers.
     """
 
-    counters: tuple[Counter, ...]
+    counters: tuple[CounterSteer, ...]
     before: dict[str, float]
     after: dict[str, float]
 
 
 @dataclass(frozen=True)
-class Candidate:
+class CounterCandidate:
     """A feature that might be steered against.
 
     Attributes:
@@ -112,7 +112,7 @@ def find_candidates(
     named: Sequence[str],
     units: Mapping[str, float],
     activity: Mapping[str, Float],
-) -> list[Candidate]:
+) -> list[CounterCandidate]:
     """Features of ``names`` that the graph says change at least one named feature.
 
     Args:
@@ -127,11 +127,13 @@ def find_candidates(
     for name in names:
         reached = responses(effects, name) | ({name: 1.0} if name in watched else {})
         if units[name] > 0 and any(reached.get(j, 0.0) for j in named):
-            found.append(Candidate(name, units[name], activity[name], {j: reached.get(j, 0.0) for j in watched}))
+            found.append(CounterCandidate(name, units[name], activity[name], {j: reached.get(j, 0.0) for j in watched}))
     return found
 
 
-def choose(candidates: Sequence[Candidate], start: Mapping[str, float], named: Sequence[str], target: str | None, limits: Limits) -> Plan:
+def choose(
+    candidates: Sequence[CounterCandidate], start: Mapping[str, float], named: Sequence[str], target: str | None, limits: CounterLimits
+) -> CounterPlan:
     """The plan of the module's docstring.
 
     Args:
@@ -156,12 +158,12 @@ def choose(candidates: Sequence[Candidate], start: Mapping[str, float], named: S
             break
         chosen, best, solution = [*chosen, number], cost, values
     taken = [(candidates[i], float(z) * candidates[i].unit) for i, z in zip(chosen, solution, strict=True)]
-    counters = tuple(Counter(c.feature, x, constant_delta(x, c.activity)) for c, x in taken if abs(x) > _NOTHING * c.unit)
+    counters = tuple(CounterSteer(c.feature, x, constant_delta(x, c.activity)) for c, x in taken if abs(x) > _NOTHING * c.unit)
     after = {j: value + sum(c.effects.get(j, 0.0) * x for c, x in taken) for j, value in start.items()}
-    return Plan(counters, dict(start), after)
+    return CounterPlan(counters, dict(start), after)
 
 
-def _solve(columns: Float, wanted: Float, low: Float, chosen: list[int], limits: Limits) -> tuple[float, Float]:
+def _solve(columns: Float, wanted: Float, low: Float, chosen: list[int], limits: CounterLimits) -> tuple[float, Float]:
     """Cost and solution of some columns, in units of the mean activations."""
     n = len(chosen)
     matrix = np.vstack([columns[:, chosen], np.sqrt(limits.ridge) * np.eye(n)])

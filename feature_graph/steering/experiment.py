@@ -16,7 +16,7 @@ from feature_graph.dictionaries.build import build_codecs
 from feature_graph.interventions import ModelSlices
 from feature_graph.steering.cascade import near_names
 from feature_graph.steering.errors import SteeringError
-from feature_graph.steering.ground import Ground, by_layer
+from feature_graph.steering.ground import SteeringSamples, by_layer
 from feature_graph.steering.pushes import Float
 from feature_graph.steering.trials import Arm, Push, Trials
 from feature_graph.utils import derived_seed
@@ -65,7 +65,7 @@ def longest_path(G: nx.DiGraph, source: str) -> int:
     return max(1, len({layer for layer in (parse_feature_id(str(node))[0] for node in G) if layer > first}))
 
 
-class Bench:
+class SteeringExperiment:
     """The model with the graph's features, ready to be steered at one source.
 
     Args:
@@ -89,7 +89,7 @@ class Bench:
         self.slices, self.codecs, self.store = ModelSlices(model), build_codecs(model, saes, cfg), store
         self.source, self.horizon = source, horizon
         self.layer, self.index = parse_feature_id(source)
-        self.ground = Ground(store, self.rng)
+        self.ground = SteeringSamples(store, self.rng)
         self.features = by_layer(str(node) for node in G)
         self.labels = {str(node): str(data.get("label") or "") for node, data in G.nodes(data=True)}
 

@@ -23,7 +23,7 @@ class Places:
     chosen: Samples
 
 
-class Ground:
+class SteeringSamples:
     """Recorded activations, and a fixed choice of documents of two splits; samples count documents by their place in that choice.
 
     Args:

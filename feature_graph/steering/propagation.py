@@ -12,7 +12,7 @@ _CHUNK_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class PathLevel:
     """Features whose longest path from the source has one length, with all edges that reach them.
 
     Attributes:
@@ -42,7 +42,7 @@ class Spread:
     total: Floats
     hop: Ints
     paths: Floats
-    steps: list[Step]
+    steps: list[PathLevel]
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def spread(effects: DirectEffects, source: int, delta: float, decay: float = 1.0
     return Spread(total, hop, paths, steps)
 
 
-def _steps(effects: DirectEffects, source: int) -> list[Step]:
+def _steps(effects: DirectEffects, source: int) -> list[PathLevel]:
     """What lies downstream, by the length of the longest path from the source."""
     edges, sources = _downstream(effects, source)
     if not len(edges):
@@ -91,7 +91,7 @@ def _steps(effects: DirectEffects, source: int) -> list[Step]:
     made = []
     for part, begins in zip(np.split(edges, cuts), np.split(sources, cuts), strict=True):
         reached, first = np.unique(effects.targets[part], return_index=True)
-        made.append(Step(part, begins, reached, first))
+        made.append(PathLevel(part, begins, reached, first))
     return made
 
 

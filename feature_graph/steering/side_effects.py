@@ -28,7 +28,7 @@ from feature_graph.config import Config
 from feature_graph.stats import adjust, mean_test
 from feature_graph.steering.agreement import Agreement, agreement
 from feature_graph.steering.cascade import Cascade, predict_cascade
-from feature_graph.steering.experiment import Bench, check_steer, longest_path
+from feature_graph.steering.experiment import SteeringExperiment, check_steer, longest_path
 from feature_graph.steering.outputs import output_frame, shifted, token_frame, token_namer
 from feature_graph.steering.serialization import as_frame, frame_values, load_result, plain_value, save_result
 from feature_graph.steering.text import LEVEL, side_effects_text
@@ -167,7 +167,7 @@ def side_effects(
     check_steer(G, store, source, delta)
     n_hops = longest_path(G, source) if n_hops is None else n_hops
     forecast = predict_cascade(G, source, delta, n_hops, min_effect=0.0)
-    bench = Bench(model, saes, G, store, cfg, source, horizon)
+    bench = SteeringExperiment(model, saes, G, store, cfg, source, horizon)
     trials = bench.trials(CONFIRM, max_documents, min_documents)
     arms = [[], [bench.push(source, delta)], *([push] for push in bench.placebos(delta, n_placebo))]
     clean, steered, *placebos = trials.run(arms, bench.features)
@@ -188,7 +188,7 @@ def side_effects(
     )
 
 
-def _features(bench: Bench, trials: Trials, forecast: Cascade, clean: Arm, steered: Arm, placebos: list[Arm]) -> pd.DataFrame:
+def _features(bench: SteeringExperiment, trials: Trials, forecast: Cascade, clean: Arm, steered: Arm, placebos: list[Arm]) -> pd.DataFrame:
     names = bench.downstream(trials)
     before, after = bench.values(clean, names), bench.values(steered, names)
     test, limits = mean_test(after - before), bench.thresholds(names)

@@ -33,7 +33,7 @@ from feature_graph.interventions import Clamps, ModelSlices, Reading, jacobian_e
 from feature_graph.steering.cascade import predict_cascade
 from feature_graph.steering.errors import SteeringError
 from feature_graph.steering.experiment import check_layers
-from feature_graph.steering.ground import Ground, Places, by_layer
+from feature_graph.steering.ground import Places, SteeringSamples, by_layer
 from feature_graph.steering.pushes import Pusher, Samples
 from feature_graph.utils import derived_seed, progress
 
@@ -130,7 +130,7 @@ class _Bench:
         check_layers(G, codecs)
         self.slices, self.codecs, self.store, self.G = slices, dict(codecs), store, G
         self.rng = np.random.default_rng(seed)
-        self.ground = Ground(store, self.rng)
+        self.ground = SteeringSamples(store, self.rng)
         self.computed, self.everyone = _without_copies(G), by_layer(G)
         self._pushers: dict[int, Pusher] = {}
         self._places: dict[str, Places] = {}

@@ -38,7 +38,7 @@ class Removal:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Removal:
     """One removal from one prompt, and the first position at which it removes something."""
 
     removal: int
@@ -112,7 +112,7 @@ class BehaviorModel:
                 effects[[job.removal for job in block], rows] = (metric[rows] - after).double().cpu().numpy()
         return effects
 
-    def _removed(self, prompts: PromptTokens, clean: CleanRun, layer: int, removals: Sequence[Removal], jobs: Sequence[_Job]) -> Tensor:
+    def _removed(self, prompts: PromptTokens, clean: CleanRun, layer: int, removals: Sequence[Removal], jobs: Sequence[_Removal]) -> Tensor:
         """Logits [jobs, d_vocab] at the last positions of the jobs' prompts."""
         point, device = self.codecs[layer].site.point, self.slices.device
         rows, first = (torch.tensor(values, device=device) for values in zip(*((job.row, job.first) for job in jobs), strict=True))
@@ -141,13 +141,13 @@ def group_means(effects: Float, groups: NDArray[np.int64]) -> Float:
     return document_means(effects.T, groups).values
 
 
-def _jobs(removals: Sequence[Removal]) -> dict[int, list[_Job]]:
+def _jobs(removals: Sequence[Removal]) -> dict[int, list[_Removal]]:
     """Layer → jobs that remove anything at all, those with the same first position together."""
-    jobs: dict[int, list[_Job]] = {}
+    jobs: dict[int, list[_Removal]] = {}
     for k, removal in enumerate(removals):
         there = removal.amounts != 0
         first = there.int().argmax(dim=1).tolist()
-        jobs.setdefault(removal.layer, []).extend(_Job(k, row, first[row]) for row in there.any(dim=1).nonzero().flatten().tolist())
+        jobs.setdefault(removal.layer, []).extend(_Removal(k, row, first[row]) for row in there.any(dim=1).nonzero().flatten().tolist())
     return {layer: sorted(found, key=lambda job: job.first) for layer, found in jobs.items()}
 
 

@@ -155,7 +155,7 @@ def measure_faithfulness(
         keeper: The means over ``choosing``, if they are known.
     """
     keeper = keeper or FeatureKeeper(model, choosing)
-    measure = _Measure(keeper, held_out, derived_seed(seed, "faithfulness"))
+    measure = _Shares(keeper, held_out, derived_seed(seed, "faithfulness"))
     chosen = _as_set(model, members)
     active = {layer: np.asarray(mean.cpu().numpy() > 0) for layer, mean in keeper.means.items()}
     order = _ordered(ranking, active)
@@ -177,7 +177,7 @@ def measure_faithfulness(
     )
 
 
-class _Measure:
+class _Shares:
     """Shares of one behaviour on its held-out prompts; everything is averaged within groups first."""
 
     def __init__(self, keeper: FeatureKeeper, prompts: PromptTokens, seed: int) -> None:

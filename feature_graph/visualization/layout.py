@@ -40,7 +40,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Frame:
+class Margins:
     """Room around and between the columns, in pixels."""
 
     left: float = 60
@@ -55,9 +55,9 @@ class Frame:
     most_height: float = 1500
 
 
-def layered_layout(graph: nx.DiGraph, frame: Frame | None = None) -> Layout:
+def layered_layout(graph: nx.DiGraph, frame: Margins | None = None) -> Layout:
     """Place the nodes of ``graph`` (attribute ``layer``); the same graph always gives the same picture."""
-    frame = frame or Frame()
+    frame = frame or Margins()
     columns: dict[int, list[str]] = defaultdict(list)
     for node, data in graph.nodes(data=True):
         columns[data.get("layer", 0)].append(node)

@@ -13,7 +13,7 @@ from typing import Any
 import networkx as nx
 
 from feature_graph.graph import edge_strength, is_structural, standardised, structural_degrees
-from feature_graph.visualization.layout import Frame, Layout, layered_layout
+from feature_graph.visualization.layout import Layout, Margins, layered_layout
 from feature_graph.visualization.style import edge_color, layer_colors, number, short_label
 
 MAX_NODES, MAX_EDGES, MAX_LABELS = 400, 1500, 36
@@ -133,7 +133,7 @@ def network_scene(
     seeds: Iterable[str] = (),
     max_nodes: int = MAX_NODES,
     max_edges: int = MAX_EDGES,
-    frame: Frame | None = None,
+    frame: Margins | None = None,
     seed_name: str = "seed feature",
 ) -> Scene:
     """The layered picture of a graph: columns are layers, circles grow with degree, lines are coloured by sign and grow with |strength|.

@@ -52,7 +52,7 @@ def migrations() -> list[Migration]:
 
 
 @dataclass(frozen=True)
-class Step:
+class AppliedMigration:
     """One migration and when it was applied to a database.
 
     Attributes:
@@ -64,7 +64,7 @@ class Step:
     applied: int | None
 
 
-def history(database: Database) -> list[Step]:
+def history(database: Database) -> list[AppliedMigration]:
     """Every migration of this program in order, with when it was applied; nothing is written.
 
     Raises:
@@ -76,7 +76,7 @@ def history(database: Database) -> list[Step]:
     recorded = {row["n"]: row["checksum"] for row in rows}
     _check_history({m.n: m for m in known}, recorded)
     applied = {row["n"]: int(row["applied"] or 0) for row in rows}
-    return [Step(m, applied.get(m.n)) for m in known]
+    return [AppliedMigration(m, applied.get(m.n)) for m in known]
 
 
 def migrate(database: Database, wait: bool = True) -> list[int]:

@@ -15,7 +15,7 @@ from feature_graph.interventions import (
     InterventionError,
     ModelSlices,
     Reading,
-    Samples,
+    SourceSamples,
     ablate,
     achieved_levels,
     clamp_effects,
@@ -165,7 +165,7 @@ def test_alignment_is_the_normalised_derivative_before_the_gate() -> None:
     tiny = make_tiny("llama")
     slices, clean, counted = setting(tiny)
     features = torch.tensor([4, 11])
-    samples = Samples(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([3, 5, 7]))
+    samples = SourceSamples(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([3, 5, 7]))
     found = source_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[3], features, samples, torch.arange(10), rows=2)
     zero = torch.zeros(3)
     clamps = Clamps(samples.documents, samples.positions, tiny.codecs[0].w_dec[features[samples.source]], zero, zero)
@@ -185,7 +185,7 @@ def test_alignment_at_later_positions_is_what_a_push_at_the_source_brings_there(
     counted = counted.clone()
     counted[0, 5] = False  # not a token that counts: nothing is read there
     features, context = torch.tensor([4, 11]), tiny.tokens.shape[1]
-    samples = Samples(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([3, context - 2, context - 1]))
+    samples = SourceSamples(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([3, context - 2, context - 1]))
     found = later_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[3], features, samples, 3, counted, torch.arange(10), rows=2)
     w = tiny.codecs[3].w_enc[:, :10]
     seen: dict[int, list[torch.Tensor]] = {1: [], 2: [], 3: []}
@@ -211,7 +211,7 @@ def test_alignment_of_a_source_without_samples_is_nan() -> None:
     tiny = make_tiny("gpt2")
     slices, clean, _ = setting(tiny)
     none = torch.zeros(0, dtype=torch.long)
-    found = source_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[1], torch.tensor([3]), Samples(none, none, none))
+    found = source_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[1], torch.tensor([3]), SourceSamples(none, none, none))
     assert (found.signed != found.signed).all()
 
 

@@ -37,8 +37,8 @@ from feature_graph.interactions import (
 from feature_graph.interactions.followup.factorial import contrast
 from feature_graph.interventions import (
     PARTS,
-    Arm,
     Clamps,
+    JointSource,
     ModelSlices,
     Reading,
     clamp_effects,
@@ -171,7 +171,8 @@ def test_joint_cells_equal_hooks(shape: str, kind: str, second: int) -> None:
     codecs = tiny.codecs
     here = {n: clean.residuals[codecs[n].site.point][documents, positions] for n in (0, second)}
     arms = [
-        Arm(codecs[n], i, 2.0, 0.25, codecs[n].record(here[n])[:, i], codecs[n].w_dec[i].expand(3, -1)) for n, i in ((0, 7), (second, 9))
+        JointSource(codecs[n], i, 2.0, 0.25, codecs[n].record(here[n])[:, i], codecs[n].w_dec[i].expand(3, -1))
+        for n, i in ((0, 7), (second, 9))
     ]
     found = joint_effects(slices, clean, *arms, documents, positions, [Reading(codecs[3], None)])[0]
     for s, (document, p) in enumerate(zip(documents.tolist(), positions.tolist(), strict=True)):
@@ -197,8 +198,8 @@ def test_equal_levels_of_one_source_give_a_contrast_of_exactly_zero() -> None:
     clean = slices.residuals(tiny.tokens, [1, 2, 4], range(1, 4))
     documents, positions = torch.tensor([0, 1, 2, 3]), torch.tensor([3, 4, 5, 6])
     for second in (0, 1):
-        a = Arm(tiny.codecs[0], 3, 2.0, 2.0, torch.rand(4), tiny.codecs[0].w_dec[3].expand(4, -1))
-        b = Arm(tiny.codecs[second], 5, 1.5, 0.0, torch.rand(4), tiny.codecs[second].w_dec[5].expand(4, -1))
+        a = JointSource(tiny.codecs[0], 3, 2.0, 2.0, torch.rand(4), tiny.codecs[0].w_dec[3].expand(4, -1))
+        b = JointSource(tiny.codecs[second], 5, 1.5, 0.0, torch.rand(4), tiny.codecs[second].w_dec[5].expand(4, -1))
         cells = joint_effects(slices, clean, a, b, documents, positions, [Reading(tiny.codecs[3], None)])[0]
         assert np.count_nonzero(contrast(cells.double().numpy())) == 0
         assert cells.abs().sum() > 0

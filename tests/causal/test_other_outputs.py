@@ -27,7 +27,7 @@ from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import InterventionError, next_token_loss, residual_gradients
 from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.pipeline.runner import run_with
-from feature_graph.pipeline.stage_functions import WORK, Done, Workshop
+from feature_graph.pipeline.stage_functions import STAGE_FUNCTIONS, RunContext, StageResult
 from feature_graph.steering import compensate, side_effects
 from feature_graph.subgraphs import extract_behavior_subgraph
 from feature_graph.subgraphs.behaviors import BehaviorError
@@ -182,11 +182,11 @@ def test_every_stage_runs(made: Made, tmp_path: Any) -> None:
     """The stages of a run directory, from tokens to the report; the model is handed over, since no folder can hold it."""
     cfg = made.cfg.model_copy(update={"output_dir": str(tmp_path / "run")})
 
-    def collect(shop: Workshop) -> Done:
-        shop._loaded = made.model, made.saes
-        return Done(collect_activations(made.model, made.saes, shop.cfg, made.tokens, path=shop.paths.activations).n_tokens)
+    def collect(context: RunContext) -> StageResult:
+        context._loaded = made.model, made.saes
+        return StageResult(collect_activations(made.model, made.saes, context.cfg, made.tokens, path=context.paths.activations).n_tokens)
 
-    run_with(WORK | {"collect": collect}, cfg)
+    run_with(STAGE_FUNCTIONS | {"collect": collect}, cfg)
     paths = RunPaths.of(cfg.output_dir)
     pairs = CandidateSet.load(paths.candidates, ActivationStore.load(paths.activations))
     assert pairs.facts["importance"]["effect"] == "output"

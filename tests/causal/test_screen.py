@@ -9,7 +9,7 @@ import torch
 from feature_graph import stats
 from feature_graph.interventions import Clamps, Effects, ModelSlices, Reading, clamp_effects, screen_effects
 from feature_graph.interventions.clamp import later_mask
-from feature_graph.interventions.moments import Groups, Limits, Moments, activate_tile, reduce_tile, reduce_tile_plain
+from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, activate_tile, reduce_tile, reduce_tile_plain
 from feature_graph.interventions.screen import CleanReconstruction, document_effects
 from tests.causal.conftest import Tiny, make_tiny
 
@@ -110,7 +110,7 @@ def test_compiled_reduction_equals_the_plain_one() -> None:
     document = np.array([0, 0, 1, 2, 2, 0, 1, 1, 1, 5])
     groups = Groups.of(source, document)
     pre = torch.randn(len(source), 2, 70, generator=generator)
-    limits = Limits(*torch.rand(3, 70, generator=generator).unbind())
+    limits = SwitchPoints(*torch.rand(3, 70, generator=generator).unbind())
     fast, plain = (Moments.empty(4, 100, pre.device) for _ in range(2))
     reduce_tile(pre, limits, groups, fast, slice(10, 80))
     reduce_tile_plain(pre, limits, groups, plain, slice(10, 80))
@@ -127,6 +127,6 @@ def test_effects_that_are_equal_in_every_document_have_no_spread() -> None:
     pre = torch.tensor([[[3.3], [1.1]]]).repeat(5, 1, 1)
     moments = Moments.empty(1, 1, pre.device)
     zero = torch.zeros(1)
-    reduce_tile(pre, Limits(zero, zero, zero), Groups.of(np.zeros(5, np.int64), np.arange(5)), moments, slice(0, 1))
+    reduce_tile(pre, SwitchPoints(zero, zero, zero), Groups.of(np.zeros(5, np.int64), np.arange(5)), moments, slice(0, 1))
     assert moments.m2.item() == 0
     assert moments.mean.item() == pytest.approx(2.2)

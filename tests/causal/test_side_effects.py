@@ -16,7 +16,7 @@ from feature_graph.artifacts import CONFIRM, ActivationStore, feature_id
 from feature_graph.evaluation.planted import PlantedModel, Wire, Wiring, planted_model
 from feature_graph.steering import Compensation, SideEffects, SteeringError, compensate, side_effects
 from feature_graph.steering.counter_steers import constant_delta
-from feature_graph.steering.experiment import Bench
+from feature_graph.steering.experiment import SteeringExperiment
 
 #: push → wanted and unwanted; brake and both drive unwanted too, both also wanted; late is reached over two sites.
 WIRES = (
@@ -101,7 +101,7 @@ def test_a_push_below_zero_is_counted(world: PlantedModel, store: ActivationStor
 
 def by_hooks(world: PlantedModel, store: ActivationStore, source: str, delta: float, seed: int) -> pd.DataFrame:
     """KL and the next token's log-probability with nothing but TransformerLens hooks, over whole contexts."""
-    bench = Bench(world.model, world.saes, nx.DiGraph([(source, source)]), store, world.config(), source, 3)
+    bench = SteeringExperiment(world.model, world.saes, nx.DiGraph([(source, source)]), store, world.config(), source, 3)
     samples = bench.ground.samples(bench.layer, bench.index, CONFIRM, 24)
     documents = bench.ground.documents[CONFIRM][samples.documents]
     sae = world.saes[bench.layer]

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import queries
 from feature_graph.cli import app
 from feature_graph.cli.common import cell, load_config, shipped_configs
-from feature_graph.cli.demo import CASCADE, QUESTIONS, Question
+from feature_graph.cli.demo import CASCADE, QUESTIONS, DemoQuestion
 from feature_graph.cli.stages import STAGE_HELP
 from feature_graph.config import Config, ConfigError
 from feature_graph.pipeline import STAGE_NAMES, Manifest
@@ -183,7 +183,7 @@ def test_version_names_the_libraries(runner: CliRunner) -> None:
 
 
 @pytest.mark.parametrize("question", [*QUESTIONS, CASCADE], ids=lambda question: question.name)
-def test_the_demo_asks_what_the_templates_answer(question: Question) -> None:
+def test_the_demo_asks_what_the_templates_answer(question: DemoQuestion) -> None:
     template = queries.template(question.name)
     assert set(question.parameters) <= {parameter.name for parameter in template.parameters}
     assert set(question.columns) <= set(template.columns)

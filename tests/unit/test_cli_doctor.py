@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from feature_graph.cli import app, doctor
-from feature_graph.cli.doctor import GIB, Check, checks, needed_disk
+from feature_graph.cli.doctor import GIB, Finding, checks, needed_disk
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def nothing_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def found() -> dict[str, Check]:
+def found() -> dict[str, Finding]:
     return {check.name: check for check in checks()}
 
 

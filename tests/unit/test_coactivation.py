@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from feature_graph.artifacts import SELECT, CoactivationAtlas
-from feature_graph.coactivation import Pattern, build_coactivation_atlas, count_pairs, count_pairs_plain
+from feature_graph.coactivation import ActivityPattern, build_coactivation_atlas, count_pairs, count_pairs_plain
 from feature_graph.config import Config
 from tests.unit.selection_stores import write_store
 
@@ -43,7 +43,7 @@ def test_counts_equal_the_double_loop(case):
     context, horizon, minimum, source, target = case
     same, later = brute_force(source, target, context, horizon)
     kept = np.maximum(same, later) >= minimum
-    a, b = Pattern.of(sp.csr_matrix(source)), Pattern.of(sp.csr_matrix(target))
+    a, b = ActivityPattern.of(sp.csr_matrix(source)), ActivityPattern.of(sp.csr_matrix(target))
     for count in (count_pairs, count_pairs_plain):
         got = count(a, b, b.following(context, horizon), minimum)
         np.testing.assert_array_equal(got.same.toarray(), same * kept)
@@ -58,7 +58,7 @@ def test_compiled_path_equals_plain_path_over_several_blocks():
     rng = np.random.default_rng(0)
     density = np.minimum(0.4, 3 / np.arange(1, 1501))
     source, target = (sp.csr_matrix(rng.random((640, 1500)) < rng.permutation(density)) for _ in range(2))
-    a, b = Pattern.of(source), Pattern.of(target)
+    a, b = ActivityPattern.of(source), ActivityPattern.of(target)
     later = b.following(32, 4)
     fast, plain = count_pairs(a, b, later, 3), count_pairs_plain(a, b, later, 3)
     assert fast.same.nnz > 1000
@@ -69,7 +69,7 @@ def test_compiled_path_equals_plain_path_over_several_blocks():
 
 
 def test_following_never_leaves_the_document():
-    pattern = Pattern.of(sp.csr_matrix(np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=bool)))
+    pattern = ActivityPattern.of(sp.csr_matrix(np.array([[0, 0], [1, 0], [0, 1], [1, 1]], dtype=bool)))
     following = pattern.following(context=2, horizon=3).ones().toarray()
     np.testing.assert_array_equal(following, [[1, 0], [0, 0], [1, 1], [0, 0]])
 

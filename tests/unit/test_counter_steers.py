@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from feature_graph.steering import DirectEffects
-from feature_graph.steering.counter_steers import Candidate, Limits, allowed, choose, constant_delta, find_candidates, responses
+from feature_graph.steering.counter_steers import (
+    CounterCandidate,
+    CounterLimits,
+    allowed,
+    choose,
+    constant_delta,
+    find_candidates,
+    responses,
+)
 
 ACTIVITY = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 10, allow_subnormal=False))
 EFFECT = st.floats(-3, 3, allow_subnormal=False)
@@ -29,9 +37,9 @@ def test_one_delta_has_the_mean_change_that_was_asked_for(activity: np.ndarray, 
 def test_a_plan_keeps_its_bounds_and_does_no_harm_on_paper(
     found: list[tuple[float, float, float, np.ndarray]], ridge: float, at_most: int
 ) -> None:
-    candidates = [Candidate(f"L0_F{i}", 2.0, f, {"a": a, "b": b, "t": t}) for i, (a, b, t, f) in enumerate(found)]
+    candidates = [CounterCandidate(f"L0_F{i}", 2.0, f, {"a": a, "b": b, "t": t}) for i, (a, b, t, f) in enumerate(found)]
     start = {"a": 1.0, "b": -0.5, "t": 2.0}
-    plan = choose(candidates, start, ["a", "b"], "t", Limits(at_most, ridge, 1.0))
+    plan = choose(candidates, start, ["a", "b"], "t", CounterLimits(at_most, ridge, 1.0))
     assert len(plan.counters) <= at_most
     assert len({c.feature for c in plan.counters}) == len(plan.counters)
     for counter in plan.counters:
@@ -83,13 +91,13 @@ def test_candidates_are_those_that_change_a_named_feature() -> None:
 
 def test_the_least_that_is_asked_for_is_cancelled_by_hand() -> None:
     """−0.25 x + 0.5 = 0 at x = 2; ridge r shrinks it to 2 / (1 + r · 2² / u²) in units of u = 4."""
-    candidate = Candidate("L0_F1", 4.0, np.array([1.0, 3.0]), {"L1_F0": -0.25})
-    exact = choose([candidate], {"L1_F0": 0.5}, ["L1_F0"], None, Limits(1, 0.0, 1.0))
+    candidate = CounterCandidate("L0_F1", 4.0, np.array([1.0, 3.0]), {"L1_F0": -0.25})
+    exact = choose([candidate], {"L1_F0": 0.5}, ["L1_F0"], None, CounterLimits(1, 0.0, 1.0))
     assert [(c.feature, c.change, c.delta) for c in exact.counters] == [("L0_F1", pytest.approx(2.0), pytest.approx(2.0))]
     assert exact.after["L1_F0"] == pytest.approx(0.0, abs=1e-12)
-    shrunk = choose([candidate], {"L1_F0": 0.5}, ["L1_F0"], None, Limits(1, 1.0, 1.0))
+    shrunk = choose([candidate], {"L1_F0": 0.5}, ["L1_F0"], None, CounterLimits(1, 1.0, 1.0))
     assert shrunk.counters[0].change == pytest.approx(2.0 / (1 + 1.0 * 2.0**2 / 4.0**2))
-    down = choose([candidate], {"L1_F0": -9.0}, ["L1_F0"], None, Limits(1, 0.0, 1.0))
+    down = choose([candidate], {"L1_F0": -9.0}, ["L1_F0"], None, CounterLimits(1, 0.0, 1.0))
     assert down.counters[0].change == pytest.approx(-2.0)  # turned off entirely: its mean activity, no more
     assert down.counters[0].delta == pytest.approx(-3.0)
-    assert choose([], {"L1_F0": 1.0}, ["L1_F0"], None, Limits()).counters == ()
+    assert choose([], {"L1_F0": 1.0}, ["L1_F0"], None, CounterLimits()).counters == ()

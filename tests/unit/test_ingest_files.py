@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from feature_graph.config import OUTSIDE_HASH
 from ingest import InvalidRun, behaviors, checksum, digest, docs, run_id, schema
 from ingest.__main__ import main
-from ingest.blocks import Layout, Mask, Pair, Segment, edge_blocks, layout_of, segment_blocks
-from ingest.checks import Order, Rows
+from ingest.blocks import LayerPair, Mask, RowLayout, Segment, edge_blocks, layout_of, segment_blocks
+from ingest.checks import CheckedRows, Order
 from ingest.checksum import EdgeCheck
 from ingest.formats import FEATURES, INTERACTIONS
 from ingest.migrations import migrations
@@ -169,10 +169,10 @@ def test_a_doubled_row_is_skipped_and_does_not_hide_the_next(root: Path, tmp_pat
 def test_order_is_kept_across_pieces() -> None:
     n = 40
 
-    def piece(keys: list[tuple[int, int, str]]) -> Rows:
+    def piece(keys: list[tuple[int, int, str]]) -> CheckedRows:
         columns = list(zip(*keys, strict=True))
         table = pa.table({"src_fid": columns[0], "tgt_fid": columns[1], "method": pa.array(columns[2]).dictionary_encode()})
-        return Rows(table.to_batches()[0])
+        return CheckedRows(table.to_batches()[0])
 
     order = Order(n)
     pieces = [
@@ -342,14 +342,14 @@ def test_a_pair_s_blocks_are_its_significant_rows_in_file_order(tmp_path: Path) 
     assert seen.layout.edges == len(kept) == sum(len(b.table) for b in blocks)
     assert {b.name: len(b.table) for b in blocks} == seen.layout.names()
     for (source, target), rows in kept.groupby(["src_layer", "tgt_layer"]):
-        mine = [b for b in blocks if b.pair == Pair(source, target)]
+        mine = [b for b in blocks if b.pair == LayerPair(source, target)]
         assert [b.number for b in mine] == list(range(len(mine)))
         assert all(len(b.table) == BLOCK_ROWS for b in mine[:-1])
         pd.testing.assert_frame_equal(pa.concat_tables([b.table for b in mine]).to_pandas(), rows.reset_index(drop=True))
     assert max(len([b for b in blocks if b.pair == pair]) for pair in seen.layout.counts) > 1
 
 
-def whole_layout(path: Path) -> Layout:
+def whole_layout(path: Path) -> RowLayout:
     mask = Mask()
     with pq.ParquetFile(path) as file:
         for group in range(file.num_row_groups):
@@ -386,7 +386,7 @@ def test_segments_are_the_blocks_whatever_the_row_groups(tmp_path: Path, row_gro
     blocks=st.integers(1, 5),
 )
 def test_writers_share_no_site_and_leave_nothing_out(rows: dict[tuple[int, int], int], writers: int, blocks: int) -> None:
-    layout = Layout(Mask(), {Pair(a, a + span): {0: n} for (a, span), n in rows.items()}, ("clamping",), 1.0)
+    layout = RowLayout(Mask(), {LayerPair(a, a + span): {0: n} for (a, span), n in rows.items()}, ("clamping",), 1.0)
     waiting, running, done = layout.segments(blocks), list[Segment](), list[Segment]()
     assert sum(segment.rows for segment in waiting) == layout.edges
     while waiting or running:

@@ -21,7 +21,7 @@ from feature_graph.pipeline.fingerprint import FileMark, combined, mark_files
 from feature_graph.pipeline.lock import is_locked, locked
 from feature_graph.pipeline.plan import why_stale
 from feature_graph.pipeline.runner import run_with
-from feature_graph.pipeline.stage_functions import Done, Work, Workshop
+from feature_graph.pipeline.stage_functions import RunContext, StageFunctions, StageResult
 from feature_graph.pipeline.stages import stage_named
 
 TEXT_OF = {
@@ -40,19 +40,19 @@ def cfg(tmp_path: Path) -> Config:
     return Config(output_dir=str(tmp_path / "run"), dataset=str(tmp_path / "absent.txt"))
 
 
-def writing_work(calls: list[str], before: Callable[[str, Workshop], None] = lambda name, shop: None) -> Work:
+def writing_work(calls: list[str], before: Callable[[str, RunContext], None] = lambda name, context: None) -> StageFunctions:
     """Stages that write, into each of their files, one field of the configuration and the length of what they read."""
 
-    def make(name: str) -> Callable[[Workshop], Done]:
+    def make(name: str) -> Callable[[RunContext], StageResult]:
         stage = stage_named(name)
 
-        def do(shop: Workshop) -> Done:
+        def do(context: RunContext) -> StageResult:
             calls.append(name)
-            before(name, shop)
-            read = "".join((shop.paths.root / file).read_text() for file in stage.inputs)
+            before(name, context)
+            read = "".join((context.paths.root / file).read_text() for file in stage.inputs)
             for file in stage.outputs:
-                (shop.paths.root / file).write_text(f"{name} {getattr(shop.cfg, TEXT_OF[name])} {hash_of(read)}\n")
-            return Done(len(read), {"files": len(stage.inputs)}, {"model": {"name": "m", "hash": "0"}} if name == "collect" else {})
+                (context.paths.root / file).write_text(f"{name} {getattr(context.cfg, TEXT_OF[name])} {hash_of(read)}\n")
+            return StageResult(len(read), {"files": len(stage.inputs)}, {"model": {"name": "m", "hash": "0"}} if name == "collect" else {})
 
         return do
 
@@ -213,10 +213,10 @@ class Cut(Exception):
     pass
 
 
-def cut_at(stage: str, kind: type[BaseException]) -> Callable[[str, Workshop], None]:
-    def before(name: str, shop: Workshop) -> None:
+def cut_at(stage: str, kind: type[BaseException]) -> Callable[[str, RunContext], None]:
+    def before(name: str, context: RunContext) -> None:
         if name == stage:
-            (shop.paths.parts(name) / "block-0").write_text("half of it")
+            (context.paths.parts(name) / "block-0").write_text("half of it")
             raise kind("cut")
 
     return before
@@ -233,7 +233,7 @@ def test_a_failed_stage_keeps_its_parts_and_goes_on(cfg: Config, kind: type[Base
     assert (record.state, record.error) == (state, f"{kind.__name__}: cut")
     seen: list[bool] = []
     calls: list[str] = []
-    result = run_with(writing_work(calls, lambda name, shop: seen.append((shop.paths.parts(name) / "block-0").exists())), cfg)
+    result = run_with(writing_work(calls, lambda name, context: seen.append((context.paths.parts(name) / "block-0").exists())), cfg)
     assert calls == ["measure", "graph", "behaviors", "report"]
     assert seen[0]
     assert result.outcomes[3].reason == reason
@@ -249,7 +249,7 @@ def test_measured_blocks_outlive_a_change_of_what_is_done_with_them(cfg: Config,
     (paths.parts("measure") / "block-0").write_text("measured")
     calls: list[str] = []
     seen: list[bool] = []
-    work = writing_work(calls, lambda name, shop: seen.append((shop.paths.parts("measure") / "block-0").exists()))
+    work = writing_work(calls, lambda name, context: seen.append((context.paths.parts("measure") / "block-0").exists()))
     run_with(work, cfg.model_copy(update={field: value}))
     assert calls[0] == "measure"
     assert seen[0] is kept
@@ -262,7 +262,7 @@ def test_parts_of_another_configuration_are_removed(cfg: Config) -> None:
         run_with(writing_work([], cut_at("measure", Cut)), cfg)
     seen: list[bool] = []
     other = cfg.model_copy(update={"n_intervention_samples": 5})
-    run_with(writing_work([], lambda name, shop: seen.append((shop.paths.parts(name) / "block-0").exists())), other)
+    run_with(writing_work([], lambda name, context: seen.append((context.paths.parts(name) / "block-0").exists())), other)
     assert not any(seen)
 
 

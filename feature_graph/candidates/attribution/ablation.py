@@ -20,7 +20,7 @@ from torch import Tensor
 
 from feature_graph.artifacts import ActivationStore
 from feature_graph.candidates.attribution.batch import Batch, Estimates
-from feature_graph.candidates.attribution.effects import Effects
+from feature_graph.candidates.attribution.effects import AblationEstimates
 from feature_graph.candidates.attribution.gradients import logits_from
 from feature_graph.candidates.attribution.kinds import Effect
 from feature_graph.dictionaries.build import SiteCodec
@@ -58,7 +58,7 @@ class AblationCheck:
 
 
 def check_by_ablation(
-    model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: Effects, n_features: int = _FEATURES
+    model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: AblationEstimates, n_features: int = _FEATURES
 ) -> AblationCheck:
     """Ablate about ``n_features`` features, once a document, on a few documents of ``effects``, and compare with the estimate."""
     batch = Batch.of(store, codecs, effects.documents[:_DOCUMENTS])
@@ -81,7 +81,7 @@ def check_by_ablation(
     return check
 
 
-def _samples(layer: int, batch: Batch, effects: Effects, estimated: Estimates, n_features: int) -> pd.DataFrame:
+def _samples(layer: int, batch: Batch, effects: AblationEstimates, estimated: Estimates, n_features: int) -> pd.DataFrame:
     """Tokens at which to ablate: one row a sample with layer, feature, document (row of the batch), position, level, estimate."""
     active, context = batch.active[layer], batch.tokens.shape[1]
     row = np.repeat(np.arange(active.shape[0]), np.diff(active.indptr))

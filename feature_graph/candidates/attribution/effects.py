@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Effects:
+class AblationEstimates:
     """Estimated effects of ablating each feature, per active token, in units of ``kind``.
 
     Attributes:
@@ -63,7 +63,7 @@ def importance_documents(store: ActivationStore, cfg: Config) -> NDArray[np.int6
     return np.sort(rng.permutation(documents)[:n])
 
 
-def measure_effects(model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, cfg: Config) -> Effects:
+def measure_effects(model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, cfg: Config) -> AblationEstimates:
     """Estimate the effect of every feature of every site of ``codecs``.
 
     Args:
@@ -85,7 +85,7 @@ def measure_effects(model: Any, codecs: Mapping[int, SiteCodec], store: Activati
     log.info(
         "importance: measured by the change of the %s on %d select documents, %d tokens", kind.name, len(documents), whole.tokens.numel()
     )
-    return Effects(
+    return AblationEstimates(
         {layer: s.mean(s.magnitude) for layer, s in sums.items()},
         {layer: s.mean(s.signed) if kind.signed else np.full(len(s.count), np.nan) for layer, s in sums.items()},
         {layer: s.count for layer, s in sums.items()},

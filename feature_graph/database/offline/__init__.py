@@ -12,7 +12,7 @@ A new store is made beside the old one, checked, and put in its place by a renam
 
 from feature_graph.database.offline.bulk import BULK_FROM_EDGES, BulkReport, bulk_ingest, bulk_refusals, run_size
 from feature_graph.database.offline.dumps import DumpNote, backup, backups, dump, load, read_note
-from feature_graph.database.offline.errors import BulkRefused, DumpError, OfflineError
+from feature_graph.database.offline.errors import BulkRefused, DumpError, StoppedDatabaseError
 from feature_graph.database.offline.stores import Contents, RunNote, contents
 
 __all__ = [
@@ -22,8 +22,8 @@ __all__ = [
     "Contents",
     "DumpError",
     "DumpNote",
-    "OfflineError",
     "RunNote",
+    "StoppedDatabaseError",
     "backup",
     "backups",
     "bulk_ingest",

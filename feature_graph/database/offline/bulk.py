@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import ingest
 from feature_graph.database import server
-from feature_graph.database.offline.errors import BulkRefused, OfflineError
+from feature_graph.database.offline.errors import BulkRefused, StoppedDatabaseError
 from feature_graph.database.offline.stores import Contents, contents, other_content, put_in_place
 from feature_graph.database.server.clients import other_clients
 from feature_graph.database.server.running import HomeLike, as_home
@@ -127,7 +127,7 @@ def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None =
     Raises:
         InvalidRun: If a file of the run is missing or wrong. Nothing was touched.
         BulkRefused: If the database is not empty, another client is connected, or the disk is too small. Nothing was touched.
-        OfflineError: If the importer or a check fails. The home has its old store.
+        StoppedDatabaseError: If the importer or a check fails. The home has its old store.
     """
     home, tell, clock = as_home(home), progress or (lambda *_: None), _Clock()
     begun = time.monotonic()
@@ -181,7 +181,7 @@ def _import(staged: Staging, files: ImportFiles, tell: Progress) -> None:
     """Run the importer and compare what it says it stored with what was written.
 
     Raises:
-        OfflineError: If they differ.
+        StoppedDatabaseError: If they differ.
     """
     stage = 0
 
@@ -196,7 +196,7 @@ def _import(staged: Staging, files: ImportFiles, tell: Progress) -> None:
     got = {what: int(number) for number, what in _COUNT.findall(said)}
     wanted = {"nodes": files.node_count, "relationships": files.relationship_count, "properties": files.property_count}
     if got != wanted:
-        raise OfflineError(f"The importer stored {got}; the files hold {wanted}. {staged.home.root} keeps its old store.")
+        raise StoppedDatabaseError(f"The importer stored {got}; the files hold {wanted}. {staged.home.root} keeps its old store.")
 
 
 def _page_cache(staged: Staging) -> str:

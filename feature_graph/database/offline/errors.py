@@ -5,13 +5,13 @@ from __future__ import annotations
 from feature_graph.database.server import ServerError
 
 
-class OfflineError(ServerError):
+class StoppedDatabaseError(ServerError):
     """The database cannot be filled, dumped or loaded; it is what it was."""
 
 
-class BulkRefused(OfflineError):
+class BulkRefused(StoppedDatabaseError):
     """A condition of the bulk path does not hold; nothing was touched."""
 
 
-class DumpError(OfflineError):
+class DumpError(StoppedDatabaseError):
     """A dump cannot be written or read."""

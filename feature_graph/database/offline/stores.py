@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from feature_graph.database import server
-from feature_graph.database.offline.errors import OfflineError
+from feature_graph.database.offline.errors import StoppedDatabaseError
 from feature_graph.database.server.staging import Staging
 from ingest.connection import DriverDatabase
 from ingest.migrations import history
@@ -93,7 +93,7 @@ def put_in_place(staged: Staging, expected: Contents) -> None:
     """Swap the staged store in; where the server was running, start it and compare once more. The old store goes last.
 
     Raises:
-        OfflineError: If the new one does not hold what it should; the old store was put back.
+        StoppedDatabaseError: If the new one does not hold what it should; the old store was put back.
         ServerError: If the new one does not start; likewise.
     """
     staged.swap()
@@ -101,11 +101,11 @@ def put_in_place(staged: Staging, expected: Contents) -> None:
         try:
             found = contents(staged.restart().connection())
         except server.ServerError:
-            staged.put_back()
+            staged.restore_clean()
             raise
         if found != expected:
-            staged.put_back()
-            raise OfflineError(f"After the swap the database holds {found}, expected {expected}; the old store was put back.")
+            staged.restore_clean()
+            raise StoppedDatabaseError(f"After the swap the database holds {found}, expected {expected}; the old store was put back.")
     staged.forget_old()
 
 

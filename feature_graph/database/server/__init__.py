@@ -15,7 +15,7 @@
 ``NEO4J_URI/NEO4J_USERNAME/NEO4J_PASSWORD`` first. Every error is a ``ServerError`` that says what to do.
 """
 
-from feature_graph.database.server.bolt import Answer, Connection, connection_from_environment, driver, run_cypher, value_text
+from feature_graph.database.server.bolt import Connection, CypherAnswer, connection_from_environment, driver, run_cypher, value_text
 from feature_graph.database.server.errors import HomeError, JarsUnavailable, NotRunning, ServerError, StartFailed
 from feature_graph.database.server.homes import Home, find_home
 from feature_graph.database.server.jars import ensure_jars, jar_folder
@@ -27,8 +27,8 @@ from feature_graph.database.server.password import read_password
 from feature_graph.database.server.running import RunningServer, Status, connection, status
 
 __all__ = [
-    "Answer",
     "Connection",
+    "CypherAnswer",
     "Home",
     "HomeError",
     "JarsUnavailable",

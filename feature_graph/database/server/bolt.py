@@ -103,7 +103,7 @@ def driver(connection: Connection) -> Iterator[Driver]:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CypherAnswer:
     """What a statement gave."""
 
     columns: tuple[str, ...]
@@ -113,7 +113,7 @@ class Answer:
     milliseconds: float
 
 
-def run_cypher(opened: Driver, statement: str, database: str | None = None) -> Answer:
+def run_cypher(opened: Driver, statement: str, database: str | None = None) -> CypherAnswer:
     """Run one statement as it stands, in a transaction of its own; what Neo4j remarks on it (an unknown label …) is logged as a warning.
 
     Args:
@@ -139,7 +139,7 @@ def run_cypher(opened: Driver, statement: str, database: str | None = None) -> A
     except DriverError as error:
         raise ServerError(str(error)) from error
     changes = {k: v for k, v in vars(summary.counters).items() if isinstance(v, int) and not isinstance(v, bool) and v}
-    return Answer(columns, rows, changes, float((summary.result_available_after or 0) + (summary.result_consumed_after or 0)))
+    return CypherAnswer(columns, rows, changes, float((summary.result_available_after or 0) + (summary.result_consumed_after or 0)))
 
 
 def value_text(value: Any) -> str:

@@ -50,7 +50,7 @@ def serve_pages(pages: Callable[[Served], Mapping[str, Page]], origins: frozense
     """
     server = _Server((LOOPBACK, 0), _Handler)
     served = Served(server.server_port, secrets.token_urlsafe(12))
-    server.site = _Site(served, dict(pages(served)), origins)
+    server.site = _PageServer(served, dict(pages(served)), origins)
     thread = threading.Thread(target=server.serve_forever, name="pages", daemon=True)
     thread.start()
     try:
@@ -62,7 +62,7 @@ def serve_pages(pages: Callable[[Served], Mapping[str, Page]], origins: frozense
 
 
 @dataclass(frozen=True)
-class _Site:
+class _PageServer:
     served: Served
     pages: dict[str, Page]
     origins: frozenset[str]
@@ -74,7 +74,7 @@ class _Site:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    site: _Site
+    site: _PageServer
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -85,7 +85,7 @@ class Staging:
         """Start the home's own server."""
         return start_locked(self.home, load_settings(self.home))
 
-    def put_back(self) -> None:
+    def restore_clean(self) -> None:
         """After a swap: the old store again; the new one is removed."""
         stop_locked(self.home)
         shutil.rmtree(self.home.data)

@@ -11,7 +11,7 @@ import pandas as pd
 
 import queries
 from ingest import DriverDatabase, DropReport, IngestReport, Options, VerifyReport, drop_run, ingest_run, runs, verify_run
-from ingest.migrations import Step, history, migrate
+from ingest.migrations import AppliedMigration, history, migrate
 from ingest.schema import NODES, RELATIONSHIPS, SCORE_NAMES
 from queries import notices
 
@@ -159,7 +159,7 @@ class Store:
         """Write a run directory into the database; see :func:`ingest.ingest_run`."""
         return ingest_run(DriverDatabase(self.driver, self.database), run_dir, progress, writers=writers, options=options)
 
-    def schema_history(self) -> list[Step]:
+    def schema_history(self) -> list[AppliedMigration]:
         """Every migration of the schema with when it was applied here; see :func:`ingest.migrations.history`."""
         return history(DriverDatabase(self.driver, self.database))
 

@@ -108,8 +108,8 @@ def _effects_of(world: Simulation, clean: list[Floats], samples: _Samples, sourc
             document_means(later[inside.any(1)], d[inside.any(1)]),
         )
         found |= {(source, (target, j)): TrueEffect(*values) for j, values in enumerate(np.stack(means, 1).tolist())}
-        put_back = world.record(clean[target][d, samples.positions], target) - world.record(held, target)
-        held = held + world.write(put_back, target)
+        restore_clean = world.record(clean[target][d, samples.positions], target) - world.record(held, target)
+        held = held + world.write(restore_clean, target)
     return found
 
 

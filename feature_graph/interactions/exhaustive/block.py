@@ -30,7 +30,7 @@ EFFECTS = ("total", "direct", "later")
 
 
 @dataclass(frozen=True)
-class Ground:
+class SiteContext:
     """What every block of one source site shares.
 
     Attributes:
@@ -59,7 +59,7 @@ def groups_of(parts: Sequence[SampleRows]) -> Groups:
     return Groups.padded(source, documents, len(parts))
 
 
-def screen_probes(ground: Ground, probes: Sequence[Probe]) -> list[Screened]:
+def screen_probes(ground: SiteContext, probes: Sequence[Probe]) -> list[Screened]:
     """Effects of some probes on every feature of the path, on their test samples."""
     parts = [by_document(p.source.test) for p in probes]
     setting, clamps = ground.setting, clamps_of(ground.setting, probes, parts)
@@ -85,7 +85,7 @@ def units_of(probes: Sequence[Probe]) -> Floats:
     return np.array([[p.source.high - p.source.low] for p in probes])
 
 
-def site_floors(ground: Ground, placebos: Sequence[Probe], cfg: Config, size: int) -> list[SiteFloors]:
+def site_floors(ground: SiteContext, placebos: Sequence[Probe], cfg: Config, size: int) -> list[SiteFloors]:
     """Floors of every site of the path; without placebos they are ``min_effect``."""
     strengths: list[dict[str, list[NDArray[np.float32]]]] = [{name: [] for name in EFFECTS} for _ in ground.path]
     for block in (placebos[k : k + size] for k in range(0, len(placebos), size)):
@@ -107,7 +107,7 @@ def numpy(tensor: Tensor) -> NDArray[np.float32]:
     return tensor.cpu().numpy()
 
 
-def source_rows(ground: Ground, probes: Sequence[Probe], floors: Sequence[SiteFloors], cfg: Config, *, confirm: bool) -> pd.DataFrame:
+def source_rows(ground: SiteContext, probes: Sequence[Probe], floors: Sequence[SiteFloors], cfg: Config, *, confirm: bool) -> pd.DataFrame:
     """Pairs of some sources that stand above a floor with p at or below the level, sorted by source and target.
 
     Returns:
@@ -124,7 +124,7 @@ def source_rows(ground: Ground, probes: Sequence[Probe], floors: Sequence[SiteFl
     return table.sort_values(["row", "tgt_layer", "tgt_index"], ignore_index=True).drop(columns="row")
 
 
-def _kept(ground: Ground, probes: Sequence[Probe], codec: SiteCodec, site: Screened, floor: SiteFloors, cfg: Config) -> pd.DataFrame:
+def _kept(ground: SiteContext, probes: Sequence[Probe], codec: SiteCodec, site: Screened, floor: SiteFloors, cfg: Config) -> pd.DataFrame:
     unit, level = units_of(probes), cfg.significance_level
     strengths: dict[str, Floats] = {}
     p: dict[str, Floats] = {}
@@ -176,7 +176,7 @@ def _p_values(codec: SiteCodec, moments: Moments, arrived: Arrived, above: NDArr
     return p
 
 
-def _copies(ground: Ground, probes: Sequence[Probe], codec: SiteCodec, row: Ints, target: Ints) -> Floats:
+def _copies(ground: SiteContext, probes: Sequence[Probe], codec: SiteCodec, row: Ints, target: Ints) -> Floats:
     """What the identity path alone gives, for the kept pairs: float64 [n], per unit of the source."""
     copies, setting = np.zeros(len(row)), ground.setting
     residual = setting.clean.residuals[codec.site.point]
@@ -194,7 +194,7 @@ def _copies(ground: Ground, probes: Sequence[Probe], codec: SiteCodec, row: Ints
     return copies
 
 
-def _confirmed(ground: Ground, probes: Sequence[Probe]) -> list[Floats]:
+def _confirmed(ground: SiteContext, probes: Sequence[Probe]) -> list[Floats]:
     """Total strength of each probe on the confirmation documents, [K, T] a site; NaN without samples."""
     parts = [by_document(p.source.confirm) for p in probes]
     groups, setting = groups_of(parts), ground.setting
@@ -204,7 +204,7 @@ def _confirmed(ground: Ground, probes: Sequence[Probe]) -> list[Floats]:
     return [numpy(site.total.mean) / none for site in found]
 
 
-def source_table(ground: Ground, probes: Sequence[Probe]) -> pd.DataFrame:
+def source_table(ground: SiteContext, probes: Sequence[Probe]) -> pd.DataFrame:
     """One row a source: levels, samples, level reached, spill."""
     codec = ground.source
     index = torch.tensor([p.source.index for p in probes], device=codec.device)
@@ -224,7 +224,7 @@ def source_table(ground: Ground, probes: Sequence[Probe]) -> pd.DataFrame:
     )
 
 
-def _n_later(ground: Ground, probes: Sequence[Probe]) -> list[int]:
+def _n_later(ground: SiteContext, probes: Sequence[Probe]) -> list[int]:
     """Samples of each probe that have a later position."""
     parts = [p.source.test for p in probes]
     setting = ground.setting

@@ -14,7 +14,7 @@ from feature_graph.artifacts import CONFIRM, TEST, ActivationStore, feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.interactions.errors import MeasureError
-from feature_graph.interactions.exhaustive.block import Ground
+from feature_graph.interactions.exhaustive.block import SiteContext
 from feature_graph.interactions.plan import Ints, Source, document_priority, layer_sources
 from feature_graph.interactions.probes import Setting
 from feature_graph.interventions import CleanSweep, ModelSlices
@@ -128,7 +128,7 @@ class Sweep:
         self._sweep = CleanSweep(slices, store.tokens[field.documents])
         self._counted = torch.as_tensor(store.valid[field.documents], device=slices.device)
 
-    def ground(self, layer: int) -> Ground:
+    def ground(self, layer: int) -> SiteContext:
         """What the blocks of a source site share.
 
         Raises:
@@ -147,4 +147,4 @@ class Sweep:
         documents, positions = (np.concatenate([getattr(s, name) for s in samples]) for name in ("documents", "positions"))
         where = torch.as_tensor(self._rows[documents], device=self._slices.device), torch.as_tensor(positions, device=self._slices.device)
         passed = tuple(CleanReconstruction(c, clean.residuals[c.site.point], *where) for c in path[:-1])
-        return Ground(setting, self._codecs[layer], path, passed)
+        return SiteContext(setting, self._codecs[layer], path, passed)

@@ -18,7 +18,7 @@ from feature_graph.dictionaries.build import SiteCodec, build_codecs
 from feature_graph.dictionaries.tokens import residual_norms
 from feature_graph.interactions.check import announce, check_sites
 from feature_graph.interactions.errors import MeasureError
-from feature_graph.interactions.exhaustive.block import Ground, site_floors, source_rows, source_table
+from feature_graph.interactions.exhaustive.block import SiteContext, site_floors, source_rows, source_table
 from feature_graph.interactions.exhaustive.correct import check_method
 from feature_graph.interactions.exhaustive.disk import DiskWatch
 from feature_graph.interactions.exhaustive.field import Field, Sweep, plan_field
@@ -192,7 +192,7 @@ def _work(
     watch: DiskWatch,
     confirm: bool,
 ) -> Iterator[str]:
-    ground: tuple[Ground, list[SiteFloors]] | None = None
+    ground: tuple[SiteContext, list[SiteFloors]] | None = None
     at = -1
     for layer, number, chosen in blocks:
         name = f"site{layer:03d}-{number:05d}"
@@ -207,7 +207,7 @@ def _work(
         yield name
 
 
-def _prepare(sweep: Sweep, field: Field, layer: int, parts: Parts, cfg: Config) -> tuple[Ground, list[SiteFloors]]:
+def _prepare(sweep: Sweep, field: Field, layer: int, parts: Parts, cfg: Config) -> tuple[SiteContext, list[SiteFloors]]:
     ground = sweep.ground(layer)
     random = placebos(field.sources[layer], cfg.n_placebo, ground.setting.slices.d_model, cfg.seed)
     floors = site_floors(ground, random, cfg, block_size(cfg))

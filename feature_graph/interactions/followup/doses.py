@@ -18,7 +18,7 @@ from feature_graph.artifacts import SELECT, ActivationStore, DoseSet, FeatureRef
 from feature_graph.config import Config
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.followup.edges import (
-    Bench,
+    MeasurementContext,
     SiteWork,
     columns_of,
     measured,
@@ -93,7 +93,7 @@ def measure_doses(
     return DoseSet(frame, {"pairs": len(frame.groupby(["src_id", "tgt_id"])), "left_out": plan.left_out})
 
 
-def _doses(bench: Bench, plan: Plan, quantiles: Sequence[float], multiples: Sequence[float]) -> dict[FeatureRef, list[Dose]]:
+def _doses(bench: MeasurementContext, plan: Plan, quantiles: Sequence[float], multiples: Sequence[float]) -> dict[FeatureRef, list[Dose]]:
     """Levels of each source above its low one, ascending; of equal ones the first."""
     sources = {FeatureRef(s.layer, s.index): s for found in plan.sources.values() for s in found}
     columns = columns_of(bench.store, set(sources))
@@ -107,7 +107,7 @@ def _doses(bench: Bench, plan: Plan, quantiles: Sequence[float], multiples: Sequ
     return curves
 
 
-def _measure(bench: Bench, plan: Plan, curves: Mapping[FeatureRef, Sequence[Dose]]) -> Iterator[list[dict[str, Any]]]:
+def _measure(bench: MeasurementContext, plan: Plan, curves: Mapping[FeatureRef, Sequence[Dose]]) -> Iterator[list[dict[str, Any]]]:
     for work in sites(bench, plan):
         for source in work.sources:
             doses = curves[FeatureRef(source.layer, source.index)]

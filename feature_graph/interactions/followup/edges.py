@@ -35,7 +35,7 @@ _NO_ROWS = SampleRows(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 
 
 
 @dataclass(frozen=True)
-class Bench:
+class MeasurementContext:
     """A model, its dictionaries and its text, checked against each other.
 
     Attributes:
@@ -53,7 +53,7 @@ class Bench:
     cfg: Config
 
 
-def open_bench(model: Any, saes: Mapping[int, Any], store: ActivationStore, cfg: Config) -> Bench:
+def open_bench(model: Any, saes: Mapping[int, Any], store: ActivationStore, cfg: Config) -> MeasurementContext:
     """Check that the parts belong together.
 
     Raises:
@@ -64,7 +64,7 @@ def open_bench(model: Any, saes: Mapping[int, Any], store: ActivationStore, cfg:
     check_input(store, CandidateSet(pair_frame([]), store), codecs, slices)
     slices.check(store.tokens[:2])
     norms = residual_norms(model, [c.site.hook for c in codecs.values()], torch.as_tensor(store.tokens[:8]))
-    return Bench(slices, codecs, store, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg)
+    return MeasurementContext(slices, codecs, store, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg)
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def pair_frame(pairs: Iterable[Pair]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["src_layer", "src_index", "tgt_layer", "tgt_index"], dtype=np.int64)
 
 
-def plan_pairs(bench: Bench, pairs: Sequence[Pair]) -> Plan:
+def plan_pairs(bench: MeasurementContext, pairs: Sequence[Pair]) -> Plan:
     """Levels and test samples of the pairs' sources; sources that cannot be measured are logged and left out.
 
     Raises:
@@ -113,7 +113,7 @@ def plan_pairs(bench: Bench, pairs: Sequence[Pair]) -> Plan:
     return replace(plan, sources=sources)
 
 
-def sites(bench: Bench, plan: Plan) -> Iterator[SiteWork]:
+def sites(bench: MeasurementContext, plan: Plan) -> Iterator[SiteWork]:
     """The plan's sources site by site up the model, in as few passes as memory allows."""
     for chosen in split_passes(bench.slices, bench.codecs, plan, bench.store.context_length):
         documents = documents_of(chosen)
@@ -151,7 +151,7 @@ def sparing_broken(plan: Plan, make: Callable[[Plan], list[T]]) -> tuple[list[T]
             plan = replace(plan, sources={layer: found for layer, found in rest.items() if found}, left_out=left_out)
 
 
-def open_sweep(bench: Bench, documents: Ints) -> tuple[CleanSweep, Ints, torch.Tensor]:
+def open_sweep(bench: MeasurementContext, documents: Ints) -> tuple[CleanSweep, Ints, torch.Tensor]:
     """The clean run over some documents: the sweep, document → its row there, and which of its positions count."""
     rows = np.full(len(bench.store.tokens), -1, dtype=np.int64)
     rows[documents] = np.arange(len(documents))

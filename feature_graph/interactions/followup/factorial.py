@@ -16,11 +16,11 @@ from torch import Tensor
 from feature_graph import stats
 from feature_graph.artifacts import TEST, FeatureRef, Triple
 from feature_graph.config import Config
-from feature_graph.interactions.followup.edges import Bench, columns_of, open_sweep
+from feature_graph.interactions.followup.edges import MeasurementContext, columns_of, open_sweep
 from feature_graph.interactions.passes import BLOCK_SAMPLES, setting_at
 from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source, draw
 from feature_graph.interactions.probes import Floats, Setting
-from feature_graph.interventions import Arm, Reading, joint_effects, random_directions
+from feature_graph.interventions import JointSource, Reading, joint_effects, random_directions
 from feature_graph.utils import derived_seed
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class Group:
     targets: dict[int, Ints]
 
 
-def make_groups(bench: Bench, plan: Plan, triples: Sequence[Triple], where: Where) -> tuple[list[Group], dict[str, str]]:
+def make_groups(bench: MeasurementContext, plan: Plan, triples: Sequence[Triple], where: Where) -> tuple[list[Group], dict[str, str]]:
     """Triples by their two sources, with samples; and those left out."""
     sources = {FeatureRef(s.layer, s.index): s for found in plan.sources.values() for s in found}
     by_sources: dict[tuple[FeatureRef, FeatureRef], list[Triple]] = {}
@@ -79,7 +79,7 @@ def make_groups(bench: Bench, plan: Plan, triples: Sequence[Triple], where: Wher
 
 
 def _samples(
-    bench: Bench, a: sp.csc_matrix, b: sp.csc_matrix, where: Where, priority: Ints, seed: int
+    bench: MeasurementContext, a: sp.csc_matrix, b: sp.csc_matrix, where: Where, priority: Ints, seed: int
 ) -> tuple[SampleRows, NDArray[np.float32]]:
     """Up to ``n_intervention_samples`` test positions, distinct documents first; values of A, and of B."""
     join = np.intersect1d if where == "both" else np.union1d
@@ -93,7 +93,7 @@ def _samples(
     return drawn, b[at].toarray().ravel().astype(np.float32)
 
 
-def measure_groups(bench: Bench, plan: Plan, groups: Sequence[Group]) -> Iterator[list[dict[str, Any]]]:
+def measure_groups(bench: MeasurementContext, plan: Plan, groups: Sequence[Group]) -> Iterator[list[dict[str, Any]]]:
     """Rows of each group, before correction."""
     if not groups:
         return
@@ -105,7 +105,7 @@ def measure_groups(bench: Bench, plan: Plan, groups: Sequence[Group]) -> Iterato
         yield _rows(bench, setting, group)
 
 
-def _rows(bench: Bench, setting: Setting, group: Group) -> list[dict[str, Any]]:
+def _rows(bench: MeasurementContext, setting: Setting, group: Group) -> list[dict[str, Any]]:
     """Rows of one pair of sources: one a target, before correction; none if the model overflows under the clamps."""
     cells = _cells(setting, group)
     if not all(np.isfinite(site).all() for site in cells):
@@ -169,7 +169,7 @@ def _cells(setting: Setting, group: Group, a: Tensor | None = None, b: Tensor | 
         codec = setting.codecs[source.layer]
         directions = (codec.w_dec[source.index].expand(n, -1) if instead is None else instead).to(device, dtype)
         known = torch.as_tensor(values, device=device, dtype=dtype).repeat(n)
-        arms.append(Arm(codec, source.index, source.high, source.low, known, directions.repeat_interleave(len(samples), 0)))
+        arms.append(JointSource(codec, source.index, source.high, source.low, known, directions.repeat_interleave(len(samples), 0)))
     documents, positions = (torch.as_tensor(x, device=device).repeat(n) for x in (setting.rows[samples.documents], samples.positions))
     path = [Reading(setting.codecs[layer], torch.as_tensor(t, device=device)) for layer, t in group.targets.items()]
     found = []

@@ -23,7 +23,7 @@ from feature_graph.artifacts import TEST, ActivationStore, FeatureRef, Insertion
 from feature_graph.config import Config
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.followup.edges import (
-    Bench,
+    MeasurementContext,
     SiteWork,
     columns_of,
     measured,
@@ -91,7 +91,7 @@ def _same(sources: Sequence[Source], wanted: Sequence[Source]) -> list[Source]:
     return [s for s in sources if s.index in indices]
 
 
-def _where_off(bench: Bench, plan: Plan) -> Plan:
+def _where_off(bench: MeasurementContext, plan: Plan) -> Plan:
     """The plan with samples where each source is off; their recorded value is 0."""
     store, cfg = bench.store, bench.cfg
     columns = columns_of(store, {FeatureRef(s.layer, s.index) for found in plan.sources.values() for s in found})
@@ -132,7 +132,7 @@ class _Effect:
 _Effects = dict[tuple[FeatureRef, FeatureRef], _Effect]
 
 
-def _effects(bench: Bench, plan: Plan, *, floors: bool) -> Iterator[_Effects]:
+def _effects(bench: MeasurementContext, plan: Plan, *, floors: bool) -> Iterator[_Effects]:
     """Effects of each source on its targets, one dict a source."""
     for work in sites(bench, plan):
         limits = _floors(bench, work) if floors else [np.full(len(r.features), 0.0) for r in work.path if r.features is not None]
@@ -147,7 +147,7 @@ def _effects(bench: Bench, plan: Plan, *, floors: bool) -> Iterator[_Effects]:
             yield effects
 
 
-def _floors(bench: Bench, work: SiteWork) -> list[Floats]:
+def _floors(bench: MeasurementContext, work: SiteWork) -> list[Floats]:
     """Floor of each target, [targets] a site of the path."""
     cfg = bench.cfg
     found = _spared(work, placebos(work.sources, cfg.n_placebo, bench.slices.d_model, cfg.seed))

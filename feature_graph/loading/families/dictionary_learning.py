@@ -22,7 +22,7 @@ from torch import Tensor
 from feature_graph.dictionaries.hook_names import hook_in
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families.files import read_settings, read_torch
-from feature_graph.loading.families.parts import Parts
+from feature_graph.loading.families.parts import DictionaryParts
 
 log = logging.getLogger(__name__)
 CFG, WEIGHTS = "config.json", "ae.pt"
@@ -63,7 +63,7 @@ _OF_TRAINER = {
 }
 
 
-def read(folder: Path) -> Parts:
+def read(folder: Path) -> DictionaryParts:
     """Read one folder.
 
     Raises:
@@ -84,7 +84,7 @@ def read(folder: Path) -> Parts:
         "d_sae": trainer.get("dict_size"),
         "metadata": _metadata(raw, trainer, folder),
     }
-    return Parts(settings, {key: value for key, value in weights.items() if key not in ("k", "group_sizes")}, file)
+    return DictionaryParts(settings, {key: value for key, value in weights.items() if key not in ("k", "group_sizes")}, file)
 
 
 def _group(raw: dict[str, Any], key: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from sae_lens.saes.sae import TrainingSAE
 
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import dictionary_learning, gemma_scope, saelens, sparsify
-from feature_graph.loading.families.parts import Parts, build
+from feature_graph.loading.families.parts import DictionaryParts, build
 from feature_graph.loading.families.scaling import fold_scaling
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ def read_dictionary(folder: Path, device: str, overrides: dict[str, Any] | None 
     return sae
 
 
-def _parts(folder: Path, overrides: dict[str, Any] | None) -> Parts:
+def _parts(folder: Path, overrides: dict[str, Any] | None) -> DictionaryParts:
     def there(name: str) -> bool:
         return (folder / name).exists() or (folder / name).is_symlink()
 
@@ -86,7 +86,7 @@ def what_is_there(folder: Path) -> str:
     )
 
 
-def _trained(parts: Parts, folder: Path, device: str, factor: float | None) -> SAE[Any]:
+def _trained(parts: DictionaryParts, folder: Path, device: str, factor: float | None) -> SAE[Any]:
     """A checkpoint of training whose features compete across the batch, as SAELens saves it when training ends: a JumpReLU dictionary."""
     settings = dict(parts.settings, architecture="batchtopk", dtype="float32", device="cpu")
     settings.setdefault("rescale_acts_by_decoder_norm", False)  # not in the files of the versions that did not rescale
@@ -98,10 +98,10 @@ def _trained(parts: Parts, folder: Path, device: str, factor: float | None) -> S
         raise LoadingError(f"{parts.file}: topk_threshold has shape {tuple(threshold.shape)}, expected one number")
     if float(threshold) <= 0:
         log.warning("%s: training has not set topk_threshold yet: every positive feature counts as active", parts.file)
-    plain = build(Parts({**settings, "architecture": "standard"}, weights, parts.file), "cpu")
+    plain = build(DictionaryParts({**settings, "architecture": "standard"}, weights, parts.file), "cpu")
     training = TrainingSAE.from_dict({**settings, "d_in": plain.cfg.d_in, "d_sae": plain.cfg.d_sae})
     training.load_state_dict({**plain.state_dict(), "topk_threshold": threshold.double().reshape(())})
     fold_scaling(training, folder, factor)
     state = training.state_dict()
     training.process_state_dict_for_saving_inference(state)
-    return build(Parts(training.cfg.get_inference_sae_cfg_dict(), state, parts.file), device)
+    return build(DictionaryParts(training.cfg.get_inference_sae_cfg_dict(), state, parts.file), device)

@@ -15,7 +15,7 @@ from torch import Tensor
 from feature_graph.dictionaries.hook_names import module_hook
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families.files import read_json, read_npz, read_safetensors
-from feature_graph.loading.families.parts import Parts
+from feature_graph.loading.families.parts import DictionaryParts
 
 NPZ, SAFETENSORS, CFG = "params.npz", "params.safetensors", "config.json"
 _DEPTH = 6
@@ -29,7 +29,7 @@ _ELSEWHERE = {
 _PARTS = re.compile(r"(?:^|[-_])(att|attn|attention|mlp|transcoders?|clt|crosscoders?|embedding)(?=$|[-_])")
 
 
-def read(folder: Path) -> Parts:
+def read(folder: Path) -> DictionaryParts:
     """Read one folder.
 
     Raises:
@@ -43,7 +43,7 @@ def read(folder: Path) -> Parts:
     tensors = read_safetensors(file) if new else read_npz(file)
     weights: dict[str, Tensor] = {f"W_{key[2:]}" if key.startswith("w_") else key: value for key, value in tensors.items()}
     metadata: dict[str, Any] = {"hook_name": hook, "prepend_bos": True, "context_size": 1024}
-    return Parts({"architecture": "jumprelu", "apply_b_dec_to_input": False, "metadata": metadata}, weights, file)
+    return DictionaryParts({"architecture": "jumprelu", "apply_b_dec_to_input": False, "metadata": metadata}, weights, file)
 
 
 def _hook_of_config(folder: Path) -> str | None:

@@ -30,7 +30,7 @@ _STATISTICS = frozenset({"sparsity", "log_feature_sparsity", "feature_sparsity",
 
 
 @dataclass(frozen=True)
-class Parts:
+class DictionaryParts:
     """One dictionary, not yet an object.
 
     Attributes:
@@ -45,7 +45,7 @@ class Parts:
     file: Path
 
 
-def build(parts: Parts, device: str) -> SAE[Any]:
+def build(parts: DictionaryParts, device: str) -> SAE[Any]:
     """The SAELens object, float32, on ``device``.
 
     Raises:
@@ -69,7 +69,7 @@ def build(parts: Parts, device: str) -> SAE[Any]:
     return sae.to(device=device, dtype=torch.float32)
 
 
-def _check_settings(parts: Parts, name: str) -> None:
+def _check_settings(parts: DictionaryParts, name: str) -> None:
     for key in ("apply_b_dec_to_input", "rescale_acts_by_decoder_norm"):
         if not isinstance(parts.settings.get(key, False), bool):
             raise LoadingError(f"{parts.file}: its settings say {key} = {parts.settings[key]!r}, expected true or false")
@@ -85,7 +85,7 @@ def _says_something(name: str, tensor: Tensor) -> bool:
     return name == "log_threshold" or bool(tensor.any())
 
 
-def _refuse_unread(parts: Parts, name: str, rest: set[str]) -> None:
+def _refuse_unread(parts: DictionaryParts, name: str, rest: set[str]) -> None:
     telling = sorted(key for key in rest & _MEANINGFUL if _says_something(key, parts.weights[key]))
     if "W_skip" in telling:
         raise UnsupportedSAEError(f"{parts.file} holds W_skip: it is a skip transcoder, which reads one place and writes another")
@@ -98,7 +98,7 @@ def _refuse_unread(parts: Parts, name: str, rest: set[str]) -> None:
         log.warning("%s also holds %s, which no %r dictionary has; not read", parts.file, ", ".join(unknown), name)
 
 
-def _sizes(parts: Parts, weights: Mapping[str, Tensor]) -> tuple[int, int]:
+def _sizes(parts: DictionaryParts, weights: Mapping[str, Tensor]) -> tuple[int, int]:
     w_enc = weights["W_enc"]
     if w_enc.ndim != 2:
         raise LoadingError(f"{parts.file}: W_enc has shape {tuple(w_enc.shape)}, expected [d_in, d_sae]")

@@ -18,7 +18,7 @@ from torch import Tensor
 from feature_graph.dictionaries.kinds import WHY_NOT
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families.files import read_safetensors, read_settings, read_torch
-from feature_graph.loading.families.parts import TENSORS, Parts
+from feature_graph.loading.families.parts import TENSORS, DictionaryParts
 
 CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 #: Checkpoints of training: turned into what SAELens itself saves at the end.
@@ -27,7 +27,7 @@ _SCALING = ("scaling_factor", "finetuning_scaling_factor")
 _NORMALISATIONS = ("none", "expected_average_only_in", "constant_norm_rescale", "layer_norm", "covariance_whitening")
 
 
-def read(folder: Path, overrides: dict[str, Any] | None = None) -> Parts:
+def read(folder: Path, overrides: dict[str, Any] | None = None) -> DictionaryParts:
     """Read one folder.
 
     Args:
@@ -43,7 +43,7 @@ def read(folder: Path, overrides: dict[str, Any] | None = None) -> Parts:
     weights = dict(weights)
     if "log_threshold" in weights and settings["architecture"] == "jumprelu":
         weights["threshold"] = weights.pop("log_threshold").float().exp()
-    return Parts(settings, _scaled(weights, bool(settings.pop("finetuning_scaling_factor", False)), file), file)
+    return DictionaryParts(settings, _scaled(weights, bool(settings.pop("finetuning_scaling_factor", False)), file), file)
 
 
 def _settings(raw: dict[str, Any], file: Path, overrides: dict[str, Any]) -> dict[str, Any]:

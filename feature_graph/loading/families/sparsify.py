@@ -14,7 +14,7 @@ from torch import Tensor
 
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families.files import read_json, read_safetensors, read_settings
-from feature_graph.loading.families.parts import Parts
+from feature_graph.loading.families.parts import DictionaryParts
 
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
 _REFUSED = {
@@ -25,7 +25,7 @@ _REFUSED = {
 _NAMES = {"encoder.weight": "W_enc", "encoder.bias": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
 
 
-def read(folder: Path) -> Parts:
+def read(folder: Path) -> DictionaryParts:
     """Read one folder.
 
     Raises:
@@ -52,7 +52,7 @@ def read(folder: Path) -> Parts:
     if "W_enc" in weights:
         weights["W_enc"] = weights["W_enc"].T
     settings = {"architecture": "topk", "k": raw["k"], "d_in": raw.get("d_in"), "d_sae": _latents(raw), "apply_b_dec_to_input": True}
-    return Parts(settings | {"metadata": _metadata(folder)}, _only_tensors(weights), file)
+    return DictionaryParts(settings | {"metadata": _metadata(folder)}, _only_tensors(weights), file)
 
 
 def _latents(raw: dict[str, Any]) -> int | None:

@@ -18,7 +18,7 @@ from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.saes import trained_with_bos
 from feature_graph.loading.text.pieces import Reader, tokenise
 from feature_graph.loading.text.records import Text
-from feature_graph.loading.text.rows import Frame, Rows, rows_of
+from feature_graph.loading.text.rows import ContextMarks, ContextRows, rows_of
 from feature_graph.loading.text.sources import BUILTIN, load_texts
 from feature_graph.utils import derived_seed
 
@@ -110,7 +110,7 @@ def cut_contexts(
     return np.stack([rows.row(number) for number in order[:n_docs]])
 
 
-def frame_of(tokenizer: Any, context_length: int, prepend_bos: bool) -> Frame:
+def frame_of(tokenizer: Any, context_length: int, prepend_bos: bool) -> ContextMarks:
     """What stands around the text in a context.
 
     Raises:
@@ -122,7 +122,7 @@ def frame_of(tokenizer: Any, context_length: int, prepend_bos: bool) -> Frame:
     separator = next((value for name in _SEPARATORS if (value := getattr(tokenizer, name, None)) is not None), None)
     pads = (getattr(tokenizer, name, None) for name in ("pad_token_id", "eos_token_id", "bos_token_id"))
     pad = next((value for value in pads if value is not None), separator)
-    return Frame(context_length, bos if prepend_bos else None, separator, pad)
+    return ContextMarks(context_length, bos if prepend_bos else None, separator, pad)
 
 
 def _check_ids(texts: Sequence[Text], d_vocab: int) -> None:
@@ -134,7 +134,7 @@ def _check_ids(texts: Sequence[Text], d_vocab: int) -> None:
             )
 
 
-def _all_rows(texts: Sequence[Text], tokenizer: Any, frame: Frame, n_tokens: int, rng: np.random.Generator) -> Rows:
+def _all_rows(texts: Sequence[Text], tokenizer: Any, frame: ContextMarks, n_tokens: int, rng: np.random.Generator) -> ContextRows:
     """Contexts of the texts, or of a random part of them that holds many times what is asked for."""
     if tokenizer is None and any(text.tokens is None for text in texts):
         raise LoadingError(_NO_TOKENIZER)
@@ -155,12 +155,12 @@ def _all_rows(texts: Sequence[Text], tokenizer: Any, frame: Frame, n_tokens: int
     return rows
 
 
-def _drawn_order(rows: Rows, rng: np.random.Generator) -> NDArray[np.int64]:
+def _drawn_order(rows: ContextRows, rng: np.random.Generator) -> NDArray[np.int64]:
     """Contexts in the order in which they are drawn; one without a counted token is none."""
     return rng.permutation(np.flatnonzero(rows.counted))
 
 
-def _report(rows: Rows, n_rows: int, got: int, cfg: Config) -> None:
+def _report(rows: ContextRows, n_rows: int, got: int, cfg: Config) -> None:
     """Say how much was drawn from how much, and warn where it is less than was asked for."""
     if got < cfg.n_tokens:
         text = "n_tokens: asked for %d tokens, but %s gives %d (special tokens not counted), in %d contexts: all are taken"

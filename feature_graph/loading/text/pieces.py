@@ -85,7 +85,7 @@ class Reader:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
+class _TextPiece:
     text: int
     start: int
     stop: int
@@ -101,7 +101,7 @@ def tokenise(texts: Sequence[Text], reader: Reader, enough: int, length: int, rn
         length: Characters of a piece; a quarter as many tokens of a text that comes as token ids.
         rng: Of the order.
     """
-    pieces = [_Piece(n, a, b) for n, text in enumerate(texts) for a, b in pairwise(_cuts(text, length))]
+    pieces = [_TextPiece(n, a, b) for n, text in enumerate(texts) for a, b in pairwise(_cuts(text, length))]
     drop = reader.takes_the_space_for_granted()
     order = rng.permutation(len(pieces)).tolist()
     found: dict[int, Ids] = {}
@@ -115,7 +115,7 @@ def tokenise(texts: Sequence[Text], reader: Reader, enough: int, length: int, rn
     return _joined(found, pieces, reader)
 
 
-def _batches(order: Sequence[int], pieces: Sequence[_Piece], size: int) -> Iterator[list[int]]:
+def _batches(order: Sequence[int], pieces: Sequence[_TextPiece], size: int) -> Iterator[list[int]]:
     """Pieces in order, about ``size`` characters at a time."""
     batch: list[int] = []
     room = size
@@ -149,14 +149,14 @@ def _space_before(body: str, low: int, high: int) -> int:
     return at
 
 
-def _part(text: Text, piece: _Piece, drop_space: bool) -> Text:
+def _part(text: Text, piece: _TextPiece, drop_space: bool) -> Text:
     if text.tokens is not None:
         return Text(text.title, "", text.tokens[piece.start : piece.stop])
     start = piece.start + (drop_space and piece.start > 0 and text.body[piece.start] == " ")
     return Text(text.title, text.body[start : piece.stop])
 
 
-def _joined(found: dict[int, Ids], pieces: Sequence[_Piece], reader: Reader) -> Tokenised:
+def _joined(found: dict[int, Ids], pieces: Sequence[_TextPiece], reader: Reader) -> Tokenised:
     """Pieces in the order of the corpus; a stretch begins where a piece does not follow the one before in its text."""
     numbers = sorted(found)
     begins = [

@@ -18,7 +18,7 @@ from feature_graph.loading.text.pieces import Tokenised
 
 
 @dataclass(frozen=True)
-class Frame:
+class ContextMarks:
     """What a context is made of besides text.
 
     Attributes:
@@ -40,7 +40,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Rows:
+class ContextRows:
     """Contexts, as places in the tokens that they are made of.
 
     Attributes:
@@ -54,7 +54,7 @@ class Rows:
     """
 
     source: Tokenised
-    frame: Frame
+    frame: ContextMarks
     windows: NDArray[np.int64]
     parts: NDArray[np.int64]
     shared: NDArray[np.int64]
@@ -77,7 +77,7 @@ class Rows:
         return row
 
 
-def rows_of(source: Tokenised, frame: Frame, rng: np.random.Generator) -> Rows:
+def rows_of(source: Tokenised, frame: ContextMarks, rng: np.random.Generator) -> ContextRows:
     """Every context of ``source``; ``rng`` decides which short stretches share one."""
     lengths = np.diff(source.starts)
     n_windows = lengths // frame.body
@@ -88,12 +88,12 @@ def rows_of(source: Tokenised, frame: Frame, rng: np.random.Generator) -> Rows:
     counted = np.concatenate([[0], np.cumsum(source.counted)])
     by_window, by_part = counted[windows + frame.body] - counted[windows], counted[parts[:, 1]] - counted[parts[:, 0]]
     if frame.separator is None:
-        return Rows(source, frame, windows, parts[:0], np.zeros(1, np.int64), by_window, int(by_part.sum()))
+        return ContextRows(source, frame, windows, parts[:0], np.zeros(1, np.int64), by_window, int(by_part.sum()))
     bins = best_fit((1 + parts[:, 1] - parts[:, 0]).tolist(), frame.width)
     order = np.argsort(bins, kind="stable")
     shared = np.searchsorted(bins[order], np.arange(bins.max(initial=-1) + 2))
     by_shared = np.bincount(bins, by_part, minlength=len(shared) - 1).astype(np.int64)
-    return Rows(source, frame, windows, parts[order], shared, np.concatenate([by_window, by_shared]), 0)
+    return ContextRows(source, frame, windows, parts[order], shared, np.concatenate([by_window, by_shared]), 0)
 
 
 def best_fit(sizes: list[int], room: int) -> NDArray[np.int64]:

@@ -106,7 +106,7 @@ def analyze_all(
     gds = client(store)
     memory = require_memory(memory_needed(gds, *count_part(store, part), names))
     logger.info("run %s: %d features, %d edges, about %.0f MB of heap", part.run, memory.nodes, memory.relationships, memory.needed / 2**20)
-    job = _Job(store, gds, part, seed, memory)
+    job = _AlgorithmJob(store, gds, part, seed, memory)
     found: dict[str, Analysis] = {}
     for members in _by_shape(names):
         first = ALGORITHMS[members[0]]
@@ -151,7 +151,7 @@ def _by_shape(names: list[str]) -> list[list[str]]:
 
 
 @dataclass(frozen=True)
-class _Job:
+class _AlgorithmJob:
     """Where and on what the algorithms run."""
 
     store: Store
