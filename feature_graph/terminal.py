@@ -14,7 +14,7 @@ def visible(text: str) -> str:
     """Text as people are shown it: see :func:`ingest.text.visible`, which is loaded only for text that is not plain."""
     if text.replace("\n", "").isprintable():
         return text
-    from ingest.text import visible as escaped
+    from ingest import visible as escaped
 
     return escaped(text)
 

@@ -18,11 +18,20 @@ from ingest.errors import (
 )
 from ingest.frames import from_frames
 from ingest.load import IngestReport, Options, edge_digest, ingest_run
+from ingest.messages import explain
+from ingest.reading import TableFile
 from ingest.rundir import run_id
+from ingest.runs import IS_RUN
 from ingest.selection import Selection
+from ingest.sites import FEATURE_ID
+from ingest.text import visible
+from ingest.validate import Validated, validate
 from ingest.verify import Check, VerifyReport, verify_run
+from ingest.versions import check_version
 
 __all__ = [
+    "FEATURE_ID",
+    "IS_RUN",
     "AddressRefused",
     "Check",
     "DriverDatabase",
@@ -41,12 +50,18 @@ __all__ = [
     "SchemaMismatch",
     "Selection",
     "ServerMemory",
+    "TableFile",
     "UnsupportedServer",
+    "Validated",
     "VerifyReport",
+    "check_version",
     "drop_run",
     "edge_digest",
+    "explain",
     "from_frames",
     "ingest_run",
     "run_id",
+    "validate",
     "verify_run",
+    "visible",
 ]

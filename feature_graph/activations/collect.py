@@ -34,10 +34,7 @@ from feature_graph.activations.summary import report_store
 from feature_graph.activations.table import decoder_of
 from feature_graph.artifacts import ActivationStore, ActivationWriter, Site
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec, build_codecs
-from feature_graph.dictionaries.quality import check_quality, judge
-from feature_graph.dictionaries.sites import weights_hash
-from feature_graph.dictionaries.tokens import outlier_tokens, random_tokens
+from feature_graph.dictionaries import SiteCodec, build_codecs, check_quality, judge, outlier_tokens, random_tokens, weights_hash
 from feature_graph.interventions import ModelSlices
 from feature_graph.utils import progress, sha256_json, whole_file
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from feature_graph.activations.errors import CollectError
 from feature_graph.artifacts import Site
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 
 
 def read_residuals(model: Any, sites: Mapping[int, Site], tokens: NDArray[np.int64]) -> dict[int, Tensor]:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from feature_graph.activations.errors import CollectError
 from feature_graph.config import Config
-from feature_graph.dictionaries.tokens import counted_tokens
-from feature_graph.loading.text import draw_contexts
+from feature_graph.dictionaries import counted_tokens
+from feature_graph.loading import draw_contexts
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from feature_graph.artifacts.errors import ArtifactError
 from feature_graph.artifacts.features import FeatureNumbers, number_features, number_pairs
 from feature_graph.artifacts.interactions import Interaction, InteractionSet
 from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
-from feature_graph.artifacts.recall import PruningRecall, StageLoss
+from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
 from feature_graph.artifacts.rundir import RunPaths
 from feature_graph.artifacts.sites import Site, feature_id, parse_feature_id
 from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, split_documents
@@ -15,6 +15,7 @@ from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, split_document
 __all__ = [
     "CONFIRM",
     "SELECT",
+    "STAGE_NAMES",
     "TEST",
     "ActivationStore",
     "ActivationWriter",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from ingest.sites import FEATURE_ID
+from ingest import FEATURE_ID
 
 
 @dataclass(frozen=True)

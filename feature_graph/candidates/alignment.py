@@ -23,7 +23,7 @@ from torch import Tensor
 from feature_graph.artifacts import ActivationStore
 from feature_graph.candidates.attribution import rows_of_documents
 from feature_graph.candidates.grid import Grid
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import (
     CleanRun,
     CleanSweep,

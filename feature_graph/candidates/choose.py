@@ -27,7 +27,7 @@ from feature_graph.candidates.inputs import check_inputs, codecs_of
 from feature_graph.candidates.rescue import Rescue
 from feature_graph.candidates.table import candidate_frame
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.utils import derived_seed, progress
 
 log = logging.getLogger(__name__)

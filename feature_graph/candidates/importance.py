@@ -14,7 +14,7 @@ from feature_graph.artifacts import ActivationStore, CoactivationAtlas
 from feature_graph.candidates.attribution import check_by_ablation, measure_effects
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Any
 from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas, Site
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec, build_codecs
+from feature_graph.dictionaries import SiteCodec, build_codecs
 
 
 def codecs_of(saes: Mapping[int, Any], cfg: Config, store: ActivationStore | None, model: Any) -> dict[int, SiteCodec]:

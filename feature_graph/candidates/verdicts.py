@@ -18,7 +18,7 @@ from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, Cos
 from feature_graph.candidates.grid import Grid, Joint, count_joint, joint_of
 from feature_graph.candidates.importance import Importance
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.utils import derived_seed
 
 #: Stage → what a pair that it removes lacks.

@@ -75,7 +75,7 @@ def pages(driver: Driver, served: Served) -> Mapping[str, Page]:
 
 
 def _colors(layers: tuple[int, ...]) -> dict[int, str]:
-    from feature_graph.visualization.style import layer_colors
+    from feature_graph.visualization import layer_colors
 
     return layer_colors(layers)
 

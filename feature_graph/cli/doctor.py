@@ -295,7 +295,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 
 def version() -> None:
     """Print the version of feature-graph and of the libraries that decide a result."""
-    from feature_graph.pipeline.runner import package_versions
+    from feature_graph.pipeline import package_versions
 
     for name, number in package_versions().items():
         common.out.print(f"{name} {number}", highlight=False)

@@ -55,8 +55,7 @@ class EdgeFile:
         """
         if self == EdgeFile() and not path.suffix and not path.is_dir():
             return path  # what is wrong with it, loading says
-        from ingest.frames import from_frames, read_frames
-        from ingest.frames.files import is_edges
+        from ingest.frames import from_frames, is_edges, read_frames
 
         if not is_edges(path):
             if self != EdgeFile():

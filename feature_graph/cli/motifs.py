@@ -216,8 +216,7 @@ def _tested(graph: nx.DiGraph, wanted: _Wanted, title: str) -> tuple[NullTest, I
 
 def _kept(result: NullTest, examples: Instances) -> list[FoundMotif]:
     from feature_graph.database.store import Example, FoundMotif
-    from feature_graph.motifs import motif_type, parse_pattern
-    from feature_graph.motifs.nulls import TOTALS
+    from feature_graph.motifs import TOTALS, motif_type, parse_pattern
 
     found = []
     for row in result.table.to_dict("records"):

@@ -68,7 +68,7 @@ def backup(
 def _ask_others(home: Home, yes: bool) -> None:
     """Other clients lose their connection: ask, unless told not to."""
     from feature_graph.database import server
-    from feature_graph.database.server.clients import other_clients
+    from feature_graph.database.server import other_clients
 
     if server.status(home).state != "running":
         return

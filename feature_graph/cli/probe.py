@@ -74,7 +74,7 @@ def _measure(run_dir: Path, kind: str, asked: list[tuple[FeatureRef, ...]], top:
     from feature_graph import interactions
     from feature_graph.artifacts import ActivationStore, Pair, RunPaths, Triple
     from feature_graph.loading import load_model_and_saes
-    from feature_graph.pipeline.lock import locked
+    from feature_graph.pipeline import locked
 
     cfg, paths = common.load_config(str(run_dir)), RunPaths.of(run_dir)
     store = ActivationStore.load(paths.activations)

@@ -36,7 +36,7 @@ def _measure(run_dir: Path, sources: int) -> PruningRecall:
     from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, RunPaths
     from feature_graph.evaluation.pruning_recall import pruning_recall
     from feature_graph.loading import load_model_and_saes
-    from feature_graph.pipeline.lock import locked
+    from feature_graph.pipeline import locked
 
     cfg, paths = common.load_config(str(run_dir)), RunPaths.of(run_dir)
     store = ActivationStore.load(paths.activations)
@@ -68,7 +68,7 @@ def _show(found: PruningRecall) -> None:
 
 
 def _rows(found: PruningRecall, group: str) -> Iterator[tuple[object, ...]]:
-    from feature_graph.artifacts.recall import STAGE_NAMES
+    from feature_graph.artifacts import STAGE_NAMES
 
     for loss in found.losses:
         if loss.sources != group or (group == "top" and loss.stage == "source"):

@@ -26,7 +26,7 @@ def validate(
     """
     from feature_graph.artifacts import RunPaths
     from feature_graph.evaluation.validation import ALL_BEHAVIORS, validate_run
-    from feature_graph.pipeline.lock import locked
+    from feature_graph.pipeline import locked
 
     common.load_config(str(run_dir))
     with locked(RunPaths.of(run_dir).lock):

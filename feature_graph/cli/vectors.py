@@ -16,7 +16,7 @@ def vectors(run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run
     Loads the run's dictionaries, not its model. Then `ingest` the directory (again): that puts the directions on the features and into the
     vector index; a run that is there already is not loaded twice.
     """
-    from feature_graph.pipeline.vectors import write_decoders
+    from feature_graph.pipeline import write_decoders
 
     done = write_decoders(common.load_config(str(run_dir)), run_dir)
     without = f"; {done.without} have a decoder row of zeros and none" if done.without else ""

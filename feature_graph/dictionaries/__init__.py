@@ -3,18 +3,33 @@
 from feature_graph.dictionaries.build import build_codecs
 from feature_graph.dictionaries.codec import SiteCodec
 from feature_graph.dictionaries.errors import LoadingError, QualityError, UnsupportedSAEError
-from feature_graph.dictionaries.sites import describe_sites, model_name, weights_hash
-from feature_graph.dictionaries.tokens import counted_tokens, random_tokens, residual_norms, valid_mask
+from feature_graph.dictionaries.hook_names import block_in, hook_in, module_hook
+from feature_graph.dictionaries.kinds import WHY_NOT, non_linearity, parse_hook
+from feature_graph.dictionaries.quality import check_quality, judge, measure_quality
+from feature_graph.dictionaries.sites import ID_KEY, RELEASE_KEY, describe_sites, model_name, weights_hash
+from feature_graph.dictionaries.tokens import counted_tokens, outlier_tokens, random_tokens, residual_norms, valid_mask
 
 __all__ = [
+    "ID_KEY",
+    "RELEASE_KEY",
+    "WHY_NOT",
     "LoadingError",
     "QualityError",
     "SiteCodec",
     "UnsupportedSAEError",
+    "block_in",
     "build_codecs",
+    "check_quality",
     "counted_tokens",
     "describe_sites",
+    "hook_in",
+    "judge",
+    "measure_quality",
     "model_name",
+    "module_hook",
+    "non_linearity",
+    "outlier_tokens",
+    "parse_hook",
     "random_tokens",
     "residual_norms",
     "valid_mask",

@@ -3,9 +3,10 @@
 Built from measured interactions, viewed by what an edge stands for, saved as GraphML or JSON and read back exactly.
 """
 
+from feature_graph.graph.attributes import EDGE, NODE, unknowns
 from feature_graph.graph.build import build_interaction_graph
 from feature_graph.graph.files import GraphFileError, load_graph, save_graph
-from feature_graph.graph.run import graph_of_run
+from feature_graph.graph.run import built_graph, graph_of_run, with_standardised
 from feature_graph.graph.views import (
     edge_strength,
     is_structural,
@@ -18,8 +19,11 @@ from feature_graph.graph.views import (
 )
 
 __all__ = [
+    "EDGE",
+    "NODE",
     "GraphFileError",
     "build_interaction_graph",
+    "built_graph",
     "edge_strength",
     "graph_of_run",
     "is_structural",
@@ -31,4 +35,6 @@ __all__ = [
     "standardised",
     "structural",
     "structural_degrees",
+    "unknowns",
+    "with_standardised",
 ]

@@ -16,6 +16,7 @@ https://arxiv.org/abs/2403.19647), with the delta form that keeps the dictionary
 
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive import Exhaustive, measure_exhaustive
+from feature_graph.interactions.finish import leading_strength
 from feature_graph.interactions.followup import (
     gating_candidates,
     measure_doses,
@@ -25,16 +26,26 @@ from feature_graph.interactions.followup import (
     strongest_pairs,
 )
 from feature_graph.interactions.measure import measure_interactions
+from feature_graph.interactions.plan import Plan, Source, make_plan
+from feature_graph.interactions.probes import Probe, Setting, clamps_of, path_of
 
 __all__ = [
     "Exhaustive",
     "MeasureError",
+    "Plan",
+    "Probe",
+    "Setting",
+    "Source",
+    "clamps_of",
     "gating_candidates",
+    "leading_strength",
+    "make_plan",
     "measure_doses",
     "measure_exhaustive",
     "measure_gating",
     "measure_insertions",
     "measure_interactions",
     "measure_mediation",
+    "path_of",
     "strongest_pairs",
 ]

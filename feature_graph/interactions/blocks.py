@@ -12,8 +12,7 @@ import torch
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Measured, Probe, Setting, clamps_of, confirm, measure, path_of
-from feature_graph.interventions import achieved_levels, spill
-from feature_graph.interventions.clamp import Reading
+from feature_graph.interventions import Reading, achieved_levels, spill
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import numpy as np
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, CandidateSet, feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.plan import Plan
 from feature_graph.interventions import ModelSlices

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, feature_id, number_pairs
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from ingest.formats import INTERACTIONS
 
 Floats = NDArray[np.float64]

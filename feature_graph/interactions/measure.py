@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 import torch
 
-from feature_graph.activations.table import build_features_table, decoder_of
+from feature_graph.activations import build_features_table, decoder_of
 from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, number_features, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import build_codecs
-from feature_graph.dictionaries.tokens import residual_norms
+from feature_graph.dictionaries import build_codecs, residual_norms
 from feature_graph.interactions.check import announce, check_input, checked_store
 from feature_graph.interactions.finish import facts, finish
 from feature_graph.interactions.parts import Parts

@@ -12,7 +12,7 @@ import torch
 
 from feature_graph.artifacts import ActivationStore, CandidateSet
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.blocks import placebo_rows, source_rows
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.parts import Parts

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.utils import derived_seed
 
 Ints = NDArray[np.int64]

@@ -15,11 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph import stats
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source
-from feature_graph.interventions import Clamps, CleanRun, Effects, ModelSlices, Reading, clamp_effects, jacobian_effects, random_directions
-from feature_graph.interventions.clamp import later_mask
+from feature_graph.interventions import (
+    Clamps,
+    CleanRun,
+    Effects,
+    ModelSlices,
+    Reading,
+    clamp_effects,
+    jacobian_effects,
+    later_mask,
+    random_directions,
+)
 from feature_graph.utils import derived_seed
 
 Floats = NDArray[np.float64]

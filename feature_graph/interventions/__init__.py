@@ -33,31 +33,39 @@ from feature_graph.interventions.clamp import (
     Reading,
     achieved_levels,
     clamp_effects,
+    later_mask,
     random_directions,
     restore_clean,
     spill,
+    window_of,
 )
 from feature_graph.interventions.edits import ResidualGradients, Steered, ablate, next_token_loss, residual_gradients, steer
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.jacobian import jacobian_effects
 from feature_graph.interventions.joint import JointSource, joint_effects
 from feature_graph.interventions.mediation import PARTS, Mediated, mediated_effects
+from feature_graph.interventions.moments import Groups, Moments
+from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.interventions.reference import plain_effects
-from feature_graph.interventions.screen import Screened, screen_effects
-from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
+from feature_graph.interventions.screen import Arrived, CleanReconstruction, Screened, document_effects, screen_effects
+from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 
 __all__ = [
     "PARTS",
     "Alignment",
+    "Arrived",
     "Clamps",
+    "CleanReconstruction",
     "CleanRun",
     "CleanSweep",
     "Effects",
+    "Groups",
     "InterventionError",
     "JointSource",
     "KeysValues",
     "Mediated",
     "ModelSlices",
+    "Moments",
     "Reading",
     "ResidualGradients",
     "Screened",
@@ -65,14 +73,19 @@ __all__ = [
     "Steered",
     "ablate",
     "achieved_levels",
+    "at_positions",
     "clamp_effects",
     "cosine_alignment",
+    "document_effects",
     "jacobian_effects",
     "joint_effects",
     "later_jacobian_alignment",
+    "later_mask",
     "mediated_effects",
+    "n_outputs",
     "next_token_loss",
     "plain_effects",
+    "predicts_tokens",
     "random_directions",
     "residual_gradients",
     "restore_clean",
@@ -80,4 +93,5 @@ __all__ = [
     "source_jacobian_alignment",
     "spill",
     "steer",
+    "window_of",
 ]

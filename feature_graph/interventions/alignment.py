@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Clamps, later_mask
 from feature_graph.interventions.jacobian import carry_dual, start_dual
 from feature_graph.interventions.slices import CleanRun, ModelSlices

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from feature_graph.interventions.errors import InterventionError
-from feature_graph.loading.agreement import relative
+from feature_graph.loading import relative
 
 #: Two programs round differently: so many times the slices' own rounding error is allowed.
 ROUNDINGS = 8.0

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Clamps, window_of
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.slices import ModelSlices

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Clamps, Effects, Reading, later_mask, overlap, window_of
 from feature_graph.interventions.reverse import reverse_effects, reverse_is_cheaper
 from feature_graph.interventions.slices import CleanRun, ModelSlices

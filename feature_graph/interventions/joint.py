@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Reading
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 

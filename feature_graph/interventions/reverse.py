@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Clamps, Effects, Reading, later_mask, overlap, window_of
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 

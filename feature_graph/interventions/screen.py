@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Clamps, later_mask, restore_clean, window_of
 from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, activate_tile, reduce_tile
 from feature_graph.interventions.slices import CleanRun, ModelSlices

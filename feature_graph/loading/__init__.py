@@ -6,12 +6,12 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from feature_graph.config import Config
-from feature_graph.dictionaries.quality import check_quality, measure_quality
-from feature_graph.dictionaries.sites import describe_sites
+from feature_graph.dictionaries import check_quality, describe_sites, measure_quality
+from feature_graph.loading.agreement import relative
 from feature_graph.loading.errors import LoadingError, OfflineError, QualityError, UnsupportedSAEError
 from feature_graph.loading.models import load_model, resolve_device
-from feature_graph.loading.saes import get_sae_dict_size, load_saes, model_settings
-from feature_graph.loading.text import draw_contexts
+from feature_graph.loading.saes import get_sae_dict_size, load_saes, model_settings, trained_with_bos
+from feature_graph.loading.text import draw_contexts, resolve_prepend_bos
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -27,6 +27,14 @@ __all__ = [
     "draw_contexts",
     "get_sae_dict_size",
     "load_model_and_saes",
+    "load_saes",
+    "off",
+    "relative",
+    "resolve_device",
+    "resolve_prepend_bos",
+    "stop",
+    "trained_with_bos",
+    "warn",
 ]
 
 log = logging.getLogger(__name__)

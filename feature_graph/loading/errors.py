@@ -1,6 +1,6 @@
 """The errors of loading; those of dictionaries (:mod:`feature_graph.dictionaries.errors`) are of the same base."""
 
-from feature_graph.dictionaries.errors import LoadingError, QualityError, UnsupportedSAEError
+from feature_graph.dictionaries import LoadingError, QualityError, UnsupportedSAEError
 
 __all__ = ["LoadingError", "OfflineError", "QualityError", "UnsupportedSAEError"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup, get_pretrained_saes_directory
 
 from feature_graph.config import BUNDLED_SAES, Config
-from feature_graph.dictionaries.hook_names import block_in
+from feature_graph.dictionaries import block_in
 from feature_graph.loading.bundled import SAES_NAME, saes_folder
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import find_dictionaries

@@ -11,9 +11,7 @@ from typing import Any
 from sae_lens import SAE
 
 from feature_graph.config import Config
-from feature_graph.dictionaries.hook_names import block_in, hook_in
-from feature_graph.dictionaries.kinds import non_linearity, parse_hook
-from feature_graph.dictionaries.sites import ID_KEY, RELEASE_KEY, weights_hash
+from feature_graph.dictionaries import ID_KEY, RELEASE_KEY, block_in, hook_in, non_linearity, parse_hook, weights_hash
 from feature_graph.loading.errors import LoadingError, OfflineError
 from feature_graph.loading.families import read_dictionary
 from feature_graph.loading.hub import Need, access

@@ -5,12 +5,13 @@ from feature_graph.motifs.census import TYPES, Census, MotifType, census, motif_
 from feature_graph.motifs.counts import MEANINGS, count_motifs
 from feature_graph.motifs.cypher import CypherPattern, compile_cypher
 from feature_graph.motifs.find import Match, find_pattern
-from feature_graph.motifs.nulls import Mixing, NullTest, null_test
+from feature_graph.motifs.nulls import TOTALS, Mixing, NullTest, null_test
 from feature_graph.motifs.pattern import Pattern, PatternError, parse_pattern
 from feature_graph.motifs.product import count_pattern
 
 __all__ = [
     "MEANINGS",
+    "TOTALS",
     "TYPES",
     "Census",
     "CypherPattern",

@@ -4,11 +4,12 @@
 files it reads, the part of the configuration it depends on and its own artifacts are what they were (``manifest.json`` says what).
 """
 
-from feature_graph.pipeline.lock import RunLocked
+from feature_graph.pipeline.lock import RunLocked, locked
 from feature_graph.pipeline.manifest import Manifest, ManifestError, StageRecord
-from feature_graph.pipeline.runner import RunResult, StageOutcome, StaleInput, run
+from feature_graph.pipeline.runner import RunResult, StageOutcome, StaleInput, package_versions, run
 from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName
 from feature_graph.pipeline.status import RunStatus, StageStatus, status
+from feature_graph.pipeline.vectors import write_decoders
 
 __all__ = [
     "STAGES",
@@ -24,6 +25,9 @@ __all__ = [
     "StageRecord",
     "StageStatus",
     "StaleInput",
+    "locked",
+    "package_versions",
     "run",
     "status",
+    "write_decoders",
 ]

@@ -77,7 +77,7 @@ class RunContext:
 def collect(context: RunContext) -> StageResult:
     """Record which feature is how active at which token."""
     from feature_graph.activations import collect_activations
-    from feature_graph.dictionaries.sites import weights_hash
+    from feature_graph.dictionaries import weights_hash
 
     model, saes = context.model_and_saes()
     store = collect_activations(model, saes, context.cfg, path=context.paths.activations, parts_dir=context.paths.parts("collect"))

@@ -51,8 +51,7 @@ def write_decoders(cfg: Config, run_dir: str | Path) -> WrittenDecoders:
         LoadingError: If a dictionary cannot be loaded.
         ArtifactError: If a dictionary is not the one that the run used.
     """
-    from feature_graph.loading.models import resolve_device
-    from feature_graph.loading.saes import load_saes
+    from feature_graph.loading import load_saes, resolve_device
 
     paths = RunPaths.of(run_dir)
     features = read_table(paths.features, FEATURES).to_pandas()
@@ -71,7 +70,7 @@ def write_decoders(cfg: Config, run_dir: str | Path) -> WrittenDecoders:
 
 def _refuse_others(saes: dict[int, Any], paths: RunPaths) -> None:
     """Refuse dictionaries whose weights are not those that the manifest recorded."""
-    from feature_graph.dictionaries.sites import weights_hash
+    from feature_graph.dictionaries import weights_hash
 
     recorded = Manifest.load(paths.manifest).saes if paths.manifest.is_file() else {}
     for layer, sae in saes.items():

@@ -12,8 +12,7 @@ import networkx as nx
 import pandas as pd
 
 from feature_graph.artifacts import ArtifactError, InteractionSet, PruningRecall, RunPaths
-from feature_graph.graph import GraphFileError, load_graph
-from feature_graph.graph.run import built_graph, with_standardised
+from feature_graph.graph import GraphFileError, built_graph, load_graph, with_standardised
 from feature_graph.report.behaviors import read_behaviors
 from feature_graph.report.plain import read_object
 from ingest.formats import CANDIDATES, FEATURES, FormatError, read_meta, read_table

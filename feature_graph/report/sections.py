@@ -24,9 +24,8 @@ from feature_graph.analysis import (
     modularity,
     replication,
 )
-from feature_graph.artifacts.recall import STAGE_NAMES
-from feature_graph.graph import edge_strength, is_structural, largest_first, standardised, structural
-from feature_graph.graph.attributes import EDGE, unknowns
+from feature_graph.artifacts import STAGE_NAMES
+from feature_graph.graph import EDGE, edge_strength, is_structural, largest_first, standardised, structural, unknowns
 from feature_graph.motifs import MEANINGS
 from feature_graph.report.material import Material
 

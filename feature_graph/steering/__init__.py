@@ -12,9 +12,10 @@ from feature_graph.steering.experiment import check_steer
 from feature_graph.steering.propagation import Interval
 from feature_graph.steering.reach import between, reach
 from feature_graph.steering.side_effects import SideEffects, side_effects
-from feature_graph.steering.validation import CascadePairs, validate_cascade
+from feature_graph.steering.validation import BASELINES, CascadePairs, validate_cascade
 
 __all__ = [
+    "BASELINES",
     "Agreement",
     "Cascade",
     "CascadePairs",

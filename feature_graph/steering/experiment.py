@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, feature_id, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import build_codecs
+from feature_graph.dictionaries import build_codecs
 from feature_graph.interventions import ModelSlices
 from feature_graph.steering.cascade import near_names
 from feature_graph.steering.errors import SteeringError

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.interventions.outputs import predicts_tokens
+from feature_graph.interventions import predicts_tokens
 from feature_graph.stats import mean_test
 from feature_graph.steering.pushes import Float
 

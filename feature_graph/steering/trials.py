@@ -15,9 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.dictionaries.build import SiteCodec
-from feature_graph.interventions import ModelSlices
-from feature_graph.interventions.outputs import predicts_tokens
+from feature_graph.dictionaries import SiteCodec
+from feature_graph.interventions import ModelSlices, predicts_tokens
 from feature_graph.steering.pushes import Float, Samples
 
 

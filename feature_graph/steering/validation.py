@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, feature_id, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec, build_codecs
+from feature_graph.dictionaries import SiteCodec, build_codecs
 from feature_graph.graph import structural
 from feature_graph.interventions import Clamps, ModelSlices, Reading, jacobian_effects
 from feature_graph.steering.cascade import predict_cascade

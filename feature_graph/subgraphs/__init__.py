@@ -1,7 +1,9 @@
 """Behaviours of the model, the features that carry them, and the part of the graph around these."""
 
 from feature_graph.subgraphs.behaviors import PREDEFINED_BEHAVIORS, Behavior, BehaviorError, PromptPair, find_behavior, load_behavior
+from feature_graph.subgraphs.compare import overlap, shared_features
 from feature_graph.subgraphs.extract import extract_behavior_subgraph
+from feature_graph.subgraphs.faithfulness import Share
 from feature_graph.subgraphs.files import load_behaviors, save_behaviors
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
 from feature_graph.subgraphs.study import BehaviorStudy, study_behavior
@@ -14,10 +16,13 @@ __all__ = [
     "BehaviorStudy",
     "BehaviorSubgraph",
     "PromptPair",
+    "Share",
     "extract_behavior_subgraph",
     "find_behavior",
     "load_behavior",
     "load_behaviors",
+    "overlap",
     "save_behaviors",
+    "shared_features",
     "study_behavior",
 ]

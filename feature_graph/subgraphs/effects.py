@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import CleanRun, ModelSlices, residual_gradients
 from feature_graph.stats import document_means
 from feature_graph.subgraphs.tokens import PromptTokens

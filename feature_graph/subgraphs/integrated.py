@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import CleanRun
 from feature_graph.stats import document_means
 from feature_graph.subgraphs.effects import BehaviorModel, Float, attributed, changed, chunks

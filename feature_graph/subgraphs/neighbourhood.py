@@ -7,7 +7,7 @@ from typing import Any
 
 import networkx as nx
 
-from feature_graph.graph.attributes import NODE, unknowns
+from feature_graph.graph import NODE, unknowns
 
 
 def around(G: nx.DiGraph, seeds: Mapping[str, Mapping[str, Any]], n_hops: int) -> nx.DiGraph:

@@ -14,8 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import feature_id
-from feature_graph.interventions import CleanRun
-from feature_graph.interventions.slices import at_positions
+from feature_graph.interventions import CleanRun, at_positions
 from feature_graph.stats import adjust, document_means, mean_test
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.tokens import PromptTokens

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import build_codecs
+from feature_graph.dictionaries import build_codecs
 from feature_graph.interventions import ModelSlices
 from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, find_behavior
 from feature_graph.subgraphs.effects import BehaviorModel

@@ -10,10 +10,8 @@ from typing import Any
 import torch
 
 from feature_graph.config import Config
-from feature_graph.interventions import ModelSlices
-from feature_graph.interventions.outputs import n_outputs, predicts_tokens
-from feature_graph.loading.saes import trained_with_bos
-from feature_graph.loading.text import resolve_prepend_bos
+from feature_graph.interventions import ModelSlices, n_outputs, predicts_tokens
+from feature_graph.loading import resolve_prepend_bos, trained_with_bos
 from feature_graph.subgraphs.behaviors import MIN_GROUPS, Behavior, BehaviorError
 from feature_graph.subgraphs.tokens import ReadPrompts, prompts_of_ids, read_prompts
 from feature_graph.utils import derived_seed

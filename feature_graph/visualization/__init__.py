@@ -21,6 +21,7 @@ from feature_graph.visualization.steering import (
     plot_token_changes,
     render_side_effects,
 )
+from feature_graph.visualization.style import layer_colors
 from feature_graph.visualization.validation import plot_faithfulness, plot_forecast, plot_overlap
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "figure_section",
     "graph_script",
     "graph_section",
+    "layer_colors",
     "motif_svg",
     "network_scene",
     "plot_compensation",

@@ -11,8 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 from markupsafe import Markup, escape
 
-from feature_graph.motifs import NullTest, Pattern, motif_type, parse_pattern
-from feature_graph.motifs.nulls import TOTALS
+from feature_graph.motifs import TOTALS, NullTest, Pattern, motif_type, parse_pattern
 from feature_graph.terminal import visible
 from feature_graph.utils import whole_file
 from feature_graph.visualization.page import css, figure_section, plotly_script, render_template

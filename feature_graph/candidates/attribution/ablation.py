@@ -23,7 +23,7 @@ from feature_graph.candidates.attribution.batch import Batch, Estimates
 from feature_graph.candidates.attribution.effects import AblationEstimates
 from feature_graph.candidates.attribution.gradients import logits_from
 from feature_graph.candidates.attribution.kinds import Effect
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.utils import progress
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.artifacts import ActivationStore
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 
 #: Active (token, feature) pairs whose directions are gathered at a time.
 _GATHERED = 1 << 14

@@ -24,7 +24,7 @@ from feature_graph.artifacts import SELECT, ActivationStore
 from feature_graph.candidates.attribution.batch import Batch
 from feature_graph.candidates.attribution.kinds import Effect, effect_of
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.utils import derived_seed, progress
 
 log = logging.getLogger(__name__)

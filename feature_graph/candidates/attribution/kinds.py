@@ -27,8 +27,8 @@ from feature_graph.artifacts import Site
 from feature_graph.candidates.attribution.batch import Batch, Estimates, ablation_estimates
 from feature_graph.candidates.attribution.gradients import RecordedPass, next_token_loss, recorded_pass, rows_a_pass, site_gradients
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
-from feature_graph.interventions.outputs import n_outputs, predicts_tokens
+from feature_graph.dictionaries import SiteCodec
+from feature_graph.interventions import n_outputs, predicts_tokens
 from feature_graph.utils import derived_seed
 
 #: Backward passes from random signs: the root mean square error of one token's estimate is at most √(2 / draws) of it.

@@ -28,15 +28,14 @@ from feature_graph.database.offline.stores import Contents, contents, other_cont
 from feature_graph.database.server.clients import other_clients
 from feature_graph.database.server.running import HomeLike, as_home
 from feature_graph.database.server.staging import DATABASE, Staging, folder_bytes, staging
+from ingest import TableFile, validate
 from ingest.bulk import ImportFiles, import_arguments, import_bytes, write_import_files
 from ingest.formats import FEATURES, INTERACTIONS
-from ingest.reading import TableFile
 from ingest.rundir import open_run
-from ingest.validate import validate
 
 if TYPE_CHECKING:
+    from ingest import Validated
     from ingest.rundir import RunDirectory
-    from ingest.validate import Validated
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from feature_graph.database import server
 from feature_graph.database.offline.errors import StoppedDatabaseError
 from feature_graph.database.server.staging import Staging
+from ingest import IS_RUN
 from ingest.connection import DriverDatabase
 from ingest.migrations import history
-from ingest.runs import IS_RUN
 from ingest.schema import INDEXES, NODES
 
 _COUNTS = (

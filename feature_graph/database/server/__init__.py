@@ -16,6 +16,7 @@
 """
 
 from feature_graph.database.server.bolt import Connection, CypherAnswer, connection_from_environment, driver, run_cypher, value_text
+from feature_graph.database.server.clients import other_clients
 from feature_graph.database.server.errors import HomeError, JarsUnavailable, NotRunning, ServerError, StartFailed
 from feature_graph.database.server.homes import Home, find_home
 from feature_graph.database.server.jars import ensure_jars, jar_folder
@@ -50,6 +51,7 @@ __all__ = [
     "jar_folder",
     "java_executable",
     "java_version",
+    "other_clients",
     "read_password",
     "reset",
     "run_cypher",

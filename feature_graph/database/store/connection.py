@@ -18,11 +18,9 @@ from neo4j.exceptions import AuthError, DriverError, Neo4jError
 from feature_graph.database import server
 from feature_graph.database.store.database import Store
 from feature_graph.database.store.errors import LoginRefused, NotEncrypted, NotReachable, StoreError
-from ingest import AddressRefused, PasswordUnavailable, UnsupportedServer
+from ingest import AddressRefused, PasswordUnavailable, UnsupportedServer, check_version, explain
 from ingest.address import URI_ENV, USER_ENV, Address, choose_database, parse_address
-from ingest.messages import explain
 from ingest.password import password_from_environment
-from ingest.versions import check_version
 
 if TYPE_CHECKING:
     import py2neo

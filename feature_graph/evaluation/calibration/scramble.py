@@ -12,11 +12,10 @@ from feature_graph import stats
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import ActivationStore
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import build_codecs
+from feature_graph.dictionaries import build_codecs
 from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import PlantedModel, planted_model
-from feature_graph.interactions.plan import Plan, Source, make_plan
-from feature_graph.interactions.probes import Probe, Setting, clamps_of, path_of
+from feature_graph.interactions import Plan, Probe, Setting, Source, clamps_of, make_plan, path_of
 from feature_graph.interventions import CleanSweep, ModelSlices, clamp_effects
 from feature_graph.utils import derived_seed, without_progress
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from feature_graph.artifacts import StageLoss, feature_id
 from feature_graph.config import Config
 from feature_graph.evaluation.pruning_recall.sample import TOP, Drawn
-from feature_graph.interactions.finish import leading_strength
+from feature_graph.interactions import leading_strength
 from feature_graph.utils import derived_seed
 
 #: Stages inside the window, in the order in which a pair meets them.

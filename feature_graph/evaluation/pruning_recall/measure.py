@@ -12,9 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
-from feature_graph.candidates.importance import Importance, measure_importance
-from feature_graph.candidates.inputs import check_inputs, codecs_of
-from feature_graph.candidates.verdicts import removed_by
+from feature_graph.candidates import Importance, check_inputs, codecs_of, measure_importance, removed_by
 from feature_graph.config import Config
 from feature_graph.evaluation.pruning_recall.losses import losses
 from feature_graph.evaluation.pruning_recall.sample import Drawn, draw_sources, slice_pairs

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import SELECT, TEST, ActivationStore
-from feature_graph.candidates.importance import Importance
+from feature_graph.candidates import Importance
 from feature_graph.config import Config
 from feature_graph.utils import derived_seed
 

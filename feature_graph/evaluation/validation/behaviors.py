@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from feature_graph.subgraphs import BehaviorStudy
-from feature_graph.subgraphs.faithfulness import Share
+from feature_graph.subgraphs import BehaviorStudy, Share
 
 
 def behavior_figures(study: BehaviorStudy) -> dict[str, Any]:

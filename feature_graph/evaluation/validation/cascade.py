@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from feature_graph.steering import CascadePairs, agreement, columns_agree, conformal_coverage
-from feature_graph.steering.validation import BASELINES
+from feature_graph.steering import BASELINES, CascadePairs, agreement, columns_agree, conformal_coverage
 
 _NOMINAL = 0.9
 

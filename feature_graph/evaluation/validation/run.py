@@ -24,8 +24,7 @@ from feature_graph.evaluation.validation.cascade import cascade_figures
 from feature_graph.graph import load_graph
 from feature_graph.loading import load_model_and_saes
 from feature_graph.steering import validate_cascade
-from feature_graph.subgraphs import PREDEFINED_BEHAVIORS, Behavior, find_behavior, study_behavior
-from feature_graph.subgraphs.compare import overlap, shared_features
+from feature_graph.subgraphs import PREDEFINED_BEHAVIORS, Behavior, find_behavior, overlap, shared_features, study_behavior
 from feature_graph.utils import sha256_file, sha256_json, write_json
 
 logger = logging.getLogger(__name__)

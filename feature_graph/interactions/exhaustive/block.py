@@ -13,16 +13,24 @@ from torch import Tensor
 
 from feature_graph import stats
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.blocks import achieved
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.floors import SiteFloors
 from feature_graph.interactions.plan import SampleRows
 from feature_graph.interactions.probes import Probe, Setting, clamps_of
-from feature_graph.interventions import Screened, screen_effects, spill
-from feature_graph.interventions.clamp import later_mask, window_of
-from feature_graph.interventions.moments import Groups, Moments
-from feature_graph.interventions.screen import Arrived, CleanReconstruction, document_effects
+from feature_graph.interventions import (
+    Arrived,
+    CleanReconstruction,
+    Groups,
+    Moments,
+    Screened,
+    document_effects,
+    later_mask,
+    screen_effects,
+    spill,
+    window_of,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

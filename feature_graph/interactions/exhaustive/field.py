@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import CONFIRM, TEST, ActivationStore, feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext
 from feature_graph.interactions.plan import Ints, Source, document_priority, layer_sources
 from feature_graph.interactions.probes import Setting
-from feature_graph.interventions import CleanSweep, ModelSlices
-from feature_graph.interventions.screen import CleanReconstruction
+from feature_graph.interventions import CleanReconstruction, CleanSweep, ModelSlices
 
 log = logging.getLogger(__name__)
 

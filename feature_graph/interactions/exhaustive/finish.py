@@ -20,7 +20,7 @@ from scipy import special
 
 from feature_graph.artifacts import ActivationStore, FeatureNumbers, feature_id, number_features
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.exhaustive.correct import Adjusted, PHistogram, adjust_kept
 from feature_graph.interactions.exhaustive.field import Field
 from feature_graph.interactions.finish import (

@@ -14,8 +14,7 @@ import torch
 
 from feature_graph.artifacts import ActivationStore, FeatureNumbers
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec, build_codecs
-from feature_graph.dictionaries.tokens import residual_norms
+from feature_graph.dictionaries import SiteCodec, build_codecs, residual_norms
 from feature_graph.interactions.check import announce, check_sites
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext, site_floors, source_rows, source_table

@@ -15,8 +15,7 @@ import torch
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureRef, InteractionSet, Pair, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec, build_codecs
-from feature_graph.dictionaries.tokens import residual_norms
+from feature_graph.dictionaries import SiteCodec, build_codecs, residual_norms
 from feature_graph.interactions.check import check_input
 from feature_graph.interactions.errors import BrokenEffect, MeasureError
 from feature_graph.interactions.finish import leading_strength

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries.hook_names import hook_in
+from feature_graph.dictionaries import hook_in
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families.files import read_settings, read_torch
 from feature_graph.loading.families.parts import DictionaryParts

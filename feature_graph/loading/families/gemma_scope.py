@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from feature_graph.dictionaries.hook_names import module_hook
+from feature_graph.dictionaries import module_hook
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families.files import read_json, read_npz, read_safetensors
 from feature_graph.loading.families.parts import DictionaryParts

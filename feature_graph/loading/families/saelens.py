@@ -15,7 +15,7 @@ from sae_lens import __version__ as sae_lens_version
 from sae_lens.loading.pretrained_sae_loaders import handle_pre_6_0_config
 from torch import Tensor
 
-from feature_graph.dictionaries.kinds import WHY_NOT
+from feature_graph.dictionaries import WHY_NOT
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families.files import read_safetensors, read_settings, read_torch
 from feature_graph.loading.families.parts import TENSORS, DictionaryParts
