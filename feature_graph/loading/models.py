@@ -14,11 +14,9 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformer_lens import HookedTransformer
-from transformer_lens.loading_from_pretrained import NEED_REMOTE_CODE_MODELS, get_official_model_name
 
 from feature_graph.config import BUNDLED_MODEL, Config
 from feature_graph.loading.agreement import Difference, Reference
@@ -28,6 +26,9 @@ from feature_graph.loading.conversion import ConversionError, refusals, split_se
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.hub import Need, access
 from feature_graph.loading.settings import lengths, unusual
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
 
 log = logging.getLogger(__name__)
 #: Models that TransformerLens keeps in a format of its own: transformers has no such model to compare with.
@@ -98,6 +99,9 @@ def _local(folder: Path, asked: dict[str, Any], context_length: int) -> Any:
 
 
 def _from_hub(name: str, asked: dict[str, Any], context_length: int) -> Any:
+    from transformer_lens import HookedTransformer
+    from transformer_lens.loading_from_pretrained import NEED_REMOTE_CODE_MODELS, get_official_model_name
+
     try:
         official = get_official_model_name(name)
     except ValueError as error:
@@ -147,6 +151,8 @@ class _Twin:
         Raises:
             LoadingError: If neither does, or the processing asked for needs the other.
         """
+        from transformer_lens import HookedTransformer
+
         reference = Reference(self.theirs, self.context_length)
         self._say_inactive()
         why = self._against(reference, convert)

@@ -9,8 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-
-from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup, get_pretrained_saes_directory
+from typing import TYPE_CHECKING
 
 from feature_graph.config import BUNDLED_SAES, Config
 from feature_graph.dictionaries import block_in
@@ -18,6 +17,9 @@ from feature_graph.loading.bundled import SAES_NAME, saes_folder
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import find_dictionaries
 from feature_graph.loading.families.folders import what_is_there
+
+if TYPE_CHECKING:
+    from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup
 
 log = logging.getLogger(__name__)
 _HOOK = re.compile(r"(.*)blocks\.(\d+)\.hook_resid_(pre|post)(.*)")
@@ -72,6 +74,8 @@ def find_release(name: str) -> Release:
     Raises:
         LoadingError: If it is neither bundled, nor a folder, nor in SAELens' registry, nor a repository's name.
     """
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
     if name.startswith("bundled:"):
         if name != BUNDLED_SAES:
             raise LoadingError(f"sae_release: got {name!r}; the bundled dictionaries are {BUNDLED_SAES!r}")

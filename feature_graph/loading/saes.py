@@ -6,9 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping
-from typing import Any
-
-from sae_lens import SAE
+from typing import TYPE_CHECKING, Any
 
 from feature_graph.config import Config
 from feature_graph.dictionaries import ID_KEY, RELEASE_KEY, block_in, hook_in, non_linearity, parse_hook, weights_hash
@@ -18,6 +16,9 @@ from feature_graph.loading.hub import Need, access
 from feature_graph.loading.hub_saes import load_from_hub
 from feature_graph.loading.model_names import same_model
 from feature_graph.loading.releases import DictionarySource, choose
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 log = logging.getLogger(__name__)
 

@@ -6,15 +6,15 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from sae_lens import SAE
-from sae_lens.saes.sae import TrainingSAE
+from typing import TYPE_CHECKING, Any
 
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import dictionary_learning, gemma_scope, saelens, sparsify
 from feature_graph.loading.families.parts import DictionaryParts, build
 from feature_graph.loading.families.scaling import fold_scaling
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,8 @@ def what_is_there(folder: Path) -> str:
 
 def _trained(parts: DictionaryParts, folder: Path, device: str, factor: float | None) -> SAE[Any]:
     """A checkpoint of training whose features compete across the batch, as SAELens saves it when training ends: a JumpReLU dictionary."""
+    from sae_lens.saes.sae import TrainingSAE
+
     settings = dict(parts.settings, architecture="batchtopk", dtype="float32", device="cpu")
     settings.setdefault("rescale_acts_by_decoder_norm", False)  # not in the files of the versions that did not rescale
     if "topk_threshold" not in parts.weights:

@@ -6,13 +6,15 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from sae_lens import SAE
 from torch import Tensor
 
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
+
+if TYPE_CHECKING:
+    from sae_lens import SAE
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,8 @@ def build(parts: DictionaryParts, device: str) -> SAE[Any]:
         LoadingError: If tensors are missing, of other shapes than the settings or each other say, or not finite.
         UnsupportedSAEError: If tensors lie there that the architecture does not use and that would change its numbers.
     """
+    from sae_lens import SAE
+
     name = str(parts.settings["architecture"])
     _check_settings(parts, name)
     wanted = (*_ALWAYS, *TENSORS[name])

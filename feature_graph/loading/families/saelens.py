@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from packaging.version import InvalidVersion, Version
-from sae_lens import __version__ as sae_lens_version
-from sae_lens.loading.pretrained_sae_loaders import handle_pre_6_0_config
 from torch import Tensor
 
 from feature_graph.dictionaries import WHY_NOT
@@ -47,6 +45,9 @@ def read(folder: Path, overrides: dict[str, Any] | None = None) -> DictionaryPar
 
 
 def _settings(raw: dict[str, Any], file: Path, overrides: dict[str, Any]) -> dict[str, Any]:
+    from sae_lens import __version__ as sae_lens_version
+    from sae_lens.loading.pretrained_sae_loaders import handle_pre_6_0_config
+
     raw = {**raw, **overrides}
     raw.setdefault("d_in", None)
     raw = {key: value for key, value in raw.items() if value is not None or key not in ("architecture", "hook_name", "hook_point")}

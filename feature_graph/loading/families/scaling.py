@@ -11,8 +11,6 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from sae_lens.training.activation_scaler import ActivationScaler
-
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families.files import read_json, read_safetensors, read_tensor
 
@@ -61,6 +59,8 @@ def _factor(folder: Path, known: float | None) -> float:
 
 
 def _whitening(folder: Path) -> Any:
+    from sae_lens.training.activation_scaler import ActivationScaler
+
     scaler = ActivationScaler()
     if (folder / WHITENING).exists():
         tensors = read_safetensors(folder / WHITENING)
