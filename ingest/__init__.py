@@ -1,4 +1,14 @@
-"""Write a finished run into Neo4j: file formats, graph schema, loading, cleaning up."""
+"""Write a finished run into Neo4j: file formats, graph schema, loading, cleaning up.
+
+Public modules beside this face:
+
+- ``formats``: every Parquet file's columns, types, versions and meaning; ``measures``: those of further measures of chosen edges
+- ``schema``: the graph's nodes, relationships and properties; ``migrations``: its numbered changes
+- ``rundir``: a run directory and which run it is; ``graphml``: GraphML as a stream
+- ``frames``: your own edges as a run directory; ``attribution_graphs``: those of circuit-tracer and Neuronpedia
+- ``connection``: one interface over both drivers; ``address`` and ``password``: where the server is, and how to log in
+- ``bulk``: a run as files for Neo4j's importer
+"""
 
 from ingest.casting import FormatError
 from ingest.connection import DriverDatabase, Py2neoDatabase

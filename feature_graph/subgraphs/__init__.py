@@ -1,4 +1,7 @@
-"""Behaviours of the model, the features that carry them, and the part of the graph around these."""
+"""Behaviours of the model, the features that carry them, and the part of the graph around these.
+
+- ``behaviors``: prompts that show a behaviour, and those that come with the library
+"""
 
 from feature_graph.subgraphs.behaviors import PREDEFINED_BEHAVIORS, Behavior, BehaviorError, PromptPair, find_behavior, load_behavior
 from feature_graph.subgraphs.compare import overlap, shared_features
