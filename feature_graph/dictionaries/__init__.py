@@ -5,6 +5,7 @@ from feature_graph.dictionaries.codec import SiteCodec
 from feature_graph.dictionaries.errors import LoadingError, QualityError, UnsupportedSAEError
 from feature_graph.dictionaries.hook_names import block_in, hook_in, module_hook
 from feature_graph.dictionaries.kinds import WHY_NOT, non_linearity, parse_hook
+from feature_graph.dictionaries.models import Dictionaries, HookedModel
 from feature_graph.dictionaries.quality import check_quality, judge, measure_quality
 from feature_graph.dictionaries.sites import ID_KEY, RELEASE_KEY, describe_sites, model_name, weights_hash
 from feature_graph.dictionaries.tokens import counted_tokens, outlier_tokens, random_tokens, residual_norms, valid_mask
@@ -13,6 +14,8 @@ __all__ = [
     "ID_KEY",
     "RELEASE_KEY",
     "WHY_NOT",
+    "Dictionaries",
+    "HookedModel",
     "LoadingError",
     "QualityError",
     "SiteCodec",

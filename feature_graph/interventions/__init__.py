@@ -1,5 +1,7 @@
 """Doing something to a model and looking what follows: the one place that runs parts of a transformer.
 
+What every stage starts from: :class:`AnalysedModel` (a model, its block ranges and the codec of each site, checked once).
+
 For the engine: :class:`ModelSlices` (block ranges with cached keys and values), :class:`CleanSweep` (the clean run, walked up
 once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
 features, reduced to documents), :func:`plain_effects` (the same by plain
@@ -26,6 +28,7 @@ from feature_graph.interventions.alignment import (
     later_jacobian_alignment,
     source_jacobian_alignment,
 )
+from feature_graph.interventions.analysed import AnalysedModel
 from feature_graph.interventions.attention import KeysValues
 from feature_graph.interventions.clamp import (
     Clamps,
@@ -53,6 +56,7 @@ from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
 __all__ = [
     "PARTS",
     "Alignment",
+    "AnalysedModel",
     "Arrived",
     "Clamps",
     "CleanReconstruction",
