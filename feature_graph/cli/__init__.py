@@ -15,13 +15,14 @@ from feature_graph.cli import (
     db,
     demo,
     doctor,
-    graphdb,
     imports,
+    ingest,
     migrate,
     motifs,
     offline,
     probe,
     pruning_recall,
+    query,
     report,
     runs,
     stages,
@@ -66,9 +67,9 @@ db.db_app.command()(migrate.migrate)
 for command in (offline.dump, offline.load, offline.backup):
     db.db_app.command()(command)
 app.add_typer(db.db_app, name="db", rich_help_panel="The graph in Neo4j")
-app.command(rich_help_panel="The graph in Neo4j")(graphdb.ingest)
+app.command(rich_help_panel="The graph in Neo4j")(ingest.ingest)
 app.add_typer(imports.import_app, name="import", rich_help_panel="The graph in Neo4j")
-app.command(rich_help_panel="The graph in Neo4j")(graphdb.query)
+app.command(rich_help_panel="The graph in Neo4j")(query.query)
 app.command(rich_help_panel="The graph in Neo4j")(runs.verify)
 app.add_typer(runs.runs_app, name="runs", rich_help_panel="The graph in Neo4j")
 app.command(rich_help_panel="Set-up")(doctor.doctor)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption, UriOption, UserOption, open_store
+from feature_graph.cli.connection import DatabaseAddress, with_database
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -41,6 +41,7 @@ class Orientation(StrEnum):
     REVERSED = "reversed"
 
 
+@with_database
 def analyze(
     run: Annotated[
         str | None,
@@ -69,11 +70,8 @@ def analyze(
     ] = "",
     format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Describe a run's graph from its files, or with --algorithms compute scores in the database and write them back."""
     _one_of("--format", format_, ["table", "json"])
@@ -87,7 +85,7 @@ def analyze(
     if effect:
         common.fail("--effect is for run directories; with --algorithms choose --edges direct or all", common.USAGE)
     names = _names(algorithms)
-    with open_store(home, uri, user, insecure, database) as store:
+    with address.open() as store:
         _in_database(store, _part(store, run, method, (wide, sign, orientation)), names, seed, top_k, as_json)
 
 

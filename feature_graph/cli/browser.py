@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.home import HomeOption, resolve_home
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def browser(
-    home: Annotated[Path | None, typer.Option("--home", help="Database home; see `feature-graph db --help`.")] = None,
+    home: HomeOption = None,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open it in the web browser.")] = True,
     serve: Annotated[
         bool | None,
@@ -33,7 +33,6 @@ def browser(
     ] = None,
 ) -> None:
     """Open Neo4j Browser with a guide of every question; say how to log in."""
-    from feature_graph.cli.db import resolve_home
     from feature_graph.database import server
 
     where = resolve_home(home)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ import typer
 from feature_graph.cli import common
 
 if TYPE_CHECKING:
+    from feature_graph.cli.connection import DatabaseAddress
     from feature_graph.database.offline import BulkReport
 
 logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ CheckStoreOption = Annotated[
 ]
 
 
-def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None, check_store: bool = True) -> BulkReport | None:
+def bulk_ingest(mode: Bulk, run_dir: Path, address: DatabaseAddress, check_store: bool = True) -> BulkReport | None:
     """Take the bulk path if it is asked for, or, with ``auto``, if it is worth it and every condition holds; None if it was not taken.
 
     Raises:
@@ -58,7 +58,7 @@ def bulk_ingest(mode: Bulk, run_dir: Path, home: Path | None, uri: str | None, c
     """
     if mode is Bulk.NEVER:
         return None
-    elsewhere = uri is not None or (home is None and bool(os.environ.get("NEO4J_URI")))
+    home, elsewhere = address.home, address.elsewhere
     if elsewhere and mode is Bulk.ALWAYS:
         common.fail("--bulk always needs the embedded database; for another server: --bulk-script DIR", common.USAGE)
     if elsewhere or (mode is Bulk.AUTO and not _worth_it(run_dir, home)):

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from feature_graph.cli import common
 from feature_graph.cli.browser import browser
+from feature_graph.cli.connection import DatabaseOption
+from feature_graph.cli.home import HomeOption, resolve_home
 
 if TYPE_CHECKING:
-    from feature_graph.database.server import Home, RunningServer
+    from feature_graph.database.server import RunningServer
 
 db_app = typer.Typer(no_args_is_help=True, help="The embedded Neo4j: start, stop, look inside. No Java or Docker needed.")
-
-HomeOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--home", help="Database home. Default: $FEATURE_GRAPH_HOME, else the nearest .feature-graph, else the user's data directory."
-    ),
-]
-
-
-def resolve_home(given: Path | None) -> Home:
-    """The home that is meant, said on standard error."""
-    from feature_graph.database.server import find_home
-
-    home = find_home(given)
-    common.say(f"Database home: {home.root} ({home.origin})", err=True)
-    return home
 
 
 @db_app.command()
@@ -163,10 +148,7 @@ def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-
 def shell(
     home: HomeOption = None,
     command: Annotated[str | None, typer.Option("--command", "-c", help="Run this statement and leave.")] = None,
-    database: Annotated[
-        str | None,
-        typer.Option("--database", help="Name of the database; default that of NEO4J_URI, else NEO4J_DATABASE, else the user's."),
-    ] = None,
+    database: DatabaseOption = None,
 ) -> None:
     """A Cypher prompt; several lines, ended by a semicolon. With NEO4J_URI set and no --home: on your own server."""
     from feature_graph.cli.cypher_shell import print_answer, prompt

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feature_graph.cli import common, graphdb
+from feature_graph.cli import common
+from feature_graph.cli.connection import DatabaseAddress
+from feature_graph.cli.ingest import ingest_with_bars
 from feature_graph.cli.stages import print_result
 
 if TYPE_CHECKING:
@@ -72,9 +74,9 @@ def demo(
         running = server.start(home)
     with clock.step("run the pipeline"):
         result = _run(cfg)
-    with graphdb.open_store(home) as store:
+    with DatabaseAddress(home).open() as store:
         with clock.step("ingest"):
-            report = graphdb.ingest_with_bars(store, output_dir)
+            report = ingest_with_bars(store, output_dir)
             common.out.print(report.summary(), highlight=False)
         with clock.step("ask"):
             _analyse(store, report.run)

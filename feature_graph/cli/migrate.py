@@ -8,25 +8,23 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption, UriOption, UserOption, open_store
+from feature_graph.cli.connection import DatabaseAddress, with_database
 
 if TYPE_CHECKING:
     from ingest.migrations import AppliedMigration
 
 
+@with_database
 def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be applied; write nothing.")] = False,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Bring the database's schema up to date. `ingest` does it too, so this is for looking first, or before a query of a newer program.
 
     A database that a newer or an altered program migrated is refused.
     """
-    with open_store(home, uri, user, insecure, database) as store:
+    with address.open() as store:
         before = store.schema_history()
         pending = [step for step in before if step.applied is None]
         if not dry_run:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption, UriOption, UserOption, open_store
+from feature_graph.cli.connection import DatabaseAddress, with_database
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -47,6 +47,7 @@ class _Wanted:
         return "all" if self.everything else "structural"
 
 
+@with_database
 def motifs(
     run: Annotated[
         str | None,
@@ -71,11 +72,8 @@ def motifs(
     show: Annotated[bool, typer.Option("--show", help="With --pattern: print its Cypher instead of asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which the database gives up.")] = 60.0,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Count signed motifs, test them against null graphs, or ask for one of your own."""
     if show and pattern is not None:
@@ -85,7 +83,7 @@ def motifs(
     wanted = _Wanted(pattern, null, by_span, everything, method, limit, seed, swaps, workers, output, keep, as_json, timeout)
     place = graph if graph is not None else Path(run or "")
     if graph is None and not place.exists():
-        with open_store(home, uri, user, insecure, database) as store:
+        with address.open() as store:
             _of_run(store, run or "", wanted)
         return
     if keep:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.db import HomeOption, resolve_home
+from feature_graph.cli.home import HomeOption, resolve_home
 
 if TYPE_CHECKING:
     from feature_graph.database.offline import Contents

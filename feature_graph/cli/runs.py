@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.graphdb import DatabaseOption, HomeOption, InsecureOption, UriOption, UserOption, open_store
+from feature_graph.cli.connection import DatabaseAddress, with_database
 
 runs_app = typer.Typer(cls=common.Commands, no_args_is_help=True, help="Runs in the database: list, show, export, diff, drop.")
 
@@ -27,18 +27,16 @@ class Export(StrEnum):
 
 
 @runs_app.command("list")
+@with_database
 def list_(
     as_json: JsonOption = False,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Every run in the database, whatever its status."""
     from feature_graph.database.store import list_runs
 
-    with open_store(home, uri, user, insecure, database) as db:
+    with address.open() as db:
         frame = list_runs(db)
     if as_json:
         common.say(json.dumps(frame.to_dict("records"), indent=2))
@@ -48,17 +46,15 @@ def list_(
 
 
 @runs_app.command()
+@with_database
 def show(
     run: RunArgument,
     as_json: JsonOption = False,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Where a run comes from and how good it is."""
-    with open_store(home, uri, user, insecure, database) as db:
+    with address.open() as db:
         found = db.find_run(run)
         answers = {name: db.ask(name, run=found) for name in ("provenance", "quality")}
     if as_json:
@@ -69,26 +65,25 @@ def show(
 
 
 @runs_app.command()
+@with_database
 def export(
     run: RunArgument,
     folder: Annotated[Path, typer.Argument(help="Folder to write into; made if need be.")],
     format_: Annotated[Export, typer.Option("--format", "-f", help="csv and parquet: nodes and edges; graphml: one file.")] = Export.CSV,
     method: Annotated[str | None, typer.Option("--method", help="Whose edges: clamping or jacobian.")] = None,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Write a run's features and edges as files."""
     from feature_graph.database.store import export_run
 
-    with open_store(home, uri, user, insecure, database) as db:
+    with address.open() as db:
         for path in export_run(db, run, folder, format_.value, method):
             common.say(path)
 
 
 @runs_app.command()
+@with_database
 def diff(
     first: RunArgument,
     second: Annotated[str, typer.Argument(help="The other run.")],
@@ -98,16 +93,13 @@ def diff(
         str | None, typer.Option("--other-method", help="Whose edges of the other; default the same if it has it, else its only one.")
     ] = None,
     as_json: JsonOption = False,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Edges gained, lost, turned round or changed in strength from one run to another."""
     from feature_graph.database.store import diff_runs
 
-    with open_store(home, uri, user, insecure, database) as db:
+    with address.open() as db:
         found = diff_runs(db, first, second, method, other_method=other_method)
     other = found.edges[found.edges["change"] != "kept"].head(limit)
     if as_json:
@@ -118,17 +110,15 @@ def diff(
     common.out.print(common.table(f"{found.first} → {found.second}", [str(c) for c in other], other.fillna("").to_numpy().tolist()))
 
 
+@with_database
 def verify(
     run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
     as_json: JsonOption = False,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Compare the database with a run's files: counts, every property, constraints, orphans. Exit code 1 if anything differs."""
-    with open_store(home, uri, user, insecure, database) as db:
+    with address.open() as db:
         report = db.verify(run_dir)
     if as_json:
         checks = [{"check": c.name, "found": c.found, "expected": c.expected, "ok": c.ok} for c in report.checks]
@@ -145,17 +135,15 @@ def _words(value: Any) -> str:
 
 
 @runs_app.command()
+@with_database
 def drop(
     run: RunArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    home: HomeOption = None,
-    uri: UriOption = None,
-    user: UserOption = None,
-    insecure: InsecureOption = False,
-    database: DatabaseOption = None,
+    *,
+    address: DatabaseAddress,
 ) -> None:
     """Take a run out of the database. Other runs and the run directory stay as they are."""
-    with open_store(home, uri, user, insecure, database) as db:
+    with address.open() as db:
         found = db.which_run(run)
         if not yes and not common.confirmed(f"drop run {found['id']} ({found.get('name')}) from the database?", err=True):
             raise typer.Exit(common.FAILURE)

@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 import ingest
 from feature_graph.cli import app
-from feature_graph.cli.graphdb import open_store
+from feature_graph.cli.connection import DatabaseAddress
 from feature_graph.database import server
 from feature_graph.database.store import Store, StoreError
 from ingest import DriverDatabase, IngestError, IngestReport, InvalidRun, LeaseHeld, runs
@@ -157,7 +157,7 @@ def test_connection_that_stays_away(database: Store, neo4j_server: server.Connec
 
 def test_a_lost_connection_is_said_in_words(neo4j_server: server.Connection, connected: Store, big: Big) -> None:
     def load(proxy: Proxy) -> None:
-        with open_store(uri=proxy.uri) as store:
+        with DatabaseAddress(uri=proxy.uri).open() as store:
             proxy.cut(seconds=600)
             ingest.ingest_run(DriverDatabase(store.driver, patience=0.5), big.root)
 
