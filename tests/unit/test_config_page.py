@@ -1,0 +1,38 @@
+"""docs/configuration.md is what the code says: every field, its default, and the stages that depend on it."""
+
+from __future__ import annotations
+
+from feature_graph.config import OUTSIDE_HASH, Config
+from feature_graph.pipeline.stages import STAGES
+from scripts import config_page
+
+
+def test_the_page_is_what_the_code_says() -> None:
+    written = config_page.PAGE.read_text(encoding="utf-8")
+    assert written == config_page.page(), "out of date: python -m scripts.config_page"
+
+
+def test_every_field_is_there_once_with_a_sentence() -> None:
+    named = [name for _, names in config_page.sections() for name in names]
+    assert sorted(named) == sorted(Config.model_fields)
+    for name in named:
+        entry = config_page.page().split(f"### `{name}`\n\n")[1].split("\n\n")
+        assert entry[1].endswith("."), name
+
+
+def test_a_field_names_the_stages_that_depend_on_it() -> None:
+    page = config_page.page()
+    for name in Config.model_fields:
+        line = page.split(f"### `{name}`\n\n")[1].splitlines()[0]
+        for stage in STAGES:
+            if stage.name != "report":
+                assert (f"`{stage.name}`" in line.split(" · ")[2]) is (name in stage.fields), (name, stage.name)
+        assert ("no stage" in line) is (name in OUTSIDE_HASH), name
+
+
+def test_types_and_ranges_in_words() -> None:
+    page = config_page.page()
+    assert "### `placebo_quantile`\n\nnumber, above 0, below 1 · default `0.99`" in page
+    assert "### `layers`\n\nlist of whole numbers, at least 2 entries · default `[3, 7, 11, 15, 19, 23, 27]`" in page
+    assert "### `alignment`\n\none of `block`, `cosine`, `off` · default `block` · stage `candidates`" in page
+    assert "| `layer` | whole number, at least 0 | required |" in page
