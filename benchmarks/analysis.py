@@ -25,9 +25,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).parents[1])  # else `ingest` is the benchmark beside this file
-
-# ruff: noqa: E402
 import igraph
 import networkx as nx
 import numpy as np

@@ -8,8 +8,8 @@ Both compute the same effects (total, direct, later, before the non-linearity); 
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 import time
 
 import numpy as np
@@ -33,6 +33,9 @@ def clamps(n: int, d_model: int, n_docs: int, context: int) -> Clamps:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args()
     cfg = Config(layers=[11, 15, 19], n_tokens=16 * 128, sae_quality="off")
     model, saes = load_model_and_saes(cfg)
     codecs, tokens = build_codecs(model, saes, cfg), torch.as_tensor(draw_contexts(model, saes, cfg))
@@ -63,7 +66,7 @@ def main() -> None:
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
-    if "--json" in sys.argv:
+    if given.json:
         print(json.dumps(figures))
     else:
         for name, value in figures.items():

@@ -24,14 +24,11 @@ import tempfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import torch
-from sae_lens.saes import StandardSAE, StandardSAEConfig
-from sae_lens.saes.sae import SAEMetadata
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import TEST, ActivationStore, CandidateSet
@@ -45,12 +42,17 @@ from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.interventions import ModelSlices
 from ingest.formats import CANDIDATES
 
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
 D_MODEL, D_SAE, CONTEXT, SAMPLES, TOP = 768, 24_576, 128, 20, 50
 LAYERS = [0, 1, 2, 3, 4, 5]
 
 
 def gpt2_shape(device: str) -> HookedTransformer:
     """Random weights in GPT-2-small's shape."""
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
     cfg = HookedTransformerConfig(
         model_name="gpt2-shape",
         n_layers=12,
@@ -72,6 +74,9 @@ def gpt2_shape(device: str) -> HookedTransformer:
 @torch.no_grad()
 def dictionaries(model: HookedTransformer, tokens: torch.Tensor) -> dict[int, Any]:
     """ReLU dictionaries whose features are active at 0.05 % to 10 % of the tokens (bias from the spread of real products)."""
+    from sae_lens.saes import StandardSAE, StandardSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+
     names = [f"blocks.{layer}.hook_resid_post" for layer in LAYERS]
     _, cache = model.run_with_cache(tokens, names_filter=lambda name: name in names, return_type=None)
     saes: dict[int, Any] = {}
@@ -92,7 +97,7 @@ def dictionaries(model: HookedTransformer, tokens: torch.Tensor) -> dict[int, An
 
 
 @dataclass
-class Bench:
+class EngineBenchmark:
     """Model, dictionaries and recorded activations."""
 
     model: HookedTransformer
@@ -102,7 +107,7 @@ class Bench:
     quick: bool
 
     @classmethod
-    def build(cls, device: str, quick: bool, folder: Path) -> Bench:
+    def build(cls, device: str, quick: bool, folder: Path) -> EngineBenchmark:
         """Draw random text and record it: 10,240 tokens, as the worked example has."""
         model = gpt2_shape(device)
         tokens = torch.randint(0, 50_257, (80, CONTEXT), generator=torch.Generator().manual_seed(1)).to(device)
@@ -162,7 +167,7 @@ def operations(next_site: bool) -> float:
     return float(block + encode if next_site else 3 * block + 4 * encode)
 
 
-def all_targets(bench: Bench, layer: int, window: int, n_sources: int) -> dict[str, float]:
+def all_targets(bench: EngineBenchmark, layer: int, window: int, n_sources: int) -> dict[str, float]:
     """Seconds for some sources against every feature of the next ``window`` sites, by part."""
     device, cfg = bench.cfg.device, bench.cfg.model_copy(update={"layer_window": window, "position_horizon": 0, "targets": "all"})
     slices, codecs = ModelSlices(bench.model), _codecs(bench)
@@ -198,11 +203,11 @@ def all_targets(bench: Bench, layer: int, window: int, n_sources: int) -> dict[s
 _CODECS: dict[int, dict[int, SiteCodec]] = {}
 
 
-def _codecs(bench: Bench) -> dict[int, SiteCodec]:
+def _codecs(bench: EngineBenchmark) -> dict[int, SiteCodec]:
     return _CODECS.setdefault(id(bench), build_codecs(bench.model, bench.saes, bench.cfg))
 
 
-def demo_candidates(bench: Bench) -> CandidateSet:
+def demo_candidates(bench: EngineBenchmark) -> CandidateSet:
     """The 50 most frequent features of each layer, all 22,500 pairs of the window."""
     top = {n: np.sort(np.argsort(-bench.store.feature_frequencies[n])[:TOP]) for n in LAYERS}
     rows = [(s, int(i), t, int(j), 0.0, 0.0, 0, 0.0, "kept") for s, t in bench.cfg.layer_pairs for i in top[s] for j in top[t]]
@@ -210,7 +215,7 @@ def demo_candidates(bench: Bench) -> CandidateSet:
 
 
 @torch.no_grad()
-def naive_strengths(bench: Bench, source: Any, target_layer: int) -> np.ndarray:
+def naive_strengths(bench: EngineBenchmark, source: Any, target_layer: int) -> np.ndarray:
     """The per-pair loop for one source: two whole forward passes with a hook for every sample, the whole dictionary on the whole context.
 
     Returns all targets' strengths, float64 [d_sae]; a notebook would read one and throw the rest away.
@@ -240,7 +245,7 @@ def naive_strengths(bench: Bench, source: Any, target_layer: int) -> np.ndarray:
     return np.asarray(np.mean([np.mean(rows, axis=0) for rows in by_document.values()], axis=0))
 
 
-def against_loop(bench: Bench, frame: pd.DataFrame, n_loops: int) -> tuple[float, float]:
+def against_loop(bench: EngineBenchmark, frame: pd.DataFrame, n_loops: int) -> tuple[float, float]:
     """Seconds a pair of the loop, and the largest difference of strengths over their RMS."""
     from feature_graph.interactions.plan import layer_sources
 
@@ -269,7 +274,7 @@ def run(device: str, quick: bool) -> dict[str, Any]:
         print(f"{clock(device) - begun:7.1f} s  {done}", file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
-        bench = Bench.build(device, quick, Path(folder))
+        bench = EngineBenchmark.build(device, quick, Path(folder))
         say("model, dictionaries, activations")
         n_sources = 64 if quick else 256
         rates = matmul_rate(device)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,20 +19,18 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, TypeVar
 
-sys.path[0] = str(Path(__file__).parents[1])  # else `ingest` is the benchmark beside this file
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
 
-import networkx as nx  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
-
-from benchmarks.synthetic import write_run  # noqa: E402
-from feature_graph.motifs import SignedGraph, census, count_pattern, parse_pattern  # noqa: E402
-from feature_graph.motifs.counts import plain_counts  # noqa: E402
-from feature_graph.motifs.nulls import null_test  # noqa: E402
-from feature_graph.motifs.swaps import SwapGraph, swap  # noqa: E402
-from feature_graph.steering import Cascade, DirectEffects, predict_cascade  # noqa: E402
-from feature_graph.utils import without_progress  # noqa: E402
+from benchmarks.synthetic import write_run
+from feature_graph.motifs import SignedGraph, census, count_pattern, parse_pattern
+from feature_graph.motifs.counts import plain_counts
+from feature_graph.motifs.nulls import null_test
+from feature_graph.motifs.swaps import SwapGraph, swap
+from feature_graph.steering import Cascade, DirectEffects, predict_cascade
+from feature_graph.utils import without_progress
 
 T = TypeVar("T")
 SIZES = (10_000, 100_000, 1_000_000)

@@ -3,12 +3,15 @@
     from benchmarks.synthetic import write_run
     root = write_run(folder, edges=1_000_000)          # ten seconds; the same arguments give the same bytes
 
+or `python benchmarks/synthetic.py FOLDER --edges 1000000`.
+
 The numbers are not science. They have the types, ranges and spread of a real run, so that loading and querying them costs what a real
 run costs: strengths are float32 widened to float64, p-values span nine decades, hubs have hundreds of times the degree of the median.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 from collections.abc import Iterator
@@ -227,3 +230,17 @@ def _rows(rng: np.random.Generator, shape: Shape, source: Array, target: Array) 
         "arm": pa.repeat(pa.scalar("kept"), n),
     }
     return pa.table(columns).cast(INTERACTIONS.schema)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="run directory to write")
+    parser.add_argument("--edges", type=int, default=1_000_000)
+    parser.add_argument("--sites", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    print(write_run(given.folder, given.edges, given.sites, seed=given.seed))
+
+
+if __name__ == "__main__":
+    main()

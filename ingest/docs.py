@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -209,12 +209,15 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def main(folder: Path) -> None:
-    """Write both pages into ``folder``."""
+def main(arguments: list[str] | None = None) -> None:
+    """Write both pages into the folder that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m ingest.docs", description="Write schema.md and artifacts.md from schema and formats.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"), help="where to; made if absent (default: docs)")
+    folder: Path = parser.parse_args(arguments).folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "schema.md").write_text(schema_page(), encoding="utf-8")
     (folder / "artifacts.md").write_text(artifacts_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs"))
+    main()

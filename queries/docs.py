@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 from itertools import groupby
 from pathlib import Path
 
@@ -76,7 +76,14 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1] if len(sys.argv) > 1 else "docs")
+def main(arguments: list[str] | None = None) -> None:
+    """Write the page into the folder that the command line names."""
+    parser = argparse.ArgumentParser(prog="python -m queries.docs", description="Write queries.md from the templates.")
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"), help="where to; made if absent (default: docs)")
+    folder: Path = parser.parse_args(arguments).folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "queries.md").write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 # Make .venv with every pinned dependency. Needs bash and Python 3.11+ with pip or ensurepip; nothing else.
 # uv is taken from the PATH; if there is none, a pinned and hash-checked one goes into .tools.
 set -euo pipefail
+case "${1:-}" in -h | --help) sed -n '2,/^set/{/^set/d;s/^# //p;}' "${BASH_SOURCE[0]}"; exit 0 ;; esac
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export UV_PYTHON_DOWNLOADS=never
 

@@ -19,15 +19,17 @@ Tracr: Lindner et al., "Tracr: Compiled Transformers as a Laboratory for Interpr
 
 from __future__ import annotations
 
+import argparse
 import json
 import random
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import save_file
-from tracr.compiler import compiling, lib, rasp_to_graph
-from tracr.rasp import causal_eval, rasp
+
+if TYPE_CHECKING:
+    from tracr.rasp import rasp
 
 FOLDER = Path(__file__).parents[1] / "feature_graph" / "evaluation" / "planted" / "programs"
 VOCABULARY = ("a", "b", "c", "x")
@@ -38,6 +40,8 @@ BOS = "BOS"
 
 def repeats() -> rasp.SOp:
     """Whether the token before is the same."""
+    from tracr.rasp import rasp
+
     one_back = rasp.Map(lambda i: i - 1, rasp.indices).named("before")
     look = rasp.Select(rasp.indices, one_back, rasp.Comparison.EQ).named("look_back")
     previous = rasp.Aggregate(look, rasp.tokens, default=None).named("previous")
@@ -46,22 +50,36 @@ def repeats() -> rasp.SOp:
 
 def so_far() -> rasp.SOp:
     """How often this token has occurred so far, this time included."""
+    from tracr.rasp import rasp
+
     same = rasp.Select(rasp.tokens, rasp.tokens, rasp.Comparison.EQ).named("same_token")
     return rasp.SelectorWidth(same).named("so_far")
 
 
-#: Name → (what it does, program, whether its result is one direction whose length is the value).
-PROGRAMS = {
-    "share_of_x": ("the share of x among the tokens so far", lib.make_frac_prevs((rasp.tokens == "x").named("is_x")).named("share"), True),
-    "so_far": ("how often this token has occurred so far", so_far(), False),
-    "repeats": ("whether the token before is the same", repeats(), False),
-}
+def share_of_x() -> rasp.SOp:
+    """The share of x among the tokens so far."""
+    from tracr.compiler import lib
+    from tracr.rasp import rasp
+
+    return lib.make_frac_prevs((rasp.tokens == "x").named("is_x")).named("share")
+
+
+def programs() -> dict[str, tuple[str, rasp.SOp, bool]]:
+    """Name → (what it does, program, whether its result is one direction whose length is the value)."""
+    return {
+        "share_of_x": ("the share of x among the tokens so far", share_of_x(), True),
+        "so_far": ("how often this token has occurred so far", so_far(), False),
+        "repeats": ("whether the token before is the same", repeats(), False),
+    }
 
 
 def main() -> None:
     """Write every program."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    from tracr.compiler import compiling
+
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, (text, program, numerical) in PROGRAMS.items():
+    for name, (text, program, numerical) in programs().items():
         model = compiling.compile_rasp_to_model(program, set(VOCABULARY), LENGTH, causal=True, compiler_bos=BOS)
         save_file(weights(model), FOLDER / f"{name}.safetensors")
         facts = {
@@ -86,6 +104,9 @@ def weights(model: Any) -> dict[str, np.ndarray]:
 
 def wiring(program: rasp.SOp) -> list[list[str]]:
     """[variable, input] for every sequence operation; what a selector compares counts as input of what uses it."""
+    from tracr.compiler import rasp_to_graph
+    from tracr.rasp import rasp
+
     graph = rasp_to_graph.extract_rasp_graph(program).graph
     found = []
     for node in graph.nodes:
@@ -97,6 +118,8 @@ def wiring(program: rasp.SOp) -> list[list[str]]:
 
 def inputs(expression: rasp.SOp) -> list[str]:
     """Labels of the sequence operations that an operation reads, without doubles."""
+    from tracr.rasp import rasp
+
     if isinstance(expression, (rasp.Aggregate, rasp.SelectorWidth)):
         read = [expression.selector.keys, expression.selector.queries]
         read += [expression.sop] if isinstance(expression, rasp.Aggregate) else []
@@ -109,6 +132,8 @@ def inputs(expression: rasp.SOp) -> list[str]:
 
 def examples(program: rasp.SOp) -> list[dict[str, list[Any]]]:
     """Random inputs and what the interpreter gives for them, under a causal mask."""
+    from tracr.rasp import causal_eval
+
     draw = random.Random(0)
     inputs = [[draw.choice(VOCABULARY) for _ in range(LENGTH)] for _ in range(EXAMPLES)]
     return [{"input": text, "output": list(causal_eval.evaluate(program, text))} for text in inputs]

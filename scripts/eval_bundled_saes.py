@@ -27,14 +27,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sae_lens import SAE
 from torch import Tensor
-from train_bundled_saes import Settings, hook_name, speech_rows
 
 from feature_graph.config import BUNDLED_LAYERS
 from feature_graph.dictionaries.tokens import special_ids
 from feature_graph.loading.bundled import load_bundled_model, saes_folder
 from feature_graph.utils import progress, setup_logging, write_json
+from scripts.train_bundled_saes import Settings, hook_name, speech_rows
 
 log = logging.getLogger("feature_graph.eval")
 LONG = 5.0
@@ -205,7 +204,7 @@ def record(folder: Path, found: dict[str, list[Figures]], settings: Settings) ->
 def main() -> None:
     """Read the command line, measure, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=saes_folder(), help="one sub-folder a SAE id")
+    parser.add_argument("--folder", type=Path, default=saes_folder(), help="one sub-folder per SAE id")
     parser.add_argument("--layers", type=int, nargs="+", default=list(BUNDLED_LAYERS))
     parser.add_argument("--rows", type=int, default=256, help="contexts for L0, variance and dead share")
     parser.add_argument("--loss-rows", type=int, default=32, help="contexts for the cross-entropies")
@@ -213,6 +212,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--write", action="store_true", help="write metrics.json and the expected figures into the folder")
     args = parser.parse_args()
+    from sae_lens import SAE
+
     setup_logging()
     settings = Settings()
     model = load_bundled_model(args.device)

@@ -11,6 +11,7 @@ plugin folder only. Look through the difference, then run ``pytest -m graph``.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import re
 import subprocess
@@ -20,7 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 POM = ROOT / "scripts" / "neo4j-pom.xml"
-OUT = ROOT / "feature_graph" / "server" / "jars.txt"
+OUT = ROOT / "feature_graph" / "database" / "server" / "jars.txt"
 DEPENDENCY_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
 SERVICES = {"META-INF/services/org.neo4j.procedure.Procedure", "META-INF/services/org.neo4j.procedure.UserFunction"}
 HEADER = """\
@@ -54,6 +55,7 @@ def entry(line: str) -> str:
 
 def main() -> None:
     """Write the list."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     lines = sorted(entry(line) for line in resolved())
     OUT.write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
     print(f"{OUT.relative_to(ROOT)}: {len(lines)} jars, {sum(int(line.split()[2]) for line in lines) / 2**20:.0f} MiB")

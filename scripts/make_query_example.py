@@ -7,6 +7,7 @@ shows its answers.
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ GROUPS = ("places", "grammar", "numbers")
 
 def main() -> None:
     """Write the files."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rng = np.random.default_rng(SEED)
     features = feature_table(rng)
     edges = interaction_table(rng, features)

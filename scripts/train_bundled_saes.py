@@ -25,22 +25,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
-from sae_lens.config import LoggingConfig, SAETrainerConfig
-from sae_lens.saes.sae import SAEMetadata
-from sae_lens.training.sae_trainer import SAETrainer
 from safetensors.torch import load_file, save_file
-from transformer_lens import HookedTransformer
-from transformers import AutoTokenizer
 
 from feature_graph.config import BUNDLED_LAYERS
 from feature_graph.loading.builtin_text import sotu_speeches
 from feature_graph.loading.bundled import MODEL_NAME, load_bundled_model, load_llama, model_folder
 from feature_graph.utils import derived_seed, setup_logging, whole_file, write_json
+
+if TYPE_CHECKING:
+    from sae_lens import BatchTopKTrainingSAE
+    from sae_lens.saes.sae import SAEMetadata
+    from transformer_lens import HookedTransformer
 
 log = logging.getLogger("feature_graph.train")
 HELD_OUT_SHARE = 0.08
@@ -85,6 +85,8 @@ def held_out(title: str, seed: int) -> bool:
 
 def speech_rows(settings: Settings, *, evaluation: bool) -> NDArray[np.int32]:
     """Consecutive, whole contexts of the training (or held-out) speeches, shuffled. int32 [rows, context]."""
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(model_folder())
     texts = [text for title, text in sotu_speeches() if held_out(title, settings.seed) == evaluation]
     rows = []
@@ -101,6 +103,8 @@ def speech_rows(settings: Settings, *, evaluation: bool) -> NDArray[np.int32]:
 @torch.no_grad()
 def sample_rows(settings: Settings, n_rows: int, prefix: str, banned: list[int], device: str) -> NDArray[np.int32]:
     """Sample ``n_rows`` rows after ``prefix``. The document start itself is dropped: rows are read without BOS."""
+    from transformers import AutoTokenizer
+
     folder = model_folder()
     llama = load_llama(folder).to(device, torch.bfloat16)
     start = AutoTokenizer.from_pretrained(folder).encode(prefix, add_special_tokens=False)
@@ -219,6 +223,8 @@ def shuffled(values: NDArray[np.float16], batch: int, seed: int, device: str) ->
 
 def metadata(settings: Settings, layer: int) -> SAEMetadata:
     """What a user must know to feed the dictionary as it was trained."""
+    from sae_lens.saes.sae import SAEMetadata
+
     return SAEMetadata(
         model_name=MODEL_NAME,
         hook_name=hook_name(layer),
@@ -246,6 +252,10 @@ def begin(sae: BatchTopKTrainingSAE, values: NDArray[np.float16], scale: float, 
 
 def train(settings: Settings, workdir: Path, layer: int, device: str) -> None:
     """Train the SAE of one layer and save it in SAELens' inference form, float32, below ``workdir/trained``."""
+    from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+    from sae_lens.config import LoggingConfig, SAETrainerConfig
+    from sae_lens.training.sae_trainer import SAETrainer
+
     target = workdir / "trained" / hook_name(layer)
     if target.exists():
         return

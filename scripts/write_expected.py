@@ -7,6 +7,7 @@ Read the difference before committing it: `feature-graph query --check` holds ev
 
 from __future__ import annotations
 
+import argparse
 import json
 import tempfile
 from pathlib import Path
@@ -17,6 +18,7 @@ from queries.check import answers, as_json, example_run
 
 def main() -> None:
     """Load, ask, write."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder, server.disposable(Path(folder)) as where:
         with store.connect(where.uri, where.username, where.password) as db:
             found = answers(db.driver, db.ingest(example_run()).run)

@@ -495,7 +495,7 @@ def test_the_migrations_make_the_schema() -> None:
 @pytest.mark.parametrize(("name", "page"), [("schema.md", docs.schema_page), ("artifacts.md", docs.artifacts_page)])
 def test_the_pages_are_current(name: str, page: Callable[[], str], tmp_path: Path) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == page(), "run: python -m ingest.docs"
-    docs.main(tmp_path)
+    docs.main([str(tmp_path)])
     assert (tmp_path / name).read_text(encoding="utf-8") == page()
 
 

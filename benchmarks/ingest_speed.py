@@ -5,7 +5,7 @@ and a process of its own for the client. All but bulk, which needs an empty data
 online path (MERGE planned on an empty database is very slow for a while), and once more by the method itself. Counted
 from the Parquet files to an answered question with all indexes online. Methods take turns. Synthetic runs: benchmarks/synthetic.py.
 
-    python benchmarks/ingest.py [--json] [--quick] [--out FILE] [--only online,bulk,...] [--sizes 1m,5m] [--minutes 44] [--work FOLDER]
+    python benchmarks/ingest_speed.py [--json] [--quick] [--out FILE] [--only online,bulk] [--sizes 1m,5m] [--minutes 44] [--work DIR]
 
 Progress goes to stderr. What is measured is written to --out after every step, and printed at the end, also when the benchmark is
 interrupted or a step fails (``errors``). --quick: 100,000 edges only, one round, a smaller warm-up.
@@ -28,11 +28,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).parents[1])  # else `ingest` is this file
+import numpy as np
 
-import numpy as np  # noqa: E402
-
-from benchmarks.synthetic import write_decoders, write_run  # noqa: E402
+from benchmarks.synthetic import write_decoders, write_run
 
 SIZES = {"100k": 100_000, "1m": 1_000_000, "5m": 5_000_000}
 WARM_UP = 50_000
@@ -52,7 +50,7 @@ QUESTION_TIMEOUT = 30.0
 
 
 @dataclass
-class Bench:
+class IngestBenchmark:
     """What is measured, as it grows."""
 
     work: Path
@@ -165,16 +163,15 @@ def _write_behaviors(root: Path) -> None:
     (root / "behaviors.json").write_text(json.dumps({"kind": "behaviors", "version": 1, "behaviors": behaviors}), encoding="utf-8")
 
 
-def measure(bench: Bench, method: str, size: str, warm_up: int, question_s: float) -> None:
+def measure(bench: IngestBenchmark, method: str, size: str, warm_up: int, question_s: float) -> None:
     """One load in a process of its own; then, if asked for, all questions."""
     key = f"{method} {size}"
     root, warm = bench.run_dir(size), bench.run_dir(warm_up)
     bench.say(f"{key}: starting a server")
     with bench.home(method) as home:
         bench.say(f"{key}: loading")
-        script = str(Path(__file__).with_name("loaders.py"))
         left = max(60.0, bench.end - time.monotonic())
-        command = [sys.executable, script, method, str(root), str(warm), str(home)]
+        command = [sys.executable, "-m", "benchmarks.support.loaders", method, str(root), str(warm), str(home)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=left, check=False)
         if done.returncode:
             raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-800:]}")
@@ -195,7 +192,7 @@ _TYPICAL = (
 )
 
 
-def ask_all(bench: Bench, home: Path, root: Path, seconds: float) -> None:
+def ask_all(bench: IngestBenchmark, home: Path, root: Path, seconds: float) -> None:
     """p50 and p95 of every template on the run that was loaded last, in about so many seconds.
 
     Everything has its default, so most go over the whole run; motifs are asked around one feature, which is what their templates are for.
@@ -224,7 +221,7 @@ def ask_all(bench: Bench, home: Path, root: Path, seconds: float) -> None:
             bench.save()
 
 
-def _ask_often(bench: Bench, db: Any, name: str, values: dict[str, Any], seconds: float, most: int = 20) -> None:
+def _ask_often(bench: IngestBenchmark, db: Any, name: str, values: dict[str, Any], seconds: float, most: int = 20) -> None:
     """Ask once unmeasured, so that planning is not counted, then as often as the time allows, at least once."""
     from neo4j.exceptions import Neo4jError
 
@@ -246,7 +243,7 @@ def _ask_often(bench: Bench, db: Any, name: str, values: dict[str, Any], seconds
         bench.say(f"query {name}: p50 {p50:,.0f} ms, p95 {p95:,.0f} ms")
 
 
-def run(bench: Bench, plan: list[tuple[str, str]], warm_up: int, question_s: float) -> None:
+def run(bench: IngestBenchmark, plan: list[tuple[str, str]], warm_up: int, question_s: float) -> None:
     """The whole plan; a step that fails is noted, one for which no time is left is left out."""
     asked_at = "1m" if any(size == "1m" for _, size in plan) else "100k"
     for method, size in plan:
@@ -278,7 +275,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="fg-bench-", dir=given.work) as folder:
         minutes = given.minutes or (4.5 if given.quick else 44.0)
-        bench = Bench(Path(folder), given.out, time.monotonic() + 60 * minutes)
+        bench = IngestBenchmark(Path(folder), given.out, time.monotonic() + 60 * minutes)
         try:
             run(bench, plan, *((20_000, 45.0) if given.quick else (WARM_UP, 360.0)))
         finally:

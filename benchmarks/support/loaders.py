@@ -1,6 +1,6 @@
-"""The four ways into Neo4j that benchmarks/ingest.py compares; each runs in a process of its own, so that its memory is its own.
+"""The four ways into Neo4j that benchmarks/ingest_speed.py compares; each runs in a process of its own, so that its memory is its own.
 
-    python benchmarks/loaders.py METHOD RUN_DIR WARM_UP_DIR HOME      # METHOD: py2neo, merge, online, bulk; a line of JSON on stdout
+    python -m benchmarks.support.loaders METHOD RUN_DIR WARM_UP_DIR HOME      # prints one line of JSON
 
 ``py2neo`` and ``merge`` are what a careful user writes by hand: features by their key, then edges in batches of 10,000, with the keys and
 indexes of the schema there before. They check nothing, keep no ledger, and cannot be resumed.
@@ -8,24 +8,22 @@ indexes of the schema there before. They check nothing, keep no ledger, and cann
 
 from __future__ import annotations
 
+import argparse
 import json
 import resource
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path[0] = str(Path(__file__).parents[1])  # else `ingest` is the file beside this one
+import neo4j
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-import neo4j  # noqa: E402
-import pyarrow as pa  # noqa: E402
-import pyarrow.parquet as pq  # noqa: E402
-
-import ingest  # noqa: E402
-from feature_graph.database import server  # noqa: E402
-from ingest.rows import EDGE_FILE_COLUMNS, EDGE_PROPERTIES, edge_groups  # noqa: E402
+import ingest
+from feature_graph.database import server
+from ingest.rows import EDGE_FILE_COLUMNS, EDGE_PROPERTIES, edge_groups
 
 BATCH = 10_000
 #: A question that uses the keys and the index, the same for all: the strongest edges of the feature with the most.
@@ -170,7 +168,13 @@ def ask(driver: neo4j.Driver, root: Path, n: int) -> int:
 
 
 def main() -> None:
-    method, root, warm, home = sys.argv[1], *map(Path, sys.argv[2:5])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.support.loaders", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("method", choices=("py2neo", "merge", "online", "bulk"))
+    parser.add_argument("run_dir", type=Path, help="the run that is loaded")
+    parser.add_argument("warm_up_dir", type=Path, help="a run that is loaded first, untimed")
+    parser.add_argument("home", type=Path, help="database home of its own")
+    given = parser.parse_args()
+    method, root, warm, home = given.method, given.run_dir, given.warm_up_dir, given.home
     if method in {"py2neo", "merge"}:
         timing = load_by_hand(by_py2neo if method == "py2neo" else by_merge, root, warm, home)
     else:
