@@ -41,9 +41,7 @@ from feature_graph.config import Config
 from feature_graph.utils import set_seed, setup_logging
 
 if "--help" in sys.argv or "-h" in sys.argv:  # as a script; a notebook is never started so
-    print(
-        "usage: python examples/worked_example.py\n\nFrom the model to Neo4j, in some minutes on two cores. Its first cell has the settings."
-    )
+    print("usage: python examples/worked_example.py\n\nFrom the model to Neo4j. The settings are in the first cell.")
     sys.exit(0)
 
 setup_logging("INFO")
