@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -28,6 +28,8 @@ CorrectionMethod = Literal[
 
 class ConfigError(ValueError):
     """A configuration that cannot be run; the message names the field, what was got and what is allowed."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class SiteConfig(BaseModel):

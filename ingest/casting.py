@@ -11,10 +11,12 @@ from collections.abc import Callable
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingest.errors import IngestError
+
 _NARROW = (pa.float32(), pa.list_(pa.float32()))
 
 
-class FormatError(ValueError):
+class FormatError(IngestError, ValueError):
     """A file that is not in its format; the message names the file, what was got and what is expected."""
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class IngestError(RuntimeError):
     """A run cannot be loaded."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class InvalidRun(IngestError, ValueError):
@@ -49,6 +53,8 @@ class NoRoom(IngestError):
 
 class AddressRefused(IngestError):
     """The address of a server is none, or carries a password. No message holds one."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class PasswordUnavailable(IngestError):

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, TextIO
 from xml.sax.saxutils import escape, quoteattr
 
+from ingest.errors import IngestError
+
 SCALARS = (bool, int, float, str)
 _NAMESPACE = "http://graphml.graphdrawing.org/xmlns"
 #: What XML 1.0 forbids, carriage return (readers turn it into a line feed), C1 (forbidden by later versions), and backslashes that would
@@ -25,7 +27,7 @@ _TYPE_NAMES = {bool: "boolean", int: "long", float: "double", str: "string"}
 Attributes = dict[str, Any]
 
 
-class GraphMLError(ValueError):
+class GraphMLError(IngestError, ValueError):
     """A file that is no GraphML of a directed graph; the message does not name it."""
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class QueryError(ValueError):
     """A question that cannot be asked like this."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class TemplateError(QueryError):
@@ -13,6 +17,8 @@ class TemplateError(QueryError):
 
 class ParameterError(QueryError):
     """A parameter that is unknown, missing, of another type, or out of its bounds."""
+
+    exit_code: ClassVar[int] = 2
 
 
 class QueryTimeout(QueryError):

@@ -1,5 +1,11 @@
 """The one error of this folder."""
 
+from __future__ import annotations
+
+from typing import ClassVar
+
 
 class ArtifactError(ValueError):
     """A file that is not what it should be; the message names it, what was got, what was expected and what to do."""
+
+    exit_code: ClassVar[int] = 1

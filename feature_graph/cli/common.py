@@ -21,42 +21,16 @@ err = SafeConsole(stderr=True)
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
-#: Errors that are the user's news, not ours: shown as one message. (module, class, exit code); subclasses count.
-_KNOWN = (
-    ("feature_graph.config", "ConfigError", USAGE),
-    ("feature_graph.artifacts.errors", "ArtifactError", FAILURE),
-    ("feature_graph.loading.errors", "LoadingError", FAILURE),
-    ("feature_graph.database.server.errors", "ServerError", FAILURE),
-    ("feature_graph.database.store.errors", "StoreError", FAILURE),
-    ("feature_graph.pipeline.runner", "StaleInput", FAILURE),
-    ("feature_graph.pipeline.manifest", "ManifestError", FAILURE),
-    ("feature_graph.pipeline.lock", "RunLocked", FAILURE),
-    ("feature_graph.activations.errors", "CollectError", FAILURE),
-    ("feature_graph.candidates.errors", "CandidateError", FAILURE),
-    ("feature_graph.interventions.errors", "InterventionError", FAILURE),
-    ("feature_graph.interactions.errors", "MeasureError", FAILURE),
-    ("feature_graph.evaluation.calibration.errors", "CalibrationError", USAGE),
-    ("feature_graph.evaluation.pruning_recall.measure", "RecallError", FAILURE),
-    ("feature_graph.graph.files", "GraphFileError", FAILURE),
-    ("feature_graph.subgraphs.behaviors", "BehaviorError", FAILURE),
-    ("feature_graph.motifs.pattern", "PatternError", USAGE),
-    ("feature_graph.motifs.arrays", "MotifError", FAILURE),
-    ("feature_graph.steering.errors", "SteeringError", FAILURE),
-    ("ingest.formats", "FormatError", FAILURE),
-    ("ingest.attribution_graphs.errors", "GraphError", FAILURE),
-    ("queries.errors", "ParameterError", USAGE),
-    ("queries.errors", "QueryError", FAILURE),
-    ("ingest.errors", "IngestError", FAILURE),
-)
+#: Packages whose errors are the user's news: their classes carry an ``exit_code``.
+_PACKAGES = frozenset({"feature_graph", "ingest", "queries"})
 
 
-def known_errors() -> dict[type[BaseException], int]:
-    """Error class → exit code, of those modules that are loaded; what is not loaded cannot have been raised."""
-    found: dict[type[BaseException], int] = {OSError: FAILURE}
-    for module, name, code in _KNOWN:
-        if module in sys.modules:
-            found[getattr(sys.modules[module], name)] = code
-    return found
+def exit_code(error: BaseException) -> int | None:
+    """The exit code of an error that is the user's news: the system's, or one of the packages above. None: it is a fault of the program."""
+    if isinstance(error, OSError):
+        return FAILURE
+    known = (kind for kind in type(error).__mro__ if kind.__module__.partition(".")[0] in _PACKAGES)
+    return next((code for kind in known if isinstance(code := getattr(kind, "exit_code", None), int)), None)
 
 
 class Commands(TyperGroup):
@@ -66,13 +40,13 @@ class Commands(TyperGroup):
         """Run the command."""
         try:
             return super().invoke(ctx)
-        except tuple(known_errors()) as error:
-            if ctx.find_root().params.get("debug"):
-                raise
-            code = next(code for kind, code in known_errors().items() if isinstance(error, kind))
-            fail(_sentence(error), code)
         except KeyboardInterrupt:
             fail("stopped", INTERRUPTED)
+        except Exception as error:
+            code = exit_code(error)
+            if code is None or ctx.find_root().params.get("debug"):
+                raise
+            fail(_sentence(error), code)
 
 
 def _sentence(error: BaseException) -> str:

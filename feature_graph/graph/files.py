@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from math import nan
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, ClassVar, Literal, TextIO
 
 import networkx as nx
 
@@ -25,6 +25,8 @@ FileKind = Literal["graphml", "json"]
 
 class GraphFileError(ValueError):
     """A file that is not a graph; the message names it and what was expected."""
+
+    exit_code: ClassVar[int] = 1
 
 
 def save_graph(graph: nx.DiGraph, path: str | Path, format: FileKind | None = None) -> Path:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 
 class MeasureError(ValueError):
     """Input that cannot be measured; the message names the feature or the field, what was got and what to do."""
+
+    exit_code: ClassVar[int] = 1
 
 
 class BrokenEffect(MeasureError):

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from feature_graph.dictionaries import LoadingError
+
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer, HookedTransformerConfig
     from transformer_lens.model_bridge import TransformerBridge
@@ -25,7 +27,7 @@ PROCESSING = ("fold_ln", "center_writing_weights", "center_unembed", "fold_value
 _TELLING = ("llama", "gemma", "wav2vec2")
 
 
-class ConversionError(Exception):
+class ConversionError(LoadingError):
     """TransformerLens has no way for this model; the message says why."""
 
 
@@ -91,6 +93,8 @@ def refusals() -> Iterator[None]:
     """
     try:
         yield
+    except ConversionError:
+        raise
     except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         detail = " ".join(lines[:2])[:160] or type(error).__name__

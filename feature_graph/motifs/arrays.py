@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import networkx as nx
 import numpy as np
@@ -19,6 +19,8 @@ Floats = NDArray[np.float64]
 
 class MotifError(ValueError):
     """Motifs that cannot be counted as asked; the message says what was got and what is expected."""
+
+    exit_code: ClassVar[int] = 1
 
 
 @dataclass(frozen=True, eq=False)

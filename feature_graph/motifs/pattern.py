@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from importlib.resources import files
 from itertools import permutations
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import networkx as nx
 from lark import Lark, Token, Tree, UnexpectedInput
@@ -63,6 +63,8 @@ class PatternError(MotifError):
         line: Line of the place, from 1.
         column: Column of the place, from 1.
     """
+
+    exit_code: ClassVar[int] = 2
 
     def __init__(self, problem: str, text: str, line: int, column: int) -> None:
         lines = text.split("\n")

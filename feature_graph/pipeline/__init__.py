@@ -4,9 +4,10 @@
 files it reads, the part of the configuration it depends on and its own artifacts are what they were (``manifest.json`` says what).
 """
 
-from feature_graph.pipeline.lock import RunLocked, locked
-from feature_graph.pipeline.manifest import Manifest, ManifestError, StageRecord
-from feature_graph.pipeline.runner import RunResult, StageOutcome, StaleInput, package_versions, run
+from feature_graph.pipeline.errors import ManifestError, PipelineError, RunLocked, StaleInput
+from feature_graph.pipeline.lock import locked
+from feature_graph.pipeline.manifest import Manifest, StageRecord
+from feature_graph.pipeline.runner import RunResult, StageOutcome, package_versions, run
 from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName
 from feature_graph.pipeline.status import RunStatus, StageStatus, status
 from feature_graph.pipeline.vectors import write_decoders
@@ -16,6 +17,7 @@ __all__ = [
     "STAGE_NAMES",
     "Manifest",
     "ManifestError",
+    "PipelineError",
     "RunLocked",
     "RunResult",
     "RunStatus",

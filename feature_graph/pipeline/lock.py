@@ -13,9 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-
-class RunLocked(RuntimeError):
-    """Another process writes into the run directory; the message says which."""
+from feature_graph.pipeline.errors import RunLocked
 
 
 @contextmanager

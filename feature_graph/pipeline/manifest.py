@@ -8,15 +8,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from feature_graph.pipeline.errors import ManifestError
 from feature_graph.pipeline.fingerprint import FileMark
 from feature_graph.utils import write_json
 
 KIND, VERSION = "manifest", 1
 State = Literal["running", "done", "failed", "interrupted"]
-
-
-class ManifestError(ValueError):
-    """A manifest that cannot be read; the message names it and says what to do."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from typing import Literal
 
 from feature_graph.artifacts import RunPaths
 from feature_graph.config import Config
+from feature_graph.pipeline.errors import StaleInput
 from feature_graph.pipeline.fingerprint import FileMark
 from feature_graph.pipeline.lock import locked
 from feature_graph.pipeline.manifest import Manifest, StageRecord, now
@@ -33,10 +34,6 @@ from feature_graph.utils import set_seed, sha256_json, write_json
 log = logging.getLogger(__name__)
 
 PACKAGES = ("feature-graph", "torch", "transformer-lens", "sae-lens", "transformers", "numpy", "scipy", "statsmodels", "h5py", "pyarrow")
-
-
-class StaleInput(ValueError):
-    """A stage was asked for alone, but an earlier one is not up to date."""
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from feature_graph.database.errors import GraphDatabaseError
 
-class ServerError(RuntimeError):
+
+class ServerError(GraphDatabaseError):
     """The embedded Neo4j cannot do what was asked."""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from feature_graph.database.errors import GraphDatabaseError
 
-class StoreError(RuntimeError):
+
+class StoreError(GraphDatabaseError):
     """The database cannot do what was asked."""
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
 from feature_graph.candidates import Importance, check_inputs, codecs_of, measure_importance, removed_by
 from feature_graph.config import Config
+from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.pruning_recall.losses import losses
 from feature_graph.evaluation.pruning_recall.sample import Drawn, draw_sources, slice_pairs
 from feature_graph.interactions import measure_interactions
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 _MANY_PAIRS = 5_000_000
 
 
-class RecallError(ValueError):
+class RecallError(EvaluationError):
     """A slice that cannot be drawn or measured; the message says why and what to do."""
 
 

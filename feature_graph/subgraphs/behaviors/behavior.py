@@ -8,13 +8,15 @@ from typing import Any
 
 import yaml
 
+from feature_graph.subgraphs.errors import SubgraphError
+
 #: Groups of prompts that a behaviour needs: two to choose seeds on, two to test them on.
 MIN_GROUPS = 4
 #: What can be read off the last position, right against wrong answers.
 METRICS = ("logit_difference", "probability_difference")
 
 
-class BehaviorError(ValueError):
+class BehaviorError(SubgraphError):
     """A behaviour that is unknown or malformed; the message says what was got and what is expected."""
 
 
