@@ -1,12 +1,12 @@
 # %% [markdown]
-# # From a language model to a causal graph in Neo4j
+# # Tutorial: from a language model to a causal graph in Neo4j
 #
-# A sparse autoencoder (SAE) writes a model's residual stream as a sum of *features*. This notebook finds out which of these features
-# **drive** which others, draws the result, asks it questions, and puts it into a real Neo4j database, where Cypher and the Graph Data
-# Science library (GDS) go on.
+# A sparse autoencoder (SAE) writes a model's residual stream as a sum of *features*. This tutorial finds out which of these features
+# **drive** which others, draws the result, asks questions about it, and puts it into a real Neo4j database, where you can go on with Cypher
+# and the Graph Data Science library (GDS).
 #
-# It runs on the bundled model (SmolLM2-135M-Instruct, with dictionaries that ship with this library), so nothing is downloaded from a
-# model hub. Every step takes a configuration, a model and dictionaries: for another model, change the next cell only.
+# It runs on the bundled model (SmolLM2-135M-Instruct, with SAEs that come with this library), so nothing is downloaded from a model hub.
+# Every step takes a configuration, a model and SAEs: for another model, change only the next cell.
 #
 # | step | function | file |
 # |---|---|---|
@@ -21,12 +21,13 @@
 # %% [markdown]
 # ## 1. Configuration
 #
-# The figures below are for a first look: some minutes on two cores. For results to rely on, take `n_tokens` of 200,000 or more,
-# `top_k_features` of 200 and `n_intervention_samples` of 100. For GPT-2-small add four fields: `model_name="gpt2-small"`,
-# `sae_release="gpt2-small-res-jb"`, `sae_id_template="blocks.{layer}.hook_resid_post"` and `layers=list(range(12))`.
+# The numbers below are for a first look; with them the whole tutorial takes some minutes on two cores. For results to rely on, use
+# `n_tokens` of 200,000 or more, `top_k_features` of 200 and `n_intervention_samples` of 100. For GPT-2-small add four fields:
+# `model_name="gpt2-small"`, `sae_release="gpt2-small-res-jb"`, `sae_id_template="blocks.{layer}.hook_resid_post"` and
+# `layers=list(range(12))`.
 #
-# `EXAMPLE_OVERRIDES` (a JSON object of fields) and `EXAMPLE_HOME` (folder of the database) in the environment change this cell from
-# outside; the test suite runs the notebook at a small size that way.
+# The environment variables `EXAMPLE_OVERRIDES` (a JSON object of fields) and `EXAMPLE_HOME` (the folder of the database) change this cell
+# from outside; the test suite uses them to run the tutorial at a small size.
 
 # %%
 import json
@@ -69,9 +70,9 @@ cfg.save(out / "config.json")
 print(f"layers {cfg.layers} of {cfg.model_name}, top {cfg.top_k_features} features each, results in {out}")
 
 # %% [markdown]
-# ## 2. Model and dictionaries
+# ## 2. Model and SAEs
 #
-# `saes` is a plain dictionary from layer to SAE. Any TransformerLens model with any SAELens residual-stream SAEs will do in its place.
+# `saes` is a mapping from layer to SAE. Any TransformerLens model with SAELens SAEs on its residual stream can take their place.
 
 # %%
 from feature_graph.loading import get_sae_dict_size, load_model_and_saes
@@ -85,8 +86,8 @@ for layer in sorted(saes):
 # %% [markdown]
 # ## 3. Activations
 #
-# The text goes through the model once; what each feature does at each token is kept as sparse matrices on disk. Documents are split
-# into three parts by a seeded hash: 40 % to *choose* pairs, 40 % to *test* them, 20 % to *confirm* what the test found.
+# The text goes through the model once, and the activation of each feature at each token is kept on disk as sparse matrices. Documents are
+# split into three parts by a seeded hash: 40 % to *choose* pairs, 40 % to *test* them, and 20 % to *confirm* what the test found.
 
 # %%
 from feature_graph.activations import collect_activations
@@ -105,8 +106,9 @@ activation_store.save(out / "activations.h5")
 # %% [markdown]
 # ## 4. Co-activation
 #
-# How much more often than by chance is a later feature active where an earlier one is? The atlas keeps joint counts; pointwise mutual
-# information (PMI), conditional probability and ratio follow from them. This is correlation: it orders the experiments and proves nothing.
+# How much more often than by chance is a downstream feature active where an upstream one is? The atlas keeps joint counts, from which
+# pointwise mutual information (PMI), conditional probability and ratio follow. This is correlation: it helps to choose the experiments and
+# proves nothing.
 
 # %%
 from feature_graph.coactivation import build_coactivation_atlas
@@ -122,9 +124,9 @@ atlas.save(out / "atlas.h5")
 # %% [markdown]
 # ## 5. Candidates
 #
-# Four stages leave the pairs that deserve an experiment: the most important features of each layer (frequency × measured effect on the
-# output), enough co-activation, some alignment through the blocks between, and the layer window. A rescue arm gives a few removed pairs a
-# second chance, so that the pruning itself can be judged.
+# Four filters leave the pairs that are worth an experiment: the most important features of each layer (by frequency × measured effect on
+# the output), enough co-activation, some alignment through the blocks between them, and the layer window. A rescue step gives a few of the
+# removed pairs a second chance, so that the pruning itself can be judged.
 
 # %%
 from feature_graph.candidates import identify_candidates
@@ -145,13 +147,14 @@ candidates.save(out / "candidates.parquet")
 # ## 6. The experiments
 #
 # For each source, at tokens of the *test* documents where it is active, its activation is set once to a high level (the 90th percentile of
-# its active values) and once to 0, at that one position. Everything else in the residual stream stays, and the blocks above run again.
-# The change of each target, per unit of the source, is the edge's `mean_strength`: positive excites, negative inhibits.
+# its active values) and once to 0, at that one position. Everything else in the residual stream stays as it is, and the blocks downstream
+# run again. The change of each target, per unit of the source, is the edge's `mean_strength`: a positive edge excites, a negative one
+# inhibits.
 #
-# **`p_value` and `q_value`.** `r.p_value` is the p of this one test, uncorrected. With thousands of pairs, 5 % of them would fall below
-# 0.05 by luck, so counting `p_value < 0.05` overstates what was found. `r.q_value` is the same p adjusted over all tests of the run
-# (`correction_method`). The graph is built from the adjusted values: an edge enters if its total, its direct or its later effect passes
-# (`r.significant`). p also is 1 wherever an effect is no larger than what random directions have.
+# **`p_value` and `q_value`.** `r.p_value` is the p-value of this one test, uncorrected. With thousands of pairs, 5 % of them would fall
+# below 0.05 by chance, so counting `p_value < 0.05` overstates what was found. `r.q_value` is the same p-value corrected for all tests of
+# the run (`correction_method`). The graph is built from the corrected values: a pair becomes an edge if its total, its direct or its later
+# effect passes (`r.significant`). Wherever an effect is no larger than that of random directions, p is 1.
 
 # %%
 from feature_graph.interactions import measure_interactions
@@ -172,19 +175,20 @@ for r in sorted(significant, key=lambda r: r.abs_strength, reverse=True)[:10]:
 interactions.save(out / "interactions.parquet")
 
 # %% [markdown]
-# Much of what an early feature does to a later one is that its direction simply is still there: `copy_strength` is that part, and
-# `computed_strength` what the blocks between add. `direct_strength` is what does not pass through the dictionaries between.
+# Much of what a feature does to a downstream one is simply that its direction is still in the residual stream. `copy_strength` is that
+# part, and `computed_strength` is what the blocks in between add. `direct_strength` is what does not pass through the features of the sites
+# in between.
 
 # %%
 copied = [r for r in significant if abs(r.copy_strength) > abs(r.computed_strength)]
 print(f"{len(copied)} of {len(significant)} edges are mostly copied along the residual stream")
 confirmed = [r for r in significant if r.replicated]
-print(f"{len(confirmed)} came out again, same sign, on the documents kept for confirmation")
+print(f"{len(confirmed)} replicate, with the same sign, on the documents kept for confirmation")
 
 # %% [markdown]
 # ## 7. The graph
 #
-# `write_features` names the features: the tokens on which each is most active.
+# `write_features` labels each feature with the tokens at which it is most active.
 
 # %%
 import pandas as pd
@@ -217,7 +221,7 @@ for motif, count in count_motifs(G).items():
 # %% [markdown]
 # ## 8. Pictures
 #
-# The pages work off-line. Figures are None where there is nothing to draw.
+# The pages work offline. A figure is `None` where there is nothing to draw.
 
 # %%
 from feature_graph.visualization import (
@@ -240,9 +244,9 @@ for plot in (plot_degree_distribution, plot_layer_distance_decay, plot_interacti
 # %% [markdown]
 # ## 9. Behaviours
 #
-# Which features carry *factual recall* ("The capital of France is" → " Paris")? All features are ranked by gradient × activation on half of
-# the prompts, the first of them are really ablated there, and the seeds are tested by ablation on the other half, which shares no country
-# with the first. `effect_size` is the logit difference lost when the feature is taken out.
+# Which features carry *factual recall* ("The capital of France is" → " Paris")? All features are ranked by an attribution score on half of
+# the prompts, the highest ones are ablated there, and the seeds found in this way are tested by ablation on the other half, which shares no
+# country with the first. `effect_size` is the logit difference that is lost when the feature is ablated.
 
 # %%
 from feature_graph.subgraphs import PREDEFINED_BEHAVIORS, extract_behavior_subgraph, save_behaviors
@@ -263,9 +267,9 @@ if recall.subgraph.number_of_nodes() > 0:
 # %% [markdown]
 # ## 10. Steering
 #
-# If a feature is pushed by two activation units at one position, what follows? Direct strengths are multiplied along every path and summed
-# over paths. It is a forecast to first order: large pushes saturate, and a feature that is off stays at zero until it is pushed over its
-# threshold.
+# What follows if a feature is turned up by two activation units at one position? Direct strengths are multiplied along every path and
+# summed over paths. This is a first-order forecast: the effects of large steers saturate, and a feature that is off stays at zero until it
+# is raised above its threshold.
 
 # %%
 from feature_graph.steering import predict_cascade
@@ -296,11 +300,12 @@ print(report.summary())
 print(database.cypher("MATCH (r:Run) RETURN r.id AS run, r.status AS status, r.nodes AS nodes, r.edges AS edges"))
 
 # %% [markdown]
-# Saved questions are files in `queries/`; `queries.names()` lists them and `feature-graph query NAME` asks them from the command line.
+# Saved questions are files in `queries/`. `queries.names()` lists them, and `feature-graph query NAME` asks one on the command line.
 
 # %%
 import queries
 
+pd.set_option("display.width", 140, "display.max_columns", 20, "display.max_colwidth", 32)
 print(queries.names())
 print(database.query("hubs", measure="degree", limit=5))
 print(database.query("strongest", effect="computed", limit=5))
@@ -308,8 +313,8 @@ if drivers:
     print(database.query("cascade", feature=drivers[0]["id"], delta=2.0, limit=5))
 
 # %% [markdown]
-# Graph Data Science: scores are computed on the graph of structural edges (one site to the next, or a direct effect that is itself
-# significant) and written back to the features.
+# Graph Data Science computes scores on the graph of structural edges (edges to the next site, or with a direct effect that is itself
+# significant), and the scores are written back to the features of the run.
 
 # %%
 for algorithm in ("degree", "pagerank", "leiden"):

@@ -2,7 +2,7 @@
 
 1. The script is divided into cells at its ``# %%`` lines, as Jupyter does.
 2. Cells of text become Markdown, cells of code fenced Python, and what a cell printed stands under it.
-3. Without ``--run`` the output that the page has is kept; code and text are always the script's.
+3. Without ``--run`` the output that the page has is kept; code and text are always the script's. Of long output the beginning is shown.
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import plotly.io
+
 ROOT = Path(__file__).parents[1]
 SCRIPT, PAGE = ROOT / "examples" / "worked_example.py", ROOT / "docs" / "tutorial.md"
 _MADE = "<!-- Made by `python -m scripts.tutorial_page` from examples/worked_example.py; do not edit. -->"
 _NOTE = """The steps below are the cells of `examples/worked_example.py`, a script that Jupyter opens as a notebook (the notebook is
 beside it). A test runs it from start to end. What the steps print was recorded in one run; the last digits may differ elsewhere."""
 _PRINTED = "It prints:"
+_LINES = 14
 _BLOCK = re.compile(rf"```python\n(.*?)```(?:\n\n{_PRINTED}\n\n```text\n(.*?)```)?", re.DOTALL)
 
 
@@ -53,9 +56,14 @@ def page(parts: list[Cell], printed: dict[str, str]) -> str:
     shown = [title, _MADE, _NOTE, rest.strip()]
     for cell in parts[1:]:
         shown.append(f"```python\n{cell.text}\n```" if cell.code else cell.text)
-        if cell.code and (output := printed.get(cell.text, "").rstrip()):
+        if cell.code and (output := _beginning(printed.get(cell.text, ""))):
             shown.append(f"{_PRINTED}\n\n```text\n{output}\n```")
     return "\n\n".join(shown) + "\n"
+
+
+def _beginning(output: str) -> str:
+    lines = output.rstrip().splitlines()
+    return "\n".join(line.rstrip() for line in (lines if len(lines) <= _LINES + 1 else [*lines[:_LINES], "…"]))
 
 
 def printed_on(text: str) -> dict[str, str]:
@@ -64,7 +72,8 @@ def printed_on(text: str) -> dict[str, str]:
 
 
 def run(parts: list[Cell]) -> dict[str, str]:
-    """Code to output, by running the cells one after the other in one namespace."""
+    """Code to output, by running the cells one after the other in one namespace. Figures are not shown."""
+    plotly.io.renderers.default = ""
     names: dict[str, object] = {"__name__": "__main__"}
     printed = {}
     for cell in parts:

@@ -29,6 +29,7 @@ def test_the_page_is_the_script() -> None:
     written = tutorial_page.PAGE.read_text(encoding="utf-8")
     parts = cells(tutorial_page.SCRIPT.read_text(encoding="utf-8"))
     assert written == page(parts, printed_on(written)), "out of date: python -m scripts.tutorial_page"
+    assert sum(bool(output) for output in printed_on(written).values()) > 10, "no output: python -m scripts.tutorial_page --run"
 
 
 def test_cells_of_a_script() -> None:
@@ -36,6 +37,13 @@ def test_cells_of_a_script() -> None:
     assert parts[0] == Cell(False, "# Title\n\nA sentence.")
     assert parts[1] == Cell(True, "a = 2\nprint(a)")
     assert [cell.code for cell in parts] == [False, True, False, True, True]
+
+
+def test_of_long_output_the_beginning_is_shown() -> None:
+    parts = cells(SCRIPT)
+    shown = page(parts, {parts[1].text: "\n".join(map(str, range(40)))})
+    assert "\n13\n…\n```" in shown
+    assert page(parts, printed_on(shown)) == shown
 
 
 def test_output_stands_under_its_cell_and_is_read_back() -> None:
