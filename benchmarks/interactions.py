@@ -33,13 +33,12 @@ import torch
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import TEST, ActivationStore, CandidateSet
 from feature_graph.config import Config
-from feature_graph.dictionaries.build import SiteCodec, build_codecs
-from feature_graph.interactions import measure_interactions
+from feature_graph.interactions import MeasurementContext, measure_interactions
 from feature_graph.interactions.exhaustive.block import site_floors, source_rows
-from feature_graph.interactions.exhaustive.field import Sweep, plan_field
+from feature_graph.interactions.exhaustive.field import SiteSweep, plan_field
 from feature_graph.interactions.exhaustive.run import block_size
 from feature_graph.interactions.probes import Probe, placebos
-from feature_graph.interventions import ModelSlices
+from feature_graph.interventions import AnalysedModel
 from ingest.formats import CANDIDATES
 
 if TYPE_CHECKING:
@@ -170,41 +169,45 @@ def operations(next_site: bool) -> float:
 def all_targets(bench: EngineBenchmark, layer: int, window: int, n_sources: int) -> dict[str, float]:
     """Seconds for some sources against every feature of the next ``window`` sites, by part."""
     device, cfg = bench.cfg.device, bench.cfg.model_copy(update={"layer_window": window, "position_horizon": 0, "targets": "all"})
-    slices, codecs = ModelSlices(bench.model), _codecs(bench)
+    model = _analysed(bench)
+    codecs = model.codecs
+    context = MeasurementContext(model, bench.store, dict.fromkeys(codecs, 1.0), cfg)
     seconds: dict[str, float] = {}
     begun = clock(device)
-    field = plan_field(slices, bench.store, codecs, dict.fromkeys(codecs, 1.0), cfg, {layer: bench.busy(layer, n_sources)}, 3 * 2**30)
-    ground = Sweep(slices, codecs, bench.store, field, cfg).ground(layer)
+    field = plan_field(context, {layer: bench.busy(layer, n_sources)}, 3 * 2**30)
+    site = SiteSweep(context, field).site(layer)
     seconds["clean"] = clock(device) - begun
     sources = field.sources[layer]
     assert len(sources) == n_sources, f"only {len(sources)} of {n_sources} sources have {SAMPLES} documents"
     begun = clock(device)
     random = placebos(sources, cfg.n_placebo, D_MODEL, cfg.seed)
-    floors = site_floors(ground, random, cfg, block_size(cfg))
+    floors = site_floors(site, random, cfg, block_size(cfg))
     seconds["placebos"] = clock(device) - begun
     probes = [Probe(s, codecs[layer].w_dec[s.index]) for s in sources]
     rows = 0
     for confirm in (False, True):
         begun = clock(device)
         for k in range(0, len(probes), block_size(cfg)):
-            rows += len(source_rows(ground, probes[k : k + block_size(cfg)], floors, cfg, confirm=confirm))
+            rows += len(source_rows(site, probes[k : k + block_size(cfg)], floors, cfg, confirm=confirm))
         seconds["confirmed" if confirm else "measured"] = clock(device) - begun
-    later = replace(ground, setting=replace(ground.setting, horizon=4))
+    later = replace(site, setting=replace(site.setting, horizon=4))
     begun = clock(device)
     few = probes[: block_size(cfg)]
     source_rows(later, few, floors, cfg, confirm=False)
     seconds["with_horizon_4"] = (clock(device) - begun) * len(probes) / len(few)
     return seconds | {
-        "pairs": float(len(probes) * len(ground.path) * D_SAE),
-        "kept_share": rows / 2 / (len(probes) * len(ground.path) * D_SAE),
+        "pairs": float(len(probes) * len(site.path) * D_SAE),
+        "kept_share": rows / 2 / (len(probes) * len(site.path) * D_SAE),
     }
 
 
-_CODECS: dict[int, dict[int, SiteCodec]] = {}
+_ANALYSED: dict[int, AnalysedModel] = {}
 
 
-def _codecs(bench: EngineBenchmark) -> dict[int, SiteCodec]:
-    return _CODECS.setdefault(id(bench), build_codecs(bench.model, bench.saes, bench.cfg))
+def _analysed(bench: EngineBenchmark) -> AnalysedModel:
+    if id(bench) not in _ANALYSED:
+        _ANALYSED[id(bench)] = AnalysedModel.of(bench.model, bench.saes, bench.cfg)
+    return _ANALYSED[id(bench)]
 
 
 def demo_candidates(bench: EngineBenchmark) -> CandidateSet:
@@ -250,7 +253,7 @@ def against_loop(bench: EngineBenchmark, frame: pd.DataFrame, n_loops: int) -> t
     from feature_graph.interactions.plan import layer_sources
 
     rng = np.random.default_rng(0)
-    codecs, seconds, errors, squares = _codecs(bench), [], [], []
+    codecs, seconds, errors, squares = _analysed(bench).codecs, [], [], []
     for s, t in [(0, 1), (2, 4), (3, 4), (1, 3)][:n_loops]:
         name = str(rng.choice(frame.loc[frame["src_layer"] == s, "src_id"].unique()))
         index = int(name.split("_F")[1])

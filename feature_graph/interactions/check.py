@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, CandidateSet, feature_id
@@ -13,13 +14,13 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.plan import Plan
-from feature_graph.interventions import ModelSlices
+from feature_graph.interventions import AnalysedModel
 
 log = logging.getLogger(__name__)
 
 
 def checked_store(candidates: CandidateSet) -> ActivationStore:
-    """The store behind the candidates.
+    """The store that the candidates were drawn from.
 
     Raises:
         MeasureError: If there is none.
@@ -32,14 +33,14 @@ def checked_store(candidates: CandidateSet) -> ActivationStore:
     return candidates.store
 
 
-def check_sites(store: ActivationStore, codecs: Mapping[int, SiteCodec], slices: ModelSlices) -> None:
+def check_sites(store: ActivationStore, model: AnalysedModel) -> None:
     """Refuse activations of other dictionaries, and text that the model cannot read.
 
     Raises:
         MeasureError: Naming the layer.
     """
-    slices.tokens(store.tokens[:1])
-    for layer, codec in codecs.items():
+    model.slices.tokens(store.tokens[:1])
+    for layer, codec in model.codecs.items():
         known = store.sites.get(layer)
         if known is not None and (known.hook, known.d_sae) != (codec.site.hook, codec.site.d_sae):
             raise MeasureError(
@@ -48,14 +49,13 @@ def check_sites(store: ActivationStore, codecs: Mapping[int, SiteCodec], slices:
             )
 
 
-def check_input(store: ActivationStore, candidates: CandidateSet, codecs: Mapping[int, SiteCodec], slices: ModelSlices) -> None:
-    """Refuse parts that do not belong together, before any work.
+def check_pairs(store: ActivationStore, frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> None:
+    """Refuse pairs of features that do not exist, and those that run backwards.
 
     Raises:
-        MeasureError: Naming the feature, layer or field.
+        MeasureError: Naming the feature or layer.
     """
-    check_sites(store, codecs, slices)
-    frame, order = candidates.frame, list(codecs)
+    order = list(codecs)
     for side in ("src", "tgt"):
         _check_features(frame[f"{side}_layer"].to_numpy(), frame[f"{side}_index"].to_numpy(), codecs, store)
     back = frame[[order.index(s) >= order.index(t) for s, t in zip(frame["src_layer"], frame["tgt_layer"], strict=True)]]

@@ -14,6 +14,7 @@ from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, feature_id, number_pairs
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
+from feature_graph.interactions.context import MeasurementContext
 from ingest.formats import INTERACTIONS
 
 Floats = NDArray[np.float64]
@@ -36,9 +37,7 @@ def finish(
     rows: pd.DataFrame,
     placebos: pd.DataFrame,
     candidates: pd.DataFrame,
-    store: ActivationStore,
-    codecs: Mapping[int, SiteCodec],
-    cfg: Config,
+    context: MeasurementContext,
 ) -> pd.DataFrame:
     """All columns of ``ingest.formats.INTERACTIONS``, sorted by source fid, target fid and method.
 
@@ -46,10 +45,9 @@ def finish(
         rows: Measured pairs, from :func:`feature_graph.interactions.blocks.source_rows`.
         placebos: From :func:`feature_graph.interactions.blocks.placebo_rows`; may be empty.
         candidates: The candidate table; its columns are carried along and number the features.
-        store: Recorded activations, for the targets' standard deviations.
-        codecs: Layer → dictionary.
-        cfg: The configuration.
+        context: What was measured on.
     """
+    store, codecs, cfg = context.store, context.codecs, context.cfg
     frame = add_floors(rows.sort_values([*_PAIR, "method"], ignore_index=True), placebos, cfg)
     frame = add_q(frame, cfg)
     frame["abs_strength"] = frame["mean_strength"].abs()

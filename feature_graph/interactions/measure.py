@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from feature_graph.activations import build_features_table, decoder_of
 from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, number_features, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries import build_codecs, residual_norms
-from feature_graph.interactions.check import announce, check_input, checked_store
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interactions.check import announce, check_pairs, checked_store
+from feature_graph.interactions.context import CLEAN_BYTES, MeasurementContext
 from feature_graph.interactions.finish import facts, finish
 from feature_graph.interactions.parts import Parts
-from feature_graph.interactions.passes import CLEAN_BYTES, measure_blocks, part_key
+from feature_graph.interactions.passes import measure_blocks, part_key
 from feature_graph.interactions.plan import make_plan, without_broken
-from feature_graph.interventions import ModelSlices
+from feature_graph.interventions import AnalysedModel
 from ingest.formats import INTERACTIONS
 
 log = logging.getLogger(__name__)
 
 
 def measure_interactions(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     candidates: CandidateSet,
     cfg: Config,
     *,
@@ -38,7 +38,7 @@ def measure_interactions(
     """Measure the causal effect of every candidate's source on its target.
 
     Args:
-        model: A transformer_lens HookedTransformer, float32.
+        model: A transformer_lens HookedTransformer, float32; or an :class:`AnalysedModel`, which spares building it again.
         saes: Layer → SAELens SAE.
         candidates: Pairs to measure, with the activation store that samples and levels come from.
         cfg: The configuration.
@@ -55,20 +55,18 @@ def measure_interactions(
         feature_graph.interventions.InterventionError: If the model cannot be run in slices.
     """
     store = checked_store(candidates)
-    slices = ModelSlices(model)
-    codecs = build_codecs(model, saes, cfg)
-    check_input(store, candidates, codecs, slices)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
+    codecs = context.codecs
+    check_pairs(store, candidates.frame, codecs)
     if not len(candidates):
         log.warning("no candidate pairs: nothing is measured. Lower min_coactivation or min_decoder_alignment, or give more text")
         return InteractionSet(_empty(), _nothing(cfg))
-    slices.check(store.tokens[:2])
-    norms = residual_norms(model, [c.site.hook for c in codecs.values()], torch.as_tensor(store.tokens[:8]))
-    plan = make_plan(store, candidates.frame, codecs, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg)
+    plan = make_plan(store, candidates.frame, codecs, context.norms, cfg)
     warnings = announce(plan, cfg)
-    parts = Parts(Path(parts_dir) if parts_dir is not None else None, part_key(store, candidates, codecs, cfg, clean_bytes))
-    rows, random = measure_blocks(slices, codecs, store, plan, parts, cfg, progress=progress, clean_bytes=clean_bytes)
+    parts = Parts(Path(parts_dir) if parts_dir is not None else None, part_key(context, candidates, clean_bytes))
+    rows, random = measure_blocks(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     plan = without_broken(plan, rows)
-    frame = finish(rows, random, candidates.frame, store, codecs, cfg) if len(rows) else _empty()
+    frame = finish(rows, random, candidates.frame, context) if len(rows) else _empty()
     meta = {
         "model": next(iter(codecs.values())).site.model,
         "method": cfg.interaction_method,
@@ -79,10 +77,10 @@ def measure_interactions(
         "samples_a_source": cfg.n_intervention_samples,
         "position_horizon": cfg.position_horizon,
     }
-    return InteractionSet(frame, meta | facts(frame, cfg), _describer(store, candidates, model))
+    return InteractionSet(frame, meta | facts(frame, cfg), _describer(store, candidates, context.model.model))
 
 
-def _describer(store: ActivationStore, candidates: CandidateSet, model: Any) -> Callable[[Sequence[str]], pd.DataFrame]:
+def _describer(store: ActivationStore, candidates: CandidateSet, model: HookedModel) -> Callable[[Sequence[str]], pd.DataFrame]:
     """What the features respond to, worked out when it is asked for."""
     decode = decoder_of(getattr(model, "tokenizer", None))
 

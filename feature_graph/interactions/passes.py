@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import torch
 
-from feature_graph.artifacts import ActivationStore, CandidateSet
+from feature_graph.artifacts import CandidateSet
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.blocks import placebo_rows, source_rows
+from feature_graph.interactions.context import CLEAN_BYTES, CleanDocuments, MeasurementContext, Setting
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.parts import Parts
 from feature_graph.interactions.plan import Ints, Plan, Source
-from feature_graph.interactions.probes import Probe, Setting, placebos
-from feature_graph.interventions import CleanSweep, ModelSlices
+from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.utils import progress as progress_over
 from feature_graph.utils import sha256_json
 
 #: Samples of one batch; a block holds as many probes as fit.
 BLOCK_SAMPLES = 240
-#: Clean residuals, keys and values kept at once, in bytes.
-CLEAN_BYTES = 3 * 2**30
 _VERSION = 1
 #: Fields of the configuration that a block's result depends on.
 _FIELDS = frozenset(
@@ -55,44 +51,25 @@ class ProbeBlock:
     placebo: bool
 
 
-def part_key(store: ActivationStore, candidates: CandidateSet, codecs: Mapping[int, SiteCodec], cfg: Config, clean_bytes: int) -> str:
+def part_key(context: MeasurementContext, candidates: CandidateSet, clean_bytes: int) -> str:
     """Hash of everything that a block's result depends on."""
     pairs = candidates.frame[["src_layer", "src_index", "tgt_layer", "tgt_index"]].to_numpy(np.int64)
     text = {
         "version": _VERSION,
         "blocks": [BLOCK_SAMPLES, clean_bytes],
-        "config": cfg.digest(set(_FIELDS)),
+        "config": context.cfg.digest(set(_FIELDS)),
         "candidates": hashlib.sha256(np.ascontiguousarray(pairs).tobytes()).hexdigest(),
     }
-    return sha256_json(text | inputs_of(store, codecs))
-
-
-def inputs_of(store: ActivationStore, codecs: Mapping[int, SiteCodec]) -> dict[str, object]:
-    """Hashes of the text, the recorded activations and the dictionaries."""
-    return {
-        "tokens": hashlib.sha256(store.tokens.tobytes() + store.valid.tobytes() + store.splits.tobytes()).hexdigest(),
-        "active": {
-            str(n): hashlib.sha256(store.feature_frequencies[n].tobytes() + store.mean_activations[n].tobytes()).hexdigest() for n in codecs
-        },
-        "sites": [c.site.to_dict() for c in codecs.values()],
-    }
+    return sha256_json(text | context.input_hashes())
 
 
 def measure_blocks(
-    slices: ModelSlices,
-    codecs: dict[int, SiteCodec],
-    store: ActivationStore,
-    plan: Plan,
-    parts: Parts,
-    cfg: Config,
-    *,
-    progress: bool,
-    clean_bytes: int = CLEAN_BYTES,
+    context: MeasurementContext, plan: Plan, parts: Parts, *, progress: bool, clean_bytes: int = CLEAN_BYTES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of all sources, and rows of all placebos."""
-    passes = list(split_passes(slices, codecs, plan, store.context_length, clean_bytes))
-    blocks = [make_blocks(plan, chosen, slices.d_model, cfg, number) for number, chosen in enumerate(passes)]
-    work = _work(slices, codecs, store, plan, parts, cfg, passes, blocks)
+    passes = list(split_passes(context, plan, clean_bytes))
+    blocks = [make_blocks(plan, chosen, context.slices.d_model, context.cfg, number) for number, chosen in enumerate(passes)]
+    work = _work(context, plan, parts, passes, blocks)
     total = sum(map(len, blocks))
     found = list(progress_over(work, "measuring interactions", total) if progress else work)
     frames = {kind: [frame for block, frame in found if block.placebo == kind and len(frame)] for kind in (False, True)}
@@ -101,52 +78,17 @@ def measure_blocks(
 
 
 def _work(
-    slices: ModelSlices,
-    codecs: dict[int, SiteCodec],
-    store: ActivationStore,
-    plan: Plan,
-    parts: Parts,
-    cfg: Config,
-    passes: list[list[Source]],
-    blocks: list[list[ProbeBlock]],
+    context: MeasurementContext, plan: Plan, parts: Parts, passes: list[list[Source]], blocks: list[list[ProbeBlock]]
 ) -> Iterator[tuple[ProbeBlock, pd.DataFrame]]:
     for chosen, pending in zip(passes, blocks, strict=True):
-        documents = documents_of(chosen)
-        rows = np.full(len(store.tokens), -1, dtype=np.int64)
-        rows[documents] = np.arange(len(documents))
-        sweep = CleanSweep(slices, store.tokens[documents])
-        counted = torch.as_tensor(store.valid[documents], device=slices.device)
+        clean = CleanDocuments(context, documents_of(chosen))
         for layer in sorted({block.layer for block in pending}):
             here = [block for block in pending if block.layer == layer]
             setting = None
             for block in here:
                 if setting is None and not parts.has(block.name):
-                    setting = setting_at(slices, codecs, plan, sweep, rows, counted, layer, cfg)
-                yield block, parts.get(block.name, lambda b=block, s=setting: _measure(s, plan, b, cfg))  # type: ignore[misc]
-
-
-def setting_at(
-    slices: ModelSlices,
-    codecs: dict[int, SiteCodec],
-    plan: Plan,
-    sweep: CleanSweep,
-    rows: Ints,
-    counted: torch.Tensor,
-    layer: int,
-    cfg: Config,
-) -> Setting:
-    """What the blocks of one source site share: the clean run from there as far as the site's farthest target.
-
-    Raises:
-        MeasureError: If the residual stream is NaN or infinite there.
-    """
-    last = max(plan.targets(layer))
-    points = [codec.site.point for n, codec in codecs.items() if layer <= n <= last]
-    clean = sweep.window(points[0], points[-1], points)
-    for point in points:
-        if not torch.isfinite(clean.residuals[point]).all():
-            raise MeasureError(f"the model's residual stream after {point} blocks is NaN or infinite on the run's text; check its weights")
-    return Setting(slices, codecs, clean, rows, counted, cfg.position_horizon)
+                    setting = clean.setting(plan.window(layer, context.codecs))
+                yield block, parts.get(block.name, lambda b=block, s=setting: _measure(s, plan, b, context.cfg))  # type: ignore[misc]
 
 
 def _measure(setting: Setting | None, plan: Plan, block: ProbeBlock, cfg: Config) -> pd.DataFrame:
@@ -171,14 +113,12 @@ def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, num
     return blocks
 
 
-def split_passes(
-    slices: ModelSlices, codecs: Mapping[int, SiteCodec], plan: Plan, context: int, limit: int = CLEAN_BYTES
-) -> Iterator[list[Source]]:
+def split_passes(context: MeasurementContext, plan: Plan, limit: int = CLEAN_BYTES) -> Iterator[list[Source]]:
     """Sources in passes whose documents' clean run stays within ``limit`` bytes; most runs need one.
 
     Sources that share documents come together: they are taken in the order of the number of documents that they add.
     """
-    room = max(1, limit // _bytes_a_document(slices, codecs, plan, context))
+    room = max(1, limit // context.document_bytes(plan.window(layer, context.codecs) for layer in plan.sources))
     waiting = [s for layer in sorted(plan.sources) for s in plan.sources[layer]]
     if len(documents_of(waiting)) <= room:
         yield waiting
@@ -200,14 +140,3 @@ def documents_of(sources: list[Source]) -> Ints:
     """Documents that hold a sample of these sources, ascending."""
     parts = [part.documents for s in sources for part in (s.test, s.confirm)]
     return np.unique(np.concatenate(parts)) if parts else np.zeros(0, dtype=np.int64)
-
-
-def _bytes_a_document(slices: ModelSlices, codecs: Mapping[int, SiteCodec], plan: Plan, context: int) -> int:
-    cfg = slices.model.cfg
-    heads = int(cfg.n_key_value_heads or cfg.n_heads)
-    most = 0
-    for layer in plan.sources:
-        last = max(plan.targets(layer))
-        points = [codec.site.point for n, codec in codecs.items() if layer <= n <= last]
-        most = max(most, (points[-1] - points[0]) * 2 * heads * int(cfg.d_head) + (len(points) + 1) * slices.d_model)
-    return max(1, most * context * 4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,11 @@ class Plan:
             for target, indices in self.asked[layer, source.index].items():
                 union.setdefault(target, []).append(indices)
         return {target: np.unique(np.concatenate(parts)) for target, parts in sorted(union.items())}
+
+    def window(self, layer: int, layers: Iterable[int]) -> list[int]:
+        """Those of the analysed ``layers``, ascending, that lie between a source layer and its farthest target, both included."""
+        last = max(self.targets(layer))
+        return [n for n in layers if layer <= n <= last]
 
     def reasons(self) -> dict[str, int]:
         """Why sources were left out → how many."""

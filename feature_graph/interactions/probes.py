@@ -16,13 +16,12 @@ from torch import Tensor
 
 from feature_graph import stats
 from feature_graph.dictionaries import SiteCodec
+from feature_graph.interactions.context import Setting
 from feature_graph.interactions.errors import BrokenEffect
-from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source
+from feature_graph.interactions.plan import Plan, SampleRows, Source
 from feature_graph.interventions import (
     Clamps,
-    CleanRun,
     Effects,
-    ModelSlices,
     Reading,
     clamp_effects,
     jacobian_effects,
@@ -55,27 +54,6 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """What every block of one source site shares.
-
-    Attributes:
-        slices: The model.
-        codecs: Layer → dictionary, layers ascending.
-        clean: Clean run at the site and over its window.
-        rows: Document → row of the clean run, −1 where it has none.
-        counted: bool [rows of the clean run, context].
-        horizon: Later positions.
-    """
-
-    slices: ModelSlices
-    codecs: dict[int, SiteCodec]
-    clean: CleanRun
-    rows: Ints
-    counted: Tensor
-    horizon: int
-
-
-@dataclass(frozen=True)
 class Measured:
     """Effects of one probe on the targets of one site, as slopes, reduced to documents. Arrays are [T].
 
@@ -101,7 +79,7 @@ class Measured:
 def path_of(plan: Plan, codecs: dict[int, SiteCodec], layer: int) -> list[Reading]:
     """Every analysed site after ``layer`` as far as its farthest target, with the targets asked for."""
     targets = plan.targets(layer)
-    after = [n for n in codecs if layer < n <= max(targets)]
+    after = plan.window(layer, codecs)[1:]
     none = np.zeros(0, dtype=np.int64)
     return [Reading(codecs[n], torch.as_tensor(targets.get(n, none), device=codecs[n].device)) for n in after]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +25,7 @@ class AnalysedModel:
     """
 
     slices: ModelSlices
-    codecs: Mapping[int, SiteCodec]
+    codecs: dict[int, SiteCodec]
     saes: Dictionaries = field(default_factory=dict)
     activity_threshold: float | None = None
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CONFIRM, TEST, ActivationStore, CandidateSet, InteractionSet
 from feature_graph.config import Config
-from feature_graph.interactions import MeasureError, measure_interactions, passes
+from feature_graph.interactions import MeasureError, MeasurementContext, measure_interactions, passes
 from feature_graph.interactions.plan import draw, make_plan
-from feature_graph.interventions import Clamps, ModelSlices, Reading, plain_effects
+from feature_graph.interventions import AnalysedModel, Clamps, Reading, plain_effects
 from ingest.formats import CANDIDATES, INTERACTIONS
 from tests.causal.conftest import Tiny, make_tiny
 
@@ -133,10 +133,10 @@ def test_parts_of_another_configuration_are_not_trusted(stage: Stage, tmp_path: 
 
 
 def test_little_memory_means_more_passes_and_the_same_numbers(stage: Stage, whole: InteractionSet) -> None:
-    slices = ModelSlices(stage.tiny.model)
+    context = MeasurementContext.open(AnalysedModel.of(stage.tiny.model, stage.tiny.saes, stage.cfg), stage.store, stage.cfg)
     norms = dict.fromkeys(stage.tiny.codecs, 1.0)
     plan = make_plan(stage.store, stage.candidates.frame, stage.tiny.codecs, norms, stage.cfg)
-    found = list(passes.split_passes(slices, stage.tiny.codecs, plan, 12, limit=150_000))
+    found = list(passes.split_passes(context, plan, limit=150_000))
     assert len(found) > 1
     everyone = sorted((s.layer, s.index) for chosen in found for s in chosen)
     assert everyone == sorted((s.layer, s.index) for sources in plan.sources.values() for s in sources)

@@ -5,18 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from feature_graph import stats
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import ActivationStore
 from feature_graph.config import Config
-from feature_graph.dictionaries import build_codecs
 from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import PlantedModel, planted_model
-from feature_graph.interactions import Plan, Probe, Setting, Source, clamps_of, make_plan, path_of
-from feature_graph.interventions import CleanSweep, ModelSlices, clamp_effects
+from feature_graph.interactions import CleanDocuments, MeasurementContext, Plan, Probe, Setting, Source, clamps_of, make_plan, path_of
+from feature_graph.interventions import AnalysedModel, clamp_effects
 from feature_graph.utils import derived_seed, without_progress
 
 Floats = NDArray[np.float64]
@@ -52,24 +49,16 @@ def _p(means: Floats, cfg: Config, rng: np.random.Generator) -> Floats:
 
 def document_effects(planted: PlantedModel, cfg: Config) -> list[Floats]:
     """Total effect of each source on every target of the next site: one array [documents, targets] a source."""
-    slices, codecs = ModelSlices(planted.model), build_codecs(planted.model, planted.saes, cfg)
+    model = AnalysedModel.of(planted.model, planted.saes, cfg)
     with without_progress():
         store = collect_activations(planted.model, planted.saes, cfg, tokens=planted.tokens)
-    plan = make_plan(store, all_pairs(planted, cfg), codecs, dict.fromkeys(codecs, 1.0), cfg)
-    sweep, found = CleanSweep(slices, store.tokens), []
+    context = MeasurementContext(model, store, dict.fromkeys(model.codecs, 1.0), cfg)
+    plan = make_plan(store, all_pairs(planted, cfg), model.codecs, context.norms, cfg)
+    clean, found = CleanDocuments(context, np.arange(len(store.tokens))), []
     for layer in sorted(plan.sources):
-        setting = _setting(slices, codecs, sweep, store, layer, plan, cfg)
+        setting = clean.setting([layer, min(plan.targets(layer))])
         found += [_of_source(setting, plan, source) for source in plan.sources[layer]]
     return found
-
-
-def _setting(
-    slices: ModelSlices, codecs: dict[int, Any], sweep: CleanSweep, store: ActivationStore, layer: int, plan: Plan, cfg: Config
-) -> Setting:
-    points = [codecs[n].site.point for n in (layer, min(plan.targets(layer)))]
-    clean = sweep.window(points[0], points[1], points)
-    counted = torch.as_tensor(store.valid, device=slices.device)
-    return Setting(slices, codecs, clean, np.arange(len(store.tokens)), counted, cfg.position_horizon)
 
 
 def _of_source(setting: Setting, plan: Plan, source: Source) -> Floats:

@@ -15,10 +15,11 @@ from feature_graph import stats
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.blocks import achieved
+from feature_graph.interactions.context import Setting
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.floors import SiteFloors
 from feature_graph.interactions.plan import SampleRows
-from feature_graph.interactions.probes import Probe, Setting, clamps_of
+from feature_graph.interactions.probes import Probe, clamps_of
 from feature_graph.interventions import (
     Arrived,
     CleanReconstruction,
@@ -67,23 +68,24 @@ def groups_of(parts: Sequence[SampleRows]) -> Groups:
     return Groups.padded(source, documents, len(parts))
 
 
-def screen_probes(ground: SiteContext, probes: Sequence[Probe]) -> list[Screened]:
+def screen_probes(site: SiteContext, probes: Sequence[Probe]) -> list[Screened]:
     """Effects of some probes on every feature of the path, on their test samples."""
     parts = [by_document(p.source.test) for p in probes]
-    setting, clamps = ground.setting, clamps_of(ground.setting, probes, parts)
+    setting, clamps = site.setting, clamps_of(site.setting, probes, parts)
     found = screen_effects(
         setting.slices,
         setting.clean,
-        ground.source.site.point,
+        site.source.site.point,
         clamps,
         groups_of(parts),
-        ground.path,
-        ground.reconstructions,
+        site.path,
+        site.reconstructions,
         setting.horizon,
         setting.counted,
     )
-    for site in found:
-        if not all(bool(torch.isfinite(m.mean).all()) for m in (site.total, site.direct, site.later) if m is not None):
+    for screened in found:
+        effects = (screened.total, screened.direct, screened.later)
+        if not all(bool(torch.isfinite(m.mean).all()) for m in effects if m is not None):
             raise MeasureError("an effect is NaN or infinite: the model overflows under the clamp; check its weights and precision")
     return found
 
@@ -93,17 +95,17 @@ def units_of(probes: Sequence[Probe]) -> Floats:
     return np.array([[p.source.high - p.source.low] for p in probes])
 
 
-def site_floors(ground: SiteContext, placebos: Sequence[Probe], cfg: Config, size: int) -> list[SiteFloors]:
+def site_floors(site: SiteContext, placebos: Sequence[Probe], cfg: Config, size: int) -> list[SiteFloors]:
     """Floors of every site of the path; without placebos they are ``min_effect``."""
-    strengths: list[dict[str, list[NDArray[np.float32]]]] = [{name: [] for name in EFFECTS} for _ in ground.path]
+    strengths: list[dict[str, list[NDArray[np.float32]]]] = [{name: [] for name in EFFECTS} for _ in site.path]
     for block in (placebos[k : k + size] for k in range(0, len(placebos), size)):
-        for held, site in zip(strengths, screen_probes(ground, block), strict=True):
+        for held, screened in zip(strengths, screen_probes(site, block), strict=True):
             for name in EFFECTS:
-                moments = getattr(site, name)
+                moments = getattr(screened, name)
                 if moments is not None:
                     held[name].append((numpy(moments.mean) / units_of(block)).astype(np.float32))
     floors = []
-    for codec, held in zip(ground.path, strengths, strict=True):
+    for codec, held in zip(site.path, strengths, strict=True):
         nothing = np.zeros((0, codec.d_sae), dtype=np.float32)
         total, direct, later = (np.concatenate([nothing, *held[name]]) for name in EFFECTS)
         floors.append(SiteFloors.of(total, direct, later, cfg))
@@ -115,47 +117,47 @@ def numpy(tensor: Tensor) -> NDArray[np.float32]:
     return tensor.cpu().numpy()
 
 
-def source_rows(ground: SiteContext, probes: Sequence[Probe], floors: Sequence[SiteFloors], cfg: Config, *, confirm: bool) -> pd.DataFrame:
+def source_rows(site: SiteContext, probes: Sequence[Probe], floors: Sequence[SiteFloors], cfg: Config, *, confirm: bool) -> pd.DataFrame:
     """Pairs of some sources that stand above a floor with p at or below the level, sorted by source and target.
 
     Returns:
         ``src_index``, ``tgt_layer``, ``tgt_index``, strengths, p, standard error and what else was measured; float32 but for p.
     """
-    found = screen_probes(ground, probes)
-    again = _confirmed(ground, probes) if confirm else None
+    found = screen_probes(site, probes)
+    again = _confirmed(site, probes) if confirm else None
     frames = []
-    for k, (codec, site, floor) in enumerate(zip(ground.path, found, floors, strict=True)):
-        frame = _kept(ground, probes, codec, site, floor, cfg)
+    for k, (codec, screened, floor) in enumerate(zip(site.path, found, floors, strict=True)):
+        frame = _kept(site, probes, codec, screened, floor, cfg)
         frame["confirm_strength"] = again[k][frame["row"], frame["tgt_index"]] if again is not None else np.nan
         frames.append(frame)
     table = pd.concat(frames, ignore_index=True)
     return table.sort_values(["row", "tgt_layer", "tgt_index"], ignore_index=True).drop(columns="row")
 
 
-def _kept(ground: SiteContext, probes: Sequence[Probe], codec: SiteCodec, site: Screened, floor: SiteFloors, cfg: Config) -> pd.DataFrame:
+def _kept(site: SiteContext, probes: Sequence[Probe], codec: SiteCodec, screened: Screened, floor: SiteFloors, cfg: Config) -> pd.DataFrame:
     unit, level = units_of(probes), cfg.significance_level
     strengths: dict[str, Floats] = {}
     p: dict[str, Floats] = {}
     for name in EFFECTS:
-        moments = getattr(site, name)
-        if name == "direct" and site.direct is site.total:  # the next site: nothing lies between, floors are the same too
+        moments = getattr(screened, name)
+        if name == "direct" and screened.direct is screened.total:  # the next site: nothing lies between, floors are the same too
             strengths["direct"], p["direct"] = strengths["total"], p["total"]
         elif moments is not None:
             strengths[name] = numpy(moments.mean) / unit
-            p[name] = _p_values(codec, moments, site.rows[name], np.abs(strengths[name]) >= getattr(floor, name))
+            p[name] = _p_values(codec, moments, screened.rows[name], np.abs(strengths[name]) >= getattr(floor, name))
     keep = np.logical_or.reduce([values <= level for values in p.values()])
     row, target = np.nonzero(keep)
     frame = pd.DataFrame({"row": row, "src_index": np.array([x.source.index for x in probes])[row], "tgt_layer": codec.site.layer})
     frame["tgt_index"] = target
-    se = _errors(site.total, site.rows["total"].groups)
+    se = _errors(screened.total, screened.rows["total"].groups)
     frame["mean_strength"], frame["se"] = strengths["total"][row, target], (se / unit)[row, target]
     frame["direct_strength"] = strengths["direct"][row, target]
     frame["later_strength"] = strengths["later"][row, target] if "later" in strengths else np.nan
-    frame["preactivation_strength"] = (numpy(site.preactivation) / unit)[row, target]
-    frame["p_on_change"] = numpy(site.total.on)[row, target]
+    frame["preactivation_strength"] = (numpy(screened.preactivation) / unit)[row, target]
+    frame["p_on_change"] = numpy(screened.total.on)[row, target]
     frame["p_value"], frame["p_direct"] = p["total"][row, target], p["direct"][row, target]
     frame["p_later"] = p["later"][row, target] if "later" in p else 1.0
-    frame["copy_strength"] = _copies(ground, probes, codec, row, target)
+    frame["copy_strength"] = _copies(site, probes, codec, row, target)
     frame["placebo_quantile"] = floor.share(frame["mean_strength"].to_numpy(), target)
     exact = ("p_value", "p_direct", "p_later")
     single = [c for c in frame.select_dtypes(np.float64).columns.tolist() if c not in exact]
@@ -184,9 +186,9 @@ def _p_values(codec: SiteCodec, moments: Moments, arrived: Arrived, above: NDArr
     return p
 
 
-def _copies(ground: SiteContext, probes: Sequence[Probe], codec: SiteCodec, row: Ints, target: Ints) -> Floats:
+def _copies(site: SiteContext, probes: Sequence[Probe], codec: SiteCodec, row: Ints, target: Ints) -> Floats:
     """What the identity path alone gives, for the kept pairs: float64 [n], per unit of the source."""
-    copies, setting = np.zeros(len(row)), ground.setting
+    copies, setting = np.zeros(len(row)), site.setting
     residual = setting.clean.residuals[codec.site.point]
     for k in np.unique(row):
         here, source = row == k, probes[k].source
@@ -202,19 +204,19 @@ def _copies(ground: SiteContext, probes: Sequence[Probe], codec: SiteCodec, row:
     return copies
 
 
-def _confirmed(ground: SiteContext, probes: Sequence[Probe]) -> list[Floats]:
+def _confirmed(site: SiteContext, probes: Sequence[Probe]) -> list[Floats]:
     """Total strength of each probe on the confirmation documents, [K, T] a site; NaN without samples."""
     parts = [by_document(p.source.confirm) for p in probes]
-    groups, setting = groups_of(parts), ground.setting
+    groups, setting = groups_of(parts), site.setting
     clamps = clamps_of(setting, probes, parts)
-    found = screen_effects(setting.slices, setting.clean, ground.source.site.point, clamps, groups, ground.path, (), 0, setting.counted)
+    found = screen_effects(setting.slices, setting.clean, site.source.site.point, clamps, groups, site.path, (), 0, setting.counted)
     none = np.where(groups.n_documents[:, None] > 0, units_of(probes), np.nan)
-    return [numpy(site.total.mean) / none for site in found]
+    return [numpy(screened.total.mean) / none for screened in found]
 
 
-def source_table(ground: SiteContext, probes: Sequence[Probe]) -> pd.DataFrame:
+def source_table(site: SiteContext, probes: Sequence[Probe]) -> pd.DataFrame:
     """One row a source: levels, samples, level reached, spill."""
-    codec = ground.source
+    codec = site.source
     index = torch.tensor([p.source.index for p in probes], device=codec.device)
     return pd.DataFrame(
         {
@@ -224,17 +226,17 @@ def source_table(ground: SiteContext, probes: Sequence[Probe]) -> pd.DataFrame:
             "clamp_high": [p.source.high for p in probes],
             "n_samples": [len(p.source.test) for p in probes],
             "n_documents": [p.source.test.n_documents for p in probes],
-            "n_later": _n_later(ground, probes),
+            "n_later": _n_later(site, probes),
             "n_confirm": [p.source.confirm.n_documents for p in probes],
-            "achieved": achieved(ground.setting, probes),
+            "achieved": achieved(site.setting, probes),
             "spill": spill(codec, index).double().cpu().numpy(),
         }
     )
 
 
-def _n_later(ground: SiteContext, probes: Sequence[Probe]) -> list[int]:
+def _n_later(site: SiteContext, probes: Sequence[Probe]) -> list[int]:
     """Samples of each probe that have a later position."""
     parts = [p.source.test for p in probes]
-    setting = ground.setting
+    setting = site.setting
     has = later_mask(clamps_of(setting, probes, parts), setting.horizon, setting.counted).any(1).cpu().numpy()
     return [int(part.sum()) for part in np.split(has, np.cumsum([len(part) for part in parts])[:-1])]

@@ -10,14 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import CONFIRM, TEST, ActivationStore, feature_id
-from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.artifacts import CONFIRM, TEST, feature_id
+from feature_graph.interactions.context import CleanDocuments, MeasurementContext
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext
 from feature_graph.interactions.plan import Ints, Source, document_priority, layer_sources
-from feature_graph.interactions.probes import Setting
-from feature_graph.interventions import CleanReconstruction, CleanSweep, ModelSlices
+from feature_graph.interventions import CleanReconstruction
 
 log = logging.getLogger(__name__)
 
@@ -41,23 +39,11 @@ class Field:
     n_tests: int
 
 
-def plan_field(
-    slices: ModelSlices,
-    store: ActivationStore,
-    codecs: Mapping[int, SiteCodec],
-    norms: Mapping[int, float],
-    cfg: Config,
-    chosen: Mapping[int, Sequence[int]] | None,
-    clean_bytes: int,
-) -> Field:
+def plan_field(context: MeasurementContext, chosen: Mapping[int, Sequence[int]] | None, clean_bytes: int) -> Field:
     """Find every feature that can be a source, with its levels and samples.
 
     Args:
-        slices: The model.
-        store: Recorded activations.
-        codecs: Layer → dictionary.
-        norms: Layer → mean residual norm.
-        cfg: The configuration.
+        context: Model, dictionaries and text.
         chosen: Layer → features to try; all if None.
         clean_bytes: Memory for the clean run. With more text than fits, samples come from the first documents of the order in
             which every source goes through them; features that are active in too few of those are left out and counted.
@@ -65,15 +51,15 @@ def plan_field(
     Raises:
         MeasureError: If ``chosen`` names features that do not exist.
     """
-    layers = sorted(codecs)
-    targets = {n: [t for s, t in cfg.layer_pairs if s == n and t in codecs] for n in layers}
+    codecs, cfg = context.codecs, context.cfg
+    targets = {n: [t for s, t in cfg.layer_pairs if s == n and t in codecs] for n in sorted(codecs)}
     targets = {n: found for n, found in targets.items() if found}
-    among = _within(slices, store, codecs, targets, cfg, clean_bytes)
+    among = _within(context, targets, clean_bytes)
     sources: dict[int, list[Source]] = {}
     left_out: dict[str, str] = {}
     for layer in targets:
         wanted = np.arange(codecs[layer].d_sae) if chosen is None else _wanted(layer, chosen.get(layer, ()), codecs[layer].d_sae)
-        found, refused = layer_sources(store, layer, wanted, codecs[layer], norms[layer], cfg, among)
+        found, refused = layer_sources(context.store, layer, wanted, codecs[layer], context.norms[layer], cfg, among)
         left_out |= refused
         if found:
             sources[layer] = found
@@ -89,12 +75,12 @@ def _wanted(layer: int, indices: Sequence[int], d_sae: int) -> Ints:
     return wanted
 
 
-def _within(
-    slices: ModelSlices, store: ActivationStore, codecs: Mapping[int, SiteCodec], targets: Mapping[int, list[int]], cfg: Config, limit: int
-) -> NDArray[np.bool_]:
+def _within(context: MeasurementContext, targets: Mapping[int, list[int]], limit: int) -> NDArray[np.bool_]:
     """Documents that samples may come from: as many as the clean run has memory for, two test ones for each to confirm."""
-    room = max(3, limit // window_bytes(slices, codecs, targets, store.context_length))
-    priority, among = document_priority(store, cfg), np.zeros(len(store.tokens), dtype=bool)
+    windows = ([layer, *found] for layer, found in targets.items())
+    room = max(3, limit // context.document_bytes(windows, reconstructed=True))
+    store = context.store
+    priority, among = document_priority(store, context.cfg), np.zeros(len(store.tokens), dtype=bool)
     for split, share in ((TEST, room - room // 3), (CONFIRM, room // 3)):
         mine = np.flatnonzero(store.splits == split)
         among[mine[np.argsort(priority[mine])][:share]] = True
@@ -106,44 +92,23 @@ def _within(
     return among
 
 
-def window_bytes(slices: ModelSlices, codecs: Mapping[int, SiteCodec], targets: Mapping[int, list[int]], context: int) -> int:
-    """Bytes that the clean run of one document takes in the widest window: residuals, keys and values, reconstructions."""
-    cfg = slices.model.cfg
-    heads = int(cfg.n_key_value_heads or cfg.n_heads)
-    most = 0
-    for layer, found in targets.items():
-        blocks = codecs[found[-1]].site.point - codecs[layer].site.point
-        most = max(most, blocks * 2 * heads * int(cfg.d_head) + (2 * len(found) + 2) * slices.d_model)
-    return max(1, most * context * 4)
+class SiteSweep:
+    """The clean run over the field's documents, asked for one source site after the other."""
 
+    def __init__(self, context: MeasurementContext, field: Field) -> None:
+        self._codecs, self._field = context.codecs, field
+        self._clean = CleanDocuments(context, field.documents)
 
-class Sweep:
-    """The clean run over the field's documents, walked up once; asked for one source site after the other."""
-
-    def __init__(self, slices: ModelSlices, codecs: dict[int, SiteCodec], store: ActivationStore, field: Field, cfg: Config) -> None:
-        self._slices, self._codecs, self._field, self._cfg = slices, codecs, field, cfg
-        self._rows = np.full(len(store.tokens), -1, dtype=np.int64)
-        self._rows[field.documents] = np.arange(len(field.documents))
-        self._sweep = CleanSweep(slices, store.tokens[field.documents])
-        self._counted = torch.as_tensor(store.valid[field.documents], device=slices.device)
-
-    def ground(self, layer: int) -> SiteContext:
+    def site(self, layer: int) -> SiteContext:
         """What the blocks of a source site share.
 
         Raises:
             MeasureError: If the model's residual stream is not finite.
         """
         path = tuple(self._codecs[n] for n in self._field.targets[layer])
-        points = [self._codecs[layer].site.point, *(c.site.point for c in path)]
-        clean = self._sweep.window(points[0], points[-1], points)
-        for point in points:
-            if not torch.isfinite(clean.residuals[point]).all():
-                raise MeasureError(
-                    f"the model's residual stream after {point} blocks is NaN or infinite on the run's text; check its weights"
-                )
-        setting = Setting(self._slices, self._codecs, clean, self._rows, self._counted, self._cfg.position_horizon)
+        setting = self._clean.setting([layer, *self._field.targets[layer]])
         samples = [s.test for s in self._field.sources[layer]]
         documents, positions = (np.concatenate([getattr(s, name) for s in samples]) for name in ("documents", "positions"))
-        where = torch.as_tensor(self._rows[documents], device=self._slices.device), torch.as_tensor(positions, device=self._slices.device)
-        passed = tuple(CleanReconstruction(c, clean.residuals[c.site.point], *where) for c in path[:-1])
+        where = [torch.as_tensor(values, device=setting.slices.device) for values in (setting.rows[documents], positions)]
+        passed = tuple(CleanReconstruction(c, setting.clean.residuals[c.site.point], *where) for c in path[:-1])
         return SiteContext(setting, self._codecs[layer], path, passed)

@@ -18,9 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import special
 
-from feature_graph.artifacts import ActivationStore, FeatureNumbers, feature_id, number_features
+from feature_graph.artifacts import FeatureNumbers, feature_id, number_features
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
+from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.exhaustive.correct import Adjusted, PHistogram, adjust_kept
 from feature_graph.interactions.exhaustive.field import Field
 from feature_graph.interactions.finish import (
@@ -65,13 +66,14 @@ class Kept:
 
 
 def write_edges(
-    path: Path, kept: Kept, store: ActivationStore, codecs: Mapping[int, SiteCodec], cfg: Config, plan: Field, warnings: list[str]
+    path: Path, kept: Kept, context: MeasurementContext, plan: Field, warnings: list[str]
 ) -> tuple[dict[str, Any], FeatureNumbers]:
     """Correct, cut and write; see the module's docstring.
 
     Returns:
         The ``meta`` of the file, and the numbers of its features.
     """
+    store, codecs, cfg = context.store, context.codecs, context.cfg
     adjusted = {effect: _adjusted(kept, p, plan.n_tests, cfg) for effect, (_, p, _, _) in EFFECTS.items()}
     n_significant, cut = _survey(kept, adjusted, codecs, cfg)
     edges = _Edges(kept, adjusted, _floors(kept), codecs, cfg, cut)

@@ -10,24 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from feature_graph.artifacts import ActivationStore, FeatureNumbers
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec, build_codecs, residual_norms
-from feature_graph.interactions.check import announce, check_sites
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interactions.check import announce
+from feature_graph.interactions.context import CLEAN_BYTES, MeasurementContext
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext, site_floors, source_rows, source_table
 from feature_graph.interactions.exhaustive.correct import check_method
 from feature_graph.interactions.exhaustive.disk import DiskWatch
-from feature_graph.interactions.exhaustive.field import Field, Sweep, plan_field
+from feature_graph.interactions.exhaustive.field import Field, SiteSweep, plan_field
 from feature_graph.interactions.exhaustive.finish import Kept, write_edges
 from feature_graph.interactions.exhaustive.floors import SiteFloors
 from feature_graph.interactions.parts import Parts
-from feature_graph.interactions.passes import CLEAN_BYTES, inputs_of
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
-from feature_graph.interventions import ModelSlices
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import progress as progress_over
 from feature_graph.utils import sha256_json
 
@@ -80,8 +79,8 @@ class Exhaustive:
 
 
 def measure_exhaustive(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     store: ActivationStore,
     cfg: Config,
     path: str | Path,
@@ -98,7 +97,7 @@ def measure_exhaustive(
     files, corrected over the family of all tests, cut to the ``max_edges_per_target`` strongest a target, and written.
 
     Args:
-        model: A transformer_lens HookedTransformer, float32.
+        model: A transformer_lens HookedTransformer, float32; or an :class:`AnalysedModel`, which spares building it again.
         saes: Layer → SAELens SAE.
         store: Recorded activations, for samples and levels.
         cfg: The configuration.
@@ -117,11 +116,8 @@ def measure_exhaustive(
     check_method(cfg.correction_method)
     if cfg.interaction_method != "clamping":
         raise MeasureError(f"interaction_method: got {cfg.interaction_method!r}; with targets = all it must be clamping")
-    slices, codecs = ModelSlices(model), build_codecs(model, saes, cfg)
-    check_sites(store, codecs, slices)
-    slices.check(store.tokens[:2])
-    norms = residual_norms(model, [c.site.hook for c in codecs.values()], torch.as_tensor(store.tokens[:8]))
-    field = plan_field(slices, store, codecs, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg, sources, clean_bytes)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
+    field = plan_field(context, sources, clean_bytes)
     if not field.sources:
         raise MeasureError("no feature can be a source: none is active in enough test documents. Collect more text or lower min_documents")
     warnings = announce(Plan(field.sources, {}, field.left_out, field.n_tests), cfg)
@@ -131,10 +127,10 @@ def measure_exhaustive(
     key = sha256_json(
         {"version": _VERSION, "block": BLOCK_SAMPLES, "bytes": clean_bytes, "confirm": confirm, "config": cfg.digest(set(_FIELDS))}
         | {"sources": sorted(f"{n}:{s.index}" for n, found in field.sources.items() for s in found)}
-        | inputs_of(store, codecs)
+        | context.input_hashes()
     )
-    kept = _measure(slices, codecs, store, field, Parts(Path(parts_dir), key), cfg, confirm=confirm, progress=progress)
-    meta, features = write_edges(Path(path), kept, store, codecs, cfg, field, warnings)
+    kept = _measure(context, field, Parts(Path(parts_dir), key), confirm=confirm, progress=progress)
+    meta, features = write_edges(Path(path), kept, context, field, warnings)
     counts = meta["exhaustive"]
     return Exhaustive(
         path=Path(path),
@@ -148,20 +144,10 @@ def measure_exhaustive(
     )
 
 
-def _measure(
-    slices: ModelSlices,
-    codecs: dict[int, SiteCodec],
-    store: ActivationStore,
-    field: Field,
-    parts: Parts,
-    cfg: Config,
-    *,
-    confirm: bool,
-    progress: bool,
-) -> Kept:
+def _measure(context: MeasurementContext, field: Field, parts: Parts, *, confirm: bool, progress: bool) -> Kept:
+    cfg = context.cfg
     blocks = [(layer, number, chosen) for layer, found in field.sources.items() for number, chosen in enumerate(_blocks(found, cfg))]
-    watch = DiskWatch(parts, field.n_tests, cfg, sum(codec.d_sae for codec in codecs.values()))
-    work = _work(Sweep(slices, codecs, store, field, cfg), codecs, field, parts, cfg, blocks, watch, confirm)
+    work = _work(context, field, parts, blocks, confirm)
     done = progress_over(work, "measuring all pairs", len(blocks)) if progress else work
     names = list(done)
     return Kept(parts, [name for name in names if name], {layer: _floor_name(layer) for layer in field.sources})
@@ -182,41 +168,37 @@ def block_size(cfg: Config) -> int:
 
 
 def _work(
-    sweep: Sweep,
-    codecs: dict[int, SiteCodec],
-    field: Field,
-    parts: Parts,
-    cfg: Config,
-    blocks: Sequence[tuple[int, int, Sequence[Source]]],
-    watch: DiskWatch,
-    confirm: bool,
+    context: MeasurementContext, field: Field, parts: Parts, blocks: Sequence[tuple[int, int, Sequence[Source]]], confirm: bool
 ) -> Iterator[str]:
-    ground: tuple[SiteContext, list[SiteFloors]] | None = None
+    cfg, codecs, sweep = context.cfg, context.codecs, SiteSweep(context, field)
+    watch = DiskWatch(parts, field.n_tests, cfg, sum(codec.d_sae for codec in codecs.values()))
+    prepared: tuple[SiteContext, list[SiteFloors]] | None = None
     at = -1
     for layer, number, chosen in blocks:
         name = f"site{layer:03d}-{number:05d}"
         if layer != at:
-            ground, at = None, layer
+            prepared, at = None, layer
         if not (parts.has(name) and parts.has(f"{name}-sources") and parts.has(_floor_name(layer))):
-            ground = ground or _prepare(sweep, field, layer, parts, cfg)
+            prepared = prepared or _prepare(sweep, field, layer, parts, cfg)
+            site, floors = prepared
             probes = [Probe(s, codecs[layer].w_dec[s.index]) for s in chosen]
-            parts.get(f"{name}-sources", partial(source_table, ground[0], probes))
-            rows = parts.get(name, partial(source_rows, ground[0], probes, ground[1], cfg, confirm=confirm))
-            watch.look(name, len(rows), len(probes) * sum(c.d_sae for c in ground[0].path))
+            parts.get(f"{name}-sources", partial(source_table, site, probes))
+            rows = parts.get(name, partial(source_rows, site, probes, floors, cfg, confirm=confirm))
+            watch.look(name, len(rows), len(probes) * sum(c.d_sae for c in site.path))
         yield name
 
 
-def _prepare(sweep: Sweep, field: Field, layer: int, parts: Parts, cfg: Config) -> tuple[SiteContext, list[SiteFloors]]:
-    ground = sweep.ground(layer)
-    random = placebos(field.sources[layer], cfg.n_placebo, ground.setting.slices.d_model, cfg.seed)
-    floors = site_floors(ground, random, cfg, block_size(cfg))
+def _prepare(sweep: SiteSweep, field: Field, layer: int, parts: Parts, cfg: Config) -> tuple[SiteContext, list[SiteFloors]]:
+    site = sweep.site(layer)
+    random = placebos(field.sources[layer], cfg.n_placebo, site.setting.slices.d_model, cfg.seed)
+    floors = site_floors(site, random, cfg, block_size(cfg))
 
     def table() -> pd.DataFrame:
         frames = [
             pd.DataFrame({"tgt_layer": c.site.layer, "floor": f.total, "floor_direct": f.direct, "floor_later": f.later})
-            for c, f in zip(ground.path, floors, strict=True)
+            for c, f in zip(site.path, floors, strict=True)
         ]
         return pd.concat(frames, ignore_index=True)
 
     parts.get(_floor_name(layer), table)
-    return ground, floors
+    return site, floors

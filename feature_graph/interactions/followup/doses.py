@@ -16,13 +16,13 @@ import pandas as pd
 
 from feature_graph.artifacts import SELECT, ActivationStore, DoseSet, FeatureRef, Pair
 from feature_graph.config import Config
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.followup.edges import (
-    MeasurementContext,
     SiteWork,
     columns_of,
     measured,
-    open_bench,
     plan_pairs,
     sites,
     sparing_broken,
@@ -30,6 +30,7 @@ from feature_graph.interactions.followup.edges import (
 )
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Measured, Probe
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import progress as progress_over
 from ingest.measures import DOSES
 
@@ -46,8 +47,8 @@ class Dose:
 
 
 def measure_doses(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     pairs: Sequence[Pair],
     cfg: Config,
     *,
@@ -78,12 +79,12 @@ def measure_doses(
         raise MeasureError(
             f"levels: got quantiles {list(quantiles)}, multiples {list(multiples)}; expected 0 < q < 1, and multiples above 0"
         )
-    bench = open_bench(model, saes, store, cfg)
-    plan = plan_pairs(bench, pairs)
-    curves = _doses(bench, plan, quantiles, multiples)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
+    plan = plan_pairs(context, pairs)
+    curves = _doses(context, plan, quantiles, multiples)
 
     def make(plan: Plan) -> list[dict[str, Any]]:
-        work = _measure(bench, plan, curves)
+        work = _measure(context, plan, curves)
         total = sum(map(len, plan.sources.values()))
         return [row for part in (progress_over(work, "measuring doses", total) if progress else work) for row in part]
 
@@ -93,13 +94,13 @@ def measure_doses(
     return DoseSet(frame, {"pairs": len(frame.groupby(["src_id", "tgt_id"])), "left_out": plan.left_out})
 
 
-def _doses(bench: MeasurementContext, plan: Plan, quantiles: Sequence[float], multiples: Sequence[float]) -> dict[FeatureRef, list[Dose]]:
+def _doses(context: MeasurementContext, plan: Plan, quantiles: Sequence[float], multiples: Sequence[float]) -> dict[FeatureRef, list[Dose]]:
     """Levels of each source above its low one, ascending; of equal ones the first."""
     sources = {FeatureRef(s.layer, s.index): s for found in plan.sources.values() for s in found}
-    columns = columns_of(bench.store, set(sources))
+    columns = columns_of(context.store, set(sources))
     curves = {}
     for ref, source in sources.items():
-        values = columns[ref].data[bench.store.splits[columns[ref].indices // bench.store.context_length] == SELECT]
+        values = columns[ref].data[context.store.splits[columns[ref].indices // context.store.context_length] == SELECT]
         doses = [Dose(f"q{q:g}", float(np.quantile(values.astype(np.float64), q))) for q in quantiles]
         doses += [Dose("high" if m == 1 else f"{m:g} x high", m * source.high) for m in multiples]
         by_level = {dose.level: dose for dose in reversed(doses) if dose.level > source.low}
@@ -107,8 +108,8 @@ def _doses(bench: MeasurementContext, plan: Plan, quantiles: Sequence[float], mu
     return curves
 
 
-def _measure(bench: MeasurementContext, plan: Plan, curves: Mapping[FeatureRef, Sequence[Dose]]) -> Iterator[list[dict[str, Any]]]:
-    for work in sites(bench, plan):
+def _measure(context: MeasurementContext, plan: Plan, curves: Mapping[FeatureRef, Sequence[Dose]]) -> Iterator[list[dict[str, Any]]]:
+    for work in sites(context, plan):
         for source in work.sources:
             doses = curves[FeatureRef(source.layer, source.index)]
             direction = work.setting.codecs[source.layer].w_dec[source.index]

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-import torch
 
 from feature_graph import stats
-from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureRef, InteractionSet, Pair, parse_feature_id
+from feature_graph.artifacts import ActivationStore, FeatureRef, InteractionSet, Pair, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec, build_codecs, residual_norms
-from feature_graph.interactions.check import check_input
+from feature_graph.interactions.check import check_pairs
+from feature_graph.interactions.context import CleanDocuments, MeasurementContext, Setting
 from feature_graph.interactions.errors import BrokenEffect, MeasureError
 from feature_graph.interactions.finish import leading_strength
-from feature_graph.interactions.passes import BLOCK_SAMPLES, documents_of, setting_at, split_passes
-from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source, make_plan
-from feature_graph.interactions.probes import Measured, Probe, Setting, measure, path_of
-from feature_graph.interventions import CleanSweep, ModelSlices, Reading
+from feature_graph.interactions.passes import BLOCK_SAMPLES, documents_of, split_passes
+from feature_graph.interactions.plan import Plan, SampleRows, Source, make_plan
+from feature_graph.interactions.probes import Measured, Probe, measure, path_of
+from feature_graph.interventions import Reading
 
 log = logging.getLogger(__name__)
 
@@ -34,41 +33,8 @@ _NO_ROWS = SampleRows(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 
 
 
 @dataclass(frozen=True)
-class MeasurementContext:
-    """A model, its dictionaries and its text, checked against each other.
-
-    Attributes:
-        slices: The model.
-        codecs: Layer → dictionary, layers ascending.
-        store: Recorded activations.
-        norms: Layer → mean residual norm.
-        cfg: The configuration.
-    """
-
-    slices: ModelSlices
-    codecs: dict[int, SiteCodec]
-    store: ActivationStore
-    norms: dict[int, float]
-    cfg: Config
-
-
-def open_bench(model: Any, saes: Mapping[int, Any], store: ActivationStore, cfg: Config) -> MeasurementContext:
-    """Check that the parts belong together.
-
-    Raises:
-        MeasureError: If the activations are of other dictionaries.
-        feature_graph.interventions.InterventionError: If the model cannot be run in slices.
-    """
-    slices, codecs = ModelSlices(model), build_codecs(model, saes, cfg)
-    check_input(store, CandidateSet(pair_frame([]), store), codecs, slices)
-    slices.check(store.tokens[:2])
-    norms = residual_norms(model, [c.site.hook for c in codecs.values()], torch.as_tensor(store.tokens[:8]))
-    return MeasurementContext(slices, codecs, store, {n: norms[c.site.hook].mean_norm for n, c in codecs.items()}, cfg)
-
-
-@dataclass(frozen=True)
 class SiteWork:
-    """Sources of one site, the sites behind it, and the clean run over both.
+    """Sources of one site, the sites downstream of it, and the clean run over both.
 
     Attributes:
         sources: By index.
@@ -95,7 +61,7 @@ def pair_frame(pairs: Iterable[Pair]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["src_layer", "src_index", "tgt_layer", "tgt_index"], dtype=np.int64)
 
 
-def plan_pairs(bench: MeasurementContext, pairs: Sequence[Pair]) -> Plan:
+def plan_pairs(context: MeasurementContext, pairs: Sequence[Pair]) -> Plan:
     """Levels and test samples of the pairs' sources; sources that cannot be measured are logged and left out.
 
     Raises:
@@ -104,24 +70,24 @@ def plan_pairs(bench: MeasurementContext, pairs: Sequence[Pair]) -> Plan:
     if not pairs:
         raise MeasureError("pairs: got none; name at least one source and target, or lower the bar for choosing them")
     frame = pair_frame(pairs)
-    check_input(bench.store, CandidateSet(frame, bench.store), bench.codecs, bench.slices)
-    plan = make_plan(bench.store, frame, bench.codecs, bench.norms, bench.cfg)
+    check_pairs(context.store, frame, context.codecs)
+    plan = make_plan(context.store, frame, context.codecs, context.norms, context.cfg)
     for reason, count in plan.reasons().items():
         log.warning("%d source%s left out: %s", count, "s are" if count > 1 else " is", reason)
     sources = {layer: [replace(s, confirm=_NO_ROWS) for s in found] for layer, found in plan.sources.items()}
     return replace(plan, sources=sources)
 
 
-def sites(bench: MeasurementContext, plan: Plan) -> Iterator[SiteWork]:
+def sites(context: MeasurementContext, plan: Plan) -> Iterator[SiteWork]:
     """The plan's sources site by site up the model, in as few passes as memory allows."""
-    for chosen in split_passes(bench.slices, bench.codecs, plan, bench.store.context_length):
+    for chosen in split_passes(context, plan):
         documents = documents_of(chosen)
         if not len(documents):
             continue
-        sweep, rows, counted = open_sweep(bench, documents)
+        clean = CleanDocuments(context, documents)
         for layer in sorted({s.layer for s in chosen}):
-            setting = setting_at(bench.slices, bench.codecs, plan, sweep, rows, counted, layer, bench.cfg)
-            yield SiteWork([s for s in chosen if s.layer == layer], path_of(plan, bench.codecs, layer), setting)
+            setting = clean.setting(plan.window(layer, context.codecs))
+            yield SiteWork([s for s in chosen if s.layer == layer], path_of(plan, context.codecs, layer), setting)
 
 
 def measured(work: SiteWork, probes: Sequence[Probe]) -> Iterator[list[Measured]]:
@@ -148,14 +114,6 @@ def sparing_broken(plan: Plan, make: Callable[[Plan], list[T]]) -> tuple[list[T]
             rest = {layer: [s for s in found if s.id not in broken.names] for layer, found in plan.sources.items()}
             left_out = plan.left_out | dict.fromkeys(sorted(broken.names), OVERFLOW)
             plan = replace(plan, sources={layer: found for layer, found in rest.items() if found}, left_out=left_out)
-
-
-def open_sweep(bench: MeasurementContext, documents: Ints) -> tuple[CleanSweep, Ints, torch.Tensor]:
-    """The clean run over some documents: the sweep, document → its row there, and which of its positions count."""
-    rows = np.full(len(bench.store.tokens), -1, dtype=np.int64)
-    rows[documents] = np.arange(len(documents))
-    counted = torch.as_tensor(bench.store.valid[documents], device=bench.slices.device)
-    return CleanSweep(bench.slices, bench.store.tokens[documents]), rows, counted
 
 
 def columns_of(store: ActivationStore, refs: set[FeatureRef]) -> dict[FeatureRef, sp.csc_matrix]:

@@ -16,10 +16,11 @@ from torch import Tensor
 from feature_graph import stats
 from feature_graph.artifacts import TEST, FeatureRef, Triple
 from feature_graph.config import Config
-from feature_graph.interactions.followup.edges import MeasurementContext, columns_of, open_sweep
-from feature_graph.interactions.passes import BLOCK_SAMPLES, setting_at
-from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source, draw
-from feature_graph.interactions.probes import Floats, Setting
+from feature_graph.interactions.context import CleanDocuments, MeasurementContext, Setting
+from feature_graph.interactions.followup.edges import columns_of
+from feature_graph.interactions.passes import BLOCK_SAMPLES
+from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source, document_priority, draw
+from feature_graph.interactions.probes import Floats
 from feature_graph.interventions import JointSource, Reading, joint_effects, random_directions
 from feature_graph.utils import derived_seed
 
@@ -52,7 +53,7 @@ class Group:
     targets: dict[int, Ints]
 
 
-def make_groups(bench: MeasurementContext, plan: Plan, triples: Sequence[Triple], where: Where) -> tuple[list[Group], dict[str, str]]:
+def make_groups(context: MeasurementContext, plan: Plan, triples: Sequence[Triple], where: Where) -> tuple[list[Group], dict[str, str]]:
     """Triples by their two sources, with samples; and those left out."""
     sources = {FeatureRef(s.layer, s.index): s for found in plan.sources.values() for s in found}
     by_sources: dict[tuple[FeatureRef, FeatureRef], list[Triple]] = {}
@@ -63,13 +64,13 @@ def make_groups(bench: MeasurementContext, plan: Plan, triples: Sequence[Triple]
             left_out[triple_name(triple)] = f"{lacking[0]}: {plan.left_out[lacking[0]]}"
         else:
             by_sources.setdefault((triple.a, triple.b), []).append(triple)
-    columns = columns_of(bench.store, {ref for pair in by_sources for ref in pair})
-    priority = np.random.default_rng(derived_seed(bench.cfg.seed, "documents")).permutation(len(bench.store.tokens))
+    columns = columns_of(context.store, {ref for pair in by_sources for ref in pair})
+    priority = document_priority(context.store, context.cfg)
     groups = []
     for (a, b), members in by_sources.items():
-        samples, b_values = _samples(bench, columns[a], columns[b], where, priority, derived_seed(bench.cfg.seed, "gate", a.id, b.id))
-        if samples.n_documents < bench.cfg.min_documents:
-            reason = f"{'both' if where == 'both' else 'either'} active in fewer than {bench.cfg.min_documents} test documents"
+        samples, b_values = _samples(context, columns[a], columns[b], where, priority, derived_seed(context.cfg.seed, "gate", a.id, b.id))
+        if samples.n_documents < context.cfg.min_documents:
+            reason = f"{'both' if where == 'both' else 'either'} active in fewer than {context.cfg.min_documents} test documents"
             left_out |= dict.fromkeys(map(triple_name, members), reason)
             continue
         wanted = sorted({t.target for t in members}, key=lambda ref: (ref.layer, ref.index))
@@ -79,39 +80,39 @@ def make_groups(bench: MeasurementContext, plan: Plan, triples: Sequence[Triple]
 
 
 def _samples(
-    bench: MeasurementContext, a: sp.csc_matrix, b: sp.csc_matrix, where: Where, priority: Ints, seed: int
+    context: MeasurementContext, a: sp.csc_matrix, b: sp.csc_matrix, where: Where, priority: Ints, seed: int
 ) -> tuple[SampleRows, NDArray[np.float32]]:
     """Up to ``n_intervention_samples`` test positions, distinct documents first; values of A, and of B."""
     join = np.intersect1d if where == "both" else np.union1d
     rows = join(a.indices, b.indices).astype(np.int64)
-    documents, positions = np.divmod(rows, bench.store.context_length)
+    documents, positions = np.divmod(rows, context.store.context_length)
     values = a[rows].toarray().ravel().astype(np.float32)
     order = np.random.default_rng(seed).random(len(rows))
-    test = np.flatnonzero(bench.store.splits[documents] == TEST)
-    drawn = draw(documents, positions, values, test, priority, order, bench.cfg.n_intervention_samples)
-    at = drawn.documents * bench.store.context_length + drawn.positions
+    test = np.flatnonzero(context.store.splits[documents] == TEST)
+    drawn = draw(documents, positions, values, test, priority, order, context.cfg.n_intervention_samples)
+    at = drawn.documents * context.store.context_length + drawn.positions
     return drawn, b[at].toarray().ravel().astype(np.float32)
 
 
-def measure_groups(bench: MeasurementContext, plan: Plan, groups: Sequence[Group]) -> Iterator[list[dict[str, Any]]]:
+def measure_groups(context: MeasurementContext, plan: Plan, groups: Sequence[Group]) -> Iterator[list[dict[str, Any]]]:
     """Rows of each group, before correction."""
     if not groups:
         return
-    sweep, rows, counted = open_sweep(bench, np.unique(np.concatenate([g.samples.documents for g in groups])))
+    clean = CleanDocuments(context, np.unique(np.concatenate([g.samples.documents for g in groups])))
     setting: Setting | None = None
     for k, group in enumerate(groups):
         if setting is None or groups[k - 1].a.layer != group.a.layer:
-            setting = setting_at(bench.slices, bench.codecs, plan, sweep, rows, counted, group.a.layer, bench.cfg)
-        yield _rows(bench, setting, group)
+            setting = clean.setting(plan.window(group.a.layer, context.codecs))
+        yield _rows(context, setting, group)
 
 
-def _rows(bench: MeasurementContext, setting: Setting, group: Group) -> list[dict[str, Any]]:
+def _rows(context: MeasurementContext, setting: Setting, group: Group) -> list[dict[str, Any]]:
     """Rows of one pair of sources: one a target, before correction; none if the model overflows under the clamps."""
     cells = _cells(setting, group)
     if not all(np.isfinite(site).all() for site in cells):
         log.warning("%s and %s: under the clamps the model gives NaN or infinity. Left out", group.a.id, group.b.id)
         return []
-    placebos = _placebo_cells(setting, group, bench.cfg)
+    placebos = _placebo_cells(setting, group, context.cfg)
     unit = float(np.sqrt((group.a.high - group.a.low) * (group.b.high - group.b.low)))
     rows = []
     for site, (layer, indices) in enumerate(group.targets.items()):
@@ -120,7 +121,7 @@ def _rows(bench: MeasurementContext, setting: Setting, group: Group) -> list[dic
         random = contrast(placebos[site]) / unit  # [placebos, targets]
         random = random[np.isfinite(random).all(1)]
         strength = test.mean / unit
-        floor = stats.placebo_floor(random, bench.cfg.placebo_quantile, bench.cfg.min_effect)
+        floor = stats.placebo_floor(random, context.cfg.placebo_quantile, context.cfg.min_effect)
         share = stats.placebo_share(strength, random)
         for j, index in enumerate(indices.tolist()):
             f = means[:, :, j].mean(0)

@@ -12,9 +12,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
-from typing import Any, get_args
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -22,10 +22,13 @@ import pandas as pd
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, GateSet, InteractionSet, Pair, Triple
 from feature_graph.config import Config
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.finish import target_sd
-from feature_graph.interactions.followup.edges import OVERFLOW, feature_ref, open_bench, plan_pairs, reach_warning, significant_edges
+from feature_graph.interactions.followup.edges import OVERFLOW, feature_ref, plan_pairs, reach_warning, significant_edges
 from feature_graph.interactions.followup.factorial import Where, make_groups, measure_groups, triple_name
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import progress as progress_over
 from ingest.measures import GATES
 
@@ -54,8 +57,8 @@ def gating_candidates(interactions: InteractionSet, top: int = 50, per_target: i
 
 
 def measure_gating(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     triples: Sequence[Triple],
     cfg: Config,
     *,
@@ -83,13 +86,13 @@ def measure_gating(
     """
     if where not in get_args(Where):
         raise MeasureError(f"where: got {where!r}; expected one of {', '.join(get_args(Where))}")
-    bench = open_bench(model, saes, store, cfg)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
     asked = list(dict.fromkeys(_ordered(t) for t in triples))
     for triple in asked:
         _check(triple)
-    plan = plan_pairs(bench, [pair for t in asked for pair in (Pair(t.a, t.target), Pair(t.b, t.target))])
-    groups, left_out = make_groups(bench, plan, asked, where)
-    work = measure_groups(bench, plan, groups)
+    plan = plan_pairs(context, [pair for t in asked for pair in (Pair(t.a, t.target), Pair(t.b, t.target))])
+    groups, left_out = make_groups(context, plan, asked, where)
+    work = measure_groups(context, plan, groups)
     rows = [row for group in (progress_over(work, "measuring gates", len(groups)) if progress else work) for row in group]
     measured = {(row["a_id"], row["b_id"]) for row in rows}
     left_out |= {triple_name(t): OVERFLOW for t in asked if triple_name(t) not in left_out and (t.a.id, t.b.id) not in measured}

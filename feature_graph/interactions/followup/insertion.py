@@ -10,7 +10,7 @@ The floor is taken anew: random directions inserted at these very samples. One f
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
@@ -21,21 +21,22 @@ import pandas as pd
 from feature_graph import stats
 from feature_graph.artifacts import TEST, ActivationStore, FeatureRef, InsertionSet, Pair
 from feature_graph.config import Config
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.followup.edges import (
-    MeasurementContext,
     SiteWork,
     columns_of,
     measured,
-    open_bench,
     plan_pairs,
     reach_warning,
     sites,
     sparing_broken,
     targets_of,
 )
-from feature_graph.interactions.plan import Plan, Source, draw
+from feature_graph.interactions.plan import Plan, Source, document_priority, draw
 from feature_graph.interactions.probes import Floats, Measured, Probe, placebos
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import derived_seed
 from feature_graph.utils import progress as progress_over
 from ingest.measures import INSERTIONS
@@ -44,7 +45,13 @@ log = logging.getLogger(__name__)
 
 
 def measure_insertions(
-    model: Any, saes: Mapping[int, Any], pairs: Sequence[Pair], cfg: Config, *, store: ActivationStore, progress: bool = True
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
+    pairs: Sequence[Pair],
+    cfg: Config,
+    *,
+    store: ActivationStore,
+    progress: bool = True,
 ) -> InsertionSet:
     """Measure chosen edges where their source is off, beside where it is on.
 
@@ -62,18 +69,18 @@ def measure_insertions(
     Raises:
         feature_graph.interactions.MeasureError: If a pair names a feature that does not exist or runs backwards.
     """
-    bench = open_bench(model, saes, store, cfg)
-    active = plan_pairs(bench, pairs)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
+    active = plan_pairs(context, pairs)
 
     def make(plan: Plan) -> list[dict[str, Any]]:
         on_plan = replace(active, sources={layer: _same(active.sources[layer], found) for layer, found in plan.sources.items()})
         total = 2 * sum(map(len, plan.sources.values()))
-        steps = chain(_effects(bench, plan, floors=True), _effects(bench, on_plan, floors=False))
+        steps = chain(_effects(context, plan, floors=True), _effects(context, on_plan, floors=False))
         found = list(progress_over(steps, "measuring insertions", total) if progress else steps)
         on = {key: effect for effects in found[total // 2 :] for key, effect in effects.items()}
         return [_row(key, effect, on[key]) for effects in found[: total // 2] for key, effect in effects.items()]
 
-    rows, inactive = sparing_broken(_where_off(bench, active), make)
+    rows, inactive = sparing_broken(_where_off(context, active), make)
     frame = _finish(pd.DataFrame(rows, columns=[n for n in INSERTIONS.names if n not in ("q_value", "significant")]), cfg)
     meta = {
         "level": cfg.significance_level,
@@ -91,11 +98,11 @@ def _same(sources: Sequence[Source], wanted: Sequence[Source]) -> list[Source]:
     return [s for s in sources if s.index in indices]
 
 
-def _where_off(bench: MeasurementContext, plan: Plan) -> Plan:
+def _where_off(context: MeasurementContext, plan: Plan) -> Plan:
     """The plan with samples where each source is off; their recorded value is 0."""
-    store, cfg = bench.store, bench.cfg
+    store, cfg = context.store, context.cfg
     columns = columns_of(store, {FeatureRef(s.layer, s.index) for found in plan.sources.values() for s in found})
-    priority = np.random.default_rng(derived_seed(cfg.seed, "documents")).permutation(len(store.tokens))
+    priority = document_priority(context.store, context.cfg)
     counted = store.rows_of(TEST)
     sources: dict[int, list[Source]] = {}
     left_out = dict(plan.left_out)
@@ -132,10 +139,10 @@ class _Effect:
 _Effects = dict[tuple[FeatureRef, FeatureRef], _Effect]
 
 
-def _effects(bench: MeasurementContext, plan: Plan, *, floors: bool) -> Iterator[_Effects]:
+def _effects(context: MeasurementContext, plan: Plan, *, floors: bool) -> Iterator[_Effects]:
     """Effects of each source on its targets, one dict a source."""
-    for work in sites(bench, plan):
-        limits = _floors(bench, work) if floors else [np.full(len(r.features), 0.0) for r in work.path if r.features is not None]
+    for work in sites(context, plan):
+        limits = _floors(context, work) if floors else [np.full(len(r.features), 0.0) for r in work.path if r.features is not None]
         codec = work.setting.codecs[work.sources[0].layer]
         probes = [Probe(s, codec.w_dec[s.index]) for s in work.sources]
         for source, found in zip(work.sources, measured(work, probes), strict=True):
@@ -147,10 +154,10 @@ def _effects(bench: MeasurementContext, plan: Plan, *, floors: bool) -> Iterator
             yield effects
 
 
-def _floors(bench: MeasurementContext, work: SiteWork) -> list[Floats]:
+def _floors(context: MeasurementContext, work: SiteWork) -> list[Floats]:
     """Floor of each target, [targets] a site of the path."""
-    cfg = bench.cfg
-    found = _spared(work, placebos(work.sources, cfg.n_placebo, bench.slices.d_model, cfg.seed))
+    cfg = context.cfg
+    found = _spared(work, placebos(work.sources, cfg.n_placebo, context.slices.d_model, cfg.seed))
     targets = [0 if r.features is None else len(r.features) for r in work.path]
     strengths = [np.array([one[k].total.mean for one in found]).reshape(len(found), n) for k, n in enumerate(targets)]
     return [stats.placebo_floor(each, cfg.placebo_quantile, cfg.min_effect) for each in strengths]

@@ -16,11 +16,13 @@ from torch import Tensor
 from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, FeatureRef, MediationSet, Pair
 from feature_graph.config import Config
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.errors import BrokenEffect, MeasureError
-from feature_graph.interactions.followup.edges import SiteWork, open_bench, plan_pairs, sites, sparing_broken, targets_of
+from feature_graph.interactions.followup.edges import SiteWork, plan_pairs, sites, sparing_broken, targets_of
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, clamps_of
-from feature_graph.interventions import PARTS, mediated_effects
+from feature_graph.interventions import PARTS, AnalysedModel, mediated_effects
 from feature_graph.utils import progress as progress_over
 from ingest.measures import MEDIATION
 
@@ -30,8 +32,8 @@ _ORDER = {name: k for k, name in enumerate(("total", *PARTS, "remainder"))}
 
 
 def measure_mediation(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     pairs: Sequence[Pair],
     cfg: Config,
     *,
@@ -59,11 +61,11 @@ def measure_mediation(
     unknown = [m for m in methods if m not in METHODS]
     if unknown or not methods:
         raise MeasureError(f"methods: got {list(methods)}; expected some of {list(METHODS)}")
-    bench = open_bench(model, saes, store, cfg)
-    plan = plan_pairs(bench, pairs)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
+    plan = plan_pairs(context, pairs)
 
     def make(plan: Plan) -> list[dict[str, Any]]:
-        work = (part for site in sites(bench, plan) for part in _measure(site, plan, methods, cfg.min_effect))
+        work = (part for site in sites(context, plan) for part in _measure(site, plan, methods, cfg.min_effect))
         total = sum(map(len, plan.sources.values()))
         return [row for part in (progress_over(work, "measuring mediation", total) if progress else work) for row in part]
 

@@ -1,0 +1,159 @@
+"""What every measurement starts from: a model, its dictionaries and a text, checked against each other; and the clean run over it.
+
+The main measurement, the exhaustive one and the follow-ups on chosen edges all open a :class:`MeasurementContext`, say which documents they
+need, and ask :class:`CleanDocuments` for one source site after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from feature_graph.artifacts import ActivationStore
+from feature_graph.config import Config
+from feature_graph.dictionaries import SiteCodec
+from feature_graph.interactions.check import check_sites
+from feature_graph.interactions.errors import MeasureError
+from feature_graph.interactions.plan import Ints
+from feature_graph.interventions import AnalysedModel, CleanRun, CleanSweep, ModelSlices
+
+#: Memory for the clean residuals, keys and values kept at once, in bytes.
+CLEAN_BYTES = 3 * 2**30
+#: Contexts on which the slices are compared with the model, and on which the residual stream's norm is measured.
+_CHECKED_DOCUMENTS, _NORM_DOCUMENTS = 2, 8
+
+
+@dataclass(frozen=True)
+class MeasurementContext:
+    """A model, its dictionaries and its text, checked against each other.
+
+    Attributes:
+        model: The model and its dictionaries.
+        store: Recorded activations.
+        norms: Layer → mean residual norm.
+        cfg: The configuration.
+    """
+
+    model: AnalysedModel
+    store: ActivationStore
+    norms: dict[int, float]
+    cfg: Config
+
+    @classmethod
+    def open(cls, model: AnalysedModel, store: ActivationStore, cfg: Config) -> MeasurementContext:
+        """Check that the parts belong together.
+
+        Raises:
+            MeasureError: If the activations are of other dictionaries.
+            feature_graph.interventions.InterventionError: If the slices do not compute what the model computes.
+        """
+        check_sites(store, model)
+        model.check(store.tokens[:_CHECKED_DOCUMENTS])
+        return cls(model, store, model.mean_norms(store.tokens[:_NORM_DOCUMENTS]), cfg)
+
+    @property
+    def slices(self) -> ModelSlices:
+        """The model in block ranges."""
+        return self.model.slices
+
+    @property
+    def codecs(self) -> dict[int, SiteCodec]:
+        """Layer → dictionary, layers ascending."""
+        return self.model.codecs
+
+    def input_hashes(self) -> dict[str, object]:
+        """Hashes of the text, the recorded activations and the dictionaries."""
+        store = self.store
+        return {
+            "tokens": hashlib.sha256(store.tokens.tobytes() + store.valid.tobytes() + store.splits.tobytes()).hexdigest(),
+            "active": {
+                str(n): hashlib.sha256(store.feature_frequencies[n].tobytes() + store.mean_activations[n].tobytes()).hexdigest()
+                for n in self.codecs
+            },
+            "sites": [c.site.to_dict() for c in self.codecs.values()],
+        }
+
+    def document_bytes(self, windows: Iterable[Sequence[int]], *, reconstructed: bool = False) -> int:
+        """Bytes that the clean run of one document takes in the widest window: residuals, keys and values.
+
+        Args:
+            windows: Of each source site its layer and the later layers that are read, ascending.
+            reconstructed: Whether the dictionaries' reconstructions are kept as well, for all but the source site.
+        """
+        cfg = self.slices.model.cfg
+        cached = 2 * int(cfg.n_key_value_heads or cfg.n_heads) * int(cfg.d_head)
+        most = 0
+        for layers in windows:
+            blocks = self.model.point(layers[-1]) - self.model.point(layers[0])
+            vectors = len(layers) + 1 + (len(layers) - 1 if reconstructed else 0)  # with the sweep's frontier
+            most = max(most, blocks * cached + vectors * self.slices.d_model)
+        return max(1, most * self.store.context_length * 4)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What every block of one source site shares.
+
+    Attributes:
+        model: The model and its dictionaries.
+        clean: Clean run at the site and over its window.
+        rows: Document → row of the clean run, −1 where it has none.
+        counted: bool [rows of the clean run, context].
+        horizon: Later positions.
+    """
+
+    model: AnalysedModel
+    clean: CleanRun
+    rows: Ints
+    counted: Tensor
+    horizon: int
+
+    @property
+    def slices(self) -> ModelSlices:
+        """The model in block ranges."""
+        return self.model.slices
+
+    @property
+    def codecs(self) -> dict[int, SiteCodec]:
+        """Layer → dictionary, layers ascending."""
+        return self.model.codecs
+
+
+class CleanDocuments:
+    """The clean run over some documents, walked up the model once; windows are asked for in ascending order.
+
+    Args:
+        context: Model and text.
+        documents: int64 [n], ascending.
+    """
+
+    def __init__(self, context: MeasurementContext, documents: Ints) -> None:
+        self._context = context
+        self.rows = np.full(len(context.store.tokens), -1, dtype=np.int64)
+        self.rows[documents] = np.arange(len(documents))
+        self._counted = torch.as_tensor(context.store.valid[documents], device=context.slices.device)
+        self._sweep = CleanSweep(context.slices, context.store.tokens[documents])
+
+    def setting(self, layers: Sequence[int]) -> Setting:
+        """The clean run from a source site over its window.
+
+        Args:
+            layers: The source's layer and the later layers that are read, ascending.
+
+        Raises:
+            MeasureError: If the residual stream is NaN or infinite there.
+        """
+        context = self._context
+        points = [context.model.point(layer) for layer in layers]
+        clean = self._sweep.window(points[0], points[-1], points)
+        for point in points:
+            if not torch.isfinite(clean.residuals[point]).all():
+                raise MeasureError(
+                    f"the model's residual stream after {point} blocks is NaN or infinite on the run's text; check its weights"
+                )
+        return Setting(context.model, clean, self.rows, self._counted, context.cfg.position_horizon)
