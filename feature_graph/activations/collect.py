@@ -34,8 +34,17 @@ from feature_graph.activations.summary import report_store
 from feature_graph.activations.table import decoder_of
 from feature_graph.artifacts import ActivationStore, ActivationWriter, Site
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec, build_codecs, check_quality, judge, outlier_tokens, random_tokens, weights_hash
-from feature_graph.interventions import ModelSlices
+from feature_graph.dictionaries import (
+    Dictionaries,
+    HookedModel,
+    SiteCodec,
+    check_quality,
+    judge,
+    outlier_tokens,
+    random_tokens,
+    weights_hash,
+)
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import progress, sha256_json, whole_file
 
 log = logging.getLogger(__name__)
@@ -51,8 +60,8 @@ _NAMED = 5
 
 
 def collect_activations(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     cfg: Config,
     tokens: Any = None,
     *,
@@ -62,7 +71,8 @@ def collect_activations(
     """Record the activations of every feature of every SAE.
 
     Args:
-        model: HookedTransformer, with or without a tokenizer (without one, give ``tokens``).
+        model: HookedTransformer, with or without a tokenizer (without one, give ``tokens``); or an :class:`AnalysedModel`, which spares
+            building it again.
         saes: Layer → SAELens SAE on the residual stream.
         cfg: The run's configuration.
         tokens: int64 [n_docs, context] (torch or NumPy), each row a document; read as they are, no BOS is added. Padding only
@@ -80,25 +90,25 @@ def collect_activations(
         feature_graph.loading.errors.LoadingError: If an SAE does not fit the model, is of a kind that is not analysed, or explains less
             than half of the variance (``cfg.sae_quality``); if text is missing.
     """
-    slices = ModelSlices(model)  # what no later stage could run is refused now
+    analysed = AnalysedModel.of(model, saes, cfg)  # what no later stage could run is refused now
+    model, codecs = analysed.model, analysed.codecs
     if tokens is None:
-        slices.check(random_tokens(model, rows=_CHECKED_DOCUMENTS, width=cfg.context_length))
-    codecs = build_codecs(model, saes, cfg)
+        analysed.check(random_tokens(model, rows=_CHECKED_DOCUMENTS, width=cfg.context_length))
     contexts = contexts_of(model, saes, cfg, tokens, [codec.site.hook for codec in codecs.values()])
     if tokens is not None:
-        slices.check(contexts.tokens[:_CHECKED_DOCUMENTS])
+        analysed.check(contexts.tokens[:_CHECKED_DOCUMENTS])
     meta = {
         "seed": cfg.seed,
         "dataset": contexts.source,
         "kinds": {str(layer): codec.kind for layer, codec in codecs.items()},
-        "sae_quality": _judge(model, saes, codecs, contexts, cfg),
+        "sae_quality": _judge(analysed, contexts, cfg),
     }
-    parts = Parts(Path(parts_dir), _key(saes, codecs, contexts, cfg)) if parts_dir is not None else None
+    parts = Parts(Path(parts_dir), _key(analysed, contexts, cfg)) if parts_dir is not None else None
     folder = Path(tempfile.mkdtemp(prefix="feature-graph-")) if path is None else None
     target = Path(path) if path is not None else Path(folder or "", "activations.h5")
     try:
         with whole_file(target) as part:
-            _write(part, meta, codecs, contexts, _blocks(model, codecs, contexts, cfg, parts), cfg)
+            _write(part, meta, codecs, contexts, _blocks(analysed, contexts, cfg, parts), cfg)
         store = ActivationStore(target)
     except BaseException:
         if folder is not None:
@@ -112,14 +122,15 @@ def collect_activations(
     return store
 
 
-def _judge(model: Any, saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config) -> dict[str, Any]:
+def _judge(analysed: AnalysedModel, contexts: Contexts, cfg: Config) -> dict[str, Any]:
     """L0 and explained variance of every dictionary on the first few documents, compared with what is published."""
     if cfg.sae_quality == "off":
         return {}
     few = np.flatnonzero(contexts.valid.any(axis=1))[:_JUDGED_DOCUMENTS]
-    residuals = read_residuals(model, {layer: codec.site for layer, codec in codecs.items()}, contexts.tokens[few])
-    counted = torch.as_tensor(_counted(codecs, residuals, contexts.valid[few], contexts, cfg), device=model.cfg.device)
-    found = {layer: judge(codec, saes[layer], residuals[layer][counted]) for layer, codec in codecs.items()}
+    codecs = analysed.codecs
+    residuals = read_residuals(analysed.model, analysed.sites, contexts.tokens[few])
+    counted = torch.as_tensor(_counted(codecs, residuals, contexts.valid[few], contexts, cfg), device=analysed.slices.device)
+    found = {layer: judge(codec, analysed.saes[layer], residuals[layer][counted]) for layer, codec in codecs.items()}
     check_quality(found, cfg.sae_quality)
     return {str(layer): asdict(quality) for layer, quality in found.items()}
 
@@ -164,40 +175,41 @@ def _outliers(contexts: Contexts, counted: NDArray[np.bool_], sites: Mapping[int
     }
 
 
-def _blocks(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config, parts: Parts | None) -> Iterator[RecordedBlock]:
+def _blocks(analysed: AnalysedModel, contexts: Contexts, cfg: Config, parts: Parts | None) -> Iterator[RecordedBlock]:
     """Blocks in order, each read from its part file or collected (and then kept)."""
     n_docs, context = contexts.tokens.shape
     step = max(1, _BLOCK_TOKENS // context)
-    widths = {layer: codec.d_sae for layer, codec in codecs.items()}
+    widths = {layer: codec.d_sae for layer, codec in analysed.codecs.items()}
     for number, start in enumerate(progress(range(0, n_docs, step), "Collecting activations")):
         block = parts.load(number, widths) if parts is not None else None
         if block is None:
-            block = _collect(model, codecs, contexts, slice(start, min(start + step, n_docs)), cfg)
+            block = _collect(analysed, contexts, slice(start, min(start + step, n_docs)), cfg)
             if parts is not None:
                 parts.save(number, block)
         yield block
 
 
-def _collect(model: Any, codecs: Mapping[int, SiteCodec], contexts: Contexts, documents: slice, cfg: Config) -> RecordedBlock:
-    sites = {layer: codec.site for layer, codec in codecs.items()}
+def _collect(analysed: AnalysedModel, contexts: Contexts, documents: slice, cfg: Config) -> RecordedBlock:
+    codecs = analysed.codecs
     found: dict[int, list[sp.csr_matrix]] = {layer: [] for layer in codecs}
     counted: list[NDArray[np.bool_]] = []
     for start in range(documents.start, documents.stop, cfg.batch_size):
         rows = slice(start, min(start + cfg.batch_size, documents.stop))
-        residuals = read_residuals(model, sites, contexts.tokens[rows])
+        residuals = read_residuals(analysed.model, analysed.sites, contexts.tokens[rows])
         counted.append(_counted(codecs, residuals, contexts.valid[rows], contexts, cfg))
         for layer, codec in codecs.items():
             found[layer].append(record_features(codec, residuals[layer], counted[-1]))
     return RecordedBlock({layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}, np.concatenate(counted))
 
 
-def _key(saes: Mapping[int, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, cfg: Config) -> str:
+def _key(analysed: AnalysedModel, contexts: Contexts, cfg: Config) -> str:
     """Digest of everything that decides a block."""
+    codecs = analysed.codecs
     arrays = [contexts.tokens, contexts.valid, *(codec.activity_threshold.cpu().numpy() for codec in codecs.values())]
     return sha256_json(
         {
             "sites": [codec.site.to_dict() for codec in codecs.values()],
-            "saes": [weights_hash(saes[layer]) for layer in codecs],
+            "saes": [weights_hash(analysed.saes[layer]) for layer in codecs],
             "arrays": [[str(a.dtype), list(a.shape), hashlib.sha256(np.ascontiguousarray(a).tobytes()).hexdigest()] for a in arrays],
             "outliers": [cfg.outlier_norm, contexts.typical],
             "block_tokens": _BLOCK_TOKENS,

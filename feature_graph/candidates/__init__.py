@@ -3,14 +3,14 @@
 from feature_graph.candidates.choose import identify_candidates
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.candidates.importance import Importance, measure_importance
-from feature_graph.candidates.inputs import check_inputs, codecs_of
+from feature_graph.candidates.inputs import analysed_of, check_inputs
 from feature_graph.candidates.verdicts import removed_by
 
 __all__ = [
     "CandidateError",
     "Importance",
+    "analysed_of",
     "check_inputs",
-    "codecs_of",
     "identify_candidates",
     "measure_importance",
     "removed_by",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ from feature_graph.candidates.attribution import rows_of_documents
 from feature_graph.candidates.grid import Grid
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import (
+    AnalysedModel,
     CleanRun,
     CleanSweep,
-    ModelSlices,
     SourceSamples,
     cosine_alignment,
     later_jacobian_alignment,
@@ -107,8 +107,7 @@ class BlockAligner:
     """Through the Jacobian of the blocks between.
 
     Args:
-        model: HookedTransformer.
-        codecs: Layer → codec.
+        model: The model and its dictionaries.
         store: Activations of the run.
         documents: Select documents on which the sources' samples lie, ascending.
         last: Source layer → last target layer that will be asked for.
@@ -118,17 +117,15 @@ class BlockAligner:
 
     def __init__(
         self,
-        model: Any,
-        codecs: Mapping[int, SiteCodec],
+        model: AnalysedModel,
         store: ActivationStore,
         documents: NDArray[np.int64],
         last: Mapping[int, int],
         seed: int,
         horizon: int,
     ) -> None:
-        self._codecs, self._store, self._documents, self._last, self._seed = codecs, store, documents, last, seed
-        self._horizon = horizon
-        self._slices = ModelSlices(model)
+        self._store, self._documents, self._last, self._seed, self._horizon = store, documents, last, seed, horizon
+        self._slices, self._codecs = model.slices, model.codecs
         self._sweep = CleanSweep(self._slices, store.tokens[documents])
         self._run: CleanRun | None = None
         self._source = -1

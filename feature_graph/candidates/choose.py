@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -23,11 +22,12 @@ from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationA
 from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, CosineAligner
 from feature_graph.candidates.grid import Cells, Choice, Grid, coactive, join_cells
 from feature_graph.candidates.importance import Importance, measure_importance
-from feature_graph.candidates.inputs import check_inputs, codecs_of
+from feature_graph.candidates.inputs import analysed_of, check_inputs, codecs_without_model
 from feature_graph.candidates.rescue import Rescue
 from feature_graph.candidates.table import candidate_frame
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.dictionaries import Dictionaries, HookedModel, SiteCodec
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import derived_seed, progress
 
 log = logging.getLogger(__name__)
@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 
 def identify_candidates(
     atlas: CoactivationAtlas,
-    saes: Mapping[int, Any],
+    saes: Dictionaries,
     cfg: Config,
     activation_store: ActivationStore | None = None,
-    model: Any = None,
+    model: HookedModel | AnalysedModel | None = None,
 ) -> CandidateSet:
     """Choose the pairs to measure.
 
@@ -48,7 +48,7 @@ def identify_candidates(
         cfg: The run's configuration.
         activation_store: Activations of the run. Without it effects cannot be measured: features are ranked by frequency alone, alignment
             through the blocks is skipped (both with a warning), and ``measure_interactions`` will have no samples.
-        model: HookedTransformer. Without it, likewise.
+        model: HookedTransformer, or an :class:`AnalysedModel`, which spares building it again. Without it, likewise.
 
     Returns:
         Candidates by PMI, descending; ties by layer and index. Every pair has a float PMI (0 where never seen together at one position),
@@ -57,12 +57,13 @@ def identify_candidates(
     Raises:
         CandidateError: If atlas, SAEs, store and configuration do not belong together.
     """
-    codecs = codecs_of(saes, cfg, activation_store, model)
+    analysed = None if model is None else analysed_of(model, saes, cfg)
+    codecs = codecs_without_model(saes, cfg, activation_store) if analysed is None else analysed.codecs
     check_inputs(atlas, codecs, cfg, activation_store)
-    importance = measure_importance(atlas, codecs, cfg, activation_store, model)
+    importance = measure_importance(atlas, codecs, cfg, activation_store, None if analysed is None else analysed.model)
     tops = {layer: importance.top(layer, cfg.top_k_features) for layer in codecs}
     grids = [Grid(s, t, tops[s], tops[t]) for s, t in atlas.layer_pairs if s in codecs and t in codecs]
-    aligner, kind = _aligner(model, codecs, cfg, activation_store, importance)
+    aligner, kind = _aligner(analysed, codecs, cfg, activation_store, importance)
     wanted = set(cfg.layer_pairs)
     choices = [
         _choose(grid, atlas, codecs, cfg, aligner if (grid.source, grid.target) in wanted else None, removing=kind in ("block", "cosine"))
@@ -80,7 +81,7 @@ def identify_candidates(
 
 
 def _aligner(
-    model: Any, codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore | None, importance: Importance
+    model: AnalysedModel | None, codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore | None, importance: Importance
 ) -> tuple[Aligner, str]:
     """How pairs are aligned, and its name: block, cosine, off, or skipped (the last two report the cosine and remove nothing)."""
     if cfg.alignment != "block":
@@ -89,7 +90,7 @@ def _aligner(
         log.warning("alignment: through the blocks needs the model and its activations; the stage is skipped, plain cosines are reported")
         return CosineAligner(codecs), "skipped"
     last = {source: max(t for s, t in cfg.layer_pairs if s == source) for source, _ in cfg.layer_pairs}
-    return BlockAligner(model, codecs, store, importance.documents, last, cfg.seed, cfg.position_horizon), "block"
+    return BlockAligner(model, store, importance.documents, last, cfg.seed, cfg.position_horizon), "block"
 
 
 def _choose(

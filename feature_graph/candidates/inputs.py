@@ -8,22 +8,34 @@ from typing import Any
 from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas, Site
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec, build_codecs
+from feature_graph.dictionaries import Dictionaries, HookedModel, SiteCodec
+from feature_graph.interventions import AnalysedModel
 
 
-def codecs_of(saes: Mapping[int, Any], cfg: Config, store: ActivationStore | None, model: Any) -> dict[int, SiteCodec]:
-    """Codecs of the configuration's layers; without a model, by the sites that the store or the dictionaries record.
+def analysed_of(model: HookedModel | AnalysedModel, saes: Dictionaries, cfg: Config) -> AnalysedModel:
+    """The model with the dictionaries of the configuration's layers.
 
     Raises:
         CandidateError: If an SAE is missing.
     """
+    return AnalysedModel.of(model, _wanted(saes, cfg), cfg)
+
+
+def codecs_without_model(saes: Dictionaries, cfg: Config, store: ActivationStore | None) -> dict[int, SiteCodec]:
+    """Codecs of the configuration's layers, by the sites that the store or the dictionaries record.
+
+    Raises:
+        CandidateError: If an SAE is missing.
+    """
+    wanted = _wanted(saes, cfg)
+    return {layer: SiteCodec.from_sae(sae, _site(layer, n, sae, store)) for n, (layer, sae) in enumerate(wanted.items())}
+
+
+def _wanted(saes: Dictionaries, cfg: Config) -> Dictionaries:
     lacking = [layer for layer in cfg.layers if layer not in saes]
     if lacking:
         raise CandidateError(f"saes: got layers {sorted(saes)}, the configuration asks for {lacking} too; load them")
-    wanted = {layer: saes[layer] for layer in cfg.layers}
-    if model is not None:
-        return build_codecs(model, wanted, cfg)
-    return {layer: SiteCodec.from_sae(sae, _site(layer, n, sae, store)) for n, (layer, sae) in enumerate(wanted.items())}
+    return {layer: saes[layer] for layer in cfg.layers}
 
 
 def _site(layer: int, place: int, sae: Any, store: ActivationStore | None) -> Site:

@@ -6,7 +6,6 @@ remove.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, Cos
 from feature_graph.candidates.grid import Grid, Joint, count_joint, joint_of
 from feature_graph.candidates.importance import Importance
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import derived_seed
 
 #: Stage → what a pair that it removes lacks.
@@ -37,10 +36,9 @@ def removed_by(
     pairs: pd.DataFrame,
     importance: Importance,
     atlas: CoactivationAtlas,
-    codecs: Mapping[int, SiteCodec],
     cfg: Config,
     store: ActivationStore,
-    model: Any,
+    model: AnalysedModel,
 ) -> pd.DataFrame:
     """Which stages would remove each pair, each asked alone.
 
@@ -48,18 +46,17 @@ def removed_by(
         pairs: Columns src_layer, src_index, tgt_layer, tgt_index; any pair of features, also outside the window.
         importance: Of every feature.
         atlas: Joint counts of the run; for layer pairs that it does not hold they are counted anew.
-        codecs: Layer → dictionary.
         cfg: The run's configuration, whose thresholds and window are judged.
         store: Activations of the run.
-        model: HookedTransformer, for the alignment through the blocks.
+        model: The model and its dictionaries, for the alignment.
 
     Returns:
         bool columns as in :data:`VERDICTS`, index as in ``pairs``. A pair whose alignment cannot be measured, since its source is active in
         none of the select documents, is not removed.
     """
-    tops = {layer: importance.top(layer, cfg.top_k_features) for layer in codecs}
+    tops = {layer: importance.top(layer, cfg.top_k_features) for layer in model.codecs}
     verdicts = pd.DataFrame(False, index=pairs.index, columns=list(VERDICTS))
-    aligner = _aligner(codecs, cfg, store, model)
+    aligner = _aligner(cfg, store, model)
     by_layers: dict[Any, Any] = pairs.groupby(["src_layer", "tgt_layer"], sort=True).indices
     for (source, target), where in by_layers.items():
         part = pairs.iloc[where]
@@ -84,15 +81,15 @@ def _joint(grid: Grid, row: NDArray[np.int64], column: NDArray[np.int64], atlas:
     return count_joint(grid, row, column, store, atlas.horizon)
 
 
-def _aligner(codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore, model: Any) -> Aligner | None:
+def _aligner(cfg: Config, store: ActivationStore, model: AnalysedModel) -> Aligner | None:
     if cfg.alignment == "off":
         return None
     if cfg.alignment == "cosine":
-        return CosineAligner(codecs)
+        return CosineAligner(model.codecs)
     documents = np.flatnonzero(store.splits == SELECT)
     drawn = np.random.default_rng(derived_seed(cfg.seed, "verdicts")).permutation(documents)[:_DOCUMENTS]
     last = dict(zip(cfg.layers[:-1], cfg.layers[1:], strict=True))
-    return BlockAligner(model, codecs, store, np.sort(drawn), last, cfg.seed, cfg.position_horizon)
+    return BlockAligner(model, store, np.sort(drawn), last, cfg.seed, cfg.position_horizon)
 
 
 def _weak(aligner: Aligner | None, grid: Grid, row: NDArray[np.int64], column: NDArray[np.int64], cfg: Config) -> NDArray[np.bool_]:

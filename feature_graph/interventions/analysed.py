@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
+from feature_graph.artifacts import Site
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel, SiteCodec, build_codecs, residual_norms
 from feature_graph.interventions.slices import ModelSlices
@@ -59,6 +60,11 @@ class AnalysedModel:
     def points(self) -> list[int]:
         """Points of the analysed sites, ascending."""
         return [codec.site.point for codec in self.codecs.values()]
+
+    @property
+    def sites(self) -> dict[int, Site]:
+        """Layer → where its dictionary sits."""
+        return {layer: codec.site for layer, codec in self.codecs.items()}
 
     def point(self, layer: int) -> int:
         """Point of one layer's site."""

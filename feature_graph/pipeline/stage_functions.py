@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import networkx as nx
     import pandas as pd
 
+    from feature_graph.interventions import AnalysedModel
+
 log = logging.getLogger(__name__)
 
 
@@ -43,15 +45,16 @@ class RunContext:
     def __init__(self, cfg: Config, paths: RunPaths) -> None:
         self.cfg = cfg
         self.paths = paths
-        self._loaded: tuple[Any, dict[int, Any]] | None = None
+        self._analysed: AnalysedModel | None = None
 
-    def model_and_saes(self) -> tuple[Any, dict[int, Any]]:
-        """The model and {layer: SAE}, loaded once."""
-        if self._loaded is None:
+    def analysed(self) -> AnalysedModel:
+        """The model and its dictionaries, loaded and analysed once."""
+        if self._analysed is None:
+            from feature_graph.interventions import AnalysedModel
             from feature_graph.loading import load_model_and_saes
 
-            self._loaded = load_model_and_saes(self.cfg)
-        return self._loaded
+            self._analysed = AnalysedModel.of(*load_model_and_saes(self.cfg), self.cfg)
+        return self._analysed
 
     def store(self) -> ActivationStore:
         """The collected activations."""
@@ -79,12 +82,12 @@ def collect(context: RunContext) -> StageResult:
     from feature_graph.activations import collect_activations
     from feature_graph.dictionaries import weights_hash
 
-    model, saes = context.model_and_saes()
-    store = collect_activations(model, saes, context.cfg, path=context.paths.activations, parts_dir=context.paths.parts("collect"))
+    model = context.analysed()
+    store = collect_activations(model, model.saes, context.cfg, path=context.paths.activations, parts_dir=context.paths.parts("collect"))
     first = store.sites[store.layers[0]]
     facts = {
         "model": {"name": first.model, "hash": first.model_hash},
-        "saes": {str(layer): site.to_dict() | {"sha256": weights_hash(saes[layer])} for layer, site in store.sites.items()},
+        "saes": {str(layer): site.to_dict() | {"sha256": weights_hash(model.saes[layer])} for layer, site in store.sites.items()},
         "sae_quality": store.meta.get("sae_quality", {}),
     }
     outliers = int(store.meta.get("outliers", {}).get("tokens", 0))
@@ -106,9 +109,9 @@ def candidates(context: RunContext) -> StageResult:
     if context.cfg.targets == "all":
         CandidateSet.empty(facts={"targets": "all"}).save(context.paths.candidates)
         return StageResult(0)
-    model, saes = context.model_and_saes()
+    model = context.analysed()
     counts = CoactivationAtlas.load(context.paths.atlas)
-    chosen = identify_candidates(counts, saes, context.cfg, activation_store=context.store(), model=model)
+    chosen = identify_candidates(counts, model.saes, context.cfg, activation_store=context.store(), model=model)
     chosen.save(context.paths.candidates)
     return StageResult(len(chosen), {f"after_{stage.stage}": stage.after for stage in chosen.stages})
 
@@ -120,10 +123,10 @@ def measure(context: RunContext) -> StageResult:
 
     if context.cfg.targets == "all":
         return _measure_all(context)
-    model, saes = context.model_and_saes()
+    model = context.analysed()
     pairs = context.candidates()
-    measured = measure_interactions(model, saes, pairs, context.cfg, parts_dir=context.paths.parts("measure"))
-    n_features = write_features(context.paths.features, pairs, model)
+    measured = measure_interactions(model, model.saes, pairs, context.cfg, parts_dir=context.paths.parts("measure"))
+    n_features = write_features(context.paths.features, pairs, model.model)
     measured.save(context.paths.interactions)
     left_out = {f"left out: {reason}": count for reason, count in measured.meta["sources"]["left_out"].items()}
     return StageResult(len(measured), {"features": n_features, "significant": int(measured.frame["significant"].sum()), **left_out})
@@ -134,10 +137,10 @@ def _measure_all(context: RunContext) -> StageResult:
     from feature_graph.activations import write_features
     from feature_graph.interactions import measure_exhaustive
 
-    model, saes = context.model_and_saes()
+    model = context.analysed()
     store = context.store()
-    found = measure_exhaustive(model, saes, store, context.cfg, context.paths.interactions, parts_dir=context.paths.parts("measure"))
-    n_features = write_features(context.paths.features, CandidateSet.empty(store), model, found.features)
+    found = measure_exhaustive(model, model.saes, store, context.cfg, context.paths.interactions, parts_dir=context.paths.parts("measure"))
+    n_features = write_features(context.paths.features, CandidateSet.empty(store), model.model, found.features)
     counts = {"features": n_features, "significant": found.n_edges, "tested": found.n_tests, "sources": found.n_sources}
     return StageResult(found.n_edges, counts)
 
@@ -156,9 +159,9 @@ def behaviors(context: RunContext) -> StageResult:
     """Find the features that known behaviours rest on."""
     from feature_graph.subgraphs import extract_behavior_subgraph, save_behaviors
 
-    model, saes = context.model_and_saes()
+    model = context.analysed()
     whole = context.graph()
-    found = [extract_behavior_subgraph(model, saes, whole, behavior=name, cfg=context.cfg) for name in context.cfg.behaviors]
+    found = [extract_behavior_subgraph(model, model.saes, whole, behavior=name, cfg=context.cfg) for name in context.cfg.behaviors]
     save_behaviors(context.paths.root / "behaviors.json", found)
     return StageResult(len(found), {"seeds": sum(len(one.seed_features) for one in found)})
 

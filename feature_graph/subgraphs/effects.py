@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interventions import CleanRun, ModelSlices, residual_gradients
+from feature_graph.interventions import AnalysedModel, CleanRun, residual_gradients
 from feature_graph.stats import document_means
 from feature_graph.subgraphs.tokens import PromptTokens
 
@@ -50,13 +50,11 @@ class BehaviorModel:
     """The model and its dictionaries as the measurement of one behaviour sees them.
 
     Args:
-        slices: The model.
-        codecs: Dictionary of each analysed layer.
+        analysed: The model and its dictionaries.
     """
 
-    def __init__(self, slices: ModelSlices, codecs: Mapping[int, SiteCodec]) -> None:
-        self.slices, self.codecs = slices, dict(codecs)
-        self.points = sorted({codec.site.point for codec in self.codecs.values()})
+    def __init__(self, analysed: AnalysedModel) -> None:
+        self.slices, self.codecs, self.points = analysed.slices, analysed.codecs, analysed.points
 
     def clean(self, prompts: PromptTokens) -> CleanRun:
         """Residual streams at all analysed sites and behind the last block; keys and values of the blocks behind the first site."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import parse_feature_id
 from feature_graph.config import Config
-from feature_graph.interventions import ablate
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interventions import AnalysedModel, ablate
 from feature_graph.stats import document_means, mean_test, smallest_p
 from feature_graph.subgraphs.behaviors import Behavior
 from feature_graph.subgraphs.effects import BehaviorModel
@@ -29,8 +30,8 @@ logger = logging.getLogger(__name__)
 
 
 def extract_behavior_subgraph(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     G: nx.DiGraph,
     behavior: str | Path | Behavior = "factual_recall",
     cfg: Config | None = None,
@@ -47,7 +48,7 @@ def extract_behavior_subgraph(
     with a warning and ``confirmed`` False.
 
     Args:
-        model: A HookedTransformer.
+        model: A HookedTransformer, or an :class:`AnalysedModel`, which spares building it again.
         saes: Layer → SAELens SAE.
         G: Interaction graph of the same run; may be empty.
         behavior: A name of ``PREDEFINED_BEHAVIORS``, a :class:`Behavior`, or the path of a YAML file with one.

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from feature_graph.config import Config
-from feature_graph.dictionaries import build_codecs
-from feature_graph.interventions import ModelSlices
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interventions import AnalysedModel
 from feature_graph.subgraphs.behaviors import Behavior, BehaviorError, find_behavior
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.readable import readable_prompts
@@ -46,7 +45,9 @@ class Prepared:
     level: float
 
 
-def prepare(model: Any, saes: Mapping[int, Any], behavior: str | Path | Behavior, cfg: Config | None, max_prompts: int) -> Prepared:
+def prepare(
+    model: HookedModel | AnalysedModel, saes: Dictionaries, behavior: str | Path | Behavior, cfg: Config | None, max_prompts: int
+) -> Prepared:
     """Read a behaviour's prompts for a model and split them.
 
     Raises:
@@ -55,12 +56,12 @@ def prepare(model: Any, saes: Mapping[int, Any], behavior: str | Path | Behavior
     wanted = find_behavior(behavior)
     at_least("max_prompts", max_prompts, 8)
     seed, level = (cfg.seed, cfg.significance_level) if cfg is not None else (0, 0.05)
-    analysed = BehaviorModel(ModelSlices(model), build_codecs(model, saes, cfg))
-    readable = readable_prompts(model, saes, analysed.slices, wanted, cfg)
+    analysed = AnalysedModel.of(model, saes, cfg)
+    readable = readable_prompts(analysed, wanted, cfg)
     choosing, held_out = split_prompts(readable.prompts, max_prompts, seed)
     logger.info("%s: choosing seeds on %d prompts, testing them on %d others", wanted.name, len(choosing.clean), len(held_out.clean))
-    tokenizer = getattr(model, "tokenizer", None)
-    return Prepared(wanted, analysed, tokenizer, choosing, held_out, readable.own, readable.warnings, seed, level)
+    tokenizer = getattr(analysed.model, "tokenizer", None)
+    return Prepared(wanted, BehaviorModel(analysed), tokenizer, choosing, held_out, readable.own, readable.warnings, seed, level)
 
 
 def at_least(name: str, value: int, least: int) -> None:

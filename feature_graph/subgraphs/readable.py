@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from feature_graph.config import Config
-from feature_graph.interventions import ModelSlices, n_outputs, predicts_tokens
+from feature_graph.dictionaries import Dictionaries
+from feature_graph.interventions import AnalysedModel, ModelSlices, n_outputs, predicts_tokens
 from feature_graph.loading import resolve_prepend_bos, trained_with_bos
 from feature_graph.subgraphs.behaviors import MIN_GROUPS, Behavior, BehaviorError
 from feature_graph.subgraphs.tokens import ReadPrompts, prompts_of_ids, read_prompts
@@ -37,7 +37,7 @@ class Readable:
     warnings: tuple[str, ...] = ()
 
 
-def readable_prompts(model: Any, saes: Mapping[int, Any], slices: ModelSlices, behavior: Behavior, cfg: Config | None) -> Readable:
+def readable_prompts(analysed: AnalysedModel, behavior: Behavior, cfg: Config | None) -> Readable:
     """The behaviour's prompts, or the model's own choice of output on random tokens.
 
     The latter without a tokenizer, for outputs that are not tokens, and if too few prompts can be used.
@@ -45,7 +45,7 @@ def readable_prompts(model: Any, saes: Mapping[int, Any], slices: ModelSlices, b
     Raises:
         BehaviorError: If the model has one output, and so no answer to prefer.
     """
-    seed = cfg.seed if cfg is not None else 0
+    model, slices, seed = analysed.model, analysed.slices, cfg.seed if cfg is not None else 0
     if n_outputs(model) == 1:
         raise BehaviorError(
             f"{behavior.name}: the model has one output, so there is no answer to prefer; leave behaviours out (behaviors: [])"
@@ -56,7 +56,7 @@ def readable_prompts(model: Any, saes: Mapping[int, Any], slices: ModelSlices, b
         return Readable(_stand_in(slices, seed), False, (f"{reason}; {_INSTEAD}",))
     if tokenizer is None:
         return Readable(_stand_in(slices, seed), False, (f"the model has no tokenizer, so the prompts cannot be read; {_INSTEAD}",))
-    prompts = read_prompts(tokenizer, behavior, _bos(tokenizer, saes, cfg), slices.n_ctx)
+    prompts = read_prompts(tokenizer, behavior, _bos(tokenizer, analysed.saes, cfg), slices.n_ctx)
     groups = len(set(prompts.clean.groups.tolist()))
     dropped = sum(prompts.dropped.values())
     logger.info("%s: %d prompts read, %d left out %s", behavior.name, len(prompts.clean), dropped, prompts.dropped or "")
@@ -66,7 +66,7 @@ def readable_prompts(model: Any, saes: Mapping[int, Any], slices: ModelSlices, b
     return Readable(prompts, True)
 
 
-def _bos(tokenizer: Any, saes: Mapping[int, Any], cfg: Config | None) -> int | None:
+def _bos(tokenizer: Any, saes: Dictionaries, cfg: Config | None) -> int | None:
     """Id to put before each prompt: as configured, else as the SAEs were trained."""
     wanted = resolve_prepend_bos(saes, cfg) if cfg is not None else bool(trained_with_bos(saes))
     return tokenizer.bos_token_id if wanted else None

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import networkx as nx
 
 from feature_graph.artifacts import parse_feature_id
 from feature_graph.config import Config
+from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.interventions import AnalysedModel
 from feature_graph.subgraphs.behaviors import Behavior
 from feature_graph.subgraphs.extract import subgraph_of
 from feature_graph.subgraphs.faithfulness import Faithfulness, FeatureKeeper, measure_faithfulness
@@ -33,8 +33,8 @@ class BehaviorStudy:
 
 
 def study_behavior(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     G: nx.DiGraph,
     behavior: str | Path | Behavior,
     cfg: Config | None = None,
@@ -50,7 +50,7 @@ def study_behavior(
     """:func:`extract_behavior_subgraph` with integrated gradients, the last hop, and faithfulness.
 
     Args:
-        model: A HookedTransformer.
+        model: A HookedTransformer, or an :class:`AnalysedModel`, which spares building it again.
         saes: Layer → SAELens SAE.
         G: Interaction graph of the same run.
         behavior: As for :func:`extract_behavior_subgraph`.

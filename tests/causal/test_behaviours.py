@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformers import PreTrainedTokenizerFast
 
-from feature_graph.interventions import ModelSlices, ablate
+from feature_graph.interventions import AnalysedModel, ModelSlices, ablate
 from feature_graph.subgraphs import Behavior, BehaviorError, PromptPair, extract_behavior_subgraph
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.tokens import PromptTokens
@@ -185,7 +185,7 @@ def random_prompts(n: int = 7, width: int = 10) -> PromptTokens:
 @pytest.mark.parametrize(("shape", "kind"), [("gpt2", "standard"), ("llama", "topk"), ("gemma2", "jumprelu"), ("pythia", "standard")])
 def test_removal_behind_cached_prefixes_equals_the_plain_run(shape: str, kind: str) -> None:
     tiny = make_tiny(shape, kind)
-    model = BehaviorModel(ModelSlices(tiny.model), tiny.codecs)
+    model = BehaviorModel(AnalysedModel(ModelSlices(tiny.model), tiny.codecs))
     prompts = random_prompts()
     clean = model.clean(prompts)
     features = [(layer, index) for layer in (0, 1, 3) for index in range(0, 40, 7)]
@@ -203,7 +203,7 @@ def test_what_is_not_there_has_no_effect_at_all() -> None:
     with torch.no_grad():
         tiny.saes[0].b_enc[3] = -1e6
     tiny.__post_init__()
-    model = BehaviorModel(ModelSlices(tiny.model), tiny.codecs)
+    model = BehaviorModel(AnalysedModel(ModelSlices(tiny.model), tiny.codecs))
     prompts = random_prompts()
     clean = model.clean(prompts)
     assert (model.effects(prompts, clean, model.removals(prompts, clean, [(0, 3)])) == 0).all()
@@ -211,7 +211,7 @@ def test_what_is_not_there_has_no_effect_at_all() -> None:
 
 def test_padding_changes_nothing() -> None:
     tiny = make_tiny("llama", "topk")
-    model = BehaviorModel(ModelSlices(tiny.model), tiny.codecs)
+    model = BehaviorModel(AnalysedModel(ModelSlices(tiny.model), tiny.codecs))
     prompts = random_prompts()
     short = prompts.take([3])
     cut = PromptTokens(short.texts, short.tokens[:, : int(short.last) + 1], short.last, short.right, short.wrong, short.groups)
@@ -221,7 +221,7 @@ def test_padding_changes_nothing() -> None:
 
 def test_attribution_is_the_effect_where_the_rest_is_linear() -> None:
     tiny = make_tiny("no_norm")
-    model = BehaviorModel(ModelSlices(tiny.model), {3: tiny.codecs[3]})  # behind the last block: only the unembedding follows
+    model = BehaviorModel(AnalysedModel(ModelSlices(tiny.model), {3: tiny.codecs[3]}))  # after the last block: only the unembedding
     prompts = random_prompts()
     single = PromptTokens(
         prompts.texts, prompts.tokens, prompts.last, prompts.right[:, :1].clamp(min=0), prompts.wrong[:, :1], prompts.groups

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from feature_graph.dictionaries.build import build_codecs
-from feature_graph.interventions import ModelSlices
+from feature_graph.interventions import AnalysedModel, ModelSlices
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.faithfulness import FeatureKeeper, measure_faithfulness, size_for
 from feature_graph.subgraphs.integrated import integrated_attribution
@@ -24,7 +24,7 @@ from tests.causal.test_behaviours import PLURAL, SINGULAR, agreement, random_pro
 @pytest.fixture(scope="module")
 def toy() -> BehaviorModel:
     model = toy_model()
-    return BehaviorModel(ModelSlices(model), build_codecs(model, toy_saes()))
+    return BehaviorModel(AnalysedModel(ModelSlices(model), build_codecs(model, toy_saes())))
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_what_the_model_cannot_do_has_no_faithfulness() -> None:
 def test_a_feature_read_by_a_later_block_alone_writes_nothing_straight() -> None:
     """On a random model, what reaches the output past all blocks is the metric with the final residual stream edited by hand."""
     tiny = make_tiny("gpt2")
-    model = BehaviorModel(ModelSlices(tiny.model), build_codecs(tiny.model, tiny.saes))
+    model = BehaviorModel(AnalysedModel(ModelSlices(tiny.model), build_codecs(tiny.model, tiny.saes)))
     prompts = random_prompts()
     clean = model.clean(prompts)
     layer, codec = next(iter(model.codecs.items()))

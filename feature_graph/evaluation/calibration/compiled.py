@@ -18,6 +18,7 @@ from feature_graph.evaluation.planted.compiled import CONSTANT, CompiledProgram,
 from feature_graph.evaluation.planted.compiled_truth import results, run_program, step_effects
 from feature_graph.evaluation.planted.score import EFFECTS, pair_of
 from feature_graph.interactions import measure_interactions
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import without_progress
 
 DOCUMENTS = 100
@@ -33,10 +34,11 @@ def measure_program(name: str) -> dict[str, Any]:
     tokens = program.random_tokens(DOCUMENTS, seed=0)
     cfg = loaded.config(int(tokens.size))
     with without_progress():
-        store = collect_activations(loaded.model, loaded.saes, cfg, tokens=tokens)
+        model = AnalysedModel.of(loaded.model, loaded.saes, cfg)
+        store = collect_activations(model, loaded.saes, cfg, tokens=tokens)
         atlas = build_coactivation_atlas(store, cfg)
-        candidates = identify_candidates(atlas, loaded.saes, cfg, activation_store=store, model=loaded.model)
-        frame = measure_interactions(loaded.model, loaded.saes, candidates, cfg, progress=False).frame
+        candidates = identify_candidates(atlas, loaded.saes, cfg, activation_store=store, model=model)
+        frame = measure_interactions(model, loaded.saes, candidates, cfg, progress=False).frame
     truth = step_effects(program, tokens, cfg, np.asarray(store.splits == SELECT), np.asarray(store.splits == TEST))
     right, stream_error = _fidelity(program, loaded)
     return compare(program, frame, truth, cfg.min_effect) | {"results_right": right, "stream_error": stream_error}

@@ -51,7 +51,7 @@ def document_effects(planted: PlantedModel, cfg: Config) -> list[Floats]:
     """Total effect of each source on every target of the next site: one array [documents, targets] a source."""
     model = AnalysedModel.of(planted.model, planted.saes, cfg)
     with without_progress():
-        store = collect_activations(planted.model, planted.saes, cfg, tokens=planted.tokens)
+        store = collect_activations(model, planted.saes, cfg, tokens=planted.tokens)
     context = MeasurementContext(model, store, dict.fromkeys(model.codecs, 1.0), cfg)
     plan = make_plan(store, all_pairs(planted, cfg), model.codecs, context.norms, cfg)
     clean, found = CleanDocuments(context, np.arange(len(store.tokens))), []

@@ -14,6 +14,7 @@ from feature_graph.config import Config
 from feature_graph.evaluation.calibration.gates import measure_gates
 from feature_graph.evaluation.planted import VARIANTS, PlantedModel, PlantedScore, Variant, score, simulated_effects
 from feature_graph.interactions import measure_interactions
+from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import without_progress
 
 #: Counts that are summed over seeds.
@@ -36,11 +37,12 @@ def measure_variant(name: str, seed: int) -> dict[str, Any]:
 
 def run_stages(planted: PlantedModel, cfg: Config) -> tuple[CandidateSet, InteractionSet]:
     """Collect, count, choose and measure, as a run does."""
+    model, saes = AnalysedModel.of(planted.model, planted.saes, cfg), planted.saes
     with without_progress():
-        store = collect_activations(planted.model, planted.saes, cfg, tokens=planted.tokens)
+        store = collect_activations(model, saes, cfg, tokens=planted.tokens)
         atlas = build_coactivation_atlas(store, cfg)
-        candidates = identify_candidates(atlas, planted.saes, cfg, activation_store=store, model=planted.model)
-        return candidates, measure_interactions(planted.model, planted.saes, candidates, cfg, progress=False)
+        candidates = identify_candidates(atlas, saes, cfg, activation_store=store, model=model)
+        return candidates, measure_interactions(model, saes, candidates, cfg, progress=False)
 
 
 def judge(variant: Variant, planted: PlantedModel, cfg: Config, candidates: CandidateSet, measured: InteractionSet) -> dict[str, Any]:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
-from feature_graph.candidates import Importance, check_inputs, codecs_of, measure_importance, removed_by
+from feature_graph.candidates import Importance, analysed_of, check_inputs, measure_importance, removed_by
 from feature_graph.config import Config
+from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.pruning_recall.losses import losses
 from feature_graph.evaluation.pruning_recall.sample import Drawn, draw_sources, slice_pairs
 from feature_graph.interactions import measure_interactions
+from feature_graph.interventions import AnalysedModel
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +31,8 @@ class RecallError(EvaluationError):
 
 
 def pruning_recall(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     store: ActivationStore,
     atlas: CoactivationAtlas,
     cfg: Config,
@@ -47,7 +48,7 @@ def pruning_recall(
     stage that removes such an edge is counted as if it had lost something.
 
     Args:
-        model: HookedTransformer.
+        model: HookedTransformer, or an :class:`AnalysedModel`.
         saes: Layer → SAELens SAE.
         store: Activations of the run.
         atlas: Joint counts of the run.
@@ -63,16 +64,16 @@ def pruning_recall(
     """
     if n_sources < 2:
         raise RecallError(f"n_sources: got {n_sources}; at least 2 a layer are needed, one of the top features and one of the others")
-    codecs = codecs_of(saes, cfg, store, model)
-    check_inputs(atlas, codecs, cfg, store)
-    ranked = _importance(importance, atlas, codecs, cfg, store, model)
+    analysed = analysed_of(model, saes, cfg)
+    check_inputs(atlas, analysed.codecs, cfg, store)
+    ranked = _importance(importance, atlas, analysed, cfg, store)
     wide = cfg.model_copy(update={"layer_window": cfg.layer_window + 1})
     drawn = {layer: draw_sources(store, ranked, cfg, layer, n_sources) for layer in cfg.layers[:-1]}
     pairs = _pairs(store, drawn, wide)
-    found = measure_interactions(model, saes, CandidateSet(pairs, store), wide, parts_dir=parts_dir, progress=progress)
+    found = measure_interactions(analysed, analysed.saes, CandidateSet(pairs, store), wide, parts_dir=parts_dir, progress=progress)
     frame = found.frame[found.frame["method"] != "jacobian"] if cfg.interaction_method == "both" else found.frame
     edges = _with_indices(frame[frame["significant"].astype(bool)].reset_index(drop=True))
-    verdicts = removed_by(edges, ranked, atlas, codecs, cfg, store, model)
+    verdicts = removed_by(edges, ranked, atlas, cfg, store, analysed)
     log.info("recall: %d of %d pairs are significant", len(edges), len(frame))
     return PruningRecall(
         tuple(losses(edges, verdicts, drawn, cfg)),
@@ -97,13 +98,13 @@ def pruning_recall(
 def _importance(
     given: Mapping[int, NDArray[np.float64]] | None,
     atlas: CoactivationAtlas,
-    codecs: Mapping[int, Any],
+    analysed: AnalysedModel,
     cfg: Config,
     store: ActivationStore,
-    model: Any,
 ) -> Importance:
+    codecs = analysed.codecs
     if not given:
-        return measure_importance(atlas, codecs, cfg, store, model)
+        return measure_importance(atlas, codecs, cfg, store, analysed.model)
     wrong = [n for n, codec in codecs.items() if n not in given or len(given[n]) != codec.d_sae]
     if wrong:
         raise RecallError(f"importance: layer {wrong[0]} is missing or of another width; choose the candidates again")
