@@ -8,7 +8,7 @@ import torch
 from feature_graph.config import Config
 from feature_graph.dictionaries import LoadingError, build_codecs
 from feature_graph.interventions import AnalysedModel, InterventionError
-from tests.causal.conftest import make_tiny, tiny_saes
+from tests.support.tiny_models import make_tiny, tiny_saes
 
 
 def test_it_holds_the_slices_and_the_codecs_of_each_site() -> None:

@@ -16,7 +16,7 @@ from feature_graph.candidates.attribution.gradients import loss_from, site_gradi
 from feature_graph.candidates.attribution.kinds import LossEffect
 from feature_graph.config import Config
 from feature_graph.dictionaries.build import build_codecs
-from tests.unit.selection_models import random_tokens, tiny_model, tiny_saes
+from tests.support.selection_models import random_tokens, tiny_model, tiny_saes
 
 LAYERS = [0, 1, 2]
 CFG = Config(layers=LAYERS, context_length=10, position_horizon=2, sae_quality="off", importance_tokens=200, batch_size=7)

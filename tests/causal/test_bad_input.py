@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import scipy.sparse as sp
 import torch
 
 from feature_graph.activations import CollectError, collect_activations
-from feature_graph.artifacts import ActivationStore, ActivationWriter, ArtifactError, CandidateSet
+from feature_graph.artifacts import ActivationStore, ArtifactError, CandidateSet
 from feature_graph.candidates import CandidateError, identify_candidates
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.graph import build_interaction_graph
 from feature_graph.interactions import MeasureError, measure_interactions
 from feature_graph.loading.errors import LoadingError
-from tests.unit.selection_models import random_tokens, tiny_model, tiny_sae, tiny_saes
-from tests.unit.selection_stores import write_store
+from tests.support.overflow import overflowing
+from tests.support.selection_models import random_tokens, tiny_model, tiny_sae, tiny_saes
+from tests.support.selection_stores import write_store
 
 CFG = Config(
     layers=[0, 1, 2], context_length=10, position_horizon=2, sae_quality="off", n_placebo=4, n_intervention_samples=8, min_coactivation=2,
@@ -149,21 +149,6 @@ def test_sources_that_cannot_be_tested_are_left_out_one_by_one(
     nothing = measure(model, saes, candidates, config(min_documents=100))
     assert nothing.meta["sources"] == {"measured": 0, "left_out": {"active in fewer than 100 test documents": 16}}
     assert len(nothing) == 0
-
-
-def overflowing(store: ActivationStore, layer: int, index: int, path: Path) -> ActivationStore:
-    """A copy of the store in which one feature's activations are so large that the model overflows when it is clamped there."""
-    layers = {}
-    for n in store.layers:
-        matrix = sp.csr_matrix(store.activations[n]).copy()
-        if n == layer:
-            matrix.data[matrix.indices == index] = 3e38
-        layers[n] = matrix
-    with ActivationWriter(path, store.sites, store.tokens, store.valid, store.meta) as writer:
-        for n, matrix in layers.items():
-            writer.append(n, matrix)
-        writer.finish(store.thresholds, store.decoder_norms)
-    return ActivationStore(path)
 
 
 @pytest.mark.parametrize("method", ["clamping", "both"])

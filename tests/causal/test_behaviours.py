@@ -10,70 +10,13 @@ import networkx as nx
 import numpy as np
 import pytest
 import torch
-from sae_lens.saes import StandardSAE, StandardSAEConfig
-from sae_lens.saes.sae import SAEMetadata
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformers import PreTrainedTokenizerFast
 
 from feature_graph.interventions import AnalysedModel, ModelSlices, ablate
 from feature_graph.subgraphs import Behavior, BehaviorError, PromptPair, extract_behavior_subgraph
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.tokens import PromptTokens
-from tests.causal.conftest import make_tiny
-
-NOUNS = [f"noun{i}" for i in range(32)]
-WORDS = ["the", "is", "are", "were", *NOUNS, *(f"{noun}s" for noun in NOUNS)]
-SINGULAR, PLURAL, NOISE = 0, 1, 2
-STRENGTH = {SINGULAR: 2.0, PLURAL: 3.0}
-
-
-def toy_model(gain: float = 1.0) -> HookedTransformer:
-    """Two empty blocks; a plural noun writes 3 · plural, a singular one 2 · singular; the verbs read these directions."""
-    d_model = 128
-    cfg = HookedTransformerConfig(
-        model_name="toy", n_layers=2, d_model=d_model, n_ctx=8, d_head=4, n_heads=1, d_mlp=4, d_vocab=len(WORDS), act_fn="relu",
-        normalization_type=None, default_prepend_bos=False, init_weights=False, device="cpu",
-    )  # fmt: skip
-    model = HookedTransformer(cfg)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-        for i, word in enumerate(WORDS):
-            model.embed.W_E[i, 8 + i] = 1.0
-            if word.startswith("noun"):
-                kind = PLURAL if word.endswith("s") else SINGULAR
-                model.embed.W_E[i, kind] = STRENGTH[kind]
-        for verb, kind in (("is", SINGULAR), ("are", PLURAL)):
-            model.unembed.W_U[kind, WORDS.index(verb)] = gain
-    words = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="the"))
-    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    model.tokenizer = PreTrainedTokenizerFast(tokenizer_object=words)
-    return model.eval()
-
-
-def toy_saes(d_model: int = 128) -> dict[int, Any]:
-    """Dictionaries whose features 0 and 1 are singular and plural, the others the words themselves; decoder rows of norm 2."""
-    saes = {}
-    for layer in (0, 1):
-        metadata = SAEMetadata(hook_name=f"blocks.{layer}.hook_resid_post", prepend_bos=False)
-        sae = StandardSAE(StandardSAEConfig(d_in=d_model, d_sae=8 + len(WORDS), metadata=metadata))
-        with torch.no_grad():
-            for parameter in sae.parameters():
-                parameter.zero_()
-            directions = torch.eye(d_model)[: 8 + len(WORDS)]
-            sae.W_dec.copy_(2 * directions)
-            sae.W_enc.copy_(directions.T / 2)
-        saes[layer] = sae.eval()
-    return saes
-
-
-def agreement(nouns: list[str] = NOUNS) -> Behavior:
-    pairs = []
-    for noun in nouns:
-        pairs.append(PromptPair(f"the {noun}", f"the {noun}s", (" is",), (" are",), noun))
-        pairs.append(PromptPair(f"the {noun}s", f"the {noun}", (" are",), (" is",), noun))
-    return Behavior("agreement", "the verb follows the noun", tuple(pairs))
+from tests.support.agreement_model import NOUNS, WORDS, agreement, random_prompts, toy_model, toy_saes
+from tests.support.tiny_models import make_tiny
 
 
 def test_the_features_that_decide_are_found_with_their_exact_effects() -> None:
@@ -170,16 +113,6 @@ def test_unreadable_prompts_give_measured_seeds_a_warning_and_no_confirmation(wi
 def test_bad_requests_are_refused_before_any_work(options: dict[str, Any], message: str) -> None:
     with pytest.raises(BehaviorError, match=message):
         extract_behavior_subgraph(SimpleNamespace(), {}, nx.DiGraph(), **options)
-
-
-def random_prompts(n: int = 7, width: int = 10) -> PromptTokens:
-    draw = torch.Generator().manual_seed(1)
-    tokens = torch.randint(0, 50, (n, width), generator=draw)
-    last = torch.tensor([width - 1 - k % 4 for k in range(n)])
-    answers = torch.randint(0, 50, (2, n, 2), generator=draw)
-    answers[1] = (answers[0] + 7) % 50
-    answers[0, ::2, 1] = -1
-    return PromptTokens(tuple(map(str, range(n))), tokens, last, answers[0], answers[1], np.arange(n))
 
 
 @pytest.mark.parametrize(("shape", "kind"), [("gpt2", "standard"), ("llama", "topk"), ("gemma2", "jumprelu"), ("pythia", "standard")])

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.pretrained.weight_conversions import convert_gpt2_weights, convert_llama_weights
@@ -28,7 +26,6 @@ from transformers import (
     MistralForCausalLM,
     OPTConfig,
     OPTForCausalLM,
-    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
@@ -51,8 +48,9 @@ from feature_graph.interventions import (
     mediated_effects,
     plain_effects,
 )
-from tests.causal.conftest import tiny_saes
-from tests.causal.test_interactions import config
+from tests.support.interaction_stage import config
+from tests.support.tiny_models import tiny_saes
+from tests.support.tiny_tokenizer import tokenizer
 
 SMALL: dict[str, Any] = {
     "hidden_size": 32,
@@ -86,13 +84,6 @@ MODELS: dict[str, Callable[[], Any]] = {
     "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**GROUPED, head_dim=8, sliding_window=4, query_pre_attn_scalar=8)),
     "mistral": lambda: MistralForCausalLM(MistralConfig(**GROUPED, sliding_window=4)),
 }
-
-
-def tokenizer() -> PreTrainedTokenizerFast:
-    words = {"<u>": 0} | {f"t{i}": i for i in range(1, 50)}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(WordLevel(words, unk_token="<u>")), unk_token="<u>", eos_token="<u>", pad_token="<u>"
-    )
 
 
 def transformers_model(name: str) -> Any:

@@ -106,7 +106,7 @@ def test_one_behaviour_has_no_pairs() -> None:
 
 def test_the_report_shows_what_was_measured(run: Config, letters: Path) -> None:
     from feature_graph.report import write_report
-    from tests.unit.test_report import words
+    from tests.support.report_run import words
 
     paths = RunPaths.of(run.output_dir)
     assert runner.invoke(app, ["--quiet", "validate", run.output_dir, "-b", str(letters), "--sources", "4"]).exit_code == 0

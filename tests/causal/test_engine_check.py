@@ -18,8 +18,8 @@ from feature_graph.interventions import InterventionError, ModelSlices
 from feature_graph.interventions.check import in_float64
 from feature_graph.loading.agreement import relative
 from tests.architectures import write
-from tests.causal.conftest import make_tiny, tiny_saes
-from tests.causal.test_bridge import tokenizer
+from tests.support.tiny_models import make_tiny, tiny_saes
+from tests.support.tiny_tokenizer import tokenizer
 
 TOKENS = torch.randint(0, 50, (4, 16), generator=torch.Generator().manual_seed(3))
 

@@ -19,7 +19,7 @@ from feature_graph.interactions.exhaustive.correct import PHistogram, adjust_kep
 from feature_graph.interactions.exhaustive.disk import DiskWatch
 from feature_graph.interactions.parts import Parts
 from ingest.formats import CANDIDATES
-from tests.causal.test_interactions import Stage
+from tests.support.interaction_stage import Stage
 
 KEYS = ["src_id", "tgt_id"]
 #: What only a candidate list knows, and what is 1 where p did not pass.

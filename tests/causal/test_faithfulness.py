@@ -17,8 +17,8 @@ from feature_graph.subgraphs.integrated import integrated_attribution
 from feature_graph.subgraphs.outputs import output_effects
 from feature_graph.subgraphs.study import study_behavior
 from feature_graph.subgraphs.tokens import ReadPrompts, read_prompts, split_prompts
-from tests.causal.conftest import make_tiny
-from tests.causal.test_behaviours import PLURAL, SINGULAR, agreement, random_prompts, toy_model, toy_saes
+from tests.support.agreement_model import PLURAL, SINGULAR, agreement, random_prompts, toy_model, toy_saes
+from tests.support.tiny_models import make_tiny
 
 
 @pytest.fixture(scope="module")

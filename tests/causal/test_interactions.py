@@ -12,49 +12,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CONFIRM, TEST, ActivationStore, CandidateSet, InteractionSet
-from feature_graph.config import Config
 from feature_graph.interactions import MeasureError, MeasurementContext, measure_interactions, passes
 from feature_graph.interactions.plan import draw, make_plan
 from feature_graph.interventions import AnalysedModel, Clamps, Reading, plain_effects
-from ingest.formats import CANDIDATES, INTERACTIONS
-from tests.causal.conftest import Tiny, make_tiny
-
-SAMPLES = 6
-
-
-def config(**changes: object) -> Config:
-    values = {
-        "model_name": "tiny",
-        "sae_release": "random",
-        "layers": [0, 1, 3],
-        "context_length": 12,
-        "n_tokens": 600,
-        "n_intervention_samples": SAMPLES,
-        "n_placebo": 5,
-        "min_documents": 3,
-        "sae_quality": "off",
-        "position_horizon": 2,
-    }
-    return Config(**(values | changes))  # type: ignore[arg-type]
-
-
-class Stage:
-    """A tiny model, its store, and some candidates."""
-
-    def __init__(self, folder: Path, shape: str = "llama", kind: str = "standard", **changes: object) -> None:
-        self.tiny: Tiny = make_tiny(shape, kind, n_docs=50)
-        self.cfg = config(**changes)
-        self.store = collect_activations(self.tiny.model, self.tiny.saes, self.cfg, tokens=self.tiny.tokens, path=folder / "a.h5")
-        rng = np.random.default_rng(0)
-        pairs = {(s, int(i), t, int(j)) for s, t in self.cfg.layer_pairs for i, j in rng.integers(0, 40, (40, 2))}
-        rows = [(*pair, 0.5, 0.25, 10, 0.1, "kept") for pair in sorted(pairs)]
-        self.candidates = CandidateSet(pd.DataFrame(rows, columns=CANDIDATES.names), self.store)
-
-    def run(self, **changes: object) -> InteractionSet:
-        arguments: dict[str, object] = {"candidates": self.candidates, "cfg": self.cfg, "progress": False} | changes
-        return measure_interactions(self.tiny.model, self.tiny.saes, **arguments)  # type: ignore[arg-type]
+from ingest.formats import INTERACTIONS
+from tests.support.interaction_stage import Stage
+from tests.support.tiny_models import make_tiny
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +175,7 @@ def test_bad_input_is_refused_by_name(stage: Stage) -> None:
 
 
 def test_other_dictionaries_than_those_collected_are_refused(stage: Stage) -> None:
-    from tests.causal.conftest import tiny_saes
+    from tests.support.tiny_models import tiny_saes
 
     with pytest.raises(MeasureError, match="collect the activations again"):
         measure_interactions(stage.tiny.model, tiny_saes([0, 1, 3], d_sae=48), stage.candidates, stage.cfg, progress=False)

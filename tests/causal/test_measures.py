@@ -24,6 +24,7 @@ from feature_graph.artifacts import (
     Triple,
 )
 from feature_graph.config import Config
+from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import PlantedModel
 from feature_graph.interactions import (
     MeasureError,
@@ -47,10 +48,10 @@ from feature_graph.interventions import (
     mediated_effects,
 )
 from feature_graph.interventions.reference import run_hooked
-from tests.causal.conftest import SHAPES, all_pairs, make_tiny
-from tests.causal.test_bad_input import overflowing
-from tests.causal.test_interactions import config as tiny_config
-from tests.causal.test_interventions import clamps_of, path_of, setting
+from tests.support.clamping import clamps_of, path_of, setting
+from tests.support.interaction_stage import config as tiny_config
+from tests.support.overflow import overflowing
+from tests.support.tiny_models import SHAPES, make_tiny
 
 
 @pytest.fixture(scope="module")

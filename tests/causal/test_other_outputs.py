@@ -31,7 +31,7 @@ from feature_graph.pipeline.stage_functions import STAGE_FUNCTIONS, RunContext, 
 from feature_graph.steering import compensate, side_effects
 from feature_graph.subgraphs import extract_behavior_subgraph
 from feature_graph.subgraphs.behaviors import BehaviorError
-from tests.unit.selection_models import tiny_saes
+from tests.support.selection_models import tiny_saes
 
 OTHELLO, RESIDUES, VALUE = (64, 60), (114, 113), (20, 1)
 LAYERS, CONTEXT = (0, 1, 2), 8

@@ -14,9 +14,9 @@ from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSe
 from feature_graph.candidates import identify_candidates
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
+from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import PlantedModel, nonlinear_pairs, planted_model, score, standard_wiring, true_effects
 from feature_graph.interactions import measure_interactions
-from tests.causal.conftest import all_pairs
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CandidateSet
 from feature_graph.dictionaries.tokens import residual_norms
+from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import planted_model
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import Clamps, Effects, InterventionError, ModelSlices, Reading, clamp_effects, jacobian_effects
 from feature_graph.interventions.reference import run_hooked
 from feature_graph.interventions.reverse import reverse_is_cheaper
 from feature_graph.loading.errors import LoadingError
-from tests.causal.conftest import SHAPES, Tiny, all_pairs, make_tiny
-from tests.causal.test_interventions import assert_same, clamps_of, path_of, setting
+from tests.support.clamping import assert_same, clamps_of, path_of, setting
+from tests.support.tiny_models import SHAPES, Tiny, make_tiny
 
 CONTEXT, HORIZON = 12, 3
 #: Activations of these models reach 70, and the clamps may be next to nothing: float32 rounds differences by some 1e-4.

@@ -11,7 +11,7 @@ from feature_graph.interventions import Clamps, Effects, ModelSlices, Reading, c
 from feature_graph.interventions.clamp import later_mask
 from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, activate_tile, reduce_tile, reduce_tile_plain
 from feature_graph.interventions.screen import CleanReconstruction, document_effects
-from tests.causal.conftest import Tiny, make_tiny
+from tests.support.tiny_models import Tiny, make_tiny
 
 HORIZON, SOURCES, SAMPLES = 3, 5, 6
 

@@ -10,7 +10,7 @@ import pytest
 
 from feature_graph.cli.demo import QUESTIONS
 from feature_graph.pipeline import STAGE_NAMES, status
-from tests.e2e.conftest import Demo
+from tests.support.demo import Demo
 
 pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(1800)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from feature_graph.graph import load_graph
 from scripts.figures import answers, counts
-from tests.e2e.conftest import Demo
+from tests.support.demo import Demo
 
 pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(1800)]
 

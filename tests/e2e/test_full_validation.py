@@ -10,8 +10,8 @@ import pytest
 
 from feature_graph.evaluation.validation import ALL_BEHAVIORS
 from scripts.figures import pictures
-from tests.e2e.conftest import Demo
-from tests.graph.test_browser import chromium
+from tests.support.demo import Demo
+from tests.support.web_browser import chromium
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(7200)]
 

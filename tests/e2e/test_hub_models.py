@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests import architectures, hublayout
-from tests.causal.test_bridge import tokenizer
+from tests.support.tiny_tokenizer import tokenizer
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click.testing
 import pytest
+from typer.testing import CliRunner
 
+from feature_graph.cli import app
 from feature_graph.database import server, store
 from tests.graph.filled import empty_home, filled  # noqa: F401  (fixtures)
+from tests.support.commands import Run
+from tests.support.database import wipe
 
 HEAP, PAGE_CACHE = "768m", "128m"
 
@@ -64,6 +69,12 @@ def disposable_home(tmp_path: Path) -> Iterator[Path]:
         server.stop(home)
 
 
-def wipe(opened: store.Store) -> None:
-    """Delete every node but the record of migrations; another program may have nodes of that label."""
-    opened.write("MATCH (n) WHERE NOT (n:SchemaVersion AND n.n IS NOT NULL) DETACH DELETE n")
+@pytest.fixture
+def command(neo4j_server: server.Connection) -> Run:
+    """Call feature-graph with the address of the test's server."""
+
+    def run(*arguments: object, password: str | None = None) -> click.testing.Result:
+        given = [str(a) for a in arguments] + ["--uri", neo4j_server.uri]
+        return CliRunner().invoke(app, given, env={"NEO4J_PASSWORD": password or neo4j_server.password, "COLUMNS": "200"})
+
+    return run

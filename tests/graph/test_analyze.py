@@ -19,8 +19,8 @@ from feature_graph.database import server, store
 from feature_graph.database.store import ALGORITHMS, Projection, Store, StoreError
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from tests.graph import twins
-from tests.graph.conftest import wipe
 from tests.rundirs import random_run
+from tests.support.database import wipe
 
 pytestmark = pytest.mark.graph
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import base64
 import html
-import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -27,8 +25,9 @@ from feature_graph.database import server
 from feature_graph.database.store import Store
 from feature_graph.visualization.style import layer_colors
 from queries.browser import gather, guide
-from tests.graph.conftest import wipe
 from tests.signals import heed_interrupts
+from tests.support.database import wipe
+from tests.support.web_browser import chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import ConsoleMessage, Page
@@ -36,26 +35,11 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.graph, pytest.mark.slow]
 
 COMMAND = [sys.executable, "-c", "from feature_graph.cli import main; main()", "db", "browser"]
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
 WAIT = 60_000
 #: What the content policy keeps from the rest of the world, and the question "is there HTTP?" that Browser puts to the Bolt port.
 EXPECTED = re.compile(r"https://.* violates .*Content Security Policy|ERR_EMPTY_RESPONSE", re.DOTALL)
 #: Questions about patterns that the shipped run need not have for the feature that the guide chose.
 MAY_BE_EMPTY: set[str] = set()
-
-
-def chromium() -> str:
-    """The executable; skips, or fails, where there is none."""
-    named = os.environ.get("FEATURE_GRAPH_CHROMIUM")
-    if named is not None and shutil.which(named) is None:
-        pytest.fail(f"FEATURE_GRAPH_CHROMIUM is {named!r}, which is no executable")
-    found = named or next(filter(None, map(shutil.which, NAMES)), None)
-    if found is not None:
-        return found
-    why = f"no web browser: none of {', '.join(NAMES)} is installed (apt-get install chromium), and FEATURE_GRAPH_CHROMIUM names none"
-    if os.environ.get("FEATURE_GRAPH_NEEDS_CHROMIUM"):
-        pytest.fail(why)
-    pytest.skip(why)
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,8 @@ import queries
 from feature_graph.database.store import Store
 from feature_graph.steering import DirectEffects, between, predict_cascade, reach
 from tests.graph import twins, twins_motifs
-from tests.graph.conftest import wipe
-from tests.graph.test_motifs_stored import EXAMPLE
-from tests.graph.test_queries import ALL, Loaded, same_rows
 from tests.rundirs import random_run
+from tests.support.database import ALL, EXAMPLE, Loaded, same_rows, wipe
 
 pytestmark = pytest.mark.graph
 SHAPES = {"narrow": (6, 4, 60, 2), "wide": (3, 14, 200, 2), "deep": (7, 5, 120, 3), "thin": (5, 6, 25, 4)}

@@ -13,9 +13,9 @@ import pytest
 from feature_graph.database.store import Store
 from ingest.formats import FEATURES, write_table
 from ingest.graphml import restored
-from tests.graph.test_queries_cli import Run, command  # noqa: F401  # a fixture
 from tests.rundirs import random_run
-from tests.unit.test_control_characters import acts
+from tests.support.commands import Run
+from tests.support.control_characters import acts
 
 pytestmark = pytest.mark.graph
 
@@ -34,7 +34,7 @@ def run(database: Store, tmp_path: Path) -> tuple[str, dict[str, str]]:
     return database.ingest(root).run, dict(zip(features["id"], features["label"], strict=True))
 
 
-def test_exports_hold_the_labels_and_answers_show_them(command: Run, run: tuple[str, dict[str, str]], tmp_path: Path) -> None:  # noqa: F811
+def test_exports_hold_the_labels_and_answers_show_them(command: Run, run: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     name, labels = run
     assert set(LABELS) <= set(labels.values())
     command("runs", "export", name, str(tmp_path), "-f", "graphml")

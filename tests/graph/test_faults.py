@@ -31,9 +31,9 @@ from feature_graph.database.store import Store, StoreError
 from ingest import DriverDatabase, IngestError, IngestReport, InvalidRun, LeaseHeld, runs
 from ingest.formats import FEATURES, write_table
 from ingest.rundir import sha256_file
-from tests.graph.conftest import wipe
 from tests.graph.proxy import Proxy
 from tests.rundirs import random_run
+from tests.support.database import wipe
 
 pytestmark = pytest.mark.graph
 

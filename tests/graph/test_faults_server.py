@@ -31,8 +31,8 @@ from feature_graph.database.server.settings import Settings
 from ingest import DriverDatabase, runs
 from ingest.messages import explain
 from tests.graph.proxy import Proxy
-from tests.graph.test_queries import EXAMPLE
 from tests.rundirs import random_run
+from tests.support.database import EXAMPLE
 
 pytestmark = [pytest.mark.graph, pytest.mark.timeout(900)]
 

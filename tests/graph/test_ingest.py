@@ -20,9 +20,9 @@ from feature_graph.database.store import Store
 from ingest import IngestError, IngestMismatch, LeaseHeld, LeaseLost, SchemaMismatch, runs, schema
 from ingest.connection import DriverDatabase
 from ingest.rundir import open_run
-from tests.graph.test_queries import EXAMPLE
 from tests.rundirs import dense, random_run, write_files
 from tests.strategies import random_interactions
+from tests.support.database import EXAMPLE
 
 pytestmark = pytest.mark.graph
 

@@ -16,9 +16,8 @@ import pytest
 import queries
 from feature_graph.database.store import Store
 from ingest.formats import FEATURES, read_meta, read_table, write_table
-from tests.graph.conftest import wipe
-from tests.graph.test_queries import EXAMPLE
 from tests.rundirs import random_run
+from tests.support.database import EXAMPLE, wipe
 
 pytestmark = pytest.mark.graph
 

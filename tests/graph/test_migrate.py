@@ -13,7 +13,7 @@ from feature_graph.database import server
 from feature_graph.database.store import Store
 from ingest import SchemaMismatch, schema
 from ingest.migrations import migrations
-from tests.graph.test_queries import EXAMPLE
+from tests.support.database import EXAMPLE
 
 pytestmark = pytest.mark.graph
 

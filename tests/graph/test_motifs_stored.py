@@ -22,9 +22,8 @@ from feature_graph.database import server, store
 from feature_graph.database.store import Store
 from feature_graph.motifs import census, compile_cypher, count_pattern, find_pattern, parse_pattern
 from tests.graph import twins, twins_motifs
-from tests.graph.conftest import wipe
-from tests.graph.test_queries import ALL, Loaded, same_rows
 from tests.rundirs import random_run
+from tests.support.database import ALL, Loaded, same_rows, wipe
 
 pytestmark = pytest.mark.graph
 EXAMPLE = Path(str(files("queries") / "example"))
@@ -151,7 +150,7 @@ def test_three_counts_agree(loaded: dict[str, Loaded], text: str) -> None:
 
 @pytest.mark.parametrize("text", ["A -> B; B -| C; A -> C", "A:L2_F28 ~> B", "A@2 ~> B; B ~> C; A !> C", "A ~> C; A ~> D; B ~> C; B ~> D"])
 def test_plans_of_patterns_begin_at_an_index(loaded: dict[str, Loaded], connected: Store, text: str) -> None:
-    from tests.graph.test_queries import BAD_OPERATORS, plan_operators
+    from tests.support.database import BAD_OPERATORS, plan_operators
 
     made = compile_cypher(text)
     values = made.parameters | {"run": loaded["example"].id, "method": "clamping", "edges": "structural", "limit": 5}

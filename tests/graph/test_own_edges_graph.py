@@ -16,8 +16,8 @@ from feature_graph.database.store import Store
 from ingest import digest
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from ingest.rows import EDGE_PROPERTIES
-from tests.graph.test_queries_cli import Run, command  # noqa: F401  # a fixture
 from tests.rundirs import random_run
+from tests.support.commands import Run
 
 pytestmark = pytest.mark.graph
 
@@ -41,7 +41,7 @@ def measured(database: Store, tmp_path: Path) -> tuple[Store, str, Path]:
 
 
 def test_what_an_export_holds_is_read_back_with_the_same_digest(
-    command: Run,  # noqa: F811
+    command: Run,
     measured: tuple[Store, str, Path],
     tmp_path: Path,
 ) -> None:
@@ -63,7 +63,7 @@ def test_what_an_export_holds_is_read_back_with_the_same_digest(
     assert counts == len(labels)  # the same features, by uid
 
 
-def test_a_file_of_edges_answers_questions(command: Run, database: Store, tmp_path: Path) -> None:  # noqa: F811
+def test_a_file_of_edges_answers_questions(command: Run, database: Store, tmp_path: Path) -> None:
     edges = pd.DataFrame({"source": ["L0_F1", "L0_F2", "L3_F4"], "target": ["L3_F4", "L3_F4", "L7_F0"], "strength": [0.5, -0.25, 1.0]})
     edges.to_csv(tmp_path / "edges.csv", index=False)
     done = command("ingest", tmp_path / "edges.csv", "--model", "gpt2", "--method", "attribution", "--out", tmp_path / "mine")

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from feature_graph.cli import app
 from feature_graph.database import server, store
-from tests.graph.test_queries import EXAMPLE
+from tests.support.database import EXAMPLE
 
 pytestmark = pytest.mark.graph
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +14,13 @@ import pytest
 import queries
 from feature_graph.database.store import Store
 from tests.graph import twins
-from tests.graph.conftest import wipe
 from tests.rundirs import random_run
+from tests.support.database import ALL, BAD_OPERATORS, EXAMPLE, Loaded, plan_operators, same_rows, wipe
 
 pytestmark = pytest.mark.graph
 
-EXAMPLE = Path(str(files("queries") / "example"))
-ALL = 10_000
 EDGES = ("structural", "all")
 MEASURES = queries.template("hubs").parameter("measure").of
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A run in the database, and its files."""
-
-    id: str
-    files: twins.RunFiles
-    store: Store
-
-    def busiest(self) -> str:
-        """The feature with the most structural edges in and out."""
-        g = twins.graph(self.files)
-        return max(g, key=lambda n: min(g.in_degree(n), g.out_degree(n)) * 100 + g.degree(n))
-
-    def first_source(self) -> str:
-        """The early feature that a cascade carries furthest."""
-        lowest = min(self.files.layer.values())
-        g = nx.DiGraph((e["source"], e["target"]) for e in self.files.edges() if twins.carries(e))
-        return max((n for n in g if self.files.layer[n] == lowest), key=lambda n: (len(nx.descendants(g, n)), n))
-
-    def far_pair(self) -> tuple[str, str]:
-        """Two features with as many ways between them as possible."""
-        g = nx.DiGraph((e["source"], e["target"]) for e in self.files.edges() if twins.carries(e))
-        source = self.first_source()
-        return source, max(nx.descendants(g, source), key=lambda n: (sum(1 for _ in nx.all_simple_paths(g, source, n)), n))
-
-    def ask(self, name: str, **parameters: Any) -> queries.Answer:
-        return self.store.ask(name, run=self.id, **parameters) if name != "runs" else self.store.ask(name)
 
 
 @pytest.fixture(scope="module")
@@ -131,22 +98,6 @@ def test_rows_equal_the_twin(loaded: dict[str, Loaded], which: str, name: str, g
     answer = run.ask(name, **parameters)
     assert answer.columns == list(template.columns)
     same_rows(answer.records, expected, ordered=name != "hubs")
-
-
-def same_rows(got: list[dict[str, Any]], expected: list[dict[str, Any]], ordered: bool = True) -> None:
-    """Equal values, floats to 1e-9; where scores tie but for rounding, the order is left open."""
-    assert len(got) == len(expected)
-    if not ordered:
-        got, expected = (sorted(rows, key=lambda r: str(next(iter(r.values())))) for rows in (got, expected))
-        expected = sorted(expected, key=lambda r: str(r["id"]))
-    for mine, theirs in zip(got, expected, strict=True):
-        assert set(mine) == set(theirs)
-        for key, value in mine.items():
-            assert value == pytest.approx(theirs[key], rel=1e-7, abs=1e-9) if isinstance(value, float) else value == theirs[key], (
-                key,
-                mine,
-                theirs,
-            )
 
 
 def test_every_template_has_a_twin() -> None:
@@ -276,14 +227,6 @@ def test_visual_forms_return_paths_and_few(loaded: dict[str, Loaded], name: str)
     rows = run.ask(name, visual=True, **queries.template(name).example).rows
     assert 0 < len(rows) <= 300
     assert all(value["nodes"] and value["relationships"] for row in rows for value in row)
-
-
-def plan_operators(plan: dict[str, Any]) -> list[str]:
-    inner = [name for child in plan.get("children", []) for name in plan_operators(child)]
-    return [plan["operatorType"].partition("@")[0], *inner]
-
-
-BAD_OPERATORS = {"CartesianProduct", "AllNodesScan", "DirectedRelationshipTypeScan", "UndirectedRelationshipTypeScan"}
 
 
 @pytest.mark.parametrize(

@@ -5,25 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import click.testing
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 import queries
 from feature_graph.cli import app
-from feature_graph.database import server, store
+from feature_graph.database import store
 from feature_graph.database.store import Projection, Store
 from tests.graph import twins
-from tests.graph.conftest import wipe
-from tests.graph.test_queries import EXAMPLE
+from tests.support.commands import Run
+from tests.support.database import EXAMPLE, wipe
 
 pytestmark = pytest.mark.graph
-
-Run = Callable[..., click.testing.Result]
 
 
 @pytest.fixture(scope="module")
@@ -31,17 +27,6 @@ def example(connected: Store) -> str:
     """The shipped example, alone in the database."""
     wipe(connected)
     return connected.ingest(EXAMPLE).run
-
-
-@pytest.fixture
-def command(neo4j_server: server.Connection) -> Run:
-    """Call feature-graph with the address of the test's server."""
-
-    def run(*arguments: object, password: str | None = None) -> click.testing.Result:
-        given = [str(a) for a in arguments] + ["--uri", neo4j_server.uri]
-        return CliRunner().invoke(app, given, env={"NEO4J_PASSWORD": password or neo4j_server.password, "COLUMNS": "200"})
-
-    return run
 
 
 def test_ingest_says_what_it_did(command: Run, example: str) -> None:

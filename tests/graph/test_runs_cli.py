@@ -17,10 +17,9 @@ from feature_graph.database import server, store
 from feature_graph.database.store import Store, StoreError
 from ingest.formats import INTERACTIONS, read_meta, read_table, write_table
 from ingest.schema import index_statements
-from tests.graph.conftest import wipe
-from tests.graph.test_queries import EXAMPLE
-from tests.graph.test_queries_cli import Run, command  # noqa: F401  # a fixture
 from tests.rundirs import agreeing
+from tests.support.commands import Run
+from tests.support.database import EXAMPLE, wipe
 
 pytestmark = pytest.mark.graph
 
@@ -53,7 +52,7 @@ def two(connected: Store, changed: Path) -> tuple[str, str]:
     return connected.ingest(EXAMPLE).run, connected.ingest(changed).run
 
 
-def test_list_and_show(command: Run, two: tuple[str, str]) -> None:  # noqa: F811
+def test_list_and_show(command: Run, two: tuple[str, str]) -> None:
     listed = json.loads(command("runs", "list", "--json").stdout)
     assert [run["id"] for run in listed] == list(two)
     assert {run["status"] for run in listed} == {"ready"}
@@ -65,7 +64,7 @@ def test_list_and_show(command: Run, two: tuple[str, str]) -> None:  # noqa: F81
     assert "provenance of" in command("runs", "show", two[0]).stdout
 
 
-def test_export_holds_what_the_database_holds(command: Run, connected: Store, two: tuple[str, str], tmp_path: Path) -> None:  # noqa: F811
+def test_export_holds_what_the_database_holds(command: Run, connected: Store, two: tuple[str, str], tmp_path: Path) -> None:
     nodes, edges = connected.fetch_features(two[0]), connected.fetch_edges(two[0])
     for kind, read in (("csv", pd.read_csv), ("parquet", pd.read_parquet)):
         done = command("runs", "export", two[0], tmp_path / kind, "--format", kind)
@@ -84,7 +83,7 @@ def test_export_holds_what_the_database_holds(command: Run, connected: Store, tw
     assert graph.nodes[first["source"]]["layer"] == nodes.set_index("id").loc[first["source"], "layer"]
 
 
-def test_diff_finds_each_change_and_only_those(command: Run, two: tuple[str, str], changed: Path) -> None:  # noqa: F811
+def test_diff_finds_each_change_and_only_those(command: Run, two: tuple[str, str], changed: Path) -> None:
     found = json.loads(command("runs", "diff", *two, "--json").stdout)
     before = InteractionSet.load(EXAMPLE / "interactions.parquet").frame.query("significant and method == 'clamping'")
     assert found["counts"] == {"gained": 1, "lost": 1, "flipped": 1, "changed": 1, "kept": len(before) - 3}
@@ -97,7 +96,7 @@ def test_diff_finds_each_change_and_only_those(command: Run, two: tuple[str, str
     assert "1 gained, 1 lost, 1 flipped, 1 changed" in command("runs", "diff", *two).stdout
 
 
-def test_drop_asks_and_takes_one_run_only(command: Run, connected: Store, two: tuple[str, str]) -> None:  # noqa: F811
+def test_drop_asks_and_takes_one_run_only(command: Run, connected: Store, two: tuple[str, str]) -> None:
     digest = connected.cypher("MATCH (r:Run {id: $id}) RETURN r.digest AS digest", id=two[0])["digest"].iloc[0]
     assert command("runs", "drop", two[1]).exit_code == 1  # nobody answered yes
     done = command("runs", "drop", two[1], "--yes")
@@ -109,7 +108,7 @@ def test_drop_asks_and_takes_one_run_only(command: Run, connected: Store, two: t
     assert connected.cypher("MATCH (r:Run {id: $id}) RETURN r.digest AS digest", id=two[0])["digest"].iloc[0] == digest
 
 
-def test_bad_requests_are_refused_by_name(command: Run, connected: Store, two: tuple[str, str], tmp_path: Path) -> None:  # noqa: F811
+def test_bad_requests_are_refused_by_name(command: Run, connected: Store, two: tuple[str, str], tmp_path: Path) -> None:
     for arguments in (("show", "nothing"), ("diff", two[0], "nothing"), ("export", "nothing", tmp_path), ("drop", "nothing", "--yes")):
         done = command("runs", *arguments)
         assert done.exit_code in (1, 2)
@@ -119,7 +118,7 @@ def test_bad_requests_are_refused_by_name(command: Run, connected: Store, two: t
         store.export_run(connected, two[0], tmp_path, "xlsx")  # type: ignore[arg-type]
 
 
-def test_verify_compares_every_property_with_the_files(command: Run, connected: Store, changed: Path) -> None:  # noqa: F811
+def test_verify_compares_every_property_with_the_files(command: Run, connected: Store, changed: Path) -> None:
     wipe(connected)
     missing = command("verify", EXAMPLE, "--json")
     assert missing.exit_code == 1

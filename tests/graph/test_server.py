@@ -33,7 +33,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Running
     server.stop(home)
 
 
-def cypher(running: server.RunningServer, statement: str) -> server.Answer:
+def cypher(running: server.RunningServer, statement: str) -> server.CypherAnswer:
     with server.driver(running.connection()) as opened:
         return server.run_cypher(opened, statement)
 

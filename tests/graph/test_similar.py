@@ -16,9 +16,9 @@ import queries
 from feature_graph.database.store import Store
 from ingest.formats import DECODERS, write_table
 from tests.graph import twins
-from tests.graph.test_queries import EXAMPLE
 from tests.rundirs import dense, random_run, write_files
 from tests.strategies import random_interactions
+from tests.support.database import EXAMPLE
 
 pytestmark = pytest.mark.graph
 

@@ -22,8 +22,8 @@ import queries
 from feature_graph.analysis import HUB_METRICS, compute_graph_statistics, detect_communities, find_hubs, modularity
 from feature_graph.database.store import Store
 from tests.graph import twins
-from tests.graph.conftest import wipe
 from tests.rundirs import agreeing, random_run, write_files
+from tests.support.database import wipe
 
 pytestmark = pytest.mark.graph
 

@@ -13,9 +13,8 @@ import pytest
 import queries
 from feature_graph.database.store import Store
 from tests.graph import twins, twins_runs
-from tests.graph.conftest import wipe
-from tests.graph.test_queries import same_rows
 from tests.rundirs import agreeing, random_run, write_files
+from tests.support.database import same_rows, wipe
 
 pytestmark = pytest.mark.graph
 

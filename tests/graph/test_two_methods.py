@@ -19,10 +19,9 @@ from feature_graph.database.store import Store
 from feature_graph.motifs import compile_cypher
 from queries import ParameterError
 from tests.graph import twins, twins_runs
-from tests.graph.conftest import wipe
-from tests.graph.test_queries import same_rows
 from tests.rundirs import dense, write_files
 from tests.strategies import random_interactions
+from tests.support.database import same_rows, wipe
 
 pytestmark = pytest.mark.graph
 

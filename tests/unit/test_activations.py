@@ -15,8 +15,8 @@ from feature_graph.artifacts import ActivationStore, CandidateSet
 from feature_graph.config import Config
 from feature_graph.interventions import InterventionError
 from ingest.formats import FEATURES
-from tests.unit.selection_models import D_VOCAB, N_CTX, random_tokens, tiny_model, tiny_sae, tiny_saes
-from tests.unit.selection_stores import write_store
+from tests.support.selection_models import D_VOCAB, N_CTX, random_tokens, tiny_model, tiny_sae, tiny_saes
+from tests.support.selection_stores import write_store
 
 
 def config(**fields) -> Config:

@@ -17,8 +17,8 @@ from feature_graph.candidates.grid import Cells, Grid
 from feature_graph.candidates.rescue import Rescue
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
-from tests.unit.selection_models import random_tokens, tiny_model, tiny_saes
-from tests.unit.test_coactivation import brute_force
+from tests.support.counting import brute_force
+from tests.support.selection_models import random_tokens, tiny_model, tiny_saes
 
 LAYERS = [0, 1, 2, 3]
 BASE = Config(

@@ -19,7 +19,7 @@ from feature_graph.interventions import InterventionError
 from feature_graph.loading import LoadingError, load_model_and_saes
 from feature_graph.loading.models import load_model
 from tests.architectures import random_model, write
-from tests.causal.conftest import tiny_model, tiny_saes
+from tests.support.tiny_models import tiny_model, tiny_saes
 
 Weights = dict[str, torch.Tensor]
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from feature_graph.cli.analyze import analyze
 from feature_graph.cli.report import report
 from feature_graph.graph import load_graph
-from tests.unit.test_report import make_run
+from tests.support.report_run import make_run
 
 app = typer.Typer()
 app.command()(report)

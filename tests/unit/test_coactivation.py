@@ -10,7 +10,8 @@ from hypothesis.extra.numpy import arrays
 from feature_graph.artifacts import SELECT, CoactivationAtlas
 from feature_graph.coactivation import ActivityPattern, build_coactivation_atlas, count_pairs, count_pairs_plain
 from feature_graph.config import Config
-from tests.unit.selection_stores import write_store
+from tests.support.counting import brute_force
+from tests.support.selection_stores import write_store
 
 quick = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -23,18 +24,6 @@ def two_layers(draw):
     source = draw(arrays(bool, (documents * context, n_source)))
     target = draw(arrays(bool, (documents * context, n_target)))
     return context, draw(st.integers(0, context)), draw(st.integers(1, 4)), source, target
-
-
-def brute_force(source, target, context, horizon):
-    """The definition, as two loops over rows and features."""
-    same = np.zeros((source.shape[1], target.shape[1]), dtype=int)
-    later = np.zeros_like(same)
-    for row in range(len(source)):
-        end = min(row + 1 + horizon, (row // context + 1) * context)
-        for i in np.flatnonzero(source[row]):
-            same[i] += target[row]
-            later[i] += target[row + 1 : end].any(axis=0)
-    return same, later
 
 
 @quick

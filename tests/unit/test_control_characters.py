@@ -30,19 +30,12 @@ from ingest.formats import FEATURES, write_table
 from ingest.graphml import read_graphml, restored, safe, write_graphml
 from ingest.rundir import open_run
 from tests.rundirs import random_run
+from tests.support.control_characters import acts
 
 ACTING = "ansi \x1b[31mred\x1b[0m, form\x0cfeed, \r\b\x00\x7f\x9b2J \u202egnirts \u2066x\u2069 \ud800"
 SHOWN = r"ansi \x1b[31mred\x1b[0m, form\x0cfeed, \x0d\x08\x00\u007f\u009b2J \u202egnirts \u2066x\u2069 \ud800"
 #: Text of any kind; most of it of characters that act.
 TEXTS = st.text(st.characters() | st.sampled_from(ACTING + "\\u00e4 \ufffe\uffff\t\n"), max_size=20)
-
-
-def acts(text: str) -> bool:
-    """Whether something in a text acts on a terminal, by Unicode's own categories and marks of direction."""
-    import unicodedata
-
-    turning = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
-    return any((unicodedata.category(c) in {"Cc", "Cs"} and c not in "\n\t") or unicodedata.bidirectional(c) in turning for c in text)
 
 
 @given(TEXTS)

@@ -13,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 from feature_graph.artifacts import ActivationStore, ArtifactError, CoactivationAtlas
-from tests.unit.test_artifacts import matrix, write_store
+from tests.support.one_site_store import matrix, write_store
 
 
 def write_atlas(path: Path) -> Path:

@@ -13,8 +13,8 @@ from feature_graph.artifacts.recall import STAGE_NAMES
 from feature_graph.cli import app
 from feature_graph.config import Config
 from feature_graph.report import write_report
+from tests.support.report_run import make_run, words
 from tests.tiny_run import write_tiny_run
-from tests.unit.test_report import make_run, words
 
 runner = CliRunner()
 

@@ -1,0 +1,50 @@
+"""Clamps on a tiny model, and effects compared field by field."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+
+from feature_graph.interventions import (
+    Clamps,
+    CleanRun,
+    Effects,
+    ModelSlices,
+    Reading,
+)
+from tests.support.tiny_models import Tiny
+
+
+def clamps_of(tiny: Tiny, n: int = 7, scale: float = 2.0, seed: int = 3) -> Clamps:
+    """Random samples of random sources of layer 0, with some at the very end of the context."""
+    generator = torch.Generator().manual_seed(seed)
+    documents = torch.randint(0, len(tiny.tokens), (n,), generator=generator)
+    positions = torch.randint(0, tiny.tokens.shape[1], (n,), generator=generator)
+    positions[0], positions[1] = 0, tiny.tokens.shape[1] - 1
+    sources = torch.randint(0, 40, (n,), generator=generator)
+    high, low = torch.rand(2, n, generator=generator) * scale
+    return Clamps(documents, positions, tiny.codecs[0].w_dec[sources], high, -low)
+
+
+def path_of(tiny: Tiny) -> list[Reading]:
+    """All features of layer 1, every second one of layer 3."""
+    return [Reading(tiny.codecs[1], None), Reading(tiny.codecs[3], torch.arange(0, 40, 2))]
+
+
+def setting(tiny: Tiny) -> tuple[ModelSlices, CleanRun, torch.Tensor]:
+    slices = ModelSlices(tiny.model)
+    counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
+    counted[:, 0] = False
+    counted[2, 8:] = False
+    return slices, slices.residuals(tiny.tokens, [1, 2, 4], range(1, 4)), counted
+
+
+def assert_same(a: Effects, b: Effects, tolerance: float = 2e-5) -> None:
+    # Every effect is a difference of activations, whose rounding it carries however small it is; processors round differently.
+    rounding = 30 * torch.finfo(torch.float32).eps * max(float(getattr(b, item.name).abs().max()) for item in fields(Effects))
+    for item in fields(Effects):
+        one, two = getattr(a, item.name), getattr(b, item.name)
+        assert one.shape == two.shape, item.name
+        atol = tolerance * float(two.abs().max() + 1) + rounding
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=atol, msg=item.name)
