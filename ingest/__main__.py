@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import getpass
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest.address import URI_ENV, USER_ENV, choose_database, parse_address
-from ingest.connection import DriverDatabase
+from ingest.address import choose_database, parse_address
+from ingest.connection import DriverDatabase, open_driver
 from ingest.drop import drop_run
+from ingest.environment import Neo4jEnvironment, read_environment
 from ingest.errors import IngestError
 from ingest.load import ingest_run
 from ingest.messages import explain
-from ingest.password import password_from_environment
+from ingest.password import obtain_password
 from ingest.text import VisibleFormatter, visible
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    given = _parser().parse_args(arguments)
+    environment = read_environment()
+    given = _parser(environment).parse_args(arguments)
     handler = logging.StreamHandler()
     handler.setFormatter(VisibleFormatter("%(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.INFO if given.verbose else logging.WARNING, handlers=[handler])
@@ -39,10 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
     uri = ""
     try:
         address = parse_address(given.uri)
-        uri, database = address.uri, choose_database(given.database, address)
-        _work(uri, database, given)
+        uri, database = address.uri, choose_database(given.database, address, environment.database)
+        _work(uri, database, given, environment)
     except IngestError as error:
-        return _failed(str(error))
+        return _failed(str(error), error.exit_code)
     except AuthError as error:
         do = "Set NEO4J_USERNAME and NEO4J_PASSWORD (or NEO4J_PASSWORD_FILE)"
         return _failed(f"{uri} refused user {given.user!r}: {error.message}. {do}")
@@ -51,11 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _work(uri: str, database: str | None, given: argparse.Namespace) -> None:
-    import neo4j
-
-    password = password_from_environment() or getpass.getpass(f"password of {given.user} at {uri}: ")
-    with neo4j.GraphDatabase.driver(uri, auth=(given.user, password)) as driver:
+def _work(uri: str, database: str | None, given: argparse.Namespace, environment: Neo4jEnvironment) -> None:
+    password = obtain_password(environment.password, f"{given.user} at {uri}", lambda words: getpass.getpass(f"{words}: "))
+    with open_driver(uri, (given.user, password)) as driver:
         driver.verify_connectivity()
         chosen = DriverDatabase(driver, database)
         if given.drop:
@@ -65,16 +64,16 @@ def _work(uri: str, database: str | None, given: argparse.Namespace) -> None:
             print(visible(_ingest(chosen, Path(given.run))))
 
 
-def _failed(message: str) -> int:
+def _failed(message: str, code: int = 1) -> int:
     print(visible(f"error: {message}"), file=sys.stderr)
-    return 1
+    return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(environment: Neo4jEnvironment) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m ingest", description="Write a finished run into Neo4j.")
     parser.add_argument("run", help="run directory; with --drop, the id of a run")
-    parser.add_argument("--uri", default=os.environ.get(URI_ENV) or None, help="address of the database (default: NEO4J_URI)")
-    parser.add_argument("--user", default=os.environ.get(USER_ENV) or "neo4j", help="user (default: NEO4J_USERNAME, else neo4j)")
+    parser.add_argument("--uri", default=environment.uri, help="address of the database (default: NEO4J_URI)")
+    parser.add_argument("--user", default=environment.user, help="user (default: NEO4J_USERNAME, else neo4j)")
     parser.add_argument("--database", help="name of the database (default: that in the address, else NEO4J_DATABASE, else the user's)")
     parser.add_argument("--drop", action="store_true", help="take a run out of the database instead")
     parser.add_argument("--verbose", action="store_true", help="log what is done")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
@@ -12,7 +10,6 @@ from ingest.errors import AddressRefused
 
 ENCRYPTED = frozenset({"bolt+s", "bolt+ssc", "neo4j+s", "neo4j+ssc"})
 PLAIN = frozenset({"bolt", "neo4j"})
-URI_ENV, USER_ENV, DATABASE_ENV = "NEO4J_URI", "NEO4J_USERNAME", "NEO4J_DATABASE"
 
 _EXPECTED = f"expected one of {', '.join(sorted(PLAIN | ENCRYPTED))} and a host: bolt://127.0.0.1:7687"
 _WHOLE_SCHEME = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)
@@ -61,15 +58,20 @@ def parse_address(text: str) -> Address:
     if parts.path not in {"", "/"} or parts.fragment:
         raise AddressRefused(
             f"address: got {parts.scheme}://{parts.netloc}/…, with a path; expected none: name a database by --database, by "
-            f"{DATABASE_ENV}, or as {parts.scheme}://{parts.netloc}?database=NAME"
+            f"NEO4J_DATABASE, or as {parts.scheme}://{parts.netloc}?database=NAME"
         )
     database, rest = _query(parts)
     uri = f"{parts.scheme}://{parts.netloc}" + (f"?{urlencode(rest)}" if rest else "")
     return Address(uri, parts.scheme, parts.hostname, database)
 
 
-def choose_database(given: str | None, address: Address | None, environ: Mapping[str, str] | None = None) -> str | None:
-    """Which database is meant: the one given by name, else the address's, else that of ``NEO4J_DATABASE``; None is the user's default.
+def choose_database(given: str | None, address: Address | None, otherwise: str | None = None) -> str | None:
+    """Which database is meant: the one given by name, else the address's, else the environment's; None is the user's default.
+
+    Args:
+        given: Name given by the user.
+        address: Address of the server, which may name a database.
+        otherwise: What ``NEO4J_DATABASE`` says.
 
     Raises:
         AddressRefused: If one is given by name and the address names another.
@@ -77,8 +79,7 @@ def choose_database(given: str | None, address: Address | None, environ: Mapping
     named = address.database if address else None
     if given and named and given != named:
         raise AddressRefused(f"database: got {given!r}, and {named!r} in the address; expected one of the two")
-    environ = os.environ if environ is None else environ
-    return given or named or environ.get(DATABASE_ENV) or None
+    return given or named or otherwise
 
 
 def _split(text: str) -> SplitResult | None:

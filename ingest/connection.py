@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 #: Seconds for which a transaction is tried again: a server that is restarted is back by then.
 PATIENCE_SECONDS = 90.0
 
+#: Seconds after which a server that does not answer counts as absent.
+CONNECT_SECONDS = 10.0
+
 _FETCH = 5_000
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.25, 8.0
 
@@ -193,6 +196,22 @@ class Py2neoDatabase:
     def execute(self, query: str) -> None:
         """See :class:`Database`."""
         self._graph.auto().run(query)
+
+
+def open_driver(uri: str, auth: tuple[str, str], *, user_agent: str | None = None, quiet: bool = False) -> neo4j.Driver:
+    """A driver, unchecked: it connects at its first use. Close it, or use it in a ``with`` block.
+
+    Args:
+        uri: Address, without a password or a database.
+        auth: User and password.
+        user_agent: What the program calls itself; the driver's own name if not given.
+        quiet: Without the server's notifications: it would warn of every optional property that no node happens to have yet.
+    """
+    import neo4j
+
+    options: dict[str, Any] = {"user_agent": user_agent} if user_agent else {}
+    options |= {"notifications_min_severity": "OFF"} if quiet else {}
+    return neo4j.GraphDatabase.driver(uri, auth=auth, connection_timeout=CONNECT_SECONDS, **options)
 
 
 def as_database(connection: neo4j.Driver | py2neo.Graph | Database) -> Database:

@@ -6,7 +6,8 @@ import logging
 import os
 import shlex
 import stat
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,22 +22,30 @@ _SECRETS = Path("/run/secrets")
 _LONGEST = 4096
 
 
-def password_from_environment(environ: Mapping[str, str] | None = None) -> str | None:
-    """The password that the environment gives; None if it gives none. An empty ``NEO4J_PASSWORD_FILE`` counts as unset.
+def obtain_password(given: str | None, who: str, ask: Callable[[str], str]) -> str:
+    """The password that the environment gives, else the one that a person types at a terminal.
+
+    Args:
+        given: What the environment gives.
+        who: Whose it is, such as ``neo4j at bolt://127.0.0.1:7687``.
+        ask: Asks for it with the words given.
 
     Raises:
-        PasswordUnavailable: If both variables are set, or the file cannot be read or holds no password. No message holds a password.
+        PasswordUnavailable: If there is none and no terminal to ask at.
     """
-    environ = os.environ if environ is None else environ
-    file = environ.get(FILE_ENV)
-    if not file:
-        return environ.get(PASSWORD_ENV)
-    if environ.get(PASSWORD_ENV):
-        raise PasswordUnavailable(f"{PASSWORD_ENV} and {FILE_ENV} are both set; expected one of the two: unset one")
-    return _first_line(Path(file))
+    if given:
+        return given
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise PasswordUnavailable(f"no password for {who}, and no terminal to ask for it at: set {PASSWORD_ENV} or {FILE_ENV}")
+    return ask(f"password of {who}")
 
 
-def _first_line(path: Path) -> str:
+def read_password_file(path: Path) -> str:
+    """The first line of a file.
+
+    Raises:
+        PasswordUnavailable: If the file cannot be read or its first line is no password. No message holds one.
+    """
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode

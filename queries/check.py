@@ -58,8 +58,8 @@ def check(driver: neo4j.Driver, run_id: str, database: str | None = None) -> lis
 
 def _ask(driver: neo4j.Driver, run_id: str, name: str, database: str | None) -> Answer:
     found = template(name)
-    own = {p.name: run_id for p in found.parameters if p.type in {"run", "other_run"}}
-    return run(driver, name, database=database, **(found.example | own))
+    this_run = {p.name: run_id for p in found.parameters if p.type in {"run", "other_run"}}
+    return run(driver, name, database=database, **(found.example | this_run))
 
 
 def as_json(name: str, answer: Answer) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from queries import notices
@@ -21,11 +21,15 @@ class Answer:
 
     Attributes:
         columns: Names, in order.
-        rows: Values, in the order of the columns; plain Python values only.
+        rows: Values, in the order of the columns; plain Python values, save where a function says otherwise.
+        changes: What the statement changed, such as ``nodes_created``; empty where it only reads.
+        milliseconds: Time that the server took; 0 where it was not asked.
     """
 
     columns: list[str]
     rows: list[list[Any]]
+    changes: Mapping[str, int] = field(default_factory=dict)
+    milliseconds: float = 0.0
 
     @property
     def records(self) -> list[dict[str, Any]]:
@@ -40,13 +44,13 @@ class Answer:
 Read = Callable[[str, dict[str, Any], float], Answer]
 
 
-def reader(connection: neo4j.Driver | py2neo.Graph, database: str | None = None, own: bool = False) -> Read:
+def reader(connection: neo4j.Driver | py2neo.Graph, database: str | None = None, custom: bool = False) -> Read:
     """A function that reads through the connection given.
 
     Args:
         connection: An open driver or a py2neo graph.
         database: Name of the database, if not the user's default.
-        own: What is asked is somebody's own Cypher: what the server remarks on it is logged. py2neo does not tell.
+        custom: What is asked is Cypher of the user's own: what the server remarks on it is logged. py2neo does not tell.
 
     py2neo 2021.2 cannot bound a transaction's time: there only the server's own ``db.transaction.timeout`` does.
 
@@ -56,16 +60,16 @@ def reader(connection: neo4j.Driver | py2neo.Graph, database: str | None = None,
     import neo4j
 
     if isinstance(connection, neo4j.Driver):
-        return _through_driver(connection, database, own)
+        return _through_driver(connection, database, custom)
     if type(connection).__module__.split(".")[0] == "py2neo":
         return _through_py2neo(connection)
     raise TypeError(f"connection: got {type(connection).__name__}; expected a neo4j.Driver or a py2neo.Graph")
 
 
-def _through_driver(driver: neo4j.Driver, database: str | None, own: bool) -> Read:
+def _through_driver(driver: neo4j.Driver, database: str | None, custom: bool) -> Read:
     import neo4j
 
-    options = notices.OWN if own else notices.QUIET
+    options = notices.CUSTOM if custom else notices.QUIET
 
     def read(text: str, parameters: dict[str, Any], seconds: float) -> Answer:
         @neo4j.unit_of_work(timeout=seconds)
@@ -113,9 +117,9 @@ def plain(value: Any) -> Any:
 
 def _graph_types() -> tuple[Any, Any, Any]:
     """Classes of nodes, relationships and paths: the official driver's, and py2neo's where it is in use."""
-    import neo4j.graph as own
+    import neo4j.graph as official
 
     foreign = sys.modules.get("py2neo.data")
     if foreign is None:
-        return (own.Node,), (own.Relationship,), (own.Path,)
-    return (own.Node, foreign.Node), (own.Relationship, foreign.Relationship), (own.Path, foreign.Path)
+        return (official.Node,), (official.Relationship,), (official.Path,)
+    return (official.Node, foreign.Node), (official.Relationship, foreign.Relationship), (official.Path, foreign.Path)

@@ -1,4 +1,4 @@
-"""Questions of one's own, read-only, and how the database would go about a question."""
+"""Cypher of the user's own, read-only, and how the database would go about a question."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def ask(
     if not query.strip():
         raise QueryError("the statement is empty; expected Cypher, such as MATCH (f:Feature) RETURN count(f)")
     try:
-        return reader(connection, database, own=True)(query, parameters or {}, timeout)
+        return reader(connection, database, custom=True)(query, parameters or {}, timeout)
     except QueryTooLarge as error:
         raise QueryTooLarge(TOO_LARGE) from error
     except neo4j.exceptions.Neo4jError as error:

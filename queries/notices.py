@@ -1,4 +1,4 @@
-"""What the server remarks on somebody's own Cypher: a label, type or property that it does not know answers nothing, without an error."""
+"""What the server remarks on the user's own Cypher: a label, type or property that it does not know answers nothing, without an error."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Options of a session whose statements are somebody's own: warnings, and no advice about speed.
-OWN: dict[str, Any] = {
+#: Options of a session whose statements are the user's own: warnings, and no advice about speed.
+CUSTOM: dict[str, Any] = {
     "notifications_min_severity": "WARNING",
     "notifications_disabled_classifications": ["PERFORMANCE", "HINT", "TOPOLOGY"],
 }

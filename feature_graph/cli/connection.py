@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from feature_graph.database.server import Connection
     from feature_graph.database.store import Store
 
 DatabaseOption = Annotated[
@@ -37,7 +37,9 @@ class DatabaseAddress:
     @property
     def elsewhere(self) -> bool:
         """Whether a server of the user's own is meant, and not the embedded one."""
-        return self.uri is not None or (self.home is None and bool(os.environ.get("NEO4J_URI")))
+        from ingest.environment import read_environment
+
+        return self.uri is not None or (self.home is None and read_environment().uri is not None)
 
     @contextmanager
     def open(self) -> Iterator[Store]:
@@ -46,21 +48,27 @@ class DatabaseAddress:
         Raises:
             ServerError: If the embedded server is meant and does not run.
             StoreError: If the database does not let us in, or the connection is lost in the block.
-            PasswordUnavailable: If the environment's password cannot be read.
+            PasswordUnavailable: If the environment's password cannot be read, or there is none and no terminal to ask for it at.
         """
         from feature_graph.database import server, store
-        from ingest.password import password_from_environment
 
-        if self.uri is not None:
-            shown = store.check_address(self.uri, self.insecure).uri
-            name = self.user or os.environ.get("NEO4J_USERNAME") or "neo4j"
-            uri, database = self.uri, self.database
-            password = password_from_environment() or typer.prompt(f"password of {name} at {shown}", hide_input=True, err=True)
-        else:
-            where = server.connection(self.home)
-            uri, shown, name, password, database = where.uri, where.uri, where.username, where.password, self.database or where.database
-        with store.connect(uri, name, password, database=database, insecure=self.insecure) as opened, store.in_words(shown):
+        where = server.connection(self.home) if self.uri is None else self._given(self.uri)
+        database = self.database or where.database
+        login = (where.uri, where.username, where.password)
+        with store.connect(*login, database=database, insecure=self.insecure) as opened, store.in_words(where.uri):
             yield opened
+
+    def _given(self, uri: str) -> Connection:
+        """The server at the address given, with the environment's password or one that is typed."""
+        from feature_graph.database import server, store
+        from ingest.address import choose_database
+        from ingest.environment import read_environment
+        from ingest.password import obtain_password
+
+        address, theirs = store.check_address(uri, self.insecure), read_environment()
+        who, database = self.user or theirs.user, choose_database(self.database, address, theirs.database)
+        password = obtain_password(theirs.password, f"{who} at {address.uri}", functools.partial(typer.prompt, hide_input=True, err=True))
+        return server.Connection(address.uri, who, password, database=database)
 
 
 def with_database(command: Callable[..., None]) -> Callable[..., None]:

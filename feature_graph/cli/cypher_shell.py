@@ -10,7 +10,8 @@ from feature_graph.cli import common
 from feature_graph.cli.common import err, out
 
 if TYPE_CHECKING:
-    from feature_graph.database.server import Connection, CypherAnswer
+    from feature_graph.database.server import Connection
+    from queries import Answer
 
 MAX_ROWS = 1000
 LEAVE = (":exit", ":quit", "exit", "quit")
@@ -63,7 +64,7 @@ def _statements() -> Iterator[str]:
         yield "\n".join(lines)
 
 
-def print_answer(answer: CypherAnswer) -> None:
+def print_answer(answer: Answer) -> None:
     """Print the rows as a table, and the counts on standard error."""
     from rich import box
     from rich.table import Column, Table

@@ -130,7 +130,7 @@ def test_the_script_for_another_server(disposable_home: Path, tmp_path: Path) ->
     with opened(disposable_home) as database:
         statements = (script.parent / "after.cypher").read_text().split(";\n")
         answers = [server.run_cypher(database.driver, text) for text in statements if text.strip()]
-        assert [answer.columns for answer in answers[-2:]] == 2 * [("what", "found", "expected")]
+        assert [answer.columns for answer in answers[-2:]] == 2 * [["what", "found", "expected"]]
         assert all(row[1] == row[2] > 0 for answer in answers[-2:] for row in answer.rows)
         assert database.cypher("MATCH (r:Run) RETURN r.status AS s")["s"].tolist() == ["failed"]
         report = database.ingest(queries.example_run())

@@ -20,6 +20,7 @@ from feature_graph.database import server
 from feature_graph.database.server.bolt import answers
 from feature_graph.database.server.jars import ensure_jars, jar_folder, list_text, parse_list
 from feature_graph.database.server.procedures import allowed_procedures
+from queries import Answer
 
 pytestmark = [pytest.mark.graph, pytest.mark.timeout(900)]
 
@@ -33,7 +34,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Running
     server.stop(home)
 
 
-def cypher(running: server.RunningServer, statement: str) -> server.CypherAnswer:
+def cypher(running: server.RunningServer, statement: str) -> Answer:
     with server.driver(running.connection()) as opened:
         return server.run_cypher(opened, statement)
 
@@ -41,7 +42,7 @@ def cypher(running: server.RunningServer, statement: str) -> server.CypherAnswer
 def test_answers_with_the_versions_that_are_pinned(running: server.RunningServer) -> None:
     versions = {f"{jar.group}:{jar.artifact}": jar.version for jar in parse_list(list_text())}
     answer = cypher(running, "CALL dbms.components() YIELD versions, edition RETURN versions[0], edition, gds.version()")
-    assert answer.rows == ((versions["org.neo4j.app:neo4j-server"], "community", versions["org.neo4j.gds:proc"]),)
+    assert answer.rows == [[versions["org.neo4j.app:neo4j-server"], "community", versions["org.neo4j.gds:proc"]]]
 
 
 def test_pagerank_runs_on_a_projection(running: server.RunningServer) -> None:
@@ -53,7 +54,7 @@ def test_pagerank_runs_on_a_projection(running: server.RunningServer) -> None:
         "RETURN gds.util.asNode(nodeId).name AS name, round(score, 4) AS score ORDER BY name",
     )
     # No link into a and c: 1 − 0.85. Both give all they have to b: 0.15 + 0.85 · 2 · 0.15.
-    assert answer.rows == (("a", 0.15), ("b", 0.405), ("c", 0.15))
+    assert answer.rows == [["a", 0.15], ["b", 0.405], ["c", 0.15]]
     back = cypher(running, "MATCH p = ({name: 'b'})<-[:LINKS]-({name: 'c'}) RETURN p").rows[0][0]
     assert server.value_text(back) == "(:Page {'name': 'b'})<-[:LINKS {}]-(:Page {'name': 'c'})"
     cypher(running, "CALL gds.graph.drop('pages') YIELD graphName RETURN graphName")
@@ -194,7 +195,7 @@ def test_one_home_through_bad_days(tmp_path: Path, home: Path) -> None:
     second = server.start(home, quick=True)
     assert not second.already_running
     assert (second.bolt_uri, second.http_url) == (first.bolt_uri, first.http_url)
-    assert cypher(second, "MATCH (k:Kept) RETURN k.n").rows == ((42,),)
+    assert cypher(second, "MATCH (k:Kept) RETURN k.n").rows == [[42]]
 
     assert server.stop(home) is True
     assert server.stop(home) is False

@@ -32,7 +32,7 @@ BASES = {
     "ingest": "IngestError",
     "queries": "QueryError",
 }
-MISTYPED = {"AddressRefused", "CalibrationError", "ConfigError", "ParameterError", "PatternError"}
+MISTYPED = {"AddressError", "AddressRefused", "CalibrationError", "ConfigError", "NotEncrypted", "ParameterError", "PatternError"}
 
 
 def error_classes() -> list[type[Any]]:

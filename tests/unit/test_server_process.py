@@ -9,8 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from feature_graph.database.connection import Connection
 from feature_graph.database.server import process
-from feature_graph.database.server.bolt import Connection, answers, connection_from_environment
+from feature_graph.database.server.bolt import answers, connection_from_environment
 from feature_graph.database.server.errors import NotRunning, PortTaken, ServerError
 from feature_graph.database.server.homes import Home, prepare_home
 from feature_graph.database.server.jars import JarFolder

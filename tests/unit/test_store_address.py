@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feature_graph.database.store import LoginRefused, NotEncrypted, StoreError, check_address, connect
+from feature_graph.database.store import AddressError, LoginRefused, NotEncrypted, check_address, connect
 
 HERE = ["bolt://127.0.0.1:7687", "neo4j://localhost", "bolt://[::1]:7687", "bolt://127.8.0.1"]
 ENCRYPTED = [f"{scheme}://db.example.org:7687" for scheme in ("bolt+s", "bolt+ssc", "neo4j+s", "neo4j+ssc")]
@@ -25,7 +25,7 @@ def test_another_machine_in_the_clear_only_if_one_insists(uri: str) -> None:
 
 @pytest.mark.parametrize("uri", ["http://localhost:7474", "localhost:7687", "bolt://", ""])
 def test_what_is_no_address(uri: str) -> None:
-    with pytest.raises(StoreError, match=r"expected one of .*bolt://127\.0\.0\.1:7687"):
+    with pytest.raises(AddressError, match=r"expected one of .*bolt://127\.0\.0\.1:7687"):
         check_address(uri)
 
 

@@ -15,7 +15,8 @@
 ``NEO4J_URI/NEO4J_USERNAME/NEO4J_PASSWORD`` first. Every error is a ``ServerError`` that says what to do.
 """
 
-from feature_graph.database.server.bolt import Connection, CypherAnswer, connection_from_environment, driver, run_cypher, value_text
+from feature_graph.database.connection import Connection
+from feature_graph.database.server.bolt import connection_from_environment, driver, run_cypher, value_text
 from feature_graph.database.server.clients import other_clients
 from feature_graph.database.server.errors import HomeError, JarsUnavailable, NotRunning, ServerError, StartFailed
 from feature_graph.database.server.homes import Home, find_home
@@ -29,7 +30,6 @@ from feature_graph.database.server.running import RunningServer, Status, connect
 
 __all__ = [
     "Connection",
-    "CypherAnswer",
     "Home",
     "HomeError",
     "JarsUnavailable",

@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from feature_graph.database.connection import Connection
 from feature_graph.database.server.errors import ServerError
-from queries import notices
+from ingest import AddressRefused, PasswordUnavailable
+from ingest.address import choose_database, parse_address
+from ingest.environment import URI_ENV, read_environment
+from queries import Answer, notices
 
 if TYPE_CHECKING:
     from neo4j import Driver
     from neo4j.graph import Node, Relationship
 
-URI_ENV, USERNAME_ENV = "NEO4J_URI", "NEO4J_USERNAME"
 HANDSHAKE = b"\x60\x60\xb0\x17" + bytes([0, 4, 4, 5]) + bytes(12)  # Bolt 5.0 to 5.4, nothing else
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach a database."""
-
-    uri: str
-    username: str
-    password: str = field(repr=False)
-    origin: str = ""
-    """Where these facts come from, for people."""
-    database: str | None = None
-    """Name of the database; None is the user's default."""
-
-    @property
-    def auth(self) -> tuple[str, str]:
-        """Username and password, as the driver wants them."""
-        return self.username, self.password
 
 
 def connection_from_environment(environ: Mapping[str, str] | None = None) -> Connection | None:
@@ -46,27 +29,21 @@ def connection_from_environment(environ: Mapping[str, str] | None = None) -> Con
         ServerError: ``NEO4J_URI`` is set to what is no address, or carries a password; or there is no password, by ``NEO4J_PASSWORD`` or
             ``NEO4J_PASSWORD_FILE``; or one that cannot be read.
     """
-    environ = os.environ if environ is None else environ
-    if not environ.get(URI_ENV):
+    theirs = read_environment(environ)
+    if theirs.uri is None:
         return None
-    from ingest import AddressRefused, PasswordUnavailable
-    from ingest.address import choose_database, parse_address
-    from ingest.password import FILE_ENV, PASSWORD_ENV, password_from_environment
-
     try:
-        address = parse_address(environ[URI_ENV])
-        password = password_from_environment(environ)
+        address, password = parse_address(theirs.uri), theirs.password
     except AddressRefused as error:
         raise ServerError(f"{URI_ENV}: {error}") from error
     except PasswordUnavailable as error:
         raise ServerError(str(error)) from error
     if not password:
         raise ServerError(
-            f"{URI_ENV} is set to {address.uri}, but {PASSWORD_ENV} is not, nor {FILE_ENV}. "
+            f"{URI_ENV} is set to {address.uri}, but NEO4J_PASSWORD is not, nor NEO4J_PASSWORD_FILE. "
             f"Set one of the two, or unset {URI_ENV} to use the embedded server."
         )
-    user = environ.get(USERNAME_ENV) or "neo4j"
-    return Connection(address.uri, user, password, f"${URI_ENV}", choose_database(None, address, environ))
+    return Connection(address.uri, theirs.user, password, f"${URI_ENV}", choose_database(None, address, theirs.database))
 
 
 def answers(uri: str, timeout: float = 2.0) -> bool:
@@ -88,11 +65,10 @@ def driver(connection: Connection) -> Iterator[Driver]:
     Raises:
         ServerError: Nobody answers, or the password is refused.
     """
-    from neo4j import GraphDatabase
     from neo4j.exceptions import AuthError, DriverError
 
     where = f"{connection.uri} ({connection.origin})" if connection.origin else connection.uri
-    with GraphDatabase.driver(connection.uri, auth=connection.auth, connection_timeout=10) as opened:
+    with connection.open() as opened:
         try:
             opened.verify_connectivity()
         except AuthError as error:
@@ -102,24 +78,16 @@ def driver(connection: Connection) -> Iterator[Driver]:
         yield opened
 
 
-@dataclass(frozen=True)
-class CypherAnswer:
-    """What a statement gave."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    changes: Mapping[str, int]
-    """What it changed, e.g. ``nodes_created``."""
-    milliseconds: float
-
-
-def run_cypher(opened: Driver, statement: str, database: str | None = None) -> CypherAnswer:
+def run_cypher(opened: Driver, statement: str, database: str | None = None) -> Answer:
     """Run one statement as it stands, in a transaction of its own; what Neo4j remarks on it (an unknown label …) is logged as a warning.
 
     Args:
         opened: An open driver.
         statement: Cypher.
         database: Name of the database; None is the user's default.
+
+    Returns:
+        The rows, with nodes and relationships as the driver gives them (:func:`value_text` shows one), and what was changed.
 
     Raises:
         ServerError: Neo4j refused it; the message is Neo4j's.
@@ -128,10 +96,10 @@ def run_cypher(opened: Driver, statement: str, database: str | None = None) -> C
 
     try:
         # implicit transaction: CALL … IN TRANSACTIONS works
-        with notices.heard(), opened.session(database=database, **notices.OWN) as session:
+        with notices.heard(), opened.session(database=database, **notices.CUSTOM) as session:
             result = session.run(statement)
-            columns = tuple(result.keys())
-            rows = tuple(tuple(record.values()) for record in result)
+            columns = list(result.keys())
+            rows = [list(record.values()) for record in result]
             summary = result.consume()
             notices.say(summary)
     except Neo4jError as error:
@@ -139,7 +107,7 @@ def run_cypher(opened: Driver, statement: str, database: str | None = None) -> C
     except DriverError as error:
         raise ServerError(str(error)) from error
     changes = {k: v for k, v in vars(summary.counters).items() if isinstance(v, int) and not isinstance(v, bool) and v}
-    return CypherAnswer(columns, rows, changes, float((summary.result_available_after or 0) + (summary.result_consumed_after or 0)))
+    return Answer(columns, rows, changes, float((summary.result_available_after or 0) + (summary.result_consumed_after or 0)))
 
 
 def value_text(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 
-from feature_graph.database.server.bolt import Connection
+from feature_graph.database.connection import Connection
 
 _LIST = (
     "CALL dbms.listConnections() YIELD connector, userAgent, clientAddress, connectTime WHERE userAgent <> $mine "
@@ -24,9 +24,7 @@ class Client:
 
 def other_clients(connection: Connection) -> list[Client]:
     """Connections to the server beside the one that asks."""
-    from neo4j import GraphDatabase
-
     mine = f"feature-graph/{uuid.uuid4().hex}"
-    with GraphDatabase.driver(connection.uri, auth=connection.auth, user_agent=mine) as driver:
+    with connection.open(user_agent=mine) as driver:
         rows = driver.execute_query(_LIST, mine=mine, routing_="r").records
     return [Client(str(row["program"]), str(row["address"]), str(row["since"])) for row in rows]

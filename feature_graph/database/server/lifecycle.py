@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 from filelock import FileLock, Timeout
 
+from feature_graph.database.connection import Connection
 from feature_graph.database.server import process
-from feature_graph.database.server.bolt import Connection, driver
+from feature_graph.database.server.bolt import driver
 from feature_graph.database.server.errors import HomeError, PortTaken, ServerError
 from feature_graph.database.server.homes import Home, erase_home, prepare_home, unusable
 from feature_graph.database.server.jars import JarFolder, ensure_jars

@@ -10,14 +10,15 @@ from typing import Literal
 
 import psutil
 
+from feature_graph.database.connection import Connection
 from feature_graph.database.server import process
-from feature_graph.database.server.bolt import Connection, answers, connection_from_environment
+from feature_graph.database.server.bolt import answers, connection_from_environment
 from feature_graph.database.server.errors import NotRunning
 from feature_graph.database.server.homes import Home, find_home
 from feature_graph.database.server.password import USERNAME, read_password
 from feature_graph.database.server.ports import LOOPBACK
 from feature_graph.database.server.settings import Settings, load_settings
-from ingest.address import DATABASE_ENV
+from ingest.environment import read_environment
 
 #: The one database that Neo4j Community has for its user.
 DATABASE = "neo4j"
@@ -124,7 +125,7 @@ def connection(home: HomeLike = None, *, use_environment: bool = True) -> Connec
     own = connection_from_environment() if home is None and use_environment else None
     if own is not None:
         return own
-    named = os.environ.get(DATABASE_ENV) if home is None else None  # a home given by name has nothing to do with the environment's server
+    named = read_environment().database if home is None else None  # a home given by name has nothing to do with the environment's server
     home = as_home(home)
     running = _running(home)
     if running is None:

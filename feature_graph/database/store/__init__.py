@@ -10,7 +10,15 @@ with store.connect() as db:                       # NEO4J_URI …; or store.conn
 
 from feature_graph.database.store.connection import check_address, connect, connect_py2neo, in_words
 from feature_graph.database.store.database import Store
-from feature_graph.database.store.errors import GdsUnavailable, LoginRefused, NotEncrypted, NotEnoughMemory, NotReachable, StoreError
+from feature_graph.database.store.errors import (
+    AddressError,
+    GdsUnavailable,
+    LoginRefused,
+    NotEncrypted,
+    NotEnoughMemory,
+    NotReachable,
+    StoreError,
+)
 from feature_graph.database.store.gds import (
     ALGORITHMS,
     Algorithm,
@@ -29,6 +37,7 @@ from feature_graph.database.store.runs import RunDiff, diff_runs, export_run, li
 
 __all__ = [
     "ALGORITHMS",
+    "AddressError",
     "Algorithm",
     "Analysis",
     "Example",

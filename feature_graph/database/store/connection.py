@@ -6,26 +6,25 @@ Never a password in the clear over a network, and none in an address.
 from __future__ import annotations
 
 import ipaddress
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import neo4j
 from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
 from feature_graph.database import server
+from feature_graph.database.connection import Connection
 from feature_graph.database.store.database import Store
-from feature_graph.database.store.errors import LoginRefused, NotEncrypted, NotReachable, StoreError
+from feature_graph.database.store.errors import AddressError, LoginRefused, NotEncrypted, NotReachable, StoreError
 from ingest import AddressRefused, PasswordUnavailable, UnsupportedServer, check_version, explain
-from ingest.address import URI_ENV, USER_ENV, Address, choose_database, parse_address
-from ingest.password import password_from_environment
+from ingest.address import Address, choose_database, parse_address
+from ingest.environment import URI_ENV, read_environment
 
 if TYPE_CHECKING:
     import py2neo
 
-_CONNECT_SECONDS = 10.0
 _DATABASE_NOT_FOUND = "Database.DatabaseNotFound"
 _NO_DATABASE = "database: got {0!r}, which {1} does not have{2}. Choose one by --database, NEO4J_DATABASE or ?database=NAME in the address"
 
@@ -57,8 +56,7 @@ def connect(
     """
     login = _login(uri, user, password, database, insecure)
     uri, database = login.uri, login.database
-    # Without notifications: the server would warn of every optional property that no node happens to have yet.
-    driver = neo4j.GraphDatabase.driver(uri, auth=login.auth, connection_timeout=_CONNECT_SECONDS, notifications_min_severity="OFF")
+    driver = login.open(quiet=True)
     try:
         driver.verify_connectivity()
         with driver.session(database=database) as session:
@@ -69,7 +67,7 @@ def connect(
         raise StoreError(f"{uri}: {error}") from error
     except (DriverError, Neo4jError, OSError) as error:
         with driver:
-            raise (_no_database(driver, login) if _DATABASE_NOT_FOUND in str(error) else _explained(error, uri, login.user)) from error
+            raise (_no_database(driver, login) if _DATABASE_NOT_FOUND in str(error) else _explained(error, uri, login.username)) from error
     return Store(driver, database)
 
 
@@ -126,7 +124,7 @@ def connect_py2neo(
         if graph is not None:
             graph.service.connector.close()
         if any("nauthorized" in text for text in said):
-            raise _refused(login.uri, login.user, "the user or the password is wrong") from error
+            raise _refused(login.uri, login.username, "the user or the password is wrong") from error
         if any(_DATABASE_NOT_FOUND in text for text in said):
             raise StoreError(_NO_DATABASE.format(login.database, login.uri, "")) from error
         raise _silent(login.uri, error) from error
@@ -139,42 +137,34 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-@dataclass(frozen=True)
-class _Login:
-    """How to reach a database, checked."""
-
-    uri: str
-    user: str
-    password: str = field(repr=False)
-    database: str | None
-
-    @property
-    def auth(self) -> tuple[str, str]:
-        return self.user, self.password
-
-
-def _login(uri: str | None, user: str | None, password: str | None, database: str | None, insecure: bool) -> _Login:
+def _login(uri: str | None, user: str | None, password: str | None, database: str | None, insecure: bool) -> Connection:
     """From the arguments, the environment, or the embedded server.
 
     Raises:
         NotReachable: Without an address, and if no embedded server runs.
         LoginRefused: Without a password, or if the environment's cannot be read.
         NotEncrypted: See :func:`check_address`.
-        StoreError: If the address or the database cannot be meant.
+        AddressError: If the address or the database cannot be meant.
     """
-    uri = uri if uri is not None else os.environ.get(URI_ENV) or None
+    theirs = read_environment()
+    uri = uri if uri is not None else theirs.uri
     if uri is None:
-        own = _embedded()
-        return _Login(own.uri, user or own.username, password or own.password, _graph_database(database or own.database))
+        found = _embedded()
+        name = _graph_database(database or found.database)
+        return replace(found, username=user or found.username, password=password or found.password, database=name)
     address = check_address(uri, insecure)
-    user = user or os.environ.get(USER_ENV) or "neo4j"
-    password = password or _password_of_environment()
+    user = user or theirs.user
+    try:
+        password = password or theirs.password
+    except PasswordUnavailable as error:
+        raise LoginRefused(str(error)) from error
     if password is None:
         raise LoginRefused(f"no password for {user} at {address.uri}: set NEO4J_PASSWORD or NEO4J_PASSWORD_FILE, or give it as an argument")
     try:
-        return _Login(address.uri, user, password, _graph_database(choose_database(database, address)))
+        name = _graph_database(choose_database(database, address, theirs.database))
     except AddressRefused as error:
-        raise StoreError(str(error)) from error
+        raise AddressError(str(error)) from error
+    return Connection(address.uri, user, password, database=name)
 
 
 def _embedded() -> server.Connection:
@@ -186,28 +176,21 @@ def _embedded() -> server.Connection:
 
 def _graph_database(name: str | None) -> str | None:
     if name is not None and name.lower() == "system":
-        raise StoreError("database: got 'system', which holds users and databases and no graph; expected the name of another one")
+        raise AddressError("database: got 'system', which holds users and databases and no graph; expected the name of another one")
     return name
-
-
-def _password_of_environment() -> str | None:
-    try:
-        return password_from_environment()
-    except PasswordUnavailable as error:
-        raise LoginRefused(str(error)) from error
 
 
 def check_address(uri: str, insecure: bool = False) -> Address:
     """Take an address apart; refuse one that is none, carries a password, or would send one in the clear to another machine.
 
     Raises:
-        StoreError: If it is none, or carries a user name or a password: the message shows neither.
+        AddressError: If it is none, or carries a user name or a password: the message shows neither.
         NotEncrypted: If the host is not this machine and the scheme is not encrypted.
     """
     try:
         address = parse_address(uri)
     except AddressRefused as error:
-        raise StoreError(str(error)) from error
+        raise AddressError(str(error)) from error
     if not address.encrypted and not insecure and not _is_loopback(address.host):
         scheme = address.scheme
         raise NotEncrypted(
@@ -234,7 +217,7 @@ def _explained(error: Exception, uri: str, user: str) -> StoreError:
     return _silent(uri, error)
 
 
-def _no_database(driver: neo4j.Driver, login: _Login) -> StoreError:
+def _no_database(driver: neo4j.Driver, login: Connection) -> StoreError:
     """The sentence for a database that is not there, with those that are, if the user may see them."""
     query = "SHOW DATABASES YIELD name WHERE name <> 'system' RETURN collect(DISTINCT name) AS names"
     try:

@@ -74,23 +74,23 @@ class Store:
 
     def cypher(self, text: str, /, **parameters: Any) -> pd.DataFrame:
         """Run one statement of your own, in read access mode, and get a frame; what the server remarks on it is logged as a warning."""
-        return self.run(text, parameters, own=True)
+        return self.run(text, parameters, custom=True)
 
     def write(self, text: str, /, **parameters: Any) -> pd.DataFrame:
         """Run one statement that writes, in a transaction of its own, and get a frame; what the server remarks on it is logged."""
-        return self.run(text, parameters, writes=True, own=True)
+        return self.run(text, parameters, writes=True, custom=True)
 
-    def run(self, text: str, parameters: dict[str, Any], *, writes: bool = False, own: bool = False) -> pd.DataFrame:
+    def run(self, text: str, parameters: dict[str, Any], *, writes: bool = False, custom: bool = False) -> pd.DataFrame:
         """Run one statement and get a frame.
 
         Args:
             text: Cypher; values belong into ``parameters``.
             parameters: Values of its parameters.
             writes: It may write; else it runs in read access mode.
-            own: It is not this library's: what the server remarks on it is logged as a warning.
+            custom: It is the user's, not this library's: what the server remarks on it is logged as a warning.
         """
         mode = neo4j.WRITE_ACCESS if writes else neo4j.READ_ACCESS
-        options = notices.OWN if own else notices.QUIET
+        options = notices.CUSTOM if custom else notices.QUIET
         with notices.heard(), self.driver.session(database=self.database, default_access_mode=mode, **options) as session:
             execute = session.execute_write if writes else session.execute_read
             return execute(lambda tx: _frame(tx.run(text, parameters)))

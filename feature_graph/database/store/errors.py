@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from feature_graph.database.errors import GraphDatabaseError
 
 
@@ -17,7 +19,13 @@ class LoginRefused(StoreError):
     """The database refused the user or the password."""
 
 
-class NotEncrypted(StoreError):
+class AddressError(StoreError):
+    """The address given is none, carries a password, or names a database that holds no graph."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class NotEncrypted(AddressError):
     """A password would cross a network in the clear."""
 
 
