@@ -8,6 +8,7 @@ from feature_graph.artifacts.features import FeatureNumbers, number_features, nu
 from feature_graph.artifacts.interactions import Interaction, InteractionSet
 from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
 from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
+from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
 from feature_graph.artifacts.rundir import RunPaths
 from feature_graph.artifacts.sites import Site, feature_id, parse_feature_id
 from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, split_documents
@@ -34,6 +35,9 @@ __all__ = [
     "MediationSet",
     "Pair",
     "PruningRecall",
+    "ResponseSources",
+    "ResponseStore",
+    "ResponseWriter",
     "RunPaths",
     "Site",
     "StageCount",

@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
+from feature_graph.activations import SampleRows, document_priority, draw_samples
 from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
@@ -22,23 +23,6 @@ Ints = NDArray[np.int64]
 SMALLEST_CLAMP = 1e-4
 #: Mark of documents that no sample may come from.
 _NOWHERE = -1
-
-
-@dataclass(frozen=True)
-class SampleRows:
-    """(document, position) pairs at which a source is active, and how active it is there. All [n]."""
-
-    documents: Ints
-    positions: Ints
-    values: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.documents)
-
-    @property
-    def n_documents(self) -> int:
-        """Distinct documents."""
-        return len(np.unique(self.documents))
 
 
 @dataclass(frozen=True)
@@ -117,11 +101,6 @@ def make_plan(
     return Plan(sources, asked, left_out, n_pairs)
 
 
-def document_priority(store: ActivationStore, cfg: Config) -> Ints:
-    """Rank of each document in the random order in which every source goes through them, int64 [n_docs]."""
-    return np.random.default_rng(derived_seed(cfg.seed, "documents")).permutation(len(store.tokens))
-
-
 def layer_sources(
     store: ActivationStore,
     layer: int,
@@ -197,7 +176,7 @@ def _source(
     order = rng.random(len(rows))
     half = (cfg.n_intervention_samples + 1) // 2  # the confirmation part has half as many documents
     drawn = {
-        part: draw(documents, positions, values, np.flatnonzero(split == part), priority, order, n)
+        part: draw_samples(documents, positions, values, np.flatnonzero(split == part), priority, order, n)
         for part, n in ((TEST, cfg.n_intervention_samples), (CONFIRM, half))
     }
     if drawn[TEST].n_documents < cfg.min_documents:
@@ -206,22 +185,6 @@ def _source(
     if not high > cfg.clamp_low:
         return "its high level is not above clamp_low"
     return Source(layer, index, cfg.clamp_low, high, drawn[TEST], drawn[CONFIRM])
-
-
-def draw(
-    documents: Ints, positions: Ints, values: NDArray[np.float32], rows: Ints, priority: Ints, order: NDArray[np.float64], n: int
-) -> SampleRows:
-    """Up to ``n`` samples, distinct documents first.
-
-    Every source goes through the documents in the same random order (``priority``), so that sources share documents and the
-    clean run serves many; within a document the position is drawn for the source alone (``order``).
-    """
-    rows = rows[np.lexsort((order[rows], documents[rows]))]
-    starts = np.flatnonzero(np.r_[True, documents[rows][1:] != documents[rows][:-1]]) if len(rows) else np.zeros(0, dtype=np.int64)
-    lengths = np.diff(np.r_[starts, len(rows)])
-    rank = np.arange(len(rows)) - np.repeat(starts, lengths)
-    picked = rows[np.lexsort((priority[documents[rows]], rank))[:n]]
-    return SampleRows(documents[picked], positions[picked], values[picked])
 
 
 def _too_small(source: Source, codec: SiteCodec, norm: float) -> str | None:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph import stats
+from feature_graph.activations import SampleRows
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.context import Setting
 from feature_graph.interactions.errors import BrokenEffect
-from feature_graph.interactions.plan import Plan, SampleRows, Source
+from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interventions import (
     Clamps,
     Effects,

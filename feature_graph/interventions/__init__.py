@@ -29,6 +29,7 @@ from feature_graph.interventions.alignment import (
     source_jacobian_alignment,
 )
 from feature_graph.interventions.analysed import AnalysedModel
+from feature_graph.interventions.arrivals import arrivals
 from feature_graph.interventions.attention import KeysValues
 from feature_graph.interventions.clamp import (
     Clamps,
@@ -77,6 +78,7 @@ __all__ = [
     "Steered",
     "ablate",
     "achieved_levels",
+    "arrivals",
     "at_positions",
     "clamp_effects",
     "cosine_alignment",

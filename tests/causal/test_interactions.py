@@ -12,9 +12,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from feature_graph.activations import draw_samples
 from feature_graph.artifacts import CONFIRM, TEST, ActivationStore, CandidateSet, InteractionSet
 from feature_graph.interactions import MeasureError, MeasurementContext, measure_interactions, passes
-from feature_graph.interactions.plan import draw, make_plan
+from feature_graph.interactions.plan import make_plan
 from feature_graph.interventions import AnalysedModel, Clamps, Reading, plain_effects
 from ingest.formats import INTERACTIONS
 from tests.support.interaction_stage import Stage
@@ -194,7 +195,7 @@ def test_samples_are_drawn_over_distinct_documents_first(places: list[tuple[int,
     documents, positions = (np.array(column, dtype=np.int64) for column in zip(*sorted(places), strict=True))
     rng = np.random.default_rng(0)
     values = np.ones(len(places), dtype=np.float32)
-    found = draw(documents, positions, values, np.arange(len(places)), rng.permutation(7), rng.random(len(places)), n)
+    found = draw_samples(documents, positions, values, np.arange(len(places)), rng.permutation(7), rng.random(len(places)), n)
     assert len(found) == min(n, len(places))
     assert len(set(zip(found.documents.tolist(), found.positions.tolist(), strict=True))) == len(found)
     assert found.n_documents == min(n, len(set(documents.tolist())))

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph import stats
+from feature_graph.activations import SampleRows
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.blocks import achieved
 from feature_graph.interactions.context import Setting
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.floors import SiteFloors
-from feature_graph.interactions.plan import SampleRows
 from feature_graph.interactions.probes import Probe, clamps_of
 from feature_graph.interventions import (
     Arrived,

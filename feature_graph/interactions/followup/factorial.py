@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph import stats
+from feature_graph.activations import SampleRows, document_priority, draw_samples
 from feature_graph.artifacts import TEST, FeatureRef, Triple
 from feature_graph.config import Config
 from feature_graph.interactions.context import CleanDocuments, MeasurementContext, Setting
 from feature_graph.interactions.followup.edges import columns_of
 from feature_graph.interactions.passes import BLOCK_SAMPLES
-from feature_graph.interactions.plan import Ints, Plan, SampleRows, Source, document_priority, draw
+from feature_graph.interactions.plan import Ints, Plan, Source
 from feature_graph.interactions.probes import Floats
 from feature_graph.interventions import JointSource, Reading, joint_effects, random_directions
 from feature_graph.utils import derived_seed
@@ -89,7 +90,7 @@ def _samples(
     values = a[rows].toarray().ravel().astype(np.float32)
     order = np.random.default_rng(seed).random(len(rows))
     test = np.flatnonzero(context.store.splits[documents] == TEST)
-    drawn = draw(documents, positions, values, test, priority, order, context.cfg.n_intervention_samples)
+    drawn = draw_samples(documents, positions, values, test, priority, order, context.cfg.n_intervention_samples)
     at = drawn.documents * context.store.context_length + drawn.positions
     return drawn, b[at].toarray().ravel().astype(np.float32)
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from feature_graph import stats
+from feature_graph.activations import document_priority, draw_samples
 from feature_graph.artifacts import TEST, ActivationStore, FeatureRef, InsertionSet, Pair
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
@@ -34,7 +35,7 @@ from feature_graph.interactions.followup.edges import (
     sparing_broken,
     targets_of,
 )
-from feature_graph.interactions.plan import Plan, Source, document_priority, draw
+from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Floats, Measured, Probe, placebos
 from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import derived_seed
@@ -111,7 +112,7 @@ def _where_off(context: MeasurementContext, plan: Plan) -> Plan:
         documents, positions = np.divmod(rows, store.context_length)
         order = np.random.default_rng(derived_seed(cfg.seed, "insertions", source.id)).random(len(rows))
         zero, all_rows = np.zeros(len(rows), dtype=np.float32), np.arange(len(rows))
-        drawn = draw(documents, positions, zero, all_rows, priority, order, cfg.n_intervention_samples)
+        drawn = draw_samples(documents, positions, zero, all_rows, priority, order, cfg.n_intervention_samples)
         if drawn.n_documents < cfg.min_documents:
             left_out[source.id] = f"off in fewer than {cfg.min_documents} test documents"
         else:
