@@ -20,14 +20,14 @@ from ingest.errors import (
     InvalidRun,
     LeaseHeld,
     LeaseLost,
-    NoRoom,
+    NotEnoughDisk,
     PasswordUnavailable,
     SchemaMismatch,
     ServerMemory,
     UnsupportedServer,
 )
 from ingest.frames import from_frames
-from ingest.load import IngestReport, Options, edge_digest, ingest_run
+from ingest.load import IngestReport, Options, ingest_run
 from ingest.messages import explain
 from ingest.reading import TableFile
 from ingest.rundir import run_id
@@ -53,7 +53,7 @@ __all__ = [
     "InvalidRun",
     "LeaseHeld",
     "LeaseLost",
-    "NoRoom",
+    "NotEnoughDisk",
     "Options",
     "PasswordUnavailable",
     "Py2neoDatabase",
@@ -66,7 +66,6 @@ __all__ = [
     "VerifyReport",
     "check_version",
     "drop_run",
-    "edge_digest",
     "explain",
     "from_frames",
     "ingest_run",

@@ -14,7 +14,7 @@ import pandas as pd
 from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.errors import InvalidRun
-from ingest.provenance import MERGE_FEATURE, places
+from ingest.provenance import MERGE_FEATURE, run_sites
 from ingest.rundir import BEHAVIORS, RunDirectory
 from ingest.sites import FEATURE_ID, site_name, site_of, site_widths
 from ingest.text import HALF, half_characters
@@ -45,7 +45,7 @@ class NamedFeature:
 class Seed:
     """A feature that carries a behaviour."""
 
-    place: NamedFeature
+    feature: NamedFeature
     effect: float
     rank: int
 
@@ -54,7 +54,7 @@ class Seed:
 class Output:
     """What a feature writes into the answer itself."""
 
-    place: NamedFeature
+    feature: NamedFeature
     effect: float
     q: float | None
 
@@ -116,7 +116,7 @@ def _sites(run: RunDirectory, features: pd.DataFrame) -> dict[str, _BehaviorSite
         for s in run.sites
         if (name := site_of(s)) and {"model", "model_hash", "release", "sae_id", "hook"} <= s.keys()
     }
-    return known | {place.name: _BehaviorSite(place.sae, place.hook, widths.get(place.name, math.inf)) for place in places(run, features)}
+    return known | {site.name: _BehaviorSite(site.sae, site.hook, widths.get(site.name, math.inf)) for site in run_sites(run, features)}
 
 
 def _check(behaviors: list[BehaviorRecord]) -> None:
@@ -127,11 +127,11 @@ def _check(behaviors: list[BehaviorRecord]) -> None:
     """
     _once([b.name for b in behaviors], "behaviour")
     for b in behaviors:
-        _once([seed.place.id for seed in b.seeds], f"{b.name}: seed")
+        _once([seed.feature.id for seed in b.seeds], f"{b.name}: seed")
         _once([seed.rank for seed in b.seeds], f"{b.name}: rank of a seed")
         _once([member.id for member in b.members], f"{b.name}: member")
-        _once([output.place.id for output in b.outputs], f"{b.name}: output")
-        shares = {"accuracy": b.accuracy} | {f"q_value of output {o.place.id}": o.q for o in b.outputs}
+        _once([output.feature.id for output in b.outputs], f"{b.name}: output")
+        shares = {"accuracy": b.accuracy} | {f"q_value of output {o.feature.id}": o.q for o in b.outputs}
         for name, share in shares.items():
             if share is not None and not 0 <= share <= 1:
                 raise ValueError(f"{b.name}: {name} = {share}; expected a value in [0, 1]")
@@ -215,16 +215,16 @@ def _write(tx: Transaction, lease: runs.Claim, behavior: BehaviorRecord) -> None
     values = {key: getattr(behavior, key) for key in _VALUES}
     uid = f"{lease.n}/{behavior.name}"
     tx.run("MERGE (b:BehaviorRecord {uid: $uid}) SET b += $values, b.run = $n", uid=uid, values=values, n=lease.n)
-    seeds = [_row(seed.place, effect=seed.effect, rank=seed.rank) for seed in behavior.seeds]
+    seeds = [_row(seed.feature, effect=seed.effect, rank=seed.rank) for seed in behavior.seeds]
     tx.run(_NAMED + "MERGE (b)-[s:SEEDED_BY]->(f) SET s += row.values", uid=uid, n=lease.n, rows=seeds)
     tx.run(_NAMED + "MERGE (b)-[m:HAS_MEMBER]->(f) SET m += row.values", uid=uid, n=lease.n, rows=[_row(m) for m in behavior.members])
-    outputs = [_row(output.place, effect=output.effect, q=output.q) for output in behavior.outputs]
+    outputs = [_row(output.feature, effect=output.effect, q=output.q) for output in behavior.outputs]
     tx.run(_NAMED + "MERGE (f)-[w:WRITES_TO]->(b) SET w += row.values", uid=uid, n=lease.n, rows=outputs)
 
 
-def _row(place: NamedFeature, **values: float | None) -> dict[str, Any]:
-    model, dictionary, _ = split_uid(place.uid)
+def _row(named: NamedFeature, **values: float | None) -> dict[str, Any]:
+    model, dictionary, _ = split_uid(named.uid)
     release, _, sae_id = dictionary.partition("/")
-    feature: dict[str, Any] = {"uid": place.uid, "model": model, "release": release, "sae_id": sae_id}
-    feature |= {"layer": place.layer, "hook": place.hook, "index": place.index}
-    return {"feature": feature, "values": {"id": place.id, **values}}
+    feature: dict[str, Any] = {"uid": named.uid, "model": model, "release": release, "sae_id": sae_id}
+    feature |= {"layer": named.layer, "hook": named.hook, "index": named.index}
+    return {"feature": feature, "values": {"id": named.id, **values}}

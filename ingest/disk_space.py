@@ -1,4 +1,4 @@
-"""How large a run will be in the store, and whether the disk has room for it: asked before the first write."""
+"""How large a run will be in the store, and whether the disk has enough space: asked before the first write."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.connection import Database
-from ingest.errors import NoRoom
+from ingest.errors import NotEnoughDisk
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _SPARE = 100 * 10**6
 
 
 @dataclass(frozen=True)
-class Room:
+class DiskSpace:
     """What a load needs, in bytes.
 
     Attributes:
@@ -41,37 +41,37 @@ class Room:
         return self.store + self.logs + _SPARE
 
 
-def expected(features: int, edges: int) -> tuple[int, int]:
+def expected_bytes(features: int, edges: int) -> tuple[int, int]:
     """Bytes in the store, and in transaction logs while loading, of so many features and edges."""
     return edges * EDGE_BYTES + features * FEATURE_BYTES, min(edges * LOG_EDGE_BYTES, LOG_MOST)
 
 
-def room_for(database: Database, features: int, edges: int) -> Room:
+def space_for(database: Database, features: int, edges: int) -> DiskSpace:
     """What so many features and edges need, and what the server's disk has, if it is this machine's."""
     folder = _data_folder(database)
-    return Room(*expected(features, edges), shutil.disk_usage(folder).free if folder else None, folder)
+    return DiskSpace(*expected_bytes(features, edges), shutil.disk_usage(folder).free if folder else None, folder)
 
 
-def check_room(database: Database, features: int, edges: int) -> Room:
+def check_space(database: Database, features: int, edges: int) -> DiskSpace:
     """The same, logged.
 
     Raises:
-        NoRoom: If the disk has less than is needed.
+        NotEnoughDisk: If the disk has less than is needed.
     """
-    room = room_for(database, features, edges)
-    free = "the server's disk is not this machine's" if room.free is None else f"{_size(room.free)} are free"
-    logger.info("%d features and %d edges take about %s in the store, %s of logs on the way; %s", features, edges, *_both(room), free)
-    if room.free is not None and room.free < room.needed:
-        raise NoRoom(
-            f"the disk of {room.folder} has {_size(room.free)} free; {features} features and {edges} edges need about "
-            f"{_size(room.needed)} ({_size(room.store)} in the store, {_size(room.logs)} of logs while loading). Nothing was written. "
-            "Make room, choose a home on another disk, or load a part (--limit, --min-strength, --top-k-per-source)"
+    space = space_for(database, features, edges)
+    free = "the server's disk is not this machine's" if space.free is None else f"{_size(space.free)} are free"
+    logger.info("%d features and %d edges take about %s in the store, %s of logs on the way; %s", features, edges, *_both(space), free)
+    if space.free is not None and space.free < space.needed:
+        raise NotEnoughDisk(
+            f"the disk of {space.folder} has {_size(space.free)} free; {features} features and {edges} edges need about "
+            f"{_size(space.needed)} ({_size(space.store)} in the store, {_size(space.logs)} of logs while loading). Nothing was written. "
+            "Free some space, choose a home on another disk, or load a part (--limit, --min-strength, --top-k-per-source)"
         )
-    return room
+    return space
 
 
-def _both(room: Room) -> tuple[str, str]:
-    return _size(room.store), _size(room.logs)
+def _both(space: DiskSpace) -> tuple[str, str]:
+    return _size(space.store), _size(space.logs)
 
 
 def _size(size: int) -> str:

@@ -47,8 +47,8 @@ class ServerMemory(IngestError):
     """The server has too little memory for a transaction."""
 
 
-class NoRoom(IngestError):
-    """The server's disk is too full for the run."""
+class NotEnoughDisk(IngestError):
+    """The server's disk has too little space for the run."""
 
 
 class AddressRefused(IngestError):

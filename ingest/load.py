@@ -22,7 +22,7 @@ from ingest.batch_size import MOST_ROWS
 from ingest.blocks import ledger_key
 from ingest.checksum import EdgeCheck
 from ingest.connection import Database, DriverDatabase, Transaction, as_database
-from ingest.disk_space import check_room
+from ingest.disk_space import check_space
 from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
 from ingest.indexes import await_indexes
@@ -126,7 +126,7 @@ def ingest_run(
 
     Raises:
         InvalidRun: If a file is missing or wrong. Nothing was written.
-        NoRoom: If the server's disk is too full for it. Nothing was written.
+        NotEnoughDisk: If the server's disk has too little space for it. Nothing was written.
         LeaseHeld: If another process is loading the same run.
         SchemaMismatch: If the database was made by a newer or an altered program.
         IngestMismatch: If the database does not hold what was written.
@@ -139,7 +139,7 @@ def ingest_run(
     directions = vectors.read(run, seen.features)
     migrate(database, wait=False)
     if not runs.exists(database, run.id):
-        check_room(database, len(seen.features), seen.edges)
+        check_space(database, len(seen.features), seen.edges)
     lease = runs.claim(database, run.id, _run_properties(run, seen))
     if lease.before == "ready":
         return replace(_already(database, lease, len(wanted), begun), decoders=vectors.write(database, run, lease.n, directions, progress))
@@ -157,11 +157,6 @@ def ingest_run(
     added = vectors.write(database, run, lease.n, directions, progress)
     counts = len(seen.features), seen.edges, len(wanted), done.resumed
     return IngestReport(run.id, lease.n, False, *counts, digest.hex_of(done.digest), time.monotonic() - begun, added, seen.rejected)
-
-
-def edge_digest(connection: neo4j.Driver | py2neo.Graph | Database, n: int) -> str:
-    """Digest of what the database holds of run number ``n``, as 16 hex digits."""
-    return digest.hex_of(stored(as_database(connection), n).digest)
 
 
 def stored(database: Database, n: int) -> Stored:

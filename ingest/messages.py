@@ -21,10 +21,10 @@ def explain(error: DriverError | Neo4jError, uri: str) -> str:
     if "Database.DatabaseNotFound" in said:
         return f"{uri}: {shown}. Choose one that is there by --database, NEO4J_DATABASE or ?database=NAME in the address"
     if any(word in said for word in _FULL):
-        do = "Stop it (`feature-graph db stop`), make room only then, start it (`db start --repair-log`)"
+        do = "Stop it (`feature-graph db stop`), free some space, and only then start it (`db start --repair-log`)"
         return f"{uri}: the server could not write, most likely because its disk is full: {shown}. {do}, {_AGAIN}"
     if any(word in said for word in _STOPPED):
-        after = "after a full disk: `db stop`, make room, `db start --repair-log`"
+        after = "after a full disk: `db stop`, free some space, `db start --repair-log`"
         do = f"It is starting, or its log says why (`feature-graph db logs`); {after}"
         return f"{uri}: the database has stopped: {shown}. {do}, {_AGAIN}"
     if isinstance(error, DriverError):

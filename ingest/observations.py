@@ -29,7 +29,7 @@ _READ = (
 
 def write(database: Database, run: RunDirectory, features: pd.DataFrame, ledger: Ledger, progress: Progress) -> None:
     """Write the blocks of features.parquet that the ledger does not have yet, one a transaction."""
-    sites = {site.name: site for site in provenance.places(run, features)}
+    sites = {site.name: site for site in provenance.run_sites(run, features)}
     progress("features", 0, len(features))
     for number, start in enumerate(range(0, len(features), BLOCK_ROWS)):
         part = features.iloc[start : start + BLOCK_ROWS]

@@ -53,7 +53,7 @@ class RunSite:
         }
 
 
-def place_of(run: RunDirectory, features: pd.DataFrame) -> RunSite:
+def site_from(run: RunDirectory, features: pd.DataFrame) -> RunSite:
     """The site of features that share it."""
     first = features.iloc[0]
     model, dictionary, _ = split_uid(first["uid"])
@@ -65,15 +65,15 @@ def place_of(run: RunDirectory, features: pd.DataFrame) -> RunSite:
     return RunSite(name, layer, str(first["hook"]), model, f"{model}/{dictionary}", release, dictionary.removeprefix(f"{release}/"), facts)
 
 
-def places(run: RunDirectory, features: pd.DataFrame) -> list[RunSite]:
+def run_sites(run: RunDirectory, features: pd.DataFrame) -> list[RunSite]:
     """The sites of a run, by layer and name."""
     by_site = features.groupby(sites_of(features["id"]))
-    return sorted((place_of(run, frame) for _, frame in by_site), key=lambda place: (place.layer, place.name))
+    return sorted((site_from(run, frame) for _, frame in by_site), key=lambda site: (site.layer, site.name))
 
 
 def write(database: Database, lease: runs.Claim, run: RunDirectory, features: pd.DataFrame) -> None:
     """Merge model, dictionaries, sites and text, and the run's relations to them."""
-    database.write(lambda tx: _write(tx, lease, run, places(run, features)))
+    database.write(lambda tx: _write(tx, lease, run, run_sites(run, features)))
 
 
 def _write(tx: Transaction, lease: runs.Claim, run: RunDirectory, sites: list[RunSite]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ingest import checksum, digest, runs
-from ingest.batch_size import MOST_BYTES, Pace
+from ingest.batch_size import MOST_BYTES, BatchSize
 from ingest.blocks import Block, RowLayout, Segment, edge_blocks, ledger_key, segment_blocks
 from ingest.checksum import EdgeCheck
 from ingest.connection import Database, Transaction
@@ -131,7 +131,7 @@ class EdgeWriter:
         self._database, self._path, self._layout, self._ledger = database, path, layout, ledger
         self._uids, self._hashes, self._indices = uids, digest.words(list(uids)), indices
         self._ends: list[str] = []
-        self._pace, self._progress, self._done = Pace(most_rows), progress, 0
+        self._batch_size, self._progress, self._done = BatchSize(most_rows), progress, 0
         self._lock, self._stop = Lock(), Event()
 
     def write(self, writers: int) -> Written:
@@ -191,7 +191,7 @@ class EdgeWriter:
 
     def _fits(self, blocks: list[Block]) -> bool:
         rows, size = sum(len(b.table) for b in blocks), sum(b.table.nbytes for b in blocks)
-        return rows <= self._pace.rows and size <= MOST_BYTES
+        return rows <= self._batch_size.rows and size <= MOST_BYTES
 
     def _commit(self, blocks: list[Block]) -> None:
         rows = {block.name: len(block.table) for block in blocks}
@@ -201,12 +201,12 @@ class EdgeWriter:
         except ServerMemory:
             if len(blocks) == 1:
                 raise
-            self._pace.too_much(sum(rows.values()))
+            self._batch_size.out_of_memory(sum(rows.values()))
             half = len(blocks) // 2
             self._commit(blocks[:half])
             self._commit(blocks[half:])
             return
-        self._pace.good()
+        self._batch_size.succeeded()
         self._advance(sum(rows.values()))
 
     def _element_ids(self) -> list[str]:

@@ -67,7 +67,7 @@ def demo(
     cfg = common.load_config(config, set_ or [], output_dir)
     clock = Clock()
     with clock.step("check the disk"):
-        _check_room()
+        _check_space()
     with clock.step("start Neo4j"):
         from feature_graph.database import server
 
@@ -151,7 +151,7 @@ class Clock:
         self.steps.append((name, time.monotonic() - begun))
 
 
-def _check_room() -> None:
+def _check_space() -> None:
     import shutil
 
     from feature_graph.cli.doctor import GIB, needed_disk

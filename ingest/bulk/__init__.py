@@ -1,4 +1,4 @@
-"""The bulk way in: a run as files for ``neo4j-admin database import full``, for a database that is empty."""
+"""Bulk loading: a run as files for ``neo4j-admin database import full``, for a database that is empty."""
 
 from ingest.bulk.command import import_arguments
 from ingest.bulk.files import RUN_NUMBER, ImportFiles, import_bytes, write_import_files

@@ -276,7 +276,9 @@ def test_a_run_that_will_not_fit_is_refused_before_the_first_write(
     root = random_run(tmp_path / "run", n_features=40, n_edges=500, seed=8)
     with room(small_disk, 30), store.connect(at.uri, at.username, at.password) as db:
         before = db.cypher("MATCH (n) RETURN count(n) AS n")["n"][0]
-        with pytest.raises(ingest.NoRoom, match=r"has \d+ MB free; \d+ features and \d+ edges need about \d+ MB .* Nothing was written"):
+        with pytest.raises(
+            ingest.NotEnoughDisk, match=r"has \d+ MB free; \d+ features and \d+ edges need about \d+ MB .* Nothing was written"
+        ):
             db.ingest(root)
         assert db.cypher("MATCH (n) RETURN count(n) AS n")["n"][0] == before
         assert db.ingest(EXAMPLE).already
@@ -288,6 +290,6 @@ def test_a_disk_without_room_is_refused_at_the_start(home: Home, small_disk: Pat
     server.stop(home)
     with (
         room(small_disk, 200),
-        pytest.raises(server.HomeError, match=r"Only \d+ MB are free .* a database needs at least 300 MB\. Make room"),
+        pytest.raises(server.HomeError, match=r"Only \d+ MB are free .* a database needs at least 300 MB\. Free some space"),
     ):
         server.start(small_disk / "another")

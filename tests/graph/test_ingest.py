@@ -22,7 +22,7 @@ from ingest.connection import DriverDatabase
 from ingest.rundir import open_run
 from tests.rundirs import dense, random_run, write_files
 from tests.strategies import random_interactions
-from tests.support.database import EXAMPLE
+from tests.support.database import EXAMPLE, graph_digest
 
 pytestmark = pytest.mark.graph
 
@@ -107,7 +107,7 @@ def test_twice_is_once(database: Store, tmp_path: Path) -> None:
     assert second.already
     assert "already there" in second.summary()
     assert (second.run, second.n, second.nodes, second.edges, second.digest) == (first.run, first.n, first.nodes, first.edges, first.digest)
-    assert ingest.edge_digest(database.driver, first.n) == first.digest
+    assert graph_digest(database, first.n) == first.digest
     again = database.cypher("MATCH (n) OPTIONAL MATCH (n)-[r]->() RETURN count(DISTINCT n) AS n, count(r) AS r, collect(r.p) AS p")
     assert again[["n", "r"]].equals(whole[["n", "r"]])
 
@@ -121,7 +121,7 @@ def test_a_run_from_before_standardised_effects_is_still_whole(database: Store, 
     assert ingest.verify_run(database.driver, root).ok
     database.driver.execute_query(f"{edge} REMOVE e.standardised", n=loaded.n)
     assert not ingest.verify_run(database.driver, root).ok
-    earlier = ingest.edge_digest(database.driver, loaded.n)
+    earlier = graph_digest(database, loaded.n)
     database.driver.execute_query("MATCH (r:Run {n: $n}) SET r.digest = $digest", n=loaded.n, digest=earlier)
     assert ingest.verify_run(database.driver, root).ok
     asked = database.ask("strongest", limit=1000).records
@@ -134,7 +134,7 @@ def test_runs_do_not_touch_each_other(database: Store, tmp_path: Path) -> None:
     made = random_interactions(4, 12, 120, seed=1)
     features, frame = dense(made)
     a = database.ingest(write_files(tmp_path / "a", features, frame))
-    before = ingest.edge_digest(database.driver, a.n)
+    before = graph_digest(database, a.n)
     labels = database.cypher("MATCH (f:Feature) RETURN f.uid AS uid, f.label AS label, f.label_run AS run ORDER BY uid")
     relabelled, others = features.assign(label=features["label"] + " again"), frame.copy()
     others[["mean_strength", "abs_strength", "copy_strength", "computed_strength", "direct_strength", "ci_low", "ci_high"]] *= 2.0
@@ -143,11 +143,11 @@ def test_runs_do_not_touch_each_other(database: Store, tmp_path: Path) -> None:
     b = database.ingest(write_files(tmp_path / "b", pd.concat([relabelled, extra]), others))
     assert b.n != a.n
     assert b.digest != a.digest
-    assert ingest.edge_digest(database.driver, a.n) == before == a.digest
+    assert graph_digest(database, a.n) == before == a.digest
     assert number(database, "MATCH (f:Feature) WHERE f.label ENDS WITH ' again' RETURN count(f)") == len(features) + 1
     dropped = database.drop(b.run)
     assert (dropped.deleted["edges"], dropped.deleted["observations"], dropped.deleted["features"]) == (b.edges, b.nodes, 1)
-    assert ingest.edge_digest(database.driver, a.n) == before
+    assert graph_digest(database, a.n) == before
     after = database.cypher("MATCH (f:Feature) RETURN f.uid AS uid, f.label AS label, f.label_run AS run ORDER BY uid")
     pd.testing.assert_frame_equal(after, labels)
     assert database.ask("audit", run=a.run).records == [row | {"ok": True} for row in database.ask("audit", run=a.run).records]

@@ -18,7 +18,7 @@ from ingest.formats import DECODERS, write_table
 from tests.graph import twins
 from tests.rundirs import dense, random_run, write_files
 from tests.strategies import random_interactions
-from tests.support.database import EXAMPLE
+from tests.support.database import EXAMPLE, graph_digest
 
 pytestmark = pytest.mark.graph
 
@@ -132,7 +132,7 @@ def test_another_vector_under_the_same_name_is_refused(database: Store, tmp_path
     with pytest.raises(ingest.IngestMismatch, match=r"have another decoder vector in the database.*runs drop"):
         database.ingest(b)
     assert database.verify(a).ok
-    assert ingest.edge_digest(database.driver, loaded.n) == loaded.digest
+    assert graph_digest(database, loaded.n) == loaded.digest
 
 
 @pytest.mark.parametrize(

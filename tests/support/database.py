@@ -13,12 +13,20 @@ import pytest
 import queries
 from feature_graph.database import store
 from feature_graph.database.store import Store
+from ingest import DriverDatabase
+from ingest.digest import hex_of
+from ingest.load import stored
 from tests.graph import twins
 
 
 def wipe(opened: store.Store) -> None:
     """Delete every node but the record of migrations; another program may have nodes of that label."""
     opened.write("MATCH (n) WHERE NOT (n:SchemaVersion AND n.n IS NOT NULL) DETACH DELETE n")
+
+
+def graph_digest(opened: Store, n: int) -> str:
+    """Digest of what the database holds of run number ``n``, as an IngestReport has it."""
+    return hex_of(stored(DriverDatabase(opened.driver, opened.database), n).digest)
 
 
 EXAMPLE = Path(str(files("queries") / "example"))

@@ -72,7 +72,7 @@ def test_the_target_logit_is_a_behaviour_with_its_features(tmp_path: Path) -> No
     run = open_run(tmp_path / "run")
     (found,) = read_behaviors(run, validate(run).features)
     assert (found.name, found.prompts, found.clean, found.confirmed) == ("texas", ["The capital of Texas is"], 0.75, False)
-    assert [(s.place.id, s.effect, s.rank) for s in found.seeds] == [("L0_F7", -2.0, 1), ("L2_F9", 0.5, 2)]
+    assert [(s.feature.id, s.effect, s.rank) for s in found.seeds] == [("L0_F7", -2.0, 1), ("L2_F9", 0.5, 2)]
 
 
 @pytest.mark.parametrize("seed", range(3))

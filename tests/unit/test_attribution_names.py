@@ -160,7 +160,7 @@ def test_transcoders_and_attention_are_two_sites_of_a_layer_and_the_rest_is_coun
     assert run.facts["left_out"] == left | {"influences (ranks of pruning, no effects)": 4}
     assert run.manifest["stages"]["import"]["left_out"] == run.facts["left_out"]
     (behavior,) = read_behaviors(run, validate(run).features)
-    assert [s.place.id for s in behavior.seeds] == ["L1.mlp_F3"]
+    assert [s.feature.id for s in behavior.seeds] == ["L1.mlp_F3"]
 
 
 def test_attention_dictionaries_without_a_name_are_never_merged_either(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def _check_target(home: Home, file: Path) -> int:
     size = folder_bytes(home.data / "databases" / DATABASE)
     free = shutil.disk_usage(file.parent).free
     if free < size:
-        raise DumpError(f"{free / 2**20:.0f} MB are free in {file.parent}; a dump takes up to {size / 2**20:.0f} MB. Make room.")
+        raise DumpError(f"{free / 2**20:.0f} MB are free in {file.parent}; a dump takes up to {size / 2**20:.0f} MB. Free some space.")
     return size
 
 
@@ -152,7 +152,7 @@ def load(home: HomeLike, file: str | Path, *, overwrite: bool = False) -> Conten
     """
     home, file = as_home(home), Path(file).expanduser().absolute()
     note = _checked_note(file)
-    _check_room(home, file, note)
+    _check_space(home, file, note)
     with staging(home, None if overwrite or not home.has_database else _refuse_filled) as staged:
         held = _load(staged, file, note)
         put_in_place(staged, held)
@@ -183,13 +183,13 @@ def _checked_note(file: Path) -> DumpNote | None:
     return note
 
 
-def _check_room(home: Home, file: Path, note: DumpNote | None) -> None:
+def _check_space(home: Home, file: Path, note: DumpNote | None) -> None:
     wanted = note.store_bytes if note is not None else 4 * file.stat().st_size
     folder = next(path for path in (home.root, *home.root.parents) if path.exists())
     free = shutil.disk_usage(folder).free
     if free < wanted:
         raise DumpError(
-            f"{free / 2**20:.0f} MB are free on the disk of {home.root}; the database takes {wanted / 2**20:.0f} MB. Make room."
+            f"{free / 2**20:.0f} MB are free on the disk of {home.root}; the database takes {wanted / 2**20:.0f} MB. Free some space."
         )
 
 

@@ -14,7 +14,7 @@ class JarsUnavailable(ServerError):
 
 
 class HomeError(ServerError):
-    """The database home cannot be used: not ours, not writable, damaged, or no room on its disk."""
+    """The database home cannot be used: not ours, not writable, damaged, or its disk too full."""
 
 
 class StartFailed(ServerError):

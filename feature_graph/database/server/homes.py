@@ -143,7 +143,7 @@ def prepare_home(home: Home) -> None:
     if free < FREE_BYTES:
         raise HomeError(
             f"Only {free / 2**20:.0f} MB are free on the disk of {home.root}; a database needs at least {FREE_BYTES / 2**20:.0f} MB. "
-            "Make room, or choose a folder on another disk with --home."
+            "Free some space, or choose a folder on another disk with --home."
         )
 
 

@@ -111,7 +111,7 @@ def ensure_jars(cache: Path | None = None, text: str | None = None) -> JarFolder
         text: The list; the package's own by default.
 
     Raises:
-        JarsUnavailable: No network, a wrong checksum, or no room. What was fetched stays, and the next call goes on from there.
+        JarsUnavailable: No network, a wrong checksum, or a full disk. What was fetched stays, and the next call goes on from there.
     """
     folder = jar_folder(cache, text)
     if ":" in str(folder.root):  # Java's class path cannot quote it
@@ -139,19 +139,19 @@ def _fill(folder: JarFolder) -> None:
     lib = part / "lib"
     lib.mkdir(parents=True, exist_ok=True)
     missing = [jar for jar in folder.jars if not _is_good(lib / jar.name, jar)]
-    _check_room(part, sum(jar.size for jar in missing))
+    _check_space(part, sum(jar.size for jar in missing))
     _fetch_all(missing, part / "download", lib, have=len(folder.jars) - len(missing))
     _link_plugins(folder, part)
     shutil.rmtree(part / "download", ignore_errors=True)
     part.rename(folder.root)
 
 
-def _check_room(part: Path, needed: int) -> None:
+def _check_space(part: Path, needed: int) -> None:
     free = shutil.disk_usage(part).free
     if free < needed + 50 * 2**20:
         raise JarsUnavailable(
             f"Neo4j needs {needed / 2**20:.0f} MB more in {part.parent}, but only {free / 2**20:.0f} MB are free. "
-            "Make room, or set FEATURE_GRAPH_CACHE to a folder on another disk."
+            "Free some space, or set FEATURE_GRAPH_CACHE to a folder on another disk."
         )
 
 

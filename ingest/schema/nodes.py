@@ -1,59 +1,8 @@
-"""The graph: its nodes, relationships, properties, constraints and indexes. docs/schema.md is made from this module."""
+"""The labels of the graph and their properties."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Type = Literal["STRING", "INTEGER", "FLOAT", "BOOLEAN", "LIST<STRING>", "LIST<INTEGER>", "LIST<FLOAT>"]
-
-VERSION = 5
-
-
-@dataclass(frozen=True)
-class Property:
-    """One property: name, Cypher type, meaning; ``optional`` ones may be absent."""
-
-    name: str
-    type: Type
-    meaning: str
-    optional: bool = False
-
-
-@dataclass(frozen=True)
-class Node:
-    """One label. ``key`` is unique."""
-
-    label: str
-    key: str
-    meaning: str
-    properties: tuple[Property, ...]
-
-
-@dataclass(frozen=True)
-class Relationship:
-    """One relationship type between two labels."""
-
-    type: str
-    source: str
-    target: str
-    meaning: str
-    properties: tuple[Property, ...] = ()
-
-
-@dataclass(frozen=True)
-class Index:
-    """One index beside the unique keys. ``on`` is a label, or a relationship type."""
-
-    name: str
-    kind: Literal["RANGE", "FULLTEXT", "VECTOR"]
-    on: str
-    properties: tuple[str, ...]
-    relationship: bool = False
-
-
-_RUN = Property("run", "INTEGER", "Run.n of the run that this belongs to; it is deleted with that run")
-_STRENGTH = "target units per source unit"
+from ingest.schema.parts import RUN, Node, Property
 
 _SCORES = (
     *(
@@ -117,7 +66,7 @@ NODES = (
         "What one run saw of one feature.",
         (
             Property("key", "STRING", "<Run.n>/<Feature.uid>"),
-            _RUN,
+            RUN,
             Property("id", "STRING", 'short id "L<layer>_F<index>", unique within the run'),
             Property("fid", "INTEGER", "dense number within the run"),
             Property("layer", "INTEGER", "layer as the configuration names it"),
@@ -218,7 +167,7 @@ NODES = (
         "A behaviour of the model, as one run measured it.",
         (
             Property("uid", "STRING", "<Run.n>/<name>"),
-            _RUN,
+            RUN,
             Property("name", "STRING", "name of the behaviour"),
             Property("prompts", "LIST<STRING>", "prompts that show it"),
             Property("metric", "STRING", "what is measured"),
@@ -235,7 +184,7 @@ NODES = (
         "One algorithm over one run, whose scores lie on Observations.",
         (
             Property("uid", "STRING", "<Run.n>/<kind>"),
-            _RUN,
+            RUN,
             Property("kind", "STRING", "algorithm, and the part of the run where it is not the default: pagerank, leiden_excitatory …"),
             Property("algorithm", "STRING", "algorithm", True),
             Property("property", "STRING", "property of Observation that carries the score"),
@@ -251,7 +200,7 @@ NODES = (
         "A community that an Analysis found.",
         (
             Property("uid", "STRING", "<Run.n>/<kind>/<community>"),
-            _RUN,
+            RUN,
             Property("kind", "STRING", "kind of the Analysis"),
             Property("community", "INTEGER", "its number, 1 = largest"),
             Property("size", "INTEGER", "features in it"),
@@ -265,7 +214,7 @@ NODES = (
         "A signed motif of a run, held against null graphs that keep layers, degrees and signs.",
         (
             Property("uid", "STRING", "<Run.n>/<name>"),
-            _RUN,
+            RUN,
             Property("name", "STRING", "name of the motif, such as ffl_i1"),
             Property("place", "INTEGER", "place in the table of motifs"),
             Property("pattern", "STRING", "the motif in its text form; several joined by | where it is a sum of them", True),
@@ -284,7 +233,7 @@ NODES = (
         "Ledger: this block of this file is in the graph, exactly once.",
         (
             Property("key", "STRING", "<Run.n>/<sha256 of the file>/<block>"),
-            _RUN,
+            RUN,
             Property("rows", "INTEGER", "rows of the block"),
         ),
     ),
@@ -300,124 +249,3 @@ NODES = (
         ),
     ),
 )
-
-RELATIONSHIPS = (
-    Relationship(
-        "AFFECTS",
-        "Feature",
-        "Feature",
-        "Turning the source up turns the target up (or down). One a run, method and pair; always from an earlier site to a later one.",
-        (
-            _RUN,
-            Property("method", "STRING", "clamping or jacobian; attribution and the like for edges that another program found"),
-            Property("span", "INTEGER", "analysed sites crossed; 1 = the next one"),
-            Property("type", "STRING", "excitatory, inhibitory or pass_through"),
-            Property("by", "STRING", "which effects passed the test: total, direct, later, joined by +"),
-            Property("strength", "FLOAT", f"total effect, {_STRENGTH}; where by is later, the later effect"),
-            Property("total", "FLOAT", "total effect, only where strength is not it", True),
-            Property("direct", "FLOAT", f"effect with the sites between put back to their clean features, {_STRENGTH}"),
-            Property("later", "FLOAT", f"effect summed over the next positions, {_STRENGTH}", True),
-            Property("copy", "FLOAT", f"part that the identity path alone gives, {_STRENGTH}", True),
-            Property("se", "FLOAT", "standard error of the total effect over documents", True),
-            Property("ci_low", "FLOAT", "lower end of the 95 % interval of the total effect", True),
-            Property("ci_high", "FLOAT", "upper end", True),
-            Property("p", "FLOAT", "raw p of the total effect", True),
-            Property("q", "FLOAT", "p adjusted over all tests of the run", True),
-            Property("q_direct", "FLOAT", "the same for the direct effect", True),
-            Property("q_later", "FLOAT", "the same for the later effect", True),
-            Property("n", "INTEGER", "test samples"),
-            Property("placebo", "FLOAT", "share of placebo directions with a smaller effect", True),
-            Property("replicated", "BOOLEAN", "found again on the confirmation documents", True),
-            Property("jacobian", "FLOAT", f"gated derivative at the clean point, {_STRENGTH}, where both were measured", True),
-            Property(
-                "standardised",
-                "FLOAT",
-                "total effect of the source's whole clamp, in standard deviations of the target; absent in runs loaded before it was kept",
-                True,
-            ),
-        ),
-    ),
-    Relationship("OF", "Observation", "Feature", "The feature that was observed."),
-    Relationship(
-        "SEEDED_BY",
-        "Behavior",
-        "Feature",
-        "A feature that carries the behaviour, by measured effect.",
-        (
-            Property("effect", "FLOAT", "effect of the feature on the behaviour's metric"),
-            Property("rank", "INTEGER", "1 = largest effect"),
-            Property("id", "STRING", "short id of the feature in the run"),
-        ),
-    ),
-    Relationship(
-        "HAS_MEMBER",
-        "Behavior",
-        "Feature",
-        "A feature of the behaviour's subgraph: a seed, or one that is few edges from a seed.",
-        (Property("id", "STRING", "short id of the feature in the run"),),
-    ),
-    Relationship(
-        "WRITES_TO",
-        "Feature",
-        "Behavior",
-        "The last hop: the feature writes into the answer itself, past all later blocks.",
-        (
-            Property("effect", "FLOAT", "direct effect on the behaviour's metric"),
-            Property("q", "FLOAT", "p adjusted over the behaviour's features", True),
-            Property("id", "STRING", "short id of the feature in the run"),
-        ),
-    ),
-    Relationship(
-        "EXAMPLE",
-        "Motif",
-        "Feature",
-        "A feature in one of the strongest instances of the motif.",
-        (
-            _RUN,
-            Property("example", "INTEGER", "number of the instance, 0 = the strongest"),
-            Property("place", "INTEGER", "place of that letter in the pattern, 0 = first to appear"),
-            Property("role", "STRING", "letter of the pattern that the feature stands for"),
-            Property("id", "STRING", "short id of the feature in the run"),
-            Property("weakest", "FLOAT", "magnitude of the weakest edge of the instance"),
-        ),
-    ),
-    Relationship("IN_COMMUNITY", "Feature", "Community", "Membership in a community.", (_RUN,)),
-    Relationship("OF_MODEL", "Run", "Model", "The model that was studied."),
-    Relationship("USES_SAE", "Run", "SAE", "A dictionary that was used."),
-    Relationship("ON", "Run", "Dataset", "The text that was read."),
-    Relationship("COVERS", "Run", "Site", "A site that was analysed."),
-)
-
-INDEXES = (
-    Index("observation_run_layer", "RANGE", "Observation", ("run", "layer")),
-    Index("observation_run_id", "RANGE", "Observation", ("run", "id")),
-    Index("affects_run_method", "RANGE", "AFFECTS", ("run", "method"), relationship=True),
-    Index("ingest_batch_run", "RANGE", "IngestBatch", ("run",)),
-    Index("behavior_run_name", "RANGE", "Behavior", ("run", "name")),
-    Index("motif_run_name", "RANGE", "Motif", ("run", "name")),
-    Index("feature_labels", "FULLTEXT", "Feature", ("label",)),
-    Index("feature_decoder", "VECTOR", "Feature", ("decoder",)),
-)
-#: (name of the constraint, label, property) of every unique key.
-UNIQUE_KEYS = (*((f"{n.label.lower()}_{n.key}", n.label, n.key) for n in NODES), ("run_n", "Run", "n"))
-_VECTOR_OPTIONS = "{indexConfig: {`vector.similarity_function`: 'cosine', `vector.quantization.enabled`: false}}"
-
-
-def constraint_statements() -> list[str]:
-    """Cypher that makes every key unique."""
-    return [f"CREATE CONSTRAINT {name} IF NOT EXISTS FOR (x:{label}) REQUIRE x.{key} IS UNIQUE" for name, label, key in UNIQUE_KEYS]
-
-
-def index_statements() -> list[str]:
-    """Cypher that makes every index."""
-    return [_index_statement(index) for index in INDEXES]
-
-
-def _index_statement(index: Index) -> str:
-    pattern = f"()-[x:{index.on}]-()" if index.relationship else f"(x:{index.on})"
-    on = ", ".join(f"x.{name}" for name in index.properties)
-    if index.kind == "FULLTEXT":
-        return f"CREATE FULLTEXT INDEX {index.name} IF NOT EXISTS FOR {pattern} ON EACH [{on}]"
-    if index.kind == "VECTOR":
-        return f"CREATE VECTOR INDEX {index.name} IF NOT EXISTS FOR {pattern} ON ({on}) OPTIONS {_VECTOR_OPTIONS}"
-    return f"CREATE INDEX {index.name} IF NOT EXISTS FOR {pattern} ON ({on})"

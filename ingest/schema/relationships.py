@@ -1,0 +1,94 @@
+"""The relationship types of the graph and their properties."""
+
+from __future__ import annotations
+
+from ingest.schema.parts import RUN, Property, Relationship
+
+_STRENGTH = "target units per source unit"
+
+RELATIONSHIPS = (
+    Relationship(
+        "AFFECTS",
+        "Feature",
+        "Feature",
+        "Turning the source up turns the target up (or down). One a run, method and pair; always from an earlier site to a later one.",
+        (
+            RUN,
+            Property("method", "STRING", "clamping or jacobian; attribution and the like for edges that another program found"),
+            Property("span", "INTEGER", "analysed sites crossed; 1 = the next one"),
+            Property("type", "STRING", "excitatory, inhibitory or pass_through"),
+            Property("by", "STRING", "which effects passed the test: total, direct, later, joined by +"),
+            Property("strength", "FLOAT", f"total effect, {_STRENGTH}; where by is later, the later effect"),
+            Property("total", "FLOAT", "total effect, only where strength is not it", True),
+            Property("direct", "FLOAT", f"effect with the sites between put back to their clean features, {_STRENGTH}"),
+            Property("later", "FLOAT", f"effect summed over the next positions, {_STRENGTH}", True),
+            Property("copy", "FLOAT", f"part that the identity path alone gives, {_STRENGTH}", True),
+            Property("se", "FLOAT", "standard error of the total effect over documents", True),
+            Property("ci_low", "FLOAT", "lower end of the 95 % interval of the total effect", True),
+            Property("ci_high", "FLOAT", "upper end", True),
+            Property("p", "FLOAT", "raw p of the total effect", True),
+            Property("q", "FLOAT", "p adjusted over all tests of the run", True),
+            Property("q_direct", "FLOAT", "the same for the direct effect", True),
+            Property("q_later", "FLOAT", "the same for the later effect", True),
+            Property("n", "INTEGER", "test samples"),
+            Property("placebo", "FLOAT", "share of placebo directions with a smaller effect", True),
+            Property("replicated", "BOOLEAN", "found again on the confirmation documents", True),
+            Property("jacobian", "FLOAT", f"gated derivative at the clean point, {_STRENGTH}, where both were measured", True),
+            Property(
+                "standardised",
+                "FLOAT",
+                "total effect of the source's whole clamp, in standard deviations of the target; absent in runs loaded before it was kept",
+                True,
+            ),
+        ),
+    ),
+    Relationship("OF", "Observation", "Feature", "The feature that was observed."),
+    Relationship(
+        "SEEDED_BY",
+        "Behavior",
+        "Feature",
+        "A feature that carries the behaviour, by measured effect.",
+        (
+            Property("effect", "FLOAT", "effect of the feature on the behaviour's metric"),
+            Property("rank", "INTEGER", "1 = largest effect"),
+            Property("id", "STRING", "short id of the feature in the run"),
+        ),
+    ),
+    Relationship(
+        "HAS_MEMBER",
+        "Behavior",
+        "Feature",
+        "A feature of the behaviour's subgraph: a seed, or one that is few edges from a seed.",
+        (Property("id", "STRING", "short id of the feature in the run"),),
+    ),
+    Relationship(
+        "WRITES_TO",
+        "Feature",
+        "Behavior",
+        "The last hop: the feature writes into the answer itself, past all later blocks.",
+        (
+            Property("effect", "FLOAT", "direct effect on the behaviour's metric"),
+            Property("q", "FLOAT", "p adjusted over the behaviour's features", True),
+            Property("id", "STRING", "short id of the feature in the run"),
+        ),
+    ),
+    Relationship(
+        "EXAMPLE",
+        "Motif",
+        "Feature",
+        "A feature in one of the strongest instances of the motif.",
+        (
+            RUN,
+            Property("example", "INTEGER", "number of the instance, 0 = the strongest"),
+            Property("place", "INTEGER", "place of that letter in the pattern, 0 = first to appear"),
+            Property("role", "STRING", "letter of the pattern that the feature stands for"),
+            Property("id", "STRING", "short id of the feature in the run"),
+            Property("weakest", "FLOAT", "magnitude of the weakest edge of the instance"),
+        ),
+    ),
+    Relationship("IN_COMMUNITY", "Feature", "Community", "Membership in a community.", (RUN,)),
+    Relationship("OF_MODEL", "Run", "Model", "The model that was studied."),
+    Relationship("USES_SAE", "Run", "SAE", "A dictionary that was used."),
+    Relationship("ON", "Run", "Dataset", "The text that was read."),
+    Relationship("COVERS", "Run", "Site", "A site that was analysed."),
+)
