@@ -87,7 +87,7 @@ def _stage(found: PruningRecall, stage: str) -> list[str]:
     if stage != "source":
         best = found.of(stage, "top")
         top = [_share(best), texts.percent(best.strength_share)]
-    name = STAGE_NAMES[stage] + (" (against one site more)" if stage == "layer_window" else "")
+    name = STAGE_NAMES[stage] + (" (compared with one more site)" if stage == "layer_window" else "")
     return [name, f"{loss.lost} of {loss.edges}", _share(loss), texts.percent(loss.strength_share), *signs, *top]
 
 

@@ -20,13 +20,13 @@ def figures(run: Path) -> dict[str, str]:
     found = json.loads(RunPaths.of(run).validation.read_text(encoding="utf-8"))
     cascade, behaviors = found["cascade"], found["behaviors"]
     able = [b for b in behaviors.values() if b["able"]]
-    pushed = _at_main(cascade)
+    steered = _at_main(cascade)
     return {
         "validation.behaviors": texts.table([*_BEHAVIOR_HEADS, "for 80 %", "of active"], [_behavior(n, b) for n, b in behaviors.items()]),
         "validation.steering": texts.table(
             [*_HOP_HEADS, *_BASELINES, "placebo", "with residual"], [_hop(n + 1, cascade[hop]) for n, hop in enumerate(_HOPS)]
         ),
-        "validation.sizes": texts.table(["push", *(f"hop {n}: Spearman, slope, sign" for n in (1, 2, 3))], _sizes(cascade["by_delta"])),
+        "validation.sizes": texts.table(["steer", *(f"hop {n}: Spearman, slope, sign" for n in (1, 2, 3))], _sizes(cascade["by_delta"])),
         "validation.replicated": texts.percent(found["replication_rate"]),
         "validation.unreached": texts.percent(cascade["unreached_share"]),
         "validation.sources": str(sum(cascade["sources"].values())),
@@ -38,12 +38,12 @@ def figures(run: Path) -> dict[str, str]:
         "validation.to_output": _to_output(behaviors),
         "validation.shared": _shared(found["shared"], len(able)),
         "validation.overlap": _overlap(found["overlap"]),
-        "validation.coverage": texts.span((p["coverage"] * 100 for p in pushed if p["coverage"] is not None), ".0f") + " %",
+        "validation.coverage": texts.span((p["coverage"] * 100 for p in steered if p["coverage"] is not None), ".0f") + " %",
         **{f"validation.{hop}": texts.number(cascade[hop]["spearman"]) for hop in _HOPS},
         **{f"validation.{hop}.cosine": texts.number(cascade[hop]["baselines"][_BASELINES["decoder cosine"]]) for hop in _HOPS},
         **{f"validation.{hop}.residual": texts.number(cascade[hop]["with_residual"]["spearman"]) for hop in _HOPS},
-        "validation.computed": "; ".join(f"hop {n + 1}: {_computed(p['computed'])}" for n, p in enumerate(pushed)),
-        "validation.kinds": "; ".join(f"hop {n + 1}: {_kinds(p['by_kind'])}" for n, p in enumerate(pushed) if n),
+        "validation.computed": "; ".join(f"hop {n + 1}: {_computed(p['computed'])}" for n, p in enumerate(steered)),
+        "validation.kinds": "; ".join(f"hop {n + 1}: {_kinds(p['by_kind'])}" for n, p in enumerate(steered) if n),
     }
 
 
