@@ -17,7 +17,7 @@ demo: setup  ## bundled model -> causal feature graph -> Neo4j -> queries and re
 
 test: setup  ## the whole suite: lint, types, import contract, unit, causal, real Neo4j, end to end
 	@$(MAKE) --no-print-directory lint types contract
-	@$(RUN)/pytest -m "not long"
+	@$(RUN)/python -m scripts.run_tests
 
 test-long: setup  ## what takes long, before an issue is resolved: seed sweeps, a million edges or tokens, full validation, screenshots
 	@$(RUN)/pytest -m long

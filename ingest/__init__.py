@@ -6,7 +6,7 @@ Public modules beside this face:
 - ``schema``: the graph's nodes, relationships and properties; ``migrations``: its numbered changes
 - ``rundir``: a run directory and which run it is; ``graphml``: GraphML as a stream
 - ``frames``: your own edges as a run directory; ``attribution_graphs``: those of circuit-tracer and Neuronpedia
-- ``connection``: one interface over both drivers; ``address`` and ``password``: where the server is, and how to log in
+- ``connection``: one interface over both drivers; ``environment``, ``address`` and ``password``: where the server is, and how to log in
 - ``bulk``: a run as files for Neo4j's importer
 """
 

@@ -22,9 +22,9 @@ from ingest.validate import split_uid
 
 VERSION = 1
 _VALUES = ("name", "prompts", "metric", "clean", "ablated", "corrupted", "accuracy", "confirmed")
-_NAMED = f"MATCH (b:BehaviorRecord {{uid: $uid}}) UNWIND $rows AS row {MERGE_FEATURE} WITH b, f, row "
+_NAMED = f"MATCH (b:Behavior {{uid: $uid}}) UNWIND $rows AS row {MERGE_FEATURE} WITH b, f, row "
 _COUNTS = (
-    "MATCH (b:BehaviorRecord) WHERE b.run = $n AND b.uid STARTS WITH toString($n) + '/' "
+    "MATCH (b:Behavior) WHERE b.run = $n AND b.uid STARTS WITH toString($n) + '/' "
     "RETURN count(b) AS all, sum(COUNT { (b)-[:SEEDED_BY]->() }) AS seeds, "
     "sum(COUNT { (b)-[:HAS_MEMBER]->() }) AS members, sum(COUNT { ()-[:WRITES_TO]->(b) }) AS outputs"
 )
@@ -214,7 +214,7 @@ def _write(tx: Transaction, lease: runs.Claim, behavior: BehaviorRecord) -> None
     runs.hold(tx, lease)
     values = {key: getattr(behavior, key) for key in _VALUES}
     uid = f"{lease.n}/{behavior.name}"
-    tx.run("MERGE (b:BehaviorRecord {uid: $uid}) SET b += $values, b.run = $n", uid=uid, values=values, n=lease.n)
+    tx.run("MERGE (b:Behavior {uid: $uid}) SET b += $values, b.run = $n", uid=uid, values=values, n=lease.n)
     seeds = [_row(seed.feature, effect=seed.effect, rank=seed.rank) for seed in behavior.seeds]
     tx.run(_NAMED + "MERGE (b)-[s:SEEDED_BY]->(f) SET s += row.values", uid=uid, n=lease.n, rows=seeds)
     tx.run(_NAMED + "MERGE (b)-[m:HAS_MEMBER]->(f) SET m += row.values", uid=uid, n=lease.n, rows=[_row(m) for m in behavior.members])

@@ -14,7 +14,7 @@ import pytest
 from uv import find_uv_bin
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.graph]  # one lane, since all share one environment
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,6 @@ def test_first_stage_of_the_bundled_run(command: Path, empty: Path) -> None:
     assert json.loads((empty / "run" / "manifest.json").read_text())["stages"]["collect"]["state"] == "done"
 
 
-@pytest.mark.graph
 def test_database_and_query(command: Path, empty: Path) -> None:
     home = str(empty / "home")
     try:
