@@ -17,6 +17,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,10 @@ from torch import Tensor
 from feature_graph.activations.errors import CollectError
 from feature_graph.activations.forward import read_residuals, record_features
 from feature_graph.activations.inputs import Contexts, contexts_of
-from feature_graph.activations.parts import Parts, RecordedBlock
+from feature_graph.activations.parts import BlockParts, RecordedBlock
 from feature_graph.activations.summary import report_store
 from feature_graph.activations.table import decoder_of
-from feature_graph.artifacts import ActivationStore, ActivationWriter, Site
+from feature_graph.artifacts import ActivationStore, ActivationWriter, PartFiles, Site
 from feature_graph.config import Config
 from feature_graph.dictionaries import (
     Dictionaries,
@@ -103,7 +104,8 @@ def collect_activations(
         "kinds": {str(layer): codec.kind for layer, codec in codecs.items()},
         "sae_quality": _judge(analysed, contexts, cfg),
     }
-    parts = Parts(Path(parts_dir), _key(analysed, contexts, cfg)) if parts_dir is not None else None
+    widths = {layer: codec.d_sae for layer, codec in codecs.items()}
+    parts = PartFiles(Path(parts_dir) if parts_dir is not None else None, _key(analysed, contexts, cfg), BlockParts(widths))
     folder = Path(tempfile.mkdtemp(prefix="feature-graph-")) if path is None else None
     target = Path(path) if path is not None else Path(folder or "", "activations.h5")
     try:
@@ -116,8 +118,7 @@ def collect_activations(
         raise
     if folder is not None:
         weakref.finalize(store.activations, shutil.rmtree, folder, ignore_errors=True)  # it may outlive the store, not the reverse
-    if parts is not None:
-        parts.remove()
+    parts.remove()
     report_store(store, decoder_of(getattr(model, "tokenizer", None)))
     return store
 
@@ -175,18 +176,13 @@ def _outliers(contexts: Contexts, counted: NDArray[np.bool_], sites: Mapping[int
     }
 
 
-def _blocks(analysed: AnalysedModel, contexts: Contexts, cfg: Config, parts: Parts | None) -> Iterator[RecordedBlock]:
+def _blocks(analysed: AnalysedModel, contexts: Contexts, cfg: Config, parts: PartFiles[RecordedBlock]) -> Iterator[RecordedBlock]:
     """Blocks in order, each read from its part file or collected (and then kept)."""
     n_docs, context = contexts.tokens.shape
     step = max(1, _BLOCK_TOKENS // context)
-    widths = {layer: codec.d_sae for layer, codec in analysed.codecs.items()}
     for number, start in enumerate(progress(range(0, n_docs, step), "Collecting activations")):
-        block = parts.load(number, widths) if parts is not None else None
-        if block is None:
-            block = _collect(analysed, contexts, slice(start, min(start + step, n_docs)), cfg)
-            if parts is not None:
-                parts.save(number, block)
-        yield block
+        documents = slice(start, min(start + step, n_docs))
+        yield parts.get(f"block-{number:06d}", partial(_collect, analysed, contexts, documents, cfg))
 
 
 def _collect(analysed: AnalysedModel, contexts: Contexts, documents: slice, cfg: Config) -> RecordedBlock:

@@ -7,6 +7,7 @@ from feature_graph.artifacts.errors import ArtifactError
 from feature_graph.artifacts.features import FeatureNumbers, number_features, number_pairs
 from feature_graph.artifacts.interactions import Interaction, InteractionSet
 from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
+from feature_graph.artifacts.parts import FrameFiles, JsonParts, PartFiles, PartFormat, keep_only
 from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
 from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
 from feature_graph.artifacts.rundir import RunPaths
@@ -28,12 +29,16 @@ __all__ = [
     "DoseSet",
     "FeatureNumbers",
     "FeatureRef",
+    "FrameFiles",
     "GateSet",
     "InsertionSet",
     "Interaction",
     "InteractionSet",
+    "JsonParts",
     "MediationSet",
     "Pair",
+    "PartFiles",
+    "PartFormat",
     "PruningRecall",
     "ResponseSources",
     "ResponseStore",
@@ -44,6 +49,7 @@ __all__ = [
     "StageLoss",
     "Triple",
     "feature_id",
+    "keep_only",
     "number_features",
     "number_pairs",
     "parse_feature_id",

@@ -10,13 +10,12 @@ from typing import Any
 import pandas as pd
 
 from feature_graph.activations import build_features_table, decoder_of
-from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, number_features, parse_feature_id
+from feature_graph.artifacts import ActivationStore, CandidateSet, FrameFiles, InteractionSet, number_features, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interactions.check import announce, check_pairs, checked_store
 from feature_graph.interactions.context import CLEAN_BYTES, MeasurementContext
 from feature_graph.interactions.finish import facts, finish
-from feature_graph.interactions.parts import Parts
 from feature_graph.interactions.passes import measure_blocks, part_key
 from feature_graph.interactions.plan import make_plan, without_broken
 from feature_graph.interventions import AnalysedModel
@@ -63,7 +62,7 @@ def measure_interactions(
         return InteractionSet(_empty(), _nothing(cfg))
     plan = make_plan(store, candidates.frame, codecs, context.norms, cfg)
     warnings = announce(plan, cfg)
-    parts = Parts(Path(parts_dir) if parts_dir is not None else None, part_key(context, candidates, clean_bytes))
+    parts = FrameFiles(Path(parts_dir) if parts_dir is not None else None, part_key(context, candidates, clean_bytes))
     rows, random = measure_blocks(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     plan = without_broken(plan, rows)
     frame = finish(rows, random, candidates.frame, context) if len(rows) else _empty()

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 import pandas as pd
 
-from feature_graph.artifacts import CandidateSet
+from feature_graph.artifacts import CandidateSet, FrameFiles
 from feature_graph.config import Config
 from feature_graph.interactions.blocks import placebo_rows, source_rows
 from feature_graph.interactions.context import CLEAN_BYTES, CleanDocuments, MeasurementContext, Setting
-from feature_graph.interactions.errors import MeasureError
-from feature_graph.interactions.parts import Parts
 from feature_graph.interactions.plan import Ints, Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.utils import progress as progress_over
@@ -64,7 +63,7 @@ def part_key(context: MeasurementContext, candidates: CandidateSet, clean_bytes:
 
 
 def measure_blocks(
-    context: MeasurementContext, plan: Plan, parts: Parts, *, progress: bool, clean_bytes: int = CLEAN_BYTES
+    context: MeasurementContext, plan: Plan, parts: FrameFiles, *, progress: bool, clean_bytes: int = CLEAN_BYTES
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of all sources, and rows of all placebos."""
     passes = list(split_passes(context, plan, clean_bytes))
@@ -78,25 +77,20 @@ def measure_blocks(
 
 
 def _work(
-    context: MeasurementContext, plan: Plan, parts: Parts, passes: list[list[Source]], blocks: list[list[ProbeBlock]]
+    context: MeasurementContext, plan: Plan, parts: FrameFiles, passes: list[list[Source]], blocks: list[list[ProbeBlock]]
 ) -> Iterator[tuple[ProbeBlock, pd.DataFrame]]:
     for chosen, pending in zip(passes, blocks, strict=True):
         clean = CleanDocuments(context, documents_of(chosen))
         for layer in sorted({block.layer for block in pending}):
-            here = [block for block in pending if block.layer == layer]
-            setting = None
-            for block in here:
-                if setting is None and not parts.has(block.name):
-                    setting = clean.setting(plan.window(layer, context.codecs))
-                yield block, parts.get(block.name, lambda b=block, s=setting: _measure(s, plan, b, context.cfg))  # type: ignore[misc]
+            setting = cache(partial(clean.setting, plan.window(layer, context.codecs)))  # only if a block of the site is to be measured
+            for block in (b for b in pending if b.layer == layer):
+                yield block, parts.get(block.name, partial(_measure, setting, plan, block, context.cfg))
 
 
-def _measure(setting: Setting | None, plan: Plan, block: ProbeBlock, cfg: Config) -> pd.DataFrame:
-    if setting is None:
-        raise MeasureError(f"block {block.name} has no clean run")
+def _measure(setting: Callable[[], Setting], plan: Plan, block: ProbeBlock, cfg: Config) -> pd.DataFrame:
     if block.placebo:
-        return placebo_rows(setting, plan, [p for p in block.probes if isinstance(p, Probe)], cfg.interaction_method)
-    return source_rows(setting, plan, [s for s in block.probes if isinstance(s, Source)], cfg.interaction_method)
+        return placebo_rows(setting(), plan, [p for p in block.probes if isinstance(p, Probe)], cfg.interaction_method)
+    return source_rows(setting(), plan, [s for s in block.probes if isinstance(s, Source)], cfg.interaction_method)
 
 
 def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, number: int) -> list[ProbeBlock]:

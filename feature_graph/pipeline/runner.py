@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
-from feature_graph.artifacts import RunPaths
+from feature_graph.artifacts import RunPaths, keep_only
 from feature_graph.config import Config
 from feature_graph.pipeline.errors import StaleInput
 from feature_graph.pipeline.fingerprint import FileMark
@@ -29,7 +29,7 @@ from feature_graph.pipeline.manifest import Manifest, StageRecord, now
 from feature_graph.pipeline.plan import Situation, situation, why_stale
 from feature_graph.pipeline.stage_functions import STAGE_FUNCTIONS, RunContext, StageFunctions, StageResult
 from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName, stage_named
-from feature_graph.utils import set_seed, sha256_json, write_json
+from feature_graph.utils import set_seed, sha256_json
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +175,7 @@ def _bring_up_to_date(stage: Stage, work: StageFunctions, context: RunContext, m
 def _do(stage: Stage, work: StageFunctions, context: RunContext, manifest: Manifest) -> StageRecord:
     paths = context.paths
     here = situation(stage, context.cfg, paths.root, manifest)
-    _prepare_parts(paths.parts(stage.name), _key(here))
+    keep_only(paths.parts(stage.name), _key(here))
     record = StageRecord("running", here.config_hash, dict(here.config), here.inputs, now())
     _note(manifest, stage, record, context, here)
     begun = time.monotonic()
@@ -193,16 +193,6 @@ def _do(stage: Stage, work: StageFunctions, context: RunContext, manifest: Manif
 
 def _key(here: Situation) -> str:
     return sha256_json({"config": here.block_hash, "inputs": here.inputs})
-
-
-def _prepare_parts(folder: Path, key: str) -> None:
-    """Leave only part files that were made under the same key; the key lies beside them."""
-    mark = folder / "key.json"
-    if folder.exists() and not (mark.is_file() and key in mark.read_text(encoding="utf-8")):
-        log.info("%s: part files of another configuration are removed", folder)
-        shutil.rmtree(folder)
-    if not mark.is_file():
-        write_json(mark, {"key": key})
 
 
 @contextmanager

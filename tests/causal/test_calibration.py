@@ -14,12 +14,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from feature_graph.artifacts import JsonParts, PartFiles
 from feature_graph.cli import app
 from feature_graph.evaluation.calibration import CalibrationError, calibrate
 from feature_graph.evaluation.calibration.cells import Cell, make_cells
 from feature_graph.evaluation.calibration.compiled import compare, measure_program
 from feature_graph.evaluation.calibration.nulls import measure_null
-from feature_graph.evaluation.calibration.parts import PartFiles
 from feature_graph.evaluation.calibration.report import pool, share
 from feature_graph.evaluation.calibration.variants import judge, measure_variant, run_stages
 from feature_graph.evaluation.planted import VARIANTS, TrueEffect, planted_model, simulated_effects
@@ -182,7 +182,7 @@ def test_a_cut_run_goes_on_and_damaged_or_old_parts_are_run_again(kept: Path) ->
     again = calibrate(2, ["pruned"], nulls=False, programs=False, folder=kept, workers=1).figures
     assert again["variants"]["pruned"]["counts"]["n_found"] == whole["variants"]["pruned"]["counts"]["n_found"] + 100
     cell = make_cells(["pruned"], 1, 1, nulls=False, programs=False)[0]
-    assert PartFiles(kept / "parts", "another key").read(cell) is None
+    assert PartFiles(kept / "parts", "another key", JsonParts()).load(cell.file) is None
 
 
 def test_the_command_prints_one_json_object(kept: Path) -> None:

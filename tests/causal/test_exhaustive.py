@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from feature_graph.artifacts import CandidateSet, InteractionSet
+from feature_graph.artifacts import CandidateSet, FrameFiles, InteractionSet
 from feature_graph.interactions import Exhaustive, MeasureError, measure_exhaustive, measure_interactions
 from feature_graph.interactions.exhaustive import run as run_module
 from feature_graph.interactions.exhaustive.correct import PHistogram, adjust_kept
 from feature_graph.interactions.exhaustive.disk import DiskWatch
-from feature_graph.interactions.parts import Parts
 from ingest.formats import CANDIDATES
 from tests.support.interaction_stage import Stage
 
@@ -157,7 +156,7 @@ def test_bad_input_is_refused_by_name(stage: Stage, tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_too_small_stops_the_run_before_it_is_full(tmp_path: Path, stage: Stage) -> None:
-    parts = Parts(tmp_path, "key")
+    parts = FrameFiles(tmp_path, "key")
     parts.get("a", lambda: pd.DataFrame({"x": np.arange(1000)}))
     with pytest.raises(MeasureError, match="max_edges_per_target"):
         DiskWatch(parts, 10**18, stage.cfg, 10).look("a", 1000, 10_000)

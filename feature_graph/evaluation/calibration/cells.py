@@ -28,8 +28,8 @@ class Cell:
 
     @property
     def file(self) -> str:
-        """Name of its part file."""
-        return f"{self.kind}-{self.name}-{self.seed:04d}.json"
+        """Name of its part."""
+        return f"{self.kind}-{self.name}-{self.seed:04d}"
 
 
 def make_cells(variants: list[str], seeds: int, null_seeds: int, *, nulls: bool = True, programs: bool = True) -> list[Cell]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from feature_graph.artifacts import JsonParts, PartFiles
 from feature_graph.config import Config
 from feature_graph.evaluation.calibration.cells import known_variants, make_cells
 from feature_graph.evaluation.calibration.errors import CalibrationError
-from feature_graph.evaluation.calibration.parts import PartFiles, code_key, versions
+from feature_graph.evaluation.calibration.provenance import code_key, versions
 from feature_graph.evaluation.calibration.report import pool
 from feature_graph.evaluation.calibration.schedule import default_workers, run_cells
 from feature_graph.utils import write_json
@@ -67,7 +68,7 @@ def calibrate(
     place = Path(folder) if folder is not None else None
     begun = time.monotonic()
     cells = make_cells(names, seeds, max(1, seeds // 2), nulls=nulls, programs=programs)
-    parts = PartFiles(place / PARTS if place else None, code_key())
+    parts = PartFiles(place / PARTS if place else None, code_key(), JsonParts())
     level = float(Config.model_fields["significance_level"].default)
     results = run_cells(cells, parts, workers or default_workers())
     figures = {"kind": "calibration", "version": 1, "level": level, "seeds": seeds, "cells": len(cells)}

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from feature_graph.artifacts import PartFiles
 from feature_graph.evaluation.calibration.cells import Cell, run_cell
-from feature_graph.evaluation.calibration.parts import PartFiles
 from feature_graph.utils import progress
 
 Result = tuple[Cell, dict[str, Any]]
@@ -23,7 +23,7 @@ Result = tuple[Cell, dict[str, Any]]
 _WORTH_A_PROCESS = 4
 
 
-def run_cells(cells: Sequence[Cell], parts: PartFiles, workers: int) -> dict[Cell, dict[str, Any]]:
+def run_cells(cells: Sequence[Cell], parts: PartFiles[dict[str, Any]], workers: int) -> dict[Cell, dict[str, Any]]:
     """Result of every cell, in the order asked for.
 
     Args:
@@ -31,13 +31,13 @@ def run_cells(cells: Sequence[Cell], parts: PartFiles, workers: int) -> dict[Cel
         parts: Where results are kept as soon as they are there.
         workers: Processes, each with one thread; 1 runs everything in this process.
     """
-    known = {cell: part for cell in cells if (part := parts.read(cell)) is not None}
+    known = {cell: part for cell in cells if (part := parts.load(cell.file)) is not None}
     missing = [cell for cell in cells if cell not in known]
     workers = min(workers, max(1, len(missing) // _WORTH_A_PROCESS))
     run = _run_here(missing) if workers == 1 else _run_apart(missing, workers)
     with errors_only():
         for cell, result in progress(run, "calibrating", len(missing)) if missing else ():
-            parts.write(cell, result)
+            parts.save(cell.file, result)
             known[cell] = result
     return {cell: known[cell] for cell in cells}
 

@@ -6,7 +6,6 @@ options or another version of the library are measured anew.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,11 +16,12 @@ from typing import Any
 import networkx as nx
 
 from feature_graph.analysis import replication
-from feature_graph.artifacts import ActivationStore, InteractionSet, RunPaths
+from feature_graph.artifacts import ActivationStore, InteractionSet, JsonParts, PartFiles, RunPaths
 from feature_graph.config import Config
 from feature_graph.evaluation.validation.behaviors import behavior_figures, plain
 from feature_graph.evaluation.validation.cascade import cascade_figures
 from feature_graph.graph import load_graph
+from feature_graph.interventions import AnalysedModel
 from feature_graph.loading import load_model_and_saes
 from feature_graph.steering import validate_cascade
 from feature_graph.subgraphs import PREDEFINED_BEHAVIORS, Behavior, find_behavior, overlap, shared_features, study_behavior
@@ -74,11 +74,13 @@ def validate_run(run_dir: str | Path, behaviors: Sequence[str] = ALL_BEHAVIORS, 
 
 
 def _studied(models: _Models, G: nx.DiGraph, behavior: Behavior, cfg: Config) -> dict[str, Any]:
-    return behavior_figures(study_behavior(*models.get(), G, behavior, cfg))
+    model = models.get()
+    return behavior_figures(study_behavior(model, model.saes, G, behavior, cfg))
 
 
 def _steered(models: _Models, G: nx.DiGraph, store: ActivationStore, cfg: Config, n_sources: int, n_hubs: int) -> dict[str, Any]:
-    found = validate_cascade(*models.get(), G, store, cfg, n_sources=n_sources, n_hubs=n_hubs)
+    model = models.get()
+    found = validate_cascade(model.model, model.saes, G, store, cfg, n_sources=n_sources, n_hubs=n_hubs)
     main = found.pairs[(found.pairs["multiple"] == _MAIN) & (found.pairs["hop"] <= _HOPS)]
     return {"figures": cascade_figures(found, _HOPS, _MAIN), "pairs": main[_PAIR_COLUMNS].to_dict("list")}
 
@@ -97,34 +99,26 @@ def _put_together(studied: dict[str, Any], steered: dict[str, Any], G: nx.DiGrap
 
 
 class _Models:
-    """The model and its dictionaries, loaded when something must be measured."""
+    """The model and its dictionaries, loaded and analysed when something must be measured."""
 
     def __init__(self, cfg: Config) -> None:
         self.cfg = cfg
-        self._loaded: tuple[Any, dict[int, Any]] | None = None
+        self._analysed: AnalysedModel | None = None
 
-    def get(self) -> tuple[Any, dict[int, Any]]:
-        if self._loaded is None:
-            self._loaded = load_model_and_saes(self.cfg)
-        return self._loaded
+    def get(self) -> AnalysedModel:
+        if self._analysed is None:
+            self._analysed = AnalysedModel.of(*load_model_and_saes(self.cfg), self.cfg)
+        return self._analysed
 
 
 class _Parts:
-    """Finished parts in a folder, each with the hash of what it depends on."""
+    """Finished parts in a folder, each under the hash of what it depends on."""
 
     def __init__(self, folder: Path, inputs: dict[str, Any]) -> None:
         self.folder = folder
         self.inputs = inputs | {"library": version("feature-graph"), "format": VERSION}
 
     def get(self, name: str, options: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        path, key = self.folder / f"{name}.json", sha256_json(self.inputs | options)
-        if path.is_file():
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            if kept.get("key") == key:
-                logger.info("validate: %s was measured before", name)
-                return dict(kept["result"])
-        logger.info("validate: %s", name)
-        result = make()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"key": key, "result": result})
-        return result
+        parts = PartFiles(self.folder, sha256_json(self.inputs | options), JsonParts())
+        logger.info("validate: %s was measured before" if parts.has(name) else "validate: %s", name)
+        return parts.get(name, make)

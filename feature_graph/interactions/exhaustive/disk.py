@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 
+from feature_graph.artifacts import FrameFiles
 from feature_graph.config import Config
 from feature_graph.interactions.errors import MeasureError
-from feature_graph.interactions.parts import Parts
 
 log = logging.getLogger(__name__)
 #: Bytes of a written edge in interactions.parquet (measured: 105 to 140 after compression).
@@ -26,7 +26,7 @@ class DiskWatch:
         n_targets: Features that can be targets, for the cut a target.
     """
 
-    def __init__(self, parts: Parts, n_tests: int, cfg: Config, n_targets: int) -> None:
+    def __init__(self, parts: FrameFiles, n_tests: int, cfg: Config, n_targets: int) -> None:
         self._parts, self._n_tests, self._cap = parts, n_tests, cfg.max_edges_per_target
         self._n_targets = n_targets
         self._tests = self._rows = self._bytes = 0

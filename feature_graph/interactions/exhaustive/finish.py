@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import special
 
-from feature_graph.artifacts import FeatureNumbers, feature_id, number_features
+from feature_graph.artifacts import FeatureNumbers, FrameFiles, feature_id, number_features
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.context import MeasurementContext
@@ -34,7 +34,6 @@ from feature_graph.interactions.finish import (
     replication,
     standardised,
 )
-from feature_graph.interactions.parts import Parts
 from feature_graph.utils import whole_file
 from ingest.formats import INTERACTIONS, TableWriter
 
@@ -55,7 +54,7 @@ class Kept:
         floors: Source layer → name of its floors.
     """
 
-    parts: Parts
+    parts: FrameFiles
     names: list[str]
     floors: dict[int, str]
 

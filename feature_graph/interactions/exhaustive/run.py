@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from feature_graph.artifacts import ActivationStore, FeatureNumbers
+from feature_graph.artifacts import ActivationStore, FeatureNumbers, FrameFiles
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interactions.check import announce
@@ -23,7 +23,6 @@ from feature_graph.interactions.exhaustive.disk import DiskWatch
 from feature_graph.interactions.exhaustive.field import Field, SiteSweep, plan_field
 from feature_graph.interactions.exhaustive.finish import Kept, write_edges
 from feature_graph.interactions.exhaustive.floors import SiteFloors
-from feature_graph.interactions.parts import Parts
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.interventions import AnalysedModel
@@ -129,7 +128,7 @@ def measure_exhaustive(
         | {"sources": sorted(f"{n}:{s.index}" for n, found in field.sources.items() for s in found)}
         | context.input_hashes()
     )
-    kept = _measure(context, field, Parts(Path(parts_dir), key), confirm=confirm, progress=progress)
+    kept = _measure(context, field, FrameFiles(Path(parts_dir), key), confirm=confirm, progress=progress)
     meta, features = write_edges(Path(path), kept, context, field, warnings)
     counts = meta["exhaustive"]
     return Exhaustive(
@@ -144,7 +143,7 @@ def measure_exhaustive(
     )
 
 
-def _measure(context: MeasurementContext, field: Field, parts: Parts, *, confirm: bool, progress: bool) -> Kept:
+def _measure(context: MeasurementContext, field: Field, parts: FrameFiles, *, confirm: bool, progress: bool) -> Kept:
     cfg = context.cfg
     blocks = [(layer, number, chosen) for layer, found in field.sources.items() for number, chosen in enumerate(_blocks(found, cfg))]
     work = _work(context, field, parts, blocks, confirm)
@@ -168,7 +167,7 @@ def block_size(cfg: Config) -> int:
 
 
 def _work(
-    context: MeasurementContext, field: Field, parts: Parts, blocks: Sequence[tuple[int, int, Sequence[Source]]], confirm: bool
+    context: MeasurementContext, field: Field, parts: FrameFiles, blocks: Sequence[tuple[int, int, Sequence[Source]]], confirm: bool
 ) -> Iterator[str]:
     cfg, codecs, sweep = context.cfg, context.codecs, SiteSweep(context, field)
     watch = DiskWatch(parts, field.n_tests, cfg, sum(codec.d_sae for codec in codecs.values()))
@@ -188,7 +187,7 @@ def _work(
         yield name
 
 
-def _prepare(sweep: SiteSweep, field: Field, layer: int, parts: Parts, cfg: Config) -> tuple[SiteContext, list[SiteFloors]]:
+def _prepare(sweep: SiteSweep, field: Field, layer: int, parts: FrameFiles, cfg: Config) -> tuple[SiteContext, list[SiteFloors]]:
     site = sweep.site(layer)
     random = placebos(field.sources[layer], cfg.n_placebo, site.setting.slices.d_model, cfg.seed)
     floors = site_floors(site, random, cfg, block_size(cfg))
