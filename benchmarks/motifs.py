@@ -29,7 +29,7 @@ from feature_graph.motifs import SignedGraph, census, count_pattern, parse_patte
 from feature_graph.motifs.counts import plain_counts
 from feature_graph.motifs.nulls import null_test
 from feature_graph.motifs.swaps import SwapGraph, swap
-from feature_graph.steering import Cascade, DirectEffects, predict_cascade
+from feature_graph.steering import NO_INTERVALS, Cascade, DirectEffects, IntervalOptions, predict_cascade
 from feature_graph.utils import without_progress
 
 T = TypeVar("T")
@@ -99,16 +99,23 @@ def furthest(effects: DirectEffects) -> str:
     """Of the ten features with most edges in the first three layers' worth of nodes, the one whose cascade reaches most."""
     degree = np.diff(effects.starts)
     early = np.argsort(-degree[: len(degree) // 4])[:10]
-    reach = [len(predict_cascade(effects, effects.nodes[i], 1.0, HOPS, min_effect=MIN_EFFECT, top_paths=0, draws=0).effects) for i in early]
+    reach = [
+        len(predict_cascade(effects, effects.nodes[i], 1.0, HOPS, min_effect=MIN_EFFECT, top_paths=0, uncertainty=NO_INTERVALS).effects)
+        for i in early
+    ]
     return effects.nodes[early[int(np.argmax(reach))]]
 
 
 def cascades(features: pd.DataFrame, edges: pd.DataFrame) -> tuple[dict[str, Any], str, Cascade]:
     effects, built = timed(lambda: direct_effects(features, edges))
     source = furthest(effects)
-    times = [timed(lambda: predict_cascade(effects, source, 1.0, HOPS, min_effect=MIN_EFFECT, draws=0))[1] for _ in range(5)]
-    every, whole = timed(lambda: predict_cascade(effects, source, 1.0, HOPS, min_effect=0, draws=0))
-    cascade, with_intervals = timed(lambda: predict_cascade(effects, source, 1.0, HOPS, min_effect=MIN_EFFECT, draws=100))
+    times = [
+        timed(lambda: predict_cascade(effects, source, 1.0, HOPS, min_effect=MIN_EFFECT, uncertainty=NO_INTERVALS))[1] for _ in range(5)
+    ]
+    every, whole = timed(lambda: predict_cascade(effects, source, 1.0, HOPS, min_effect=0, uncertainty=NO_INTERVALS))
+    cascade, with_intervals = timed(
+        lambda: predict_cascade(effects, source, 1.0, HOPS, min_effect=MIN_EFFECT, uncertainty=IntervalOptions(draws=100))
+    )
     out = int(np.diff(effects.starts)[effects.number[source]])
     figures = {
         "build_seconds": built,

@@ -15,7 +15,7 @@ from feature_graph.cli import common
 if TYPE_CHECKING:
     import pandas as pd
 
-    from feature_graph.steering import Compensation, SideEffects
+    from feature_graph.steering import Compensation, CompensationOptions, SideEffects
 
 _HOW = "--target, --measured, --themselves"
 
@@ -48,11 +48,13 @@ def steer(
     graph.
     """
     named = [part.strip() for part in compensate.split(",") if part.strip()]
-    how = {"aim": "measured" if measured else "forecast", "target": target, "at_most": at_most, "themselves": themselves}
     _check(feature, delta, compensate, named, target, output)
     if not named and (target or measured or themselves):
         raise typer.BadParameter("these say how side effects are cancelled; name them by --compensate", param_hint=_HOW)
-    effects, countered, G = _measure(run_dir, feature, delta, named, how)
+    from feature_graph.steering import CompensationOptions
+
+    options = CompensationOptions(at_most=at_most, target=target, aim="measured" if measured else "forecast", themselves=themselves)
+    effects, countered, G = _measure(run_dir, feature, delta, named, options)
     if output is not None:
         _draw(G, effects, countered, output)
     if json_:
@@ -82,10 +84,11 @@ def _check(feature: str, delta: float, text: str, named: list[str], target: str 
 
 
 def _measure(
-    run_dir: Path, feature: str, multiple: float, named: list[str], how: dict[str, Any]
+    run_dir: Path, feature: str, multiple: float, named: list[str], options: CompensationOptions
 ) -> tuple[SideEffects, Compensation | None, Any]:
     from feature_graph.artifacts import ActivationStore, RunPaths, parse_feature_id
     from feature_graph.graph import load_graph
+    from feature_graph.interventions import AnalysedModel
     from feature_graph.loading import load_model_and_saes
     from feature_graph.steering import SteeringError, check_compensation, check_steer, compensate, side_effects
 
@@ -98,12 +101,13 @@ def _measure(
         raise SteeringError(f"--feature: {feature} is never active in the recorded text")
     delta = multiple * unit
     if named:
-        check_compensation(G, feature, named, how["target"], how["aim"])
+        check_compensation(G, feature, named, options)
     model, saes = load_model_and_saes(cfg)
-    effects = side_effects(model, saes, G, store, feature, delta, cfg)
+    analysed = AnalysedModel.of(model, saes, cfg)
+    effects = side_effects(analysed, saes, G, store, feature, delta, cfg)
     if not named:
         return effects, None, G
-    return effects, compensate(model, saes, G, store, feature, delta, named, cfg, **how), G
+    return effects, compensate(analysed, saes, G, store, feature, delta, named, cfg, options), G
 
 
 def _draw(G: Any, effects: SideEffects, countered: Compensation | None, output: Path) -> None:

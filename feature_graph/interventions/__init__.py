@@ -14,7 +14,8 @@ For others, so that nobody writes hooks twice:
 
 - gradients at the sites: ``residual_gradients(slices, tokens, points, next_token_loss(tokens))``
 - real ablation: ``ablate(slices, codecs, tokens, {layer: features}, positions)`` gives logits
-- pushing a feature at one position: ``steer(slices, codecs, tokens, layer, feature, delta, positions, read={layer: features})``
+- perturbing some positions: ``Perturber(analysed, tokens).run(samples, [[Perturbation(layer, direction, delta)]], read={layer: features})``
+- what no feature does: ``random_directions(n, d_model, generator)``
 - editing a residual stream yourself: ``slices.residuals(tokens, points)``, then ``slices.logits_from(point, x, positions)``
 
 A *point* is the number of blocks run before a residual stream exists: ``hook_resid_pre`` of block b is point b. Prompts of
@@ -38,18 +39,19 @@ from feature_graph.interventions.clamp import (
     achieved_levels,
     clamp_effects,
     later_mask,
-    random_directions,
     restore_clean,
     spill,
     window_of,
 )
-from feature_graph.interventions.edits import ResidualGradients, Steered, ablate, next_token_loss, residual_gradients, steer
+from feature_graph.interventions.directions import random_directions
+from feature_graph.interventions.edits import ResidualGradients, ablate, next_token_loss, residual_gradients
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.jacobian import jacobian_effects
 from feature_graph.interventions.joint import JointSource, joint_effects
 from feature_graph.interventions.mediation import PARTS, Mediated, mediated_effects
 from feature_graph.interventions.moments import Groups, Moments
 from feature_graph.interventions.outputs import n_outputs, predicts_tokens
+from feature_graph.interventions.perturb import Perturbation, PerturbedRun, Perturber, SamplePositions
 from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Arrived, CleanReconstruction, Screened, document_effects, screen_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
@@ -71,11 +73,14 @@ __all__ = [
     "Mediated",
     "ModelSlices",
     "Moments",
+    "Perturbation",
+    "PerturbedRun",
+    "Perturber",
     "Reading",
     "ResidualGradients",
+    "SamplePositions",
     "Screened",
     "SourceSamples",
-    "Steered",
     "ablate",
     "achieved_levels",
     "arrivals",
@@ -98,6 +103,5 @@ __all__ = [
     "screen_effects",
     "source_jacobian_alignment",
     "spill",
-    "steer",
     "window_of",
 ]

@@ -139,9 +139,14 @@ def clamp_effects(
 
 def window_of(residual: Tensor, clamps: Clamps, new: int) -> Tensor:
     """Positions p..p+new-1 of each sample, [S, new, d_model]; beyond the context's end the last one is repeated."""
+    return windows(residual, clamps.documents, clamps.positions, new)
+
+
+def windows(residual: Tensor, documents: Tensor, positions: Tensor, new: int) -> Tensor:
+    """As :func:`window_of`, of samples given by document and position, int64 [S] each."""
     steps = torch.arange(new, device=residual.device)
-    positions = (clamps.positions[:, None] + steps).clamp(max=residual.shape[1] - 1)
-    return residual[clamps.documents[:, None], positions]
+    window = (positions[:, None] + steps).clamp(max=residual.shape[1] - 1)
+    return residual[documents[:, None], window]
 
 
 def later_mask(clamps: Clamps, horizon: int, counted: Tensor) -> Tensor:
@@ -224,9 +229,3 @@ def spill(codec: SiteCodec, features: Tensor) -> Tensor:
     change = codec.w_dec[features] @ codec.w_enc
     change[torch.arange(len(features), device=change.device), features] = 0
     return change.norm(dim=-1)
-
-
-def random_directions(n: int, d: int, generator: torch.Generator) -> Tensor:
-    """Isotropic directions of norm 1, float32 [n, d] on the CPU."""
-    directions = torch.randn(n, d, generator=generator)
-    return directions / directions.norm(dim=-1, keepdim=True)

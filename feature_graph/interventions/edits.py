@@ -1,4 +1,4 @@
-"""Edits of whole runs that other parts build on: gradients at the sites, ablation, steering at one position."""
+"""Edits of whole runs that other parts build on: gradients at the sites, and ablation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interventions.clamp import Clamps, window_of
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.slices import ModelSlices
 
@@ -115,67 +114,3 @@ def ablate(
             change = change * mask.to(x.device).unsqueeze(-1)
         x = x - change.to(x.dtype)
     return slices.logits_from(point, x, positions)
-
-
-@dataclass(frozen=True)
-class Steered:
-    """Feature activations before and after a push.
-
-    Attributes:
-        clean: Layer → [n, 1 + horizon, T].
-        steered: Layer → the same with the push.
-    """
-
-    clean: dict[int, Tensor]
-    steered: dict[int, Tensor]
-
-
-@torch.no_grad()
-def steer(
-    slices: ModelSlices,
-    codecs: Mapping[int, SiteCodec],
-    tokens: Any,
-    layer: int,
-    feature: int,
-    delta: float | Tensor,
-    positions: Tensor,
-    read: Mapping[int, Any],
-    horizon: int = 0,
-) -> Steered:
-    """Push one feature by an additive delta at one position and read features of later sites.
-
-    Args:
-        slices: The model.
-        codecs: Layer → dictionary.
-        tokens: int64 [n, context].
-        layer: Layer of the pushed feature.
-        feature: Its index.
-        delta: Activation units, one number or one a row [n].
-        positions: int64 [n].
-        read: Layer → indices to read (None for all) at the same position and the ``horizon`` next ones.
-        horizon: Later positions to read; beyond the context's end the values mean nothing.
-
-    Raises:
-        InterventionError: If a layer to read lies before the pushed one.
-    """
-    source = codecs[layer].site.point
-    order = sorted(read, key=lambda n: codecs[n].site.point)
-    early = [n for n in order if codecs[n].site.point < source]
-    if early:
-        raise InterventionError(f"read: layers {early} lie before layer {layer}, which is pushed; an effect runs forward only")
-    points = [codecs[n].site.point for n in order]
-    clean = slices.residuals(tokens, [source, *points], range(source, max(points, default=source)))
-    n = len(clean.tokens)
-    push = torch.as_tensor(delta, dtype=slices.dtype, device=slices.device).expand(n)
-    rows = torch.arange(n, device=slices.device)
-    clamps = Clamps(rows, positions.to(slices.device), codecs[layer].w_dec[feature].to(slices.dtype).expand(n, -1), push, push)
-    x, point = window_of(clean.residuals[source], clamps, horizon + 1).unsqueeze(1).clone(), source
-    x[:, 0, 0] += clamps.shift[:, 0]
-    before, after = {}, {}
-    for name in order:
-        codec = codecs[name]
-        chosen = None if read[name] is None else torch.as_tensor(read[name], dtype=torch.long, device=slices.device)
-        x, point = slices.advance(x, point, codec.site.point, clean, rows, clamps.positions), codec.site.point
-        after[name] = codec.encode(x[:, 0].to(codec.w_enc.dtype), chosen)
-        before[name] = codec.encode(window_of(clean.residuals[point], clamps, horizon + 1).to(codec.w_enc.dtype), chosen)
-    return Steered(before, after)

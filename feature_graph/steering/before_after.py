@@ -1,4 +1,4 @@
-"""Changes with and without counter-steers, held side by side."""
+"""Changes with and without counter-steers, side by side."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from feature_graph.interventions import Perturbation, PerturbedRun
 from feature_graph.stats import mean_test
 from feature_graph.steering.counter_steers import CounterPlan
+from feature_graph.steering.effects import Floats
 from feature_graph.steering.experiment import SteeringExperiment
-from feature_graph.steering.outputs import Shifted, bootstrap
-from feature_graph.steering.pushes import Float
-from feature_graph.steering.trials import Arm, Push
+from feature_graph.steering.outputs import OutputChange, bootstrap
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Ratio:
 ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 
 
-#: A push is in float32; what is less than this of it is rounding.
+#: A perturbation is in float32; what is less than this of it is rounding.
 _ROUNDING = 1e-6
 
 
-def ratio(before: Float, after: Float, seed: int, *, signed: bool = False) -> Ratio:
+def ratio(before: Floats, after: Floats, seed: int, *, signed: bool = False) -> Ratio:
     """Size of the mean change after over before, [documents, features] each; signed: of one feature, with its sign."""
 
-    def figure(both: Float, axis: int) -> float:
+    def figure(both: Floats, axis: int) -> float:
         one, two = np.split(both.mean(axis=axis), 2)
         whole = np.linalg.norm(one)
         if whole == 0:
@@ -47,34 +47,37 @@ def ratio(before: Float, after: Float, seed: int, *, signed: bool = False) -> Ra
     return Ratio(figure(both, 0), *bootstrap(both, figure, seed))
 
 
-def counter_frame(bench: SteeringExperiment, plan: CounterPlan, after: Arm, counters: list[Push]) -> pd.DataFrame:
+def counter_frame(experiment: SteeringExperiment, plan: CounterPlan, after: PerturbedRun, counters: list[Perturbation]) -> pd.DataFrame:
     """``Compensation.counters``."""
     rows = []
-    for counter, push, amount in zip(plan.counters, counters, after.amounts[1:], strict=True):
+    for counter, perturbation, added in zip(plan.counters, counters, after.amounts[1:], strict=True):
+        amount = added.double().cpu().numpy()
         rows.append(
             {
                 "feature": counter.feature,
-                "label": bench.labels[counter.feature],
-                "layer": push.layer,
+                "label": experiment.labels[counter.feature],
+                "layer": perturbation.layer,
                 "delta": counter.delta,
                 "planned": counter.change,
                 "realised": float(amount.mean()),
-                "multiple": counter.delta / bench.unit(counter.feature),
+                "multiple": counter.delta / experiment.unit(counter.feature),
                 "turned_off": float((amount > counter.delta * (1 - _ROUNDING)).mean()) if counter.delta < 0 else 0.0,
             }
         )
     return pd.DataFrame(rows, columns=["feature", "label", "layer", "delta", "planned", "realised", "multiple", "turned_off"])
 
 
-def effect_frame(bench: SteeringExperiment, plan: CounterPlan, watched: list[str], n: int, before: Float, after: Float) -> pd.DataFrame:
+def effect_frame(
+    experiment: SteeringExperiment, plan: CounterPlan, watched: list[str], n: int, before: Floats, after: Floats
+) -> pd.DataFrame:
     """``Compensation.effects``; the first ``n`` of ``watched`` are side effects, [documents, watched] changes before and after."""
     one, two = mean_test(before), mean_test(after)
     return pd.DataFrame(
         {
             "role": ["side effect"] * n + ["target"] * (len(watched) - n),
             "feature": watched,
-            "label": [bench.labels[j] for j in watched],
-            "unit": [bench.unit(j) for j in watched],
+            "label": [experiment.labels[j] for j in watched],
+            "unit": [experiment.unit(j) for j in watched],
             "forecast_before": [plan.before[j] for j in watched],
             "forecast_after": [plan.after[j] for j in watched],
             "before": one.mean,
@@ -88,7 +91,7 @@ def effect_frame(bench: SteeringExperiment, plan: CounterPlan, watched: list[str
     )
 
 
-def output_changes(before: Shifted, after: Shifted, seed: int) -> pd.DataFrame:
+def kl_frame(before: OutputChange, after: OutputChange, seed: int) -> pd.DataFrame:
     """``Compensation.output``."""
     rows = []
     for offset in range(before.kl.shape[1]):
@@ -103,8 +106,8 @@ def output_changes(before: Shifted, after: Shifted, seed: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def movement(bench: SteeringExperiment, features: list[str], clean: Arm, arm: Arm) -> float:
+def movement(experiment: SteeringExperiment, features: list[str], clean: PerturbedRun, run: PerturbedRun) -> float:
     """Summed |mean change|, each in units of the feature's mean activation; features that are never active are left out."""
-    units = np.array([bench.unit(j) for j in features])
-    moved = np.abs((bench.values(arm, features) - bench.values(clean, features)).mean(axis=0))
+    units = np.array([experiment.unit(j) for j in features])
+    moved = np.abs((experiment.values(run, features) - experiment.values(clean, features)).mean(axis=0))
     return float((moved[units > 0] / units[units > 0]).sum())

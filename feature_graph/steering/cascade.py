@@ -8,7 +8,7 @@ Steering adds ``steer_delta`` activation units to one feature at one position. T
 2. in an order in which every edge goes forward, a feature v changes by Σ over its edges u → v of change(u) × direct(u → v), signs kept,
    × ``decay`` where u is not the source: the sum over all paths, of any length, without listing them;
 3. the hop of a feature is the length of the shortest path to it;
-4. the same with every strength drawn from its own uncertainty, many times, gives the interval (:mod:`spread`).
+4. the same with every strength drawn from its own uncertainty, many times, gives the interval (:mod:`propagation`).
 
 ``n_hops`` limits the paths that are listed and drawn, never a sum: the main path to a far feature runs through every site.
 
@@ -22,77 +22,18 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
-from difflib import get_close_matches
 
 import networkx as nx
 import numpy as np
 
-from feature_graph.artifacts import parse_feature_id
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
+from feature_graph.steering.names import check_features
 from feature_graph.steering.paths import best_paths
-from feature_graph.steering.propagation import Interval, Spread, intervals, spread
-from feature_graph.steering.text import cascade_text
+from feature_graph.steering.propagation import INTERVALS, IntervalOptions, Propagation, intervals, propagate
+from feature_graph.steering.results.cascade import Cascade, CascadePath
 
 logger = logging.getLogger(__name__)
-
-#: Draws of the interval, and up to how many edges they are made without being asked for.
-DRAWS, _FEW_EDGES = 400, 50_000
-
-
-@dataclass(frozen=True)
-class CascadePath:
-    """One path and what it alone contributes to its last feature, in activation units."""
-
-    nodes: tuple[str, ...]
-    effect: float
-
-    @property
-    def size(self) -> float:
-        """Magnitude of the effect."""
-        return abs(self.effect)
-
-
-@dataclass(frozen=True)
-class Cascade:
-    """The forecast of one steering.
-
-    Attributes:
-        source: Id of the steered feature.
-        steer_delta: What is added to it, in activation units, at one position.
-        n_hops: Longest path listed in ``paths`` and drawn, in edges; the changes are summed over paths of any length.
-        effects: Predicted change of each feature reached, in activation units, largest magnitude first; without the source.
-        hops: Edges of the shortest path to each of them.
-        paths: The paths of at most ``n_hops`` edges that contribute most, largest magnitude first.
-        measured: Measured total effect × ``steer_delta`` of those targets of the source that lie more than one analysed site away: what
-            the forecast for them can be held against without a new measurement.
-        labels: Label of the source and of every feature reached, "" where there is none.
-        pruned: Features reached whose change is below ``min_effect``, and which are therefore not reported; every sum holds what passes
-            through them.
-        intervals: Range of each change that the edges' own standard errors leave open (95 % if not asked otherwise); a feature that an edge
-            without a standard error contributes to has none.
-    """
-
-    source: str
-    steer_delta: float
-    n_hops: int
-    effects: dict[str, float] = field(default_factory=dict)
-    hops: dict[str, int] = field(default_factory=dict)
-    paths: tuple[CascadePath, ...] = ()
-    measured: dict[str, float] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    pruned: int = 0
-    intervals: dict[str, Interval] = field(default_factory=dict)
-
-    @property
-    def unexplained(self) -> dict[str, float]:
-        """Measured total minus forecast, where a total was measured over more than one site: what the graph leaves unexplained."""
-        return {node: total - self.effects.get(node, 0.0) for node, total in self.measured.items()}
-
-    def summary(self, top: int = 5) -> str:
-        """The forecast in words: how many features each hop reaches, the strongest up and down, the strongest paths."""
-        return cascade_text(self, top)
 
 
 def predict_cascade(
@@ -105,9 +46,7 @@ def predict_cascade(
     min_strength: float = 0.0,
     decay: float = 1.0,
     top_paths: int = 10,
-    draws: int | None = None,
-    level: float = 0.95,
-    seed: int = 42,
+    uncertainty: IntervalOptions = INTERVALS,
 ) -> Cascade:
     """Predict how every feature downstream changes when ``source`` is steered.
 
@@ -122,9 +61,7 @@ def predict_cascade(
         min_strength: Edges of smaller |direct| are not followed.
         decay: What each hop after the first passes on, 0 to 1; 1 trusts long paths as much as short ones.
         top_paths: How many single paths to report, 0 to 10,000.
-        draws: Draws of the interval, 0 for none. If not given, 400 where up to 50,000 edges are followed, else none.
-        level: Coverage of the interval.
-        seed: Seed of the draws.
+        uncertainty: Draws, coverage and seed of the intervals.
 
     Returns:
         The forecast. An empty graph gives an empty forecast, and a warning in the log.
@@ -132,49 +69,42 @@ def predict_cascade(
     Raises:
         SteeringError: If the source is not in the graph (near ids are named), a number makes no sense, or the edges close a cycle.
     """
-    _check(steer_delta, n_hops, min_effect, min_strength, decay, top_paths, level)
-    delta = float(steer_delta)
-    names = G.nodes if isinstance(G, DirectEffects) else G
-    if not len(names):
+    _check(steer_delta, n_hops, min_effect, min_strength, decay, top_paths, uncertainty.level)
+    known = G.number if isinstance(G, DirectEffects) else G
+    if not len(known):
         logger.warning("the graph is empty, so nothing follows from steering %s", source)
-        return Cascade(source, delta, n_hops)
-    if source not in (G.number if isinstance(G, DirectEffects) else G):
-        near = ", ".join(near_names([str(name) for name in names], source))
-        raise SteeringError(f"source: {source!r} is not among the {len(names)} features of the graph; near: {near}")
+        return Cascade(source, float(steer_delta), n_hops)
+    check_features(known, "source", [source])
     whole = G if isinstance(G, DirectEffects) else DirectEffects.of(G, source)
-    effects, start = whole.at_least(min_strength), whole.number[source]
-    found = spread(effects, start, delta, decay)
+    effects = whole.at_least(min_strength)
+    found = propagate(effects, whole.number[source], float(steer_delta), decay)
+    return _cascade(effects, found, n_hops, top_paths, min_effect, uncertainty)
+
+
+def _cascade(
+    effects: DirectEffects, found: Propagation, n_hops: int, top_paths: int, min_effect: float, uncertainty: IntervalOptions
+) -> Cascade:
     order = _reported(effects, found, min_effect)
-    ways = best_paths(effects, start, delta, n_hops, top_paths, decay)
-    ranges = _ranges(effects, found, start, delta, decay, draws, level, seed)
+    paths = best_paths(effects, found.source, found.delta, n_hops, top_paths, found.decay)
+    ranges = intervals(effects, found, uncertainty)
     return Cascade(
-        source,
-        delta,
+        effects.nodes[found.source],
+        found.delta,
         n_hops,
         effects={effects.nodes[v]: float(found.total[v]) for v in order},
         hops={effects.nodes[v]: int(found.hop[v]) for v in order},
-        paths=tuple(CascadePath(tuple(effects.nodes[v] for v in nodes), effect) for nodes, effect in ways),
-        measured={v: total * delta for v, total in whole.measured(start).items()},
-        labels={effects.nodes[v]: effects.labels[v] for v in (start, *order)},
+        paths=tuple(CascadePath(tuple(effects.nodes[v] for v in nodes), effect) for nodes, effect in paths),
+        measured={v: total * found.delta for v, total in effects.measured(found.source).items()},
+        labels={effects.nodes[v]: effects.labels[v] for v in (found.source, *order)},
         pruned=int(((found.hop > 0) & (np.abs(found.total) < min_effect)).sum()),
         intervals={effects.nodes[v]: ranges[v] for v in order if v in ranges},
     )
 
 
-def _reported(effects: DirectEffects, found: Spread, min_effect: float) -> list[int]:
+def _reported(effects: DirectEffects, found: Propagation, min_effect: float) -> list[int]:
     """Features whose summed change is large enough, largest magnitude first."""
     kept = np.flatnonzero((found.hop > 0) & (np.abs(found.total) >= min_effect) & (found.total != 0)).tolist()
     return sorted(kept, key=lambda v: (-abs(found.total[v]), effects.nodes[v]))
-
-
-def _ranges(
-    effects: DirectEffects, found: Spread, source: int, delta: float, decay: float, draws: int | None, level: float, seed: int
-) -> dict[int, Interval]:
-    followed = sum(len(step.edges) for step in found.steps)
-    if draws is None and followed > _FEW_EDGES:
-        logger.info("%d edges followed: no intervals; ask for them with draws=%d", followed, DRAWS)
-    wanted = draws if draws is not None else DRAWS if followed <= _FEW_EDGES else 0
-    return intervals(effects, found, source, delta, decay, wanted, level, seed) if wanted > 0 else {}
 
 
 def _check(steer_delta: float, n_hops: int, min_effect: float, min_strength: float, decay: float, top_paths: int, level: float) -> None:
@@ -190,13 +120,3 @@ def _check(steer_delta: float, n_hops: int, min_effect: float, min_strength: flo
     for name, value, right, expected in checks:
         if not right:
             raise SteeringError(f"{name}: got {value}, expected {expected}")
-
-
-def near_names(names: list[str], source: str, n: int = 3) -> list[str]:
-    """Features of the same layer by distance of index; for another layer or no id at all, those spelled most alike."""
-    try:
-        layer, index = parse_feature_id(source)
-    except ValueError:
-        return get_close_matches(source, names, n=n, cutoff=0.0)
-    same = [name for name in names if name.startswith(f"L{layer}_F")]
-    return sorted(same, key=lambda name: abs(parse_feature_id(name)[1] - index))[:n] or get_close_matches(source, names, n=n, cutoff=0.0)

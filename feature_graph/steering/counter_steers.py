@@ -25,8 +25,9 @@ from scipy.optimize import lsq_linear
 
 from feature_graph.artifacts import parse_feature_id
 from feature_graph.steering.cascade import predict_cascade
-from feature_graph.steering.effects import DirectEffects
-from feature_graph.steering.pushes import Float
+from feature_graph.steering.effects import DirectEffects, Floats
+from feature_graph.steering.options import CounterLimits
+from feature_graph.steering.propagation import NO_INTERVALS
 
 #: A counter-steer that lowers the sum by less than this share of what there was is not taken.
 _GAIN = 0.01
@@ -47,24 +48,6 @@ class CounterSteer:
     feature: str
     change: float
     delta: float
-
-
-@dataclass(frozen=True)
-class CounterLimits:
-    """How many counter-steers, and how large.
-
-    Attributes:
-        at_most: CounterSteer-steers at most.
-        ridge: Weight of the ridge.
-        reach: Largest mean change upwards, in units of a feature's mean activation where active.
-    """
-
-    at_most: int = 3
-    ridge: float = 1e-3
-    reach: float = 1.0
-
-
-DEFAULT_LIMITS = CounterLimits()
 
 
 @dataclass(frozen=True)
@@ -95,13 +78,13 @@ class CounterCandidate:
 
     feature: str
     unit: float
-    activity: Float
+    activity: Floats
     effects: dict[str, float]
 
 
 def responses(effects: DirectEffects, feature: str) -> dict[str, float]:
     """Forecast change of every later feature for one unit of one feature; measured totals in place of products of paths."""
-    found = predict_cascade(effects, feature, 1.0, min_effect=0.0, top_paths=0, draws=0)
+    found = predict_cascade(effects, feature, 1.0, min_effect=0.0, top_paths=0, uncertainty=NO_INTERVALS)
     return {**found.effects, **found.measured}
 
 
@@ -111,7 +94,7 @@ def find_candidates(
     watched: Sequence[str],
     named: Sequence[str],
     units: Mapping[str, float],
-    activity: Mapping[str, Float],
+    activity: Mapping[str, Floats],
 ) -> list[CounterCandidate]:
     """Features of ``names`` that the graph says change at least one named feature.
 
@@ -163,7 +146,7 @@ def choose(
     return CounterPlan(counters, dict(start), after)
 
 
-def _solve(columns: Float, wanted: Float, low: Float, chosen: list[int], limits: CounterLimits) -> tuple[float, Float]:
+def _solve(columns: Floats, wanted: Floats, low: Floats, chosen: list[int], limits: CounterLimits) -> tuple[float, Floats]:
     """Cost and solution of some columns, in units of the mean activations."""
     n = len(chosen)
     matrix = np.vstack([columns[:, chosen], np.sqrt(limits.ridge) * np.eye(n)])
@@ -173,7 +156,7 @@ def _solve(columns: Float, wanted: Float, low: Float, chosen: list[int], limits:
     return float(2 * found.cost), np.asarray(found.x)
 
 
-def constant_delta(change: float, activity: Float) -> float:
+def constant_delta(change: float, activity: Floats) -> float:
     """The delta, the same at all samples, whose mean is ``change`` when no sample can be turned below off.
 
     Args:
@@ -195,7 +178,7 @@ def allowed(G: nx.DiGraph, source: str, named: Sequence[str], target: str | None
         source: Steered feature.
         named: Named side effects.
         target: Intended target.
-        themselves: Whether the named features may be pushed back themselves.
+        themselves: Whether the named features may be steered back themselves.
     """
     first, last = parse_feature_id(source)[0], max(parse_feature_id(j)[0] for j in named)
     kept = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection
 
 import networkx as nx
 import numpy as np
@@ -12,13 +11,12 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, feature_id, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries import build_codecs
-from feature_graph.interventions import ModelSlices
-from feature_graph.steering.cascade import near_names
+from feature_graph.interventions import AnalysedModel, Perturbation, PerturbedRun, random_directions
+from feature_graph.steering.batch import SteeredBatch
+from feature_graph.steering.effects import Floats
 from feature_graph.steering.errors import SteeringError
-from feature_graph.steering.ground import SteeringSamples, by_layer
-from feature_graph.steering.pushes import Float
-from feature_graph.steering.trials import Arm, Push, Trials
+from feature_graph.steering.names import check_features
+from feature_graph.steering.samples import SteeringSamples, by_layer
 from feature_graph.utils import derived_seed
 
 
@@ -36,18 +34,6 @@ def check_steer(G: nx.DiGraph, store: ActivationStore, source: str, delta: float
         raise SteeringError(f"source: the recorded activations have no {source}; they hold layers {store.layers}")
 
 
-def check_features(G: nx.DiGraph, what: str, names: list[str]) -> None:
-    """Refuse names that are not features of the graph.
-
-    Raises:
-        SteeringError: Naming the first of them, and features near it.
-    """
-    for name in names:
-        if name not in G:
-            near = ", ".join(near_names([str(n) for n in G], name)) or "none"
-            raise SteeringError(f"{what}: {name!r} is not among the {len(G)} features of the graph; near: {near}")
-
-
 def check_layers(G: nx.DiGraph, layers: Collection[int]) -> None:
     """Refuse a graph that has features of layers without a dictionary.
 
@@ -60,83 +46,81 @@ def check_layers(G: nx.DiGraph, layers: Collection[int]) -> None:
 
 
 def longest_path(G: nx.DiGraph, source: str) -> int:
-    """Edges that a path from a feature can have at most: the layers of the graph behind its own, at least 1."""
+    """Edges that a path from a feature can have at most: the layers of the graph downstream of its own, at least 1."""
     first = parse_feature_id(source)[0]
     return max(1, len({layer for layer in (parse_feature_id(str(node))[0] for node in G) if layer > first}))
 
 
 class SteeringExperiment:
-    """The model with the graph's features, ready to be steered at one source.
+    """The analysed model with the graph's features, ready to be steered at one source.
 
     Args:
-        model: A HookedTransformer.
-        saes: Layer → SAELens SAE.
+        analysed: The model and its dictionaries.
         G: Interaction graph of the same run.
         store: Recorded activations of the same run.
         cfg: Configuration of the run; gives the seed.
         source: Id of the steered feature.
         horizon: Later positions run.
+
+    Raises:
+        SteeringError: If the graph has features of layers without a dictionary, or the horizon makes no sense.
     """
 
     def __init__(
-        self, model: Any, saes: Mapping[int, Any], G: nx.DiGraph, store: ActivationStore, cfg: Config | None, source: str, horizon: int
+        self, analysed: AnalysedModel, G: nx.DiGraph, store: ActivationStore, cfg: Config | None, source: str, horizon: int
     ) -> None:
-        check_layers(G, saes)
+        check_layers(G, analysed.codecs)
         if horizon < 0:
             raise SteeringError(f"horizon: got {horizon}, expected 0 or more later positions")
         self.seed = derived_seed(cfg.seed if cfg is not None else 0, "steer", source)
         self.rng = np.random.default_rng(self.seed)
-        self.slices, self.codecs, self.store = ModelSlices(model), build_codecs(model, saes, cfg), store
-        self.source, self.horizon = source, horizon
+        self.analysed, self.store, self.source, self.horizon = analysed, store, source, horizon
         self.layer, self.index = parse_feature_id(source)
-        self.ground = SteeringSamples(store, self.rng)
+        self.samples = SteeringSamples(store, self.rng)
         self.features = by_layer(str(node) for node in G)
         self.labels = {str(node): str(data.get("label") or "") for node, data in G.nodes(data=True)}
 
-    def trials(self, split: int, most: int, least: int) -> Trials:
-        """Samples of one split at which the source is active, one a document.
+    def batch(self, split: int, most: int, least: int) -> SteeredBatch:
+        """Samples of one split at which the source is active, one per document.
 
         Raises:
             SteeringError: If there are fewer than ``least``.
         """
-        samples = self.ground.samples(self.layer, self.index, split, most)
+        samples = self.samples.samples(self.layer, self.index, split, most)
         if len(samples) < max(least, 1):
             raise SteeringError(
                 f"source: {self.source} is active in {len(samples)} documents that are kept for this; expected {least} or more. Collect "
                 "more text, or lower min_documents"
             )
-        rows = self.ground.documents[split]
-        tokens, counted = self.store.tokens[rows], self.store.valid[rows]
-        return Trials(self.slices, self.codecs, tokens, counted, samples, self.layer, self.horizon)
+        rows = self.samples.documents[split]
+        return SteeredBatch(self.analysed, self.store.tokens[rows], self.store.valid[rows], samples, self.layer, self.horizon)
 
-    def push(self, feature: str, delta: float, *, floored: bool = False) -> Push:
-        """Delta along a feature's decoder row."""
+    def perturbation(self, feature: str, delta: float, *, floored: bool = False) -> Perturbation:
+        """Delta along a feature's decoder row; floored: the feature is turned off where it is less active than −delta."""
         layer, index = parse_feature_id(feature)
-        return Push(layer, self.codecs[layer].w_dec[index], delta, index if floored else None)
+        return Perturbation(layer, self.analysed.codecs[layer].w_dec[index], delta, index if floored else None)
 
-    def placebos(self, delta: float, n: int) -> list[Push]:
+    def random_perturbations(self, delta: float, n: int) -> list[Perturbation]:
         """Random directions of the source's decoder norm."""
-        row = self.codecs[self.layer].w_dec[self.index]
-        drawn = row.new_tensor(self.rng.standard_normal((n, len(row))))
-        return [Push(self.layer, d * (row.norm() / d.norm()), delta) for d in drawn]
+        row = self.analysed.codecs[self.layer].w_dec[self.index]
+        return [Perturbation(self.layer, d, delta) for d in random_directions(n, len(row), self.rng, row.norm())]
 
     def unit(self, feature: str) -> float:
         """Mean activation of a feature where it is active, over the recorded text; 0 if it never is."""
         layer, index = parse_feature_id(feature)
         return float(self.store.mean_activations[layer][index])
 
-    def values(self, arm: Arm, features: list[str]) -> Float:
+    def values(self, run: PerturbedRun, features: list[str]) -> Floats:
         """Activations of some features, [samples, features]."""
-        columns = [self._column(arm, *parse_feature_id(name)) for name in features]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(arm.final), 0))
+        columns = [self._column(run, *parse_feature_id(name)) for name in features]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(next(iter(run.activations.values()), ())), 0))
 
-    def _column(self, arm: Arm, layer: int, index: int) -> Float:
-        return np.asarray(arm.activations[layer][:, self.features[layer].index(index)])
+    def _column(self, run: PerturbedRun, layer: int, index: int) -> Floats:
+        return np.asarray(run.activations[layer][:, self.features[layer].index(index)].double().cpu().numpy())
 
-    def downstream(self, trials: Trials) -> list[str]:
-        """Ids of the graph's features behind the source's site, in the order of layers."""
-        behind = [n for n in trials.order if n != self.layer]
-        return [feature_id(n, i) for n in behind for i in self.features.get(n, [])]
+    def downstream(self) -> list[str]:
+        """Ids of the graph's features downstream of the source's site, in the order of layers."""
+        return [feature_id(n, i) for n in self.analysed.later(self.layer) for i in self.features.get(n, [])]
 
     def thresholds(self, features: list[str]) -> NDArray[np.float64]:
         """Activity thresholds of some features: *active* means above."""

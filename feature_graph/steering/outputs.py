@@ -14,7 +14,7 @@ from torch import Tensor
 
 from feature_graph.interventions import predicts_tokens
 from feature_graph.stats import mean_test
-from feature_graph.steering.pushes import Float
+from feature_graph.steering.effects import Floats
 
 RESAMPLES = 2000
 #: What the output is compared by: as a distribution, or, where there is one output, as a number.
@@ -22,8 +22,8 @@ DIVERGENCE, CHANGE = "KL", "|Δ output|"
 
 
 @dataclass(frozen=True)
-class Shifted:
-    """One arm's output against the clean one; [samples, 1 + horizon] each, NaN where there is no such position.
+class OutputChange:
+    """Change of one run's output against the clean one; [samples, 1 + horizon] each, NaN where there is no such position.
 
     Attributes:
         kl: KL(steered ‖ clean) in nats; |Δ output| where there is one output.
@@ -33,10 +33,10 @@ class Shifted:
         measure: What ``kl`` is, ``KL`` or ``|Δ output|``.
     """
 
-    kl: Float
-    next_before: Float
-    next_change: Float
-    top_changed: Float
+    kl: Floats
+    next_before: Floats
+    next_change: Floats
+    top_changed: Floats
     measure: str = DIVERGENCE
 
 
@@ -46,18 +46,18 @@ def kl_divergence(steered: Tensor, clean: Tensor) -> Tensor:
     return (p.exp() * (p - clean.double())).sum(-1)
 
 
-def shifted(steered: Tensor, clean: Tensor, there: NDArray[np.bool_], next_tokens: NDArray[np.int64]) -> Shifted:
+def output_change(steered: Tensor, clean: Tensor, there: NDArray[np.bool_], next_tokens: NDArray[np.int64]) -> OutputChange:
     """Compare log-probabilities [samples, 1 + horizon, outputs], or the output itself where there is one."""
     if clean.shape[-1] == 1:
         change = np.where(there, (steered.double() - clean.double()).abs()[..., 0].cpu().numpy(), np.nan)
         unknown = np.full(there.shape, np.nan)
-        return Shifted(change, unknown, unknown, np.where(there, 0.0, np.nan), CHANGE)
+        return OutputChange(change, unknown, unknown, np.where(there, 0.0, np.nan), CHANGE)
     kl = torch.stack([kl_divergence(a, b) for a, b in zip(steered, clean, strict=True)])  # a sample at a time: float64 is large
     index = torch.as_tensor(np.maximum(next_tokens, 0), device=clean.device)[..., None]
     before, after = (t.gather(-1, index)[..., 0].double().cpu().numpy() for t in (clean, steered))
     known = next_tokens >= 0
     other = (steered.argmax(-1) != clean.argmax(-1)).double().cpu().numpy()
-    return Shifted(
+    return OutputChange(
         kl=np.where(there, kl.cpu().numpy(), np.nan),
         next_before=np.where(known, before, np.nan),
         next_change=np.where(known, after - before, np.nan),
@@ -65,11 +65,11 @@ def shifted(steered: Tensor, clean: Tensor, there: NDArray[np.bool_], next_token
     )
 
 
-def output_frame(found: Shifted, placebo: Float, seed: int) -> pd.DataFrame:
-    """One row a position behind the pushed one (``offset``, 0 is the pushed one itself); offsets that no sample has are left out.
+def output_frame(found: OutputChange, placebo: Floats, seed: int) -> pd.DataFrame:
+    """One row a position from the steered one on (``offset``, 0 is the steered one itself); offsets that no sample has are left out.
 
     Args:
-        found: The steered arm.
+        found: The steered run.
         placebo: KL of the random directions, [directions, samples, 1 + horizon].
         seed: Seed of the bootstrap.
     """
@@ -102,7 +102,7 @@ def output_frame(found: Shifted, placebo: Float, seed: int) -> pd.DataFrame:
 
 
 def token_frame(steered: Tensor, clean: Tensor, there: NDArray[np.bool_], name: Callable[[int], str], top: int) -> pd.DataFrame:
-    """Tokens whose probability rises and falls most, at the pushed position (``when`` "here") and over the later ones ("later").
+    """Tokens whose probability rises and falls most, at the steered position (``when`` "here") and over the later ones ("later").
 
     ``p_before``, ``p_after`` and ``change`` are means over samples of the probability (a sample's later positions averaged first),
     ``log_change`` of the log-probability, ``rose`` the share of samples at which it rises. No row where there is one output.
@@ -156,7 +156,7 @@ def token_namer(model: Any) -> Callable[[int], str]:
     return (lambda i: f"token {i}") if tokenizer is None else (lambda i: str(tokenizer.decode([i])))
 
 
-def bootstrap(values: Float, figure: Callable[..., Any], seed: int, level: float = 0.95) -> tuple[float, float]:
+def bootstrap(values: Floats, figure: Callable[..., Any], seed: int, level: float = 0.95) -> tuple[float, float]:
     """Percentile interval of a figure over documents (first axis), which are drawn anew; NaN with fewer than two.
 
     Args:
@@ -174,5 +174,5 @@ def bootstrap(values: Float, figure: Callable[..., Any], seed: int, level: float
     return float(low), float(high)
 
 
-def _known(values: Float) -> Float:
+def _known(values: Floats) -> Floats:
     return values[np.isfinite(values)]

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from feature_graph.graph import edge_strength
-from feature_graph.steering.cascade import near_names
 from feature_graph.steering.effects import DirectEffects
 from feature_graph.steering.errors import SteeringError
-from feature_graph.steering.propagation import spread
+from feature_graph.steering.names import check_features
+from feature_graph.steering.propagation import propagate
 
 Direction = Literal["downstream", "upstream"]
 
@@ -31,32 +31,32 @@ def between(G: nx.DiGraph, source: str, target: str, *, min_strength: float = 0.
         min_strength: Edges of smaller |direct| are not followed.
 
     Returns:
-        One row a feature between them, largest |effect| first: ``id``, ``layer``, ``ways`` (paths from source to target through it;
-        a float beyond 2⁵³),
-        ``effect`` (sum over these of the product of direct strengths, target units per source unit), ``share`` (of the sum over all
-        paths; above 1 or negative where paths cancel, NaN where they cancel to 0), ``bottleneck`` (every path passes through it),
-        ``label``.
+        One row per feature between them, largest |effect| first: ``id``, ``layer``, ``paths`` (from source to target through it; a
+        float beyond 2⁵³), ``effect`` (sum over these of the product of direct strengths, target units per source unit), ``share`` (of
+        the sum over all paths; above 1 or negative where paths cancel, NaN where they cancel to 0), ``bottleneck`` (every path passes
+        through it), ``label``.
 
     Raises:
         SteeringError: If a feature is not in the graph, or the edges close a cycle.
     """
-    _check(G, source=source, target=target)
+    check_features(G, "source", [source])
+    check_features(G, "target", [target])
     ahead = DirectEffects.of(G).at_least(min_strength)
-    back = _turned(ahead)
+    back = _reversed(ahead)
     start, end = ahead.number[source], ahead.number[target]
-    there, onward = spread(ahead, start, 1.0), spread(back, end, 1.0)
+    there, onward = propagate(ahead, start, 1.0), propagate(back, end, 1.0)
     found = np.flatnonzero((there.hop > 0) & (onward.hop > 0))
-    effect, ways = (there.total * onward.total)[found], (there.paths * onward.paths)[found]
+    effect, paths = (there.total * onward.total)[found], (there.paths * onward.paths)[found]
     whole = there.total[end]
     names = [ahead.nodes[i] for i in found]
     frame = pd.DataFrame(
         {
             "id": names,
             "layer": [G.nodes[name].get("layer") for name in names],
-            "ways": ways.astype(np.int64) if ways.max(initial=0) < 2**53 else ways,
+            "paths": paths.astype(np.int64) if paths.max(initial=0) < 2**53 else paths,
             "effect": effect,
             "share": effect / whole if whole else np.full(len(found), np.nan),
-            "bottleneck": ways == there.paths[end],
+            "bottleneck": paths == there.paths[end],
             "label": [ahead.labels[i] for i in found],
         }
     )
@@ -76,13 +76,13 @@ def reach(
         min_strength: Edges of smaller |strength| are not followed.
 
     Returns:
-        One row a number of steps: ``hops`` (fewest steps), ``count`` (features first met there), ``layers``, ``share`` (of all features
+        One row per number of steps: ``hops`` (fewest steps), ``count`` (features first met there), ``layers``, ``share`` (of all features
         of the graph, met up to here), ``features`` (all of them).
 
     Raises:
         SteeringError: If the feature is not in the graph, or an argument is none of those named.
     """
-    _check(G, feature=feature)
+    check_features(G, "feature", [feature])
     for name, value, known in (("direction", direction, ("downstream", "upstream")), ("edges", edges, ("structural", "all"))):
         if value not in known:
             raise SteeringError(f"{name}: got {value!r}, expected {' or '.join(known)}")
@@ -102,14 +102,7 @@ def _followed(edge: dict[str, Any], edges: str, min_strength: float) -> bool:
     return (edges == "all" or bool(edge.get("structural", edge.get("span", 1) == 1))) and abs(edge_strength(edge)) >= min_strength
 
 
-def _turned(effects: DirectEffects) -> DirectEffects:
-    """Every edge the other way round."""
+def _reversed(effects: DirectEffects) -> DirectEffects:
+    """Every edge reversed."""
     sources = np.repeat(np.arange(len(effects.nodes)), np.diff(effects.starts))
     return DirectEffects.from_arrays(effects.nodes, effects.targets, sources, effects.direct, labels=effects.labels)
-
-
-def _check(G: nx.DiGraph, **named: str) -> None:
-    for role, name in named.items():
-        if name not in G:
-            near = ", ".join(near_names([str(n) for n in G], name)) or "none"
-            raise SteeringError(f"{role}: {name!r} is not among the {len(G)} features of the graph; near: {near}")

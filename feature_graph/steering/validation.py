@@ -1,10 +1,10 @@
 """Does the graph forecast what steering does? Steer features in the model, measure every feature in reach, and compare.
 
 1. Sources: a random sample of the features that have structural edges, and the hubs (most structural edges out of them).
-2. A source is pushed by an additive delta, a multiple of its mean activation where active, at one position at which it is active, in
+2. A source is steered by an additive delta, a multiple of its mean activation where active, at one position at which it is active, in
    documents of the confirm split: no strength in the graph was measured there, and no clamp that measured one had this size or sign.
 3. Measured is the mean change, over documents, of EVERY feature that the forecast reaches within the hops, whether it changes or not.
-4. Placebo: a random direction of the decoder row's norm is pushed by the same amounts at the same positions; the source's forecast should
+4. Placebo: a random direction of the decoder row's norm is added by the same amounts at the same positions; the source's forecast should
    say nothing about that.
 5. Beside the forecast, on the same pairs: the cosine of the decoder rows, the slope of target on source over the select documents
    (co-activation), and the gated Jacobian at samples of the select documents. All are times the delta.
@@ -14,7 +14,6 @@ Pairs are grouped by the hop at which the forecast first reaches them. Hop 1 rep
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,23 +22,29 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, feature_id, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec, build_codecs
+from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.graph import structural
-from feature_graph.interventions import Clamps, ModelSlices, Reading, jacobian_effects
+from feature_graph.interventions import (
+    AnalysedModel,
+    Clamps,
+    Perturber,
+    Reading,
+    SamplePositions,
+    jacobian_effects,
+    random_directions,
+)
 from feature_graph.steering.cascade import predict_cascade
+from feature_graph.steering.changes import MeanChange, mean_changes
+from feature_graph.steering.effects import Floats
 from feature_graph.steering.errors import SteeringError
 from feature_graph.steering.experiment import check_layers
-from feature_graph.steering.ground import Places, SteeringSamples, by_layer
-from feature_graph.steering.pushes import Pusher, Samples
+from feature_graph.steering.propagation import NO_INTERVALS
+from feature_graph.steering.results.cascade import Cascade
+from feature_graph.steering.samples import SplitSamples, SteeringSamples, by_layer
 from feature_graph.utils import derived_seed, progress
-
-logger = logging.getLogger(__name__)
-
-Float = NDArray[np.float64]
 
 #: Multiples of a source's mean activation: the first is what figures are of; the others show where the forecast fails.
 MULTIPLES = (-0.5, 0.5, 1.0, 2.0, 4.0)
@@ -53,12 +58,12 @@ class CascadePairs:
     """Forecast and measurement of many steerings.
 
     Attributes:
-        pairs: One row a (kind of source, source, target, delta): ``kind`` (random, hub), ``source``, ``target``, ``hop``, ``multiple``,
+        pairs: One row per kind of source, source, target and delta: ``kind`` (random, hub), ``source``, ``target``, ``hop``, ``multiple``,
             ``delta`` (activation units of the source), ``forecast``, ``forecast_computed`` (copy-dominated edges left out; NaN where the
             target is then not reached) and its ``hop_computed``, ``measured`` and ``se`` (activation units of the target),
             ``placebo`` and ``placebo_se``, ``decoder_cosine``, ``coactivation``, ``jacobian``, ``pass_through`` (change of the target if
-            only the pushed direction itself arrived).
-        unreached: For each source and delta, the summed |measured| of reached and of all other analysed features behind the source:
+            only the added direction itself arrived).
+        unreached: For each source and delta, the summed |measured| of reached and of all other analysed features downstream of the source:
             ``source``, ``multiple``, ``reached``, ``others``.
     """
 
@@ -66,7 +71,7 @@ class CascadePairs:
     unreached: pd.DataFrame
 
     def measured(self, source: str, multiple: float) -> dict[str, float]:
-        """Target → measured change under one push of one source; empty if it was not made.
+        """Target → measured change under one steer of one source; empty if it was not made.
 
         Args:
             source: Id.
@@ -77,8 +82,8 @@ class CascadePairs:
 
 
 def validate_cascade(
-    model: Any,
-    saes: Mapping[int, Any],
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
     G: nx.DiGraph,
     store: ActivationStore,
     cfg: Config | None = None,
@@ -92,7 +97,7 @@ def validate_cascade(
     """Steer features of the graph in the model and compare with :func:`predict_cascade`.
 
     Args:
-        model: A HookedTransformer.
+        model: A HookedTransformer, or the :class:`AnalysedModel` made of it and the SAEs.
         saes: Layer → SAELens SAE.
         G: Interaction graph of the same run.
         store: Recorded activations of the same run.
@@ -106,9 +111,9 @@ def validate_cascade(
     Raises:
         SteeringError: If no feature of the graph can be steered, or the graph is of other layers.
     """
-    seed = cfg.seed if cfg is not None else 0
-    analysed = _Bench(ModelSlices(model), build_codecs(model, saes, cfg), store, G, derived_seed(seed, "validate cascade"))
-    kinds = analysed.sources(n_sources, n_hubs, max_documents, min_documents)
+    seed = derived_seed(cfg.seed if cfg is not None else 0, "validate cascade")
+    validation = _CascadeValidation(AnalysedModel.of(model, saes, cfg), store, G, seed)
+    kinds = validation.sources(n_sources, n_hubs, max_documents, min_documents)
     if not kinds:
         raise SteeringError(
             f"no feature of the graph can be steered: none that has a structural edge out of it is active in {min_documents} documents of "
@@ -117,120 +122,128 @@ def validate_cascade(
     tables: list[pd.DataFrame] = []
     unreached: list[pd.DataFrame] = []
     for source, kind in progress(kinds.items(), "steering", len(kinds)):
-        pairs, others = analysed.compare(source, multiples)
+        pairs, others = validation.compare(source, multiples)
         tables.append(pairs.assign(kind=kind))
         unreached.append(others)
     return CascadePairs(pd.concat(tables, ignore_index=True), pd.concat(unreached, ignore_index=True))
 
 
-class _Bench:
-    """One model and graph; the clean runs over both splits' documents are made at first use."""
+class _CascadeValidation:
+    """One analysed model and graph; the clean runs over both splits' documents are made at first use."""
 
-    def __init__(self, slices: ModelSlices, codecs: Mapping[int, SiteCodec], store: ActivationStore, G: nx.DiGraph, seed: int) -> None:
-        check_layers(G, codecs)
-        self.slices, self.codecs, self.store, self.G = slices, dict(codecs), store, G
+    def __init__(self, analysed: AnalysedModel, store: ActivationStore, G: nx.DiGraph, seed: int) -> None:
+        check_layers(G, analysed.codecs)
+        self.analysed, self.store, self.G = analysed, store, G
         self.rng = np.random.default_rng(seed)
-        self.ground = SteeringSamples(store, self.rng)
-        self.computed, self.everyone = _without_copies(G), by_layer(G)
-        self._pushers: dict[int, Pusher] = {}
-        self._places: dict[str, Places] = {}
+        self.samples = SteeringSamples(store, self.rng)
+        self.computed, self.features = _without_copies(G), by_layer(G)
+        self._perturbers: dict[int, Perturber] = {}
+        self._of_source: dict[str, SplitSamples] = {}
 
     def sources(self, n_random: int, n_hubs: int, most: int, least: int) -> dict[str, str]:
         """Source → random or hub, of those active in enough documents."""
         degree = {node: d for node, d in structural(self.G).out_degree() if d}
         for node in sorted(degree):
-            found = self.ground.places(node, most, least)
+            found = self.samples.of_source(node, most, least)
             if found is not None:
-                self._places[node] = found
-        hubs = sorted(self._places, key=lambda node: (-degree[node], node))[:n_hubs]
-        others = [node for node in self._places if node not in set(hubs)]
+                self._of_source[node] = found
+        hubs = sorted(self._of_source, key=lambda node: (-degree[node], node))[:n_hubs]
+        others = [node for node in self._of_source if node not in set(hubs)]
         drawn = self.rng.choice(len(others), min(n_random, len(others)), replace=False)
         return dict.fromkeys(hubs, "hub") | {others[i]: "random" for i in sorted(drawn)}
 
-    def _pusher(self, split: int) -> Pusher:
-        if split not in self._pushers:
-            self._pushers[split] = Pusher(self.slices, self.codecs, self.store.tokens[self.ground.documents[split]])
-        return self._pushers[split]
+    def _perturber(self, split: int) -> Perturber:
+        if split not in self._perturbers:
+            self._perturbers[split] = Perturber(self.analysed, self.store.tokens[self.samples.documents[split]])
+        return self._perturbers[split]
 
     def compare(self, source: str, multiples: Sequence[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Rows of ``pairs`` and of ``unreached`` for one source."""
         layer, index = parse_feature_id(source)
-        unit = float(self.store.mean_activations[layer][index])
-        deltas = [m * unit for m in multiples]
-        codec, where = self.codecs[layer], self._places[source]
-        one = predict_cascade(self.G, source, 1.0, min_effect=0.0, top_paths=0, draws=0)
-        computed = predict_cascade(self.computed, source, 1.0, min_effect=0.0, top_paths=0, draws=0)
-        direction = codec.w_dec[index]
-        random = torch.as_tensor(self.rng.standard_normal(len(direction)), dtype=direction.dtype, device=direction.device)
-        random = random * (direction.norm() / random.norm())
-        pusher = self._pusher(CONFIRM)
-        moved = pusher.push(layer, direction, deltas, where.steered, self.everyone)
-        placebo = pusher.push(layer, random, deltas, where.steered, self.everyone)
-        ids = [feature_id(n, i) for n in moved for i in self.everyone[n]]
-        measured, se, other, other_se = (
-            np.concatenate([getattr(part[n], name) for n in moved], axis=1) if moved else np.zeros((len(deltas), 0))
-            for part, name in ((moved, "mean"), (moved, "se"), (placebo, "mean"), (placebo, "se"))
+        deltas = [m * float(self.store.mean_activations[layer][index]) for m in multiples]
+        one, computed = (
+            predict_cascade(graph, source, 1.0, min_effect=0.0, top_paths=0, uncertainty=NO_INTERVALS) for graph in (self.G, self.computed)
         )
-        reached = np.array([node in one.effects for node in ids], dtype=bool)
-        nodes = [node for node in ids if node in one.effects]
-        baselines = self._baselines(source, nodes, where)
-        frames = []
-        for k, (multiple, delta) in enumerate(zip(multiples, deltas, strict=True)):
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "source": source,
-                        "target": nodes,
-                        "hop": [one.hops[n] for n in nodes],
-                        "hop_computed": [computed.hops.get(n, 0) for n in nodes],
-                        "multiple": multiple,
-                        "delta": delta,
-                        "forecast": [one.effects[n] * delta for n in nodes],
-                        "forecast_computed": [computed.effects.get(n, np.nan) * delta for n in nodes],
-                        "measured": measured[k, reached],
-                        "se": se[k, reached],
-                        "placebo": other[k, reached],
-                        "placebo_se": other_se[k, reached],
-                    }
-                    | {name: values * delta for name, values in baselines.items()}
-                )
+        direction = self.analysed.codecs[layer].w_dec[index]
+        random = random_directions(1, len(direction), self.rng, direction.norm())[0]
+        samples, perturber = self._of_source[source], self._perturber(CONFIRM)
+        steered, placebo = (mean_changes(perturber, layer, d, deltas, samples.confirm, self.features) for d in (direction, random))
+        nodes = [feature_id(n, i) for n in perturber.analysed.later(layer) if n in steered for i in self.features[n]]
+        moved, other = (_joined(part, len(deltas)) for part in (steered, placebo))
+        reached = np.array([node in one.effects for node in nodes], dtype=bool)
+        targets = [node for node in nodes if node in one.effects]
+        baselines = self._baselines(source, targets, samples)
+        frames = [
+            _pairs(source, targets, one, computed, delta).assign(
+                multiple=multiple,
+                measured=moved.mean[k, reached],
+                se=moved.se[k, reached],
+                placebo=other.mean[k, reached],
+                placebo_se=other.se[k, reached],
+                **{name: values * delta for name, values in baselines.items()},
             )
-        size = np.abs(measured)
-        others = pd.DataFrame(
-            {"source": source, "multiple": multiples, "reached": size[:, reached].sum(axis=1), "others": size[:, ~reached].sum(axis=1)}
-        )
-        return pd.concat(frames, ignore_index=True), others
+            for k, (multiple, delta) in enumerate(zip(multiples, deltas, strict=True))
+        ]
+        return pd.concat(frames, ignore_index=True), _unreached(source, multiples, np.abs(moved.mean), reached)
 
-    def _baselines(self, source: str, targets: Sequence[str], where: Places) -> dict[str, Float]:
+    def _baselines(self, source: str, targets: Sequence[str], samples: SplitSamples) -> dict[str, Floats]:
         """Change of each target for one unit of the source, by other means; [targets]."""
         layer, index = parse_feature_id(source)
-        d = self.codecs[layer].w_dec[index]
+        d = self.analysed.codecs[layer].w_dec[index]
         found: dict[str, list[float]] = {"decoder_cosine": [], "coactivation": [], "pass_through": []}
         for target in targets:
             n, i = parse_feature_id(target)
-            codec = self.codecs[n]
+            codec = self.analysed.codecs[n]
             row = codec.w_dec[i]
             found["decoder_cosine"].append(float(d @ row / (d.norm() * row.norm())))
             found["pass_through"].append(float(d.to(codec.w_enc.dtype) @ codec.w_enc[:, i]))
-            found["coactivation"].append(self.ground.slope(source, target))
-        jacobian = dict(self._jacobian(layer, index, targets, where.chosen))
+            found["coactivation"].append(self.samples.slope(source, target))
+        jacobian = dict(self._jacobian(layer, index, targets, samples.select))
         return {name: np.array(values) for name, values in found.items()} | {"jacobian": np.array([jacobian[t] for t in targets])}
 
-    def _jacobian(self, layer: int, index: int, targets: Sequence[str], samples: Samples) -> Iterator[tuple[str, float]]:
-        pusher, codec = self._pusher(SELECT), self.codecs[layer]
-        members = by_layer(targets)
+    def _jacobian(self, layer: int, index: int, targets: Sequence[str], samples: SamplePositions) -> Iterator[tuple[str, float]]:
+        perturber, codec, slices = self._perturber(SELECT), self.analysed.codecs[layer], self.analysed.slices
+        members, later = by_layer(targets), self.analysed.later(layer)
         path = [
-            Reading(self.codecs[n], torch.as_tensor(members.get(n, []), dtype=torch.long, device=self.slices.device))
-            for n in pusher.later(layer)
+            Reading(self.analysed.codecs[n], torch.as_tensor(members.get(n, []), dtype=torch.long, device=slices.device)) for n in later
         ]
-        documents, positions = (torch.as_tensor(v, device=self.slices.device) for v in (samples.documents, samples.positions))
-        zero = torch.zeros(len(samples), dtype=self.slices.dtype, device=self.slices.device)
-        clamps = Clamps(documents, positions, codec.w_dec[index].to(self.slices.dtype).expand(len(samples), -1), zero, zero)
-        counted = torch.as_tensor(self.store.valid[self.ground.documents[SELECT]], device=self.slices.device)
-        found = jacobian_effects(self.slices, pusher.clean, codec.site.point, clamps, path, 0, counted, mode="forward")
-        for n, effects in zip(pusher.later(layer), found, strict=True):
+        documents, positions = perturber.located(samples)
+        zero = torch.zeros(len(samples), dtype=slices.dtype, device=slices.device)
+        clamps = Clamps(documents, positions, codec.w_dec[index].to(slices.dtype).expand(len(samples), -1), zero, zero)
+        counted = torch.as_tensor(self.store.valid[self.samples.documents[SELECT]], device=slices.device)
+        found = jacobian_effects(slices, perturber.clean, codec.site.point, clamps, path, 0, counted, mode="forward")
+        for n, effects in zip(later, found, strict=True):
             means = effects.total.double().mean(dim=0).tolist()
             yield from ((feature_id(n, i), mean) for i, mean in zip(members.get(n, []), means, strict=True))
+
+
+def _joined(changes: Mapping[int, MeanChange], n: int) -> MeanChange:
+    """The features of all layers side by side, for ``n`` deltas."""
+    parts = list(changes.values())
+    return MeanChange(*(np.concatenate([np.zeros((n, 0)), *(getattr(part, name) for part in parts)], axis=1) for name in ("mean", "se")))
+
+
+def _pairs(source: str, targets: list[str], one: Cascade, computed: Cascade, delta: float) -> pd.DataFrame:
+    """The forecast's columns of ``pairs``, from the forecasts for one unit of the source."""
+    return pd.DataFrame(
+        {
+            "source": source,
+            "target": targets,
+            "hop": [one.hops[n] for n in targets],
+            "hop_computed": [computed.hops.get(n, 0) for n in targets],
+            "multiple": np.nan,
+            "delta": delta,
+            "forecast": [one.effects[n] * delta for n in targets],
+            "forecast_computed": [computed.effects.get(n, np.nan) * delta for n in targets],
+        }
+    )
+
+
+def _unreached(source: str, multiples: Sequence[float], size: Floats, reached: Any) -> pd.DataFrame:
+    """``CascadePairs.unreached`` of one source; ``size`` is |measured change|, [deltas, features]."""
+    return pd.DataFrame(
+        {"source": source, "multiple": multiples, "reached": size[:, reached].sum(axis=1), "others": size[:, ~reached].sum(axis=1)}
+    )
 
 
 def _without_copies(G: nx.DiGraph) -> nx.DiGraph:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interventions import AnalysedModel, CleanRun, residual_gradients
+from feature_graph.interventions import AnalysedModel, CleanRun, random_directions, residual_gradients
 from feature_graph.stats import document_means
 from feature_graph.subgraphs.tokens import PromptTokens
 
@@ -129,8 +129,8 @@ class BehaviorModel:
         made = []
         for k in range(n if removals else 0):
             like = removals[k % len(removals)]
-            direction = torch.randn(len(like.direction), generator=draw).to(like.direction)
-            made.append(Removal(like.layer, like.amounts, direction * (like.direction.norm() / direction.norm())))
+            (direction,) = random_directions(1, len(like.direction), draw, like.direction.norm())
+            made.append(Removal(like.layer, like.amounts, direction))
         return made
 
 

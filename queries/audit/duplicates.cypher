@@ -32,14 +32,14 @@ CALL (run, layer) {
   WITH run, o, f, COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS targets
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
-  WITH run, t, o, targets, sign(e.strength) AS way ORDER BY f.uid
-  WITH run, t, collect(o) AS seen, collect(targets) AS targets, collect(way) AS ways
+  WITH run, t, o, targets, sign(e.strength) AS direction ORDER BY f.uid
+  WITH run, t, collect(o) AS seen, collect(targets) AS targets, collect(direction) AS directions
   WHERE size(seen) > 1 AND COUNT { (t)<-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $method } <= $max_drivers
   UNWIND range(0, size(seen) - 2) AS i
   UNWIND range(i + 1, size(seen) - 1) AS j
   // who has so many more targets cannot share enough of them
-  WITH seen, ways, targets, i, j WHERE targets[i] >= $min_overlap * targets[j] AND targets[j] >= $min_overlap * targets[i]
-  WITH seen[i] AS o, seen[j] AS p, count(*) AS shared, sum(CASE WHEN ways[i] = ways[j] THEN 1 ELSE 0 END) AS agree,
+  WITH seen, directions, targets, i, j WHERE targets[i] >= $min_overlap * targets[j] AND targets[j] >= $min_overlap * targets[i]
+  WITH seen[i] AS o, seen[j] AS p, count(*) AS shared, sum(CASE WHEN directions[i] = directions[j] THEN 1 ELSE 0 END) AS agree,
        max(targets[i] + targets[j]) AS of_both
   WHERE shared >= $min_shared
   WITH o, p, shared, agree, toFloat(shared) / (of_both - shared) AS overlap

@@ -1,15 +1,15 @@
 // From the seeds of a behaviour to the last layer or to the answer
 //
 // family: behaviors
-// question: By which ways do the seeds of this behaviour act on the last layer, or on the answer?
+// question: By which paths do the seeds of this behaviour act on the last layer, or on the answer?
 // params:
 //   run: {type: run}
 //   method: {type: method}
 //   behavior: {type: behavior}
-//   to: {type: choice, of: [layer, output], default: layer, about: "layer: ways to the features of a layer; output: to the features that write into the answer themselves, a seed that does so included"}
+//   to: {type: choice, of: [layer, output], default: layer, about: "layer: paths to the features of a layer; output: to the features that write into the answer themselves, a seed that does so included"}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "layer to arrive at; the last of the run if not given"}
 //   graph: {type: projection}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most, the strongest ways first"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most, the strongest paths first"}
 // returns:
 //   seed: short id of the seed that the way begins at
 //   target: short id of the feature that it ends at
@@ -23,7 +23,7 @@
 // example: {behavior: capital_of}
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})
-// the behaviour itself is where all ways begin, at no cost
+// the behaviour itself is where all paths begin, at no cost
 CALL (run, b) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND e.direct <> 0

@@ -7,13 +7,13 @@
 //   method: {type: method}
 //   source: {type: feature, about: "short id of the feature that acts"}
 //   target: {type: feature, about: "short id of the feature that is acted on"}
-//   max_hops: {type: int, min: 2, max: 6, default: 6, about: "only features on a way of at most so many edges are listed; ways, effect and share count all ways all the same"}
+//   max_hops: {type: int, min: 2, max: 6, default: 6, about: "only features on a path of at most so many edges are listed; paths, effect and share count all paths all the same"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges of smaller |direct| are not followed"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
 // returns:
 //   id: short id of a feature between
 //   layer: its layer
-//   ways: paths from source to target through it, of any length
+//   paths: from source to target through it, of any length
 //   effect: sum over these paths of the product of direct effects
 //   share: effect, of that of all paths; can be above 1 or negative where paths cancel; empty if they cancel to 0
 //   bottleneck: every path passes through it
@@ -153,7 +153,7 @@ WITH run, whole, every, coalesce(found.to, found.from).feature AS f,
      sum(found.from.effect) AS leaving, sum(found.from.paths) AS after, min(found.from.hops) AS ahead
 WHERE before > 0 AND after > 0 AND behind + ahead <= $max_hops
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-WITH o, whole, every, before * after AS ways, arriving * leaving AS effect
-RETURN o.id AS id, o.layer AS layer, ways, effect, CASE WHEN whole <> 0 THEN effect / whole END AS share, ways = every AS bottleneck, o.label AS label
+WITH o, whole, every, before * after AS paths, arriving * leaving AS effect
+RETURN o.id AS id, o.layer AS layer, paths, effect, CASE WHEN whole <> 0 THEN effect / whole END AS share, paths = every AS bottleneck, o.label AS label
 ORDER BY abs(effect) DESC, id
 LIMIT $limit

@@ -14,7 +14,7 @@
 //   layer: layer
 //   incoming: edges in
 //   outgoing: edges out
-//   flow: incoming × outgoing, the ways of two steps that pass through it
+//   flow: incoming × outgoing, the paths of two steps that pass through it
 //   label: top activating tokens in context
 // requires: [gds]
 // example: {min_strength: 0.3, limit: 8}

@@ -10,10 +10,10 @@
 // returns:
 //   id: short id of the feature in the middle
 //   layer: its layer
-//   ways: two-step ways through it (sources times targets)
-//   passed: sum of |first direct effect × second direct effect| over these ways
+//   paths: paths of two steps through it (sources times targets)
+//   passed: sum of |first direct effect × second direct effect| over these paths
 //   balance: the same sum with signs over the sum without; 1 all excite, -1 all inhibit, 0 they cancel
-//   unbridged: ways whose two ends have no edge of their own, so that only relays join them
+//   unbridged: paths whose two ends have no edge of their own, so that only relays join them
 //   label: top activating tokens in context
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
@@ -25,7 +25,7 @@ WHERE y.run = run.n AND y.method = $method AND (y.span = 1 OR y.by CONTAINS 'dir
 WITH run, m, sources, arriving, net_arriving, count(*) AS targets, sum(abs(y.direct)) AS leaving, sum(y.direct) AS net_leaving
 MATCH (m)<-[:OF]-(o:Observation {run: run.n})
 WHERE $layer IS NULL OR o.layer = $layer
-WITH run, m, o, sources * targets AS ways, arriving * leaving AS passed, net_arriving * net_leaving AS net
+WITH run, m, o, sources * targets AS paths, arriving * leaving AS passed, net_arriving * net_leaving AS net
 ORDER BY round(passed, 10) DESC, o.id
 LIMIT $limit
 CALL (run, m) {
@@ -35,5 +35,5 @@ CALL (run, m) {
     AND NOT EXISTS { (a)-[z:AFFECTS]->(b) WHERE z.run = run.n AND z.method = $method }
   RETURN count(*) AS unbridged
 }
-RETURN o.id AS id, o.layer AS layer, ways, passed, CASE WHEN passed = 0 THEN 0.0 ELSE net / passed END AS balance, unbridged, o.label AS label
+RETURN o.id AS id, o.layer AS layer, paths, passed, CASE WHEN passed = 0 THEN 0.0 ELSE net / passed END AS balance, unbridged, o.label AS label
 ORDER BY round(passed, 10) DESC, id

@@ -1,13 +1,13 @@
 // Diamonds
 //
 // family: motifs
-// question: Where does a feature act on another by two ways at once, and do the two ways agree?
+// question: Where does a feature act on another by two paths at once, and do the two paths agree?
 // params:
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only motifs that begin at this feature"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs that begin in this layer"}
-//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both ways push the same way; incoherent: they work against each other"}
+//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths act in the same direction; incoherent: they work against each other"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}

@@ -1,11 +1,11 @@
 // Feed-forward loops
 //
 // family: motifs
-// question: Where does a feature act on another both directly and through a third, and do the two ways agree?
+// question: Where does a feature act on another both directly and through a third, and do the two paths agree?
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both ways push the same way; incoherent: they work against each other"}
+//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths act in the same direction; incoherent: they work against each other"}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only loops that begin in this layer"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}

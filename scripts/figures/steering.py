@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,18 @@ from feature_graph.artifacts import ActivationStore, RunPaths, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.graph import load_graph
 from feature_graph.loading import load_model_and_saes
-from feature_graph.steering import compensate, predict_cascade, side_effects
+from feature_graph.steering import NO_INTERVALS, CompensationOptions, compensate, predict_cascade, side_effects
 from feature_graph.utils import derived_seed, sha256_file, write_json
 from scripts.figures import texts
 
 log = logging.getLogger(__name__)
 _FEATURES, _DELTA, _ENOUGH, _TWENTIETH = 8, -0.5, 3, 0.05
-_ARMS: dict[str, dict[str, Any]] = {"graph": {}, "themselves": {"themselves": True}, "measured": {"aim": "measured"}}
+#: Name of each way to choose counter-steers → its options.
+_COMPENSATIONS = {
+    "graph": CompensationOptions(),
+    "themselves": CompensationOptions(themselves=True),
+    "measured": CompensationOptions(aim="measured"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,7 @@ class Study:
 
     def effects(self, feature: str) -> list[tuple[float, str]]:
         """Forecast effects of turning the feature down by half, in units of each target's mean activation, largest first."""
-        found = predict_cascade(self.graph, feature, _DELTA * self.unit(feature), draws=0).effects
+        found = predict_cascade(self.graph, feature, _DELTA * self.unit(feature), uncertainty=NO_INTERVALS).effects
         return sorted(((abs(v) / u, n) for n, v in found.items() if (u := self.unit(n)) > 0), reverse=True)
 
 
@@ -95,9 +100,9 @@ def _one(study: Study, feature: str) -> dict[str, Any]:
     cfg, delta = Config.load(study.paths.config), _DELTA * study.unit(feature)
     model, saes = study.loaded
     seen = side_effects(model, saes, study.graph, study.store, feature, delta, cfg)
-    arms = {
-        name: compensate(model, saes, study.graph, study.store, feature, delta, named, cfg, target=target, **how)
-        for name, how in _ARMS.items()
+    compensations = {
+        name: compensate(model, saes, study.graph, study.store, feature, delta, named, cfg, replace(options, target=target))
+        for name, options in _COMPENSATIONS.items()
     }
     found = seen.agreement()
     return {
@@ -113,11 +118,11 @@ def _one(study: Study, feature: str) -> dict[str, Any]:
         "sign": found.to_dict()["sign"],
         "kl": seen.kl,
         "placebo_kl": float(seen.output["placebo_kl"].iloc[0]),
-        "arms": {name: _arm(arm) for name, arm in arms.items()},
+        "arms": {name: _compensation(found) for name, found in compensations.items()},
     }
 
 
-def _arm(found: Any) -> dict[str, Any]:
+def _compensation(found: Any) -> dict[str, Any]:
     values = found.to_dict()
     here = values["output"]
     before, change, low = (float(found.output[k].iloc[0]) for k in ("kl_before", "kl_change", "kl_low"))
@@ -133,7 +138,7 @@ def figures(run: Path) -> dict[str, str]:
     heads = ["steered", "moved", "reached", "Spearman", "slope", "sign", "KL (random)"]
     heads += ["left, kept, KL: from the graph", "left, kept, KL: themselves"]
     example = max(rows, key=lambda row: (row["reached"], row["kl"]))
-    arms = {name: [row["arms"][name] for row in rows] for name in _ARMS}
+    compensations = {name: [row["arms"][name] for row in rows] for name in _COMPENSATIONS}
     return {
         "steering.eligible": str(found["eligible"]),
         "steering.table": texts.table(heads, [_row(row) for row in rows]),
@@ -143,10 +148,10 @@ def figures(run: Path) -> dict[str, str]:
         "steering.random": texts.span((row["placebo_kl"] / row["kl"] for row in rows if row["kl"]), ".2g"),
         "steering.signs": _of(sum(row["sign"] == 1 for row in rows), rows),
         "steering.picture": f"{example['feature']} steered",
-        **{f"steering.{name}.helped": _of(sum(a["helped"] for a in some), rows) for name, some in arms.items()},
-        **{f"steering.{name}.free": _of(sum(a["verdict"] == "helped" for a in some), rows) for name, some in arms.items()},
-        **{f"steering.{name}.more": _of(sum(a["more"] for a in some), rows) for name, some in arms.items()},
-        **{f"steering.{name}.left": _left(some) for name, some in arms.items()},
+        **{f"steering.{name}.helped": _of(sum(a["helped"] for a in some), rows) for name, some in compensations.items()},
+        **{f"steering.{name}.free": _of(sum(a["verdict"] == "helped" for a in some), rows) for name, some in compensations.items()},
+        **{f"steering.{name}.more": _of(sum(a["more"] for a in some), rows) for name, some in compensations.items()},
+        **{f"steering.{name}.left": _left(some) for name, some in compensations.items()},
         **_commands(example),
     }
 
@@ -155,8 +160,8 @@ def _of(count: int, rows: list[Any]) -> str:
     return f"{count} of {len(rows)}"
 
 
-def _left(arms: list[dict[str, Any]]) -> str:
-    left = [100 * a["remaining"] for a in arms if a["helped"]]
+def _left(found: list[dict[str, Any]]) -> str:
+    left = [100 * a["remaining"] for a in found if a["helped"]]
     return texts.span(left, ".0f") + " %" if left else "none"
 
 
@@ -167,12 +172,12 @@ def _row(row: dict[str, Any]) -> list[str]:
     return [*head, *fit, kl, *(_cell(row["arms"][name]) for name in ("graph", "themselves"))]
 
 
-def _cell(arm: dict[str, Any]) -> str:
-    if arm["remaining"] is None:
+def _cell(found: dict[str, Any]) -> str:
+    if found["remaining"] is None:
         return "no counter-steers"
-    left = f"{arm['remaining']:.0%} [{arm['remaining_low']:.0%}, {arm['remaining_high']:.0%}]"
-    change = texts.NONE if arm["kl_change"] is None else f"{arm['kl_change']:+.0%}".replace("-", "−")
-    return f"{left}, {texts.percent(arm['kept'])}, {change}{'*' if arm['more'] else ''}"
+    left = f"{found['remaining']:.0%} [{found['remaining_low']:.0%}, {found['remaining_high']:.0%}]"
+    change = texts.NONE if found["kl_change"] is None else f"{found['kl_change']:+.0%}".replace("-", "−")
+    return f"{left}, {texts.percent(found['kept'])}, {change}{'*' if found['more'] else ''}"
 
 
 def _commands(example: dict[str, Any]) -> dict[str, str]:

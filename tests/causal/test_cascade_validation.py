@@ -1,4 +1,4 @@
-"""Forecast against steering in the model: exact where the planted world is linear, off by the known amount behind a gate."""
+"""Forecast against steering in the model: exact where the planted world is linear, off by the known amount after a gate."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ import pytest
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import ActivationStore, feature_id, parse_feature_id
-from feature_graph.dictionaries.build import build_codecs
 from feature_graph.evaluation.planted import PlantedModel
-from feature_graph.interventions import ModelSlices
+from feature_graph.interventions import AnalysedModel, Perturber, SamplePositions
 from feature_graph.steering import CascadePairs, SteeringError, agreement, conformal_coverage, predict_cascade, validate_cascade
-from feature_graph.steering.pushes import Pusher, Samples
+from feature_graph.steering.changes import mean_changes
 
 
 @pytest.fixture(scope="module")
@@ -66,17 +65,18 @@ def test_the_jacobian_is_the_forecast_of_a_linear_world(found: CascadePairs) -> 
     assert np.abs(up["jacobian"] - up["forecast"]).max() < 0.2 * np.abs(up["forecast"]).max()
 
 
-def test_behind_a_gate_the_forecast_is_wrong_by_the_known_amount(planted: PlantedModel, store: ActivationStore, truth: nx.DiGraph) -> None:
-    """gated = max(0, a + b − 3.2): pushed by δ it changes by what the gate lets through; a slope forecasts δ times itself."""
+def test_after_a_gate_the_forecast_is_wrong_by_the_known_amount(planted: PlantedModel, store: ActivationStore, truth: nx.DiGraph) -> None:
+    """gated = max(0, a + b − 3.2): steered by δ it changes by what the gate lets through; a slope forecasts δ times itself."""
     (gate,) = planted.wiring.gates
     a, b, target = (planted.key(site, name) for site, name in ((0, gate.first), (0, gate.second), (1, gate.write)))
     delta = 0.5
     on = np.argwhere(store.activations[a[0]][:, a[1]].toarray().ravel() > 0).ravel()
-    samples = Samples(*np.divmod(on.astype(np.int64), store.context_length))
+    samples = SamplePositions(*np.divmod(on.astype(np.int64), store.context_length))
     first, second = (store.activations[n][on, i].toarray().ravel() for n, i in (a, b))
-    codecs = build_codecs(planted.model, planted.saes)
-    pusher = Pusher(ModelSlices(planted.model), codecs, store.tokens)
-    moved = pusher.push(a[0], codecs[a[0]].w_dec[a[1]], [delta], samples, {target[0]: [target[1]]})[target[0]]
+    analysed = AnalysedModel.of(planted.model, planted.saes)
+    direction = analysed.codecs[a[0]].w_dec[a[1]]
+    perturber = Perturber(analysed, store.tokens)
+    moved = mean_changes(perturber, a[0], direction, [delta], samples, {target[0]: [target[1]]})[target[0]]
     known = np.maximum(0, first + delta + second - gate.threshold) - np.maximum(0, first + second - gate.threshold)
     assert moved.mean[0, 0] == pytest.approx(known.mean(), abs=1e-3)
     assert 0.02 < known.mean() < 0.9 * delta

@@ -14,7 +14,7 @@ from feature_graph.cli import app
 from feature_graph.config import Config
 from feature_graph.graph import load_graph, structural
 from feature_graph.steering import Compensation, SideEffects, predict_cascade
-from feature_graph.steering.serialization import as_frame
+from feature_graph.steering.results.serialization import as_frame
 from tests.tiny_run import write_tiny_run
 
 runner = CliRunner()

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import numpy as np
 import pytest
 import torch
 
 from feature_graph.interventions import (
+    AnalysedModel,
     Clamps,
     CleanSweep,
     Effects,
     InterventionError,
     ModelSlices,
+    Perturbation,
+    Perturber,
     Reading,
+    SamplePositions,
     SourceSamples,
     ablate,
     achieved_levels,
@@ -26,7 +31,6 @@ from feature_graph.interventions import (
     residual_gradients,
     source_jacobian_alignment,
     spill,
-    steer,
 )
 from feature_graph.interventions.reference import run_hooked
 from tests.support.clamping import assert_same, clamps_of, path_of, setting
@@ -242,22 +246,45 @@ def test_ablation_equals_hooks() -> None:
 
 def test_steering_equals_hooks() -> None:
     tiny = make_tiny("gpt2")
-    slices = ModelSlices(tiny.model)
+    analysed = AnalysedModel(ModelSlices(tiny.model), tiny.codecs)
     positions = torch.tensor([2, 5, 8, 1, 3])
-    found = steer(slices, tiny.codecs, tiny.tokens, 0, 7, 1.5, positions, {1: [0, 4], 3: None}, horizon=2)
+    samples = SamplePositions(np.arange(5), positions.numpy())
+    perturber = Perturber(analysed, tiny.tokens, to_output=True)
+    variants = [[], [Perturbation(0, tiny.codecs[0].w_dec[7], 1.5)]]
+    clean, found = perturber.run(samples, variants, {1: [0, 4], 3: range(tiny.codecs[3].d_sae)}, horizon=2)
 
-    def push(x: torch.Tensor) -> torch.Tensor:
+    def perturb(x: torch.Tensor) -> torch.Tensor:
         x = x.clone()
         x[torch.arange(5), positions] += 1.5 * tiny.codecs[0].w_dec[7]
         return x
 
-    plain = run_hooked(tiny.model, tiny.tokens, {tiny.codecs[0].site.hook: [push]}, [tiny.codecs[3].site.hook])[tiny.codecs[3].site.hook]
+    read, last = tiny.codecs[3].site.hook, f"blocks.{tiny.model.cfg.n_layers - 1}.hook_resid_post"
+    plain = run_hooked(tiny.model, tiny.tokens, {tiny.codecs[0].site.hook: [perturb]}, [read, last])
+    expected = tiny.codecs[3].encode(plain[read][torch.arange(5), positions])
+    torch.testing.assert_close(found.activations[3], expected, rtol=1e-4, atol=1e-4)
     steps = positions[:, None] + torch.arange(3)
-    expected = tiny.codecs[3].encode(plain[torch.arange(5)[:, None], steps])
-    torch.testing.assert_close(found.steered[3], expected, rtol=1e-4, atol=1e-4)
-    assert found.clean[1].shape == (5, 3, 2)
-    with pytest.raises(InterventionError, match="lie before layer 3"):
-        steer(slices, tiny.codecs, tiny.tokens, 3, 7, 1.5, positions, {1: None})
+    torch.testing.assert_close(found.final, plain[last][torch.arange(5)[:, None], steps], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(clean.activations[1], perturber.clean_activations(1, [0, 4], samples), rtol=1e-5, atol=1e-5)
+    assert found.activations[1].shape == (5, 2)
+    assert found.amounts[0].tolist() == [1.5] * 5
+
+
+def test_what_the_clean_run_does_not_hold_is_not_perturbed() -> None:
+    tiny = make_tiny("gpt2")
+    perturber = Perturber(AnalysedModel(ModelSlices(tiny.model), tiny.codecs), tiny.tokens, first=1)
+    samples = SamplePositions(np.arange(2), np.array([2, 3]))
+    with pytest.raises(InterventionError, match=r"perturbations of layers \[0\]; expected some, of layers \[1, "):
+        perturber.run(samples, [[Perturbation(0, tiny.codecs[0].w_dec[7], 1.5)]], {})
+    with pytest.raises(InterventionError, match="perturbations of none"):
+        perturber.run(samples, [[]], {3: [0]})
+
+
+def test_a_feature_with_a_floor_is_turned_off_and_not_further() -> None:
+    tiny = make_tiny("gpt2")
+    perturber = Perturber(AnalysedModel(ModelSlices(tiny.model), tiny.codecs), tiny.tokens)
+    samples = SamplePositions(np.arange(5), np.array([2, 5, 7, 1, 3]))
+    (run,) = perturber.run(samples, [[Perturbation(0, tiny.codecs[0].w_dec[7], -100.0, feature=7)]], {})
+    torch.testing.assert_close(run.amounts[0], -perturber.clean_activations(0, [7], samples)[:, 0])
 
 
 @pytest.mark.parametrize(

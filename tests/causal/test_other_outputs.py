@@ -28,7 +28,7 @@ from feature_graph.interventions import InterventionError, next_token_loss, resi
 from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.pipeline.runner import run_with
 from feature_graph.pipeline.stage_functions import STAGE_FUNCTIONS, RunContext, StageResult
-from feature_graph.steering import compensate, side_effects
+from feature_graph.steering import CompensationOptions, SideEffectsOptions, compensate, side_effects
 from feature_graph.subgraphs import extract_behavior_subgraph
 from feature_graph.subgraphs.behaviors import BehaviorError
 from tests.support.selection_models import tiny_saes
@@ -222,7 +222,7 @@ def test_steering_compares_what_there_is(made: Made) -> None:
     graph = build_interaction_graph(measure_interactions(made.model, made.saes, pairs, cfg, progress=False), cfg)
     source = max((n for n in graph if graph.nodes[n]["layer"] == 0), key=graph.out_degree)
     target = max(graph.successors(source), key=lambda n: graph.edges[source, n]["weight"])
-    found = side_effects(made.model, made.saes, graph, store, source, 2.0, cfg, horizon=2, min_documents=2)
+    found = side_effects(made.model, made.saes, graph, store, source, 2.0, cfg, SideEffectsOptions(horizon=2, min_documents=2))
     here = found.output.iloc[0]
     assert np.isnan(found.output["next_change"]).all()
     assert here["kl"] > 0
@@ -234,7 +234,9 @@ def test_steering_compares_what_there_is(made: Made) -> None:
         assert set(found.output["measure"]) == {"KL"}
         assert found.tokens["text"].str.startswith("output ").all()
         assert found.tokens["token"].max() < n_outputs(made.model)
-    countered = compensate(made.model, made.saes, graph, store, source, 2.0, [target], cfg, horizon=2, min_documents=2, aim="measured")
+    countered = compensate(
+        made.model, made.saes, graph, store, source, 2.0, [target], cfg, CompensationOptions(horizon=2, min_documents=2, aim="measured")
+    )
     assert countered.output.empty or set(countered.output["measure"]) == set(found.output["measure"])
     assert "compensating" in countered.summary().lower()
 

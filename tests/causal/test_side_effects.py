@@ -14,7 +14,16 @@ import torch
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CONFIRM, ActivationStore, feature_id
 from feature_graph.evaluation.planted import PlantedModel, Wire, Wiring, planted_model
-from feature_graph.steering import Compensation, SideEffects, SteeringError, compensate, side_effects
+from feature_graph.interventions import AnalysedModel
+from feature_graph.steering import (
+    Compensation,
+    CompensationOptions,
+    SideEffects,
+    SideEffectsOptions,
+    SteeringError,
+    compensate,
+    side_effects,
+)
 from feature_graph.steering.counter_steers import constant_delta
 from feature_graph.steering.experiment import SteeringExperiment
 
@@ -64,7 +73,7 @@ def named(world: PlantedModel, name: str) -> str:
 
 @pytest.fixture(scope="module")
 def found(world: PlantedModel, store: ActivationStore, truth: nx.DiGraph) -> SideEffects:
-    return side_effects(world.model, world.saes, truth, store, named(world, "push"), 0.5, world.config(), horizon=3)
+    return side_effects(world.model, world.saes, truth, store, named(world, "push"), 0.5, world.config(), SideEffectsOptions(horizon=3))
 
 
 def test_every_later_feature_moves_as_forecast(found: SideEffects, world: PlantedModel, truth: nx.DiGraph) -> None:
@@ -85,7 +94,9 @@ def test_a_feature_that_is_switched_off_is_told_apart_from_its_forecast(
     world: PlantedModel, store: ActivationStore, truth: nx.DiGraph
 ) -> None:
     """gone = max(0, 1 − 0.8 shove): pushed up by 3, it is off everywhere; the forecast, linear, asks for more."""
-    result = side_effects(world.model, world.saes, truth, store, named(world, "shove"), 3.0, world.config(), n_placebo=0)
+    result = side_effects(
+        world.model, world.saes, truth, store, named(world, "shove"), 3.0, world.config(), SideEffectsOptions(n_placebo=0)
+    )
     row = result.features.set_index("feature").loc[named(world, "gone")]
     assert row["forecast"] == pytest.approx(-2.4)
     assert (row["on_after"], row["turned_on"]) == (0, 0)
@@ -95,27 +106,30 @@ def test_a_feature_that_is_switched_off_is_told_apart_from_its_forecast(
 
 
 def test_a_push_below_zero_is_counted(world: PlantedModel, store: ActivationStore, truth: nx.DiGraph) -> None:
-    result = side_effects(world.model, world.saes, truth, store, named(world, "push"), -100.0, world.config(), n_placebo=0)
+    result = side_effects(
+        world.model, world.saes, truth, store, named(world, "push"), -100.0, world.config(), SideEffectsOptions(n_placebo=0)
+    )
     assert result.below_zero == 1
 
 
 def by_hooks(world: PlantedModel, store: ActivationStore, source: str, delta: float, seed: int) -> pd.DataFrame:
     """KL and the next token's log-probability with nothing but TransformerLens hooks, over whole contexts."""
-    bench = SteeringExperiment(world.model, world.saes, nx.DiGraph([(source, source)]), store, world.config(), source, 3)
-    samples = bench.ground.samples(bench.layer, bench.index, CONFIRM, 24)
-    documents = bench.ground.documents[CONFIRM][samples.documents]
-    sae = world.saes[bench.layer]
+    analysed = AnalysedModel.of(world.model, world.saes, world.config())
+    experiment = SteeringExperiment(analysed, nx.DiGraph([(source, source)]), store, world.config(), source, 3)
+    samples = experiment.samples.samples(experiment.layer, experiment.index, CONFIRM, 24)
+    documents = experiment.samples.documents[CONFIRM][samples.documents]
+    sae = world.saes[experiment.layer]
     rows = []
     for document, position in zip(documents, samples.positions, strict=True):
         tokens = torch.from_numpy(store.tokens[document : document + 1])
 
         def push(x: torch.Tensor, hook: Any, position: int = position) -> torch.Tensor:
-            x[:, position] += delta * sae.W_dec[bench.index]
+            x[:, position] += delta * sae.W_dec[experiment.index]
             return x
 
         with torch.no_grad():
             clean = world.model(tokens)[0].double().log_softmax(-1)
-            steered = world.model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{bench.layer}.hook_resid_post", push)])[0]
+            steered = world.model.run_with_hooks(tokens, fwd_hooks=[(f"blocks.{experiment.layer}.hook_resid_post", push)])[0]
         steered = steered.double().log_softmax(-1)
         kl = torch.nn.functional.kl_div(clean, steered, reduction="none", log_target=True).sum(-1)
         for offset in range(4):
@@ -168,7 +182,7 @@ def cancelled(
     wanted = options.pop("target", named(world, "wanted"))
     return compensate(
         world.model, world.saes, truth, store, named(world, "push"), delta, [named(world, n) for n in names], world.config(),
-        target=wanted, **options,
+        CompensationOptions(target=wanted, **options),
     )  # fmt: skip
 
 
@@ -285,7 +299,7 @@ def test_what_cannot_be_steered_is_refused_before_any_work(
 @pytest.mark.parametrize(("names", "options", "message"), [
     ([], {}, "named: got .*expected at least one feature"),
     (["L1_F88"], {}, "named: 'L1_F88' is not among"),
-    (["L0_F1"], {}, "expected features of layers behind L0_F0"),
+    (["L0_F1"], {}, "expected features of layers after that of L0_F0"),
     (["L1_F1"], {"target": "L1_F1"}, "a feature that is not among those to be cancelled"),
     (["L1_F1"], {"target": "L9_F1"}, "target: 'L9_F1' is not among"),
     (["L1_F2"], {}, "forecasts no change of L1_F2 by a steer of L0_F0"),
@@ -298,16 +312,16 @@ def test_what_cannot_be_cancelled_is_refused_before_any_work(
     store: ActivationStore, truth: nx.DiGraph, names: list[str], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SteeringError, match=message):
-        compensate(None, {}, truth, store, "L0_F0", 0.5, names, **options)
+        compensate(None, {}, truth, store, "L0_F0", 0.5, names, options=CompensationOptions(**options))
 
 
 def test_a_graph_of_other_layers_and_too_few_documents_are_refused(world: PlantedModel, store: ActivationStore, truth: nx.DiGraph) -> None:
     with pytest.raises(SteeringError, match=r"features of layers \[2\]; dictionaries were given for \[0, 1\]"):
         side_effects(world.model, {n: world.saes[n] for n in (0, 1)}, truth, store, "L0_F0", 0.5)
     with pytest.raises(SteeringError, match="documents that are kept for this; expected 1000 or more"):
-        side_effects(world.model, world.saes, truth, store, "L0_F0", 0.5, min_documents=1000)
+        side_effects(world.model, world.saes, truth, store, "L0_F0", 0.5, options=SideEffectsOptions(min_documents=1000))
     with pytest.raises(SteeringError, match="horizon: got -1"):
-        side_effects(world.model, world.saes, truth, store, "L0_F0", 0.5, horizon=-1)
+        side_effects(world.model, world.saes, truth, store, "L0_F0", 0.5, options=SideEffectsOptions(horizon=-1))
 
 
 def test_one_delta_for_all_samples_has_the_planned_mean() -> None:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import networkx as nx
+import numpy as np
 import pytest
 import torch
 
 from feature_graph.artifacts import feature_id
-from feature_graph.dictionaries.build import SiteCodec, build_codecs
 from feature_graph.evaluation.planted import PlantedModel
-from feature_graph.interventions import ModelSlices, steer
+from feature_graph.interventions import AnalysedModel, Perturbation, Perturber, SamplePositions
 from feature_graph.steering import predict_cascade
 
 
 @pytest.fixture(scope="module")
-def codecs(planted: PlantedModel) -> dict[int, SiteCodec]:
-    return build_codecs(planted.model, planted.saes)
+def analysed(planted: PlantedModel) -> AnalysedModel:
+    return AnalysedModel.of(planted.model, planted.saes)
 
 
 @pytest.fixture(scope="module")
@@ -37,27 +37,28 @@ def truth(planted: PlantedModel) -> nx.DiGraph:
     return G
 
 
-def measured(planted: PlantedModel, codecs: dict[int, SiteCodec], name: str, delta: float) -> dict[str, float]:
+def measured(planted: PlantedModel, analysed: AnalysedModel, name: str, delta: float) -> dict[str, float]:
     """Change of every feature of the later sites, where the steered one is clearly on; the same at all these positions."""
     layer, index = planted.key(0, name)
-    slices, tokens = ModelSlices(planted.model), torch.from_numpy(planted.tokens)
-    site = codecs[layer].site
-    active = codecs[layer].encode(slices.residuals(tokens, [site.point]).residuals[site.point], [index])[..., 0]
+    codec, tokens = analysed.codecs[layer], torch.from_numpy(planted.tokens)
+    active = codec.encode(analysed.slices.residuals(tokens, [codec.site.point]).residuals[codec.site.point], [index])[..., 0]
     rows = torch.nonzero((active > 1.2).any(dim=1)).flatten()[:12]
-    positions = active[rows].argmax(dim=1)
-    read = {n: None for n in codecs if n > layer}
-    found = steer(slices, codecs, tokens[rows], layer, index, delta, positions, read)
-    return {feature_id(n, i): float(c) for n in read for i, c in enumerate((found.steered[n] - found.clean[n])[:, 0].mean(dim=0))}
+    samples = SamplePositions(np.arange(len(rows)), active[rows].argmax(dim=1).numpy())
+    read = {n: range(analysed.codecs[n].d_sae) for n in analysed.later(layer)}
+    variants = [[], [Perturbation(layer, codec.w_dec[index], delta)]]
+    clean, steered = Perturber(analysed, tokens[rows]).run(samples, variants, read)
+    changes = {n: (steered.activations[n] - clean.activations[n]).mean(dim=0).tolist() for n in read}
+    return {feature_id(n, i): change for n in read for i, change in enumerate(changes[n])}
 
 
 @pytest.mark.parametrize("delta", [0.5, -0.5])
 @pytest.mark.parametrize("name", ["chain", "inhibit", "branch", "excite", "skip", "twin", "pass", "decoy", "carry"])
 def test_the_forecast_is_the_measured_change_of_every_feature(
-    planted: PlantedModel, codecs: dict[int, SiteCodec], truth: nx.DiGraph, name: str, delta: float
+    planted: PlantedModel, analysed: AnalysedModel, truth: nx.DiGraph, name: str, delta: float
 ) -> None:
     source = feature_id(*planted.key(0, name))
     effects = predict_cascade(truth, source, steer_delta=delta, n_hops=3, min_effect=0).effects if source in truth else {}
-    real = measured(planted, codecs, name, delta)
+    real = measured(planted, analysed, name, delta)
     for target, change in real.items():
         assert effects.get(target, 0.0) == pytest.approx(change, abs=1e-3), target
     assert (max(map(abs, real.values())) > 0.1) == (name not in {"decoy", "carry"})

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import queries
 from feature_graph.database.store import Store
-from feature_graph.steering import DirectEffects, between, predict_cascade, reach
+from feature_graph.steering import NO_INTERVALS, DirectEffects, between, predict_cascade, reach
 from tests.graph import twins, twins_motifs
 from tests.rundirs import random_run
 from tests.support.database import ALL, EXAMPLE, Loaded, same_rows, wipe
@@ -107,7 +107,7 @@ def test_the_database_forecasts_what_the_library_forecasts(
 ) -> None:
     run, g = loaded[which], graphs[which]
     source = data.draw(st.sampled_from(sorted(run.files.layer)))
-    mine = predict_cascade(g, source, delta, hops, min_effect=min_effect, min_strength=min_strength, decay=decay, draws=0)
+    mine = predict_cascade(g, source, delta, hops, min_effect=min_effect, min_strength=min_strength, decay=decay, uncertainty=NO_INTERVALS)
     rows = run.ask(
         "cascade", feature=source, delta=delta, max_hops=hops, min_effect=min_effect, min_strength=min_strength, decay=decay, limit=ALL
     ).records
@@ -158,7 +158,7 @@ def test_every_effect_is_the_sum_over_all_paths(loaded: dict[str, Loaded], graph
         expected = {i: full[at[source], at[i]] for i in at if abs(full[at[source], at[i]]) > 1e-12}
         rows = run.ask("cascade", feature=source, min_effect=1e-12, limit=ALL).records
         assert {r["id"]: r["effect"] for r in rows} == pytest.approx(expected, rel=1e-9, abs=1e-12)
-        mine = predict_cascade(g, source, 1.0, min_effect=1e-12, top_paths=0, draws=0).effects
+        mine = predict_cascade(g, source, 1.0, min_effect=1e-12, top_paths=0, uncertainty=NO_INTERVALS).effects
         assert mine == pytest.approx(expected, rel=1e-9, abs=1e-12)
         met = run.ask("reach", feature=source).records
         reached = (
@@ -185,7 +185,7 @@ def test_what_lies_between_carries_the_product_of_both_sums(loaded: dict[str, Lo
             assert row["effect"] == pytest.approx(full[at[source], at[i]] * full[at[i], at[target]], rel=1e-9, abs=1e-12)
             assert row["effect"] == pytest.approx(mine.loc[i, "effect"], rel=1e-9, abs=1e-12)
             assert row["share"] == pytest.approx(row["effect"] / full[at[source], at[target]], rel=1e-6)
-            assert (row["ways"], row["bottleneck"], row["label"]) == tuple(mine.loc[i, ["ways", "bottleneck", "label"]])
+            assert (row["paths"], row["bottleneck"], row["label"]) == tuple(mine.loc[i, ["paths", "bottleneck", "label"]])
 
 
 @pytest.mark.parametrize("direction", ["downstream", "upstream"])

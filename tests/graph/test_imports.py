@@ -79,7 +79,7 @@ def test_transcoders_and_attention_of_one_layer_are_followed_in_their_order(data
     rows = {r["id"]: r["effect"] for r in database.ask("cascade", run=run, feature="L0.attn_F5", delta=1.0).records}
     assert rows == pytest.approx({"L0.mlp_F7": 0.5, "L1.attn_F9": -0.125, "L1.mlp_F3": 0.5 * 1 - 0.125 * 0.5})
     between = database.ask("between", run=run, source="L0.attn_F5", target="L1.mlp_F3").records
-    assert [(r["id"], r["ways"], r["bottleneck"]) for r in between] == [("L0.mlp_F7", 2, True), ("L1.attn_F9", 1, False)]
+    assert [(r["id"], r["paths"], r["bottleneck"]) for r in between] == [("L0.mlp_F7", 2, True), ("L1.attn_F9", 1, False)]
     assert all(row["ok"] for row in database.ask("audit", run=run).records)
 
 

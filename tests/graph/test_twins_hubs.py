@@ -92,12 +92,12 @@ def relays(run: twins.RunFiles, limit: int = 20, layer: int | None = None) -> li
     kept = {pair: e["direct"] for pair, e in edges.items() if twins.carries(e)}
     rows = []
     for middle in run.features["id"]:
-        ways = {(a, b): kept[a, middle] * kept[middle, b] for a, m in kept if m == middle for m2, b in kept if m2 == middle}
-        if ways and layer in (None, run.layer[middle]):
-            passed = sum(map(abs, ways.values()))
+        paths = {(a, b): kept[a, middle] * kept[middle, b] for a, m in kept if m == middle for m2, b in kept if m2 == middle}
+        if paths and layer in (None, run.layer[middle]):
+            passed = sum(map(abs, paths.values()))
             rows.append(
-                {"id": middle, "layer": run.layer[middle], "ways": len(ways), "passed": passed, "balance": sum(ways.values()) / passed}
-                | {"unbridged": sum(ends not in edges for ends in ways), "label": run.label[middle]}
+                {"id": middle, "layer": run.layer[middle], "paths": len(paths), "passed": passed, "balance": sum(paths.values()) / passed}
+                | {"unbridged": sum(ends not in edges for ends in paths), "label": run.label[middle]}
             )
     return list(islice(sorted(rows, key=lambda r: (-round(r["passed"], 10), r["id"])), limit))
 

@@ -131,11 +131,11 @@ def test_drawings_hold_what_the_tables_tell(example: Loaded) -> None:
         return {node["properties"]["uid"] for row in rows for node in row["path"]["nodes"]}
 
     uid = dict(zip(example.files.features["id"], example.files.features["uid"], strict=True))
-    ways = example.ask("seed_paths", behavior="capital_of")
+    paths = example.ask("seed_paths", behavior="capital_of")
     of_behavior = {u for u in drawn("seed_paths", behavior="capital_of") if u in set(uid.values())}
-    assert of_behavior == {uid[i] for row in ways for i in row["path"]}
-    ways = example.ask("seed_paths", behavior="capital_of", to="output")
-    assert {uid[i] for row in ways for i in row["path"]} <= drawn("seed_paths", behavior="capital_of", to="output")
+    assert of_behavior == {uid[i] for row in paths for i in row["path"]}
+    paths = example.ask("seed_paths", behavior="capital_of", to="output")
+    assert {uid[i] for row in paths for i in row["path"]} <= drawn("seed_paths", behavior="capital_of", to="output")
     pairs = example.ask("duplicates", min_overlap=0.5)
     assert {uid[i] for row in pairs for i in (row["first"], row["second"])} <= drawn("duplicates", min_overlap=0.5)
     apart = example.ask("methods_agree", limit=5)

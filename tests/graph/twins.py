@@ -201,7 +201,7 @@ def hub_scores(run: RunFiles, measure: str, edges: str, sign: str, method: str) 
 
 
 def harmonic(g: nx.DiGraph) -> dict[str, float]:
-    """Mean of 1 / distance over the ways that end at the node."""
+    """Mean of 1 / distance over the paths that end at the node."""
     return {n: c / (len(g) - 1) for n, c in nx.harmonic_centrality(g).items()}
 
 

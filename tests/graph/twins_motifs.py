@@ -167,7 +167,7 @@ def compensation(
     return top(rows, limit, lambda r: -r["compensation"], lambda r: r["source"], lambda r: r["target"])
 
 
-def _ways(run: RunFiles, source: str, min_strength: float, method: str) -> list[tuple[list[str], float]]:
+def _paths(run: RunFiles, source: str, min_strength: float, method: str) -> list[tuple[list[str], float]]:
     """Every path that a cascade may take from a feature, and its product."""
     g = nx.DiGraph()
     g.add_node(source)
@@ -181,27 +181,33 @@ def cascade(
 ) -> Rows:
     """By listing every path (so with ``min_effect`` 0 only)."""
     found: dict[str, list[tuple[int, float]]] = {}
-    for path, product in _ways(run, feature, min_strength, method):
+    for path, product in _paths(run, feature, min_strength, method):
         found.setdefault(path[-1], []).append((len(path) - 1, delta * product * decay ** (len(path) - 2)))
     rows = [
-        {"id": i, "layer": run.layer[i], "hops": min(h for h, _ in ways), "effect": sum(x for _, x in ways), "paths": len(ways)}
+        {
+            "id": i,
+            "layer": run.layer[i],
+            "hops": min(h for h, _ in found_paths),
+            "effect": sum(x for _, x in found_paths),
+            "paths": len(found_paths),
+        }
         | {"label": run.label[i]}
-        for i, ways in found.items()
-        if min(h for h, _ in ways) <= max_hops
+        for i, found_paths in found.items()
+        if min(h for h, _ in found_paths) <= max_hops
     ]
     return top(rows, limit, lambda r: -abs(r["effect"]), lambda r: r["id"])
 
 
 def between(run: RunFiles, source: str, target: str, max_hops: int, min_strength: float, limit: int, method: str) -> Rows:
-    ways = [(p, x) for p, x in _ways(run, source, min_strength, method) if p[-1] == target]
-    whole = sum(x for _, x in ways)
+    found_paths = [(p, x) for p, x in _paths(run, source, min_strength, method) if p[-1] == target]
+    whole = sum(x for _, x in found_paths)
     rows = []
-    for node in {n for p, _ in ways if len(p) <= max_hops + 1 for n in p[1:-1]}:
-        mine = [x for p, x in ways if node in p]
+    for node in {n for p, _ in found_paths if len(p) <= max_hops + 1 for n in p[1:-1]}:
+        mine = [x for p, x in found_paths if node in p]
         share = sum(mine) / whole if whole else None
         rows.append(
-            {"id": node, "layer": run.layer[node], "ways": len(mine), "effect": sum(mine), "share": share}
-            | {"bottleneck": len(mine) == len(ways), "label": run.label[node]}
+            {"id": node, "layer": run.layer[node], "paths": len(mine), "effect": sum(mine), "share": share}
+            | {"bottleneck": len(mine) == len(found_paths), "label": run.label[node]}
         )
     return top(rows, limit, lambda r: -abs(r["effect"]), lambda r: r["id"])
 

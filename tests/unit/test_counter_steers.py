@@ -12,13 +12,13 @@ from hypothesis.extra.numpy import arrays
 from feature_graph.steering import DirectEffects
 from feature_graph.steering.counter_steers import (
     CounterCandidate,
-    CounterLimits,
     allowed,
     choose,
     constant_delta,
     find_candidates,
     responses,
 )
+from feature_graph.steering.options import CounterLimits
 
 ACTIVITY = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 10, allow_subnormal=False))
 EFFECT = st.floats(-3, 3, allow_subnormal=False)

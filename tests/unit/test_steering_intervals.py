@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats as scipy_stats
 
-from feature_graph.steering import DirectEffects, Interval, SteeringError, predict_cascade
+from feature_graph.steering import NO_INTERVALS, DirectEffects, Interval, IntervalOptions, SteeringError, predict_cascade
 
 CHAIN = nx.DiGraph()
 for _i in range(4):
@@ -58,17 +59,19 @@ def test_decay_thresholds_and_best_paths_equal_the_list_of_all_paths(
 ) -> None:
     graph = layered(*made)
     every = by_listing(graph, "L0_F0", 1.5, len(graph), decay, least)
-    ways = {path: effect for path, effect in every.items() if len(path) <= hops + 1}
-    found = predict_cascade(graph, "L0_F0", 1.5, hops, min_effect=0, decay=decay, min_strength=least, top_paths=top, draws=0)
+    paths = {path: effect for path, effect in every.items() if len(path) <= hops + 1}
+    found = predict_cascade(
+        graph, "L0_F0", 1.5, hops, min_effect=0, decay=decay, min_strength=least, top_paths=top, uncertainty=NO_INTERVALS
+    )
     sums: dict[str, float] = {}
     for path, effect in every.items():
         sums[path[-1]] = sums.get(path[-1], 0.0) + effect
     for node in graph:
         assert found.effects.get(node, 0.0) == pytest.approx(sums.get(node, 0.0), abs=1e-9)
-    expected = sorted((abs(e) for e in ways.values()), reverse=True)[:top]
+    expected = sorted((abs(e) for e in paths.values()), reverse=True)[:top]
     assert [p.size for p in found.paths] == pytest.approx(expected)
     for path in found.paths:
-        assert path.effect == pytest.approx(ways[path.nodes])
+        assert path.effect == pytest.approx(paths[path.nodes])
 
 
 def test_a_graph_made_once_gives_the_same_forecast() -> None:
@@ -88,13 +91,13 @@ def test_a_graph_made_once_gives_the_same_forecast() -> None:
 
 
 def test_the_interval_of_one_edge_is_the_edges_own() -> None:
-    found = predict_cascade(CHAIN, "L0_F0", 1.0, 1, draws=20_000).intervals["L1_F0"]
+    found = predict_cascade(CHAIN, "L0_F0", 1.0, 1, uncertainty=IntervalOptions(draws=20_000)).intervals["L1_F0"]
     half = scipy_stats.t(39).ppf(0.975) * 0.05
     assert (found.low, found.high) == (pytest.approx(0.5 - half, abs=0.004), pytest.approx(0.5 + half, abs=0.004))
 
 
 def test_the_interval_grows_as_the_delta_method_says() -> None:
-    found = predict_cascade(CHAIN, "L0_F0", 2.0, 3, draws=20_000)
+    found = predict_cascade(CHAIN, "L0_F0", 2.0, 3, uncertainty=IntervalOptions(draws=20_000))
     effect = found.effects["L3_F0"]
     relative = np.sqrt((0.05 / 0.5) ** 2 + (0.2 / 2) ** 2 + (0.1 / 1.5) ** 2)
     width = found.intervals["L3_F0"].high - found.intervals["L3_F0"].low
@@ -115,7 +118,7 @@ def test_the_interval_covers_the_true_effect_as_often_as_it_says() -> None:
             sample = rng.normal(truth[a, b], 0.3, n_documents)
             se = sample.std(ddof=1) / np.sqrt(n_documents)
             graph.add_edge(names[a], names[b], direct=sample.mean(), se=se, n_documents=n_documents, structural=True, span=1)
-        found = predict_cascade(graph, names[0], 1.0, 3, min_effect=0, seed=trial).intervals[names[4]]
+        found = predict_cascade(graph, names[0], 1.0, 3, min_effect=0, uncertainty=IntervalOptions(seed=trial)).intervals[names[4]]
         covered += found.low <= right <= found.high
     assert 0.925 <= covered / 400 <= 0.985
 
@@ -129,9 +132,9 @@ def test_an_edge_of_unknown_error_leaves_no_interval_behind_it() -> None:
 
 
 def test_seeds_and_draws() -> None:
-    one, two, three = (predict_cascade(CHAIN, "L0_F0", n_hops=3, seed=s).intervals for s in (1, 1, 2))
+    one, two, three = (predict_cascade(CHAIN, "L0_F0", n_hops=3, uncertainty=IntervalOptions(seed=s)).intervals for s in (1, 1, 2))
     assert one == two != three
-    assert predict_cascade(CHAIN, "L0_F0", draws=0).intervals == {}
+    assert predict_cascade(CHAIN, "L0_F0", uncertainty=NO_INTERVALS).intervals == {}
     certain = nx.DiGraph([("a", "b", {"direct": 2.0, "se": 0.0})])
     assert predict_cascade(certain, "a", 1.0).intervals == {"b": Interval(2.0, 2.0)}
 
@@ -149,10 +152,10 @@ def test_the_summary_shows_the_interval() -> None:
         ({"decay": 1.5}, "decay: got 1.5"),
         ({"min_strength": -1.0}, "min_strength: got -1.0"),
         ({"top_paths": 10**6}, "top_paths: got 1000000, expected 0 to 10,000"),
-        ({"level": 1.0}, "level: got 1.0"),
+        ({"uncertainty": IntervalOptions(level=1.0)}, "level: got 1.0"),
     ],
 )
-def test_numbers_that_make_no_sense_are_refused(options: dict[str, float], message: str) -> None:
+def test_numbers_that_make_no_sense_are_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SteeringError, match=message):
         predict_cascade(CHAIN, "L0_F0", **options)
 

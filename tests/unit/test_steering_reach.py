@@ -8,7 +8,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from feature_graph.steering import SteeringError, between, predict_cascade, reach
+from feature_graph.steering import NO_INTERVALS, SteeringError, between, predict_cascade, reach
 
 SITES, WIDTH = 12, 2
 
@@ -29,21 +29,21 @@ def deep() -> nx.DiGraph:
 def test_between_equals_the_list_of_all_paths() -> None:
     graph = deep()
     source, target = "L0_F0", f"L{SITES - 1}_F1"
-    ways = [
+    paths = [
         (path, float(np.prod([graph.edges[e]["direct"] for e in itertools.pairwise(path)])))
         for path in nx.all_simple_paths(graph, source, target)
     ]
-    assert max(len(path) for path, _ in ways) == SITES
-    whole = sum(effect for _, effect in ways)
+    assert max(len(path) for path, _ in paths) == SITES
+    whole = sum(effect for _, effect in paths)
     found = between(graph, source, target).set_index("id")
-    assert set(found.index) == {node for path, _ in ways for node in path[1:-1]}
+    assert set(found.index) == {node for path, _ in paths for node in path[1:-1]}
     for node, row in found.iterrows():
-        mine = [effect for path, effect in ways if node in path]
-        assert (row["ways"], row["bottleneck"]) == (len(mine), len(mine) == len(ways))
+        mine = [effect for path, effect in paths if node in path]
+        assert (row["paths"], row["bottleneck"]) == (len(mine), len(mine) == len(paths))
         assert row["effect"] == pytest.approx(sum(mine))
         assert row["share"] == pytest.approx(sum(mine) / whole)
     assert found["effect"].abs().is_monotonic_decreasing
-    assert predict_cascade(graph, source, 1.0, n_hops=1, draws=0, min_effect=0).effects[target] == pytest.approx(whole)
+    assert predict_cascade(graph, source, 1.0, n_hops=1, uncertainty=NO_INTERVALS, min_effect=0).effects[target] == pytest.approx(whole)
     assert between(graph, target, source).empty
     strong = between(graph, source, target, min_strength=0.5)
     assert set(strong["id"]) <= set(found.index)

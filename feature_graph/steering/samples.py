@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, parse_feature_id
-from feature_graph.steering.pushes import Ints, Samples
+from feature_graph.interventions import SamplePositions
 
 #: Documents of a split that are run at most: what their keys and values need bounds the memory.
 _MOST_DOCUMENTS = 128
 
 
 @dataclass(frozen=True)
-class Places:
-    """Samples of one source: where it is steered (confirm documents), and where its Jacobian is taken (select documents)."""
+class SplitSamples:
+    """Samples of one source: documents of the confirm split, where it is steered, and of the select split, where its Jacobian is taken."""
 
-    steered: Samples
-    chosen: Samples
+    confirm: SamplePositions
+    select: SamplePositions
 
 
 class SteeringSamples:
@@ -33,20 +34,20 @@ class SteeringSamples:
 
     def __init__(self, store: ActivationStore, rng: np.random.Generator) -> None:
         self.store, self.rng = store, rng
-        self.documents: dict[int, Ints] = {}
+        self.documents: dict[int, NDArray[np.int64]] = {}
         for split in (SELECT, CONFIRM):
             found = np.flatnonzero(store.splits == split)
             self.documents[split] = np.sort(rng.permutation(found)[:_MOST_DOCUMENTS])
         self._columns: dict[int, Any] = {}
         self._selected: dict[tuple[int, int], Any] = {}
 
-    def places(self, node: str, most: int, least: int) -> Places | None:
+    def of_source(self, node: str, most: int, least: int) -> SplitSamples | None:
         """Samples of a feature, one position a document; None if it is active in fewer than ``least`` documents of a split."""
         layer, index = parse_feature_id(node)
-        steered, chosen = (self.samples(layer, index, split, most) for split in (CONFIRM, SELECT))
-        return Places(steered, chosen) if min(len(steered), len(chosen)) >= least else None
+        confirm, select = (self.samples(layer, index, split, most) for split in (CONFIRM, SELECT))
+        return SplitSamples(confirm, select) if min(len(confirm), len(select)) >= least else None
 
-    def samples(self, layer: int, index: int, split: int, most: int) -> Samples:
+    def samples(self, layer: int, index: int, split: int, most: int) -> SamplePositions:
         """Positions at which a feature is active, one a document, in at most ``most`` documents of a split drawn at random."""
         column, kept = self._layer(layer)[:, index], self.documents[split]
         rows = column.indices[column.data > self.store.thresholds[layer][index]]
@@ -56,7 +57,7 @@ class SteeringSamples:
         documents, positions = documents[order], positions[order]
         _, first = np.unique(documents, return_index=True)
         first = self.rng.permutation(first)[:most]
-        return Samples(np.searchsorted(kept, documents[first]).astype(np.int64), positions[first])
+        return SamplePositions(np.searchsorted(kept, documents[first]).astype(np.int64), positions[first])
 
     def slope(self, source: str, target: str) -> float:
         """Least-squares slope of the target's activation on the source's over the counted tokens of the select documents."""

@@ -1,0 +1,45 @@
+"""Features by name: unknown ones are refused with near ones, and labels are shown beside ids."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from feature_graph.artifacts import parse_feature_id
+from feature_graph.steering.errors import SteeringError
+
+_LABEL_WIDTH = 60
+
+
+def check_features(known: Collection[Any], role: str, names: Iterable[str]) -> None:
+    """Refuse names that are not features of the graph.
+
+    Args:
+        known: The features: a graph, or anything else that names can be looked up in.
+        role: What the names stand for, such as ``source``.
+        names: Ids.
+
+    Raises:
+        SteeringError: Naming the first of them, and features near it.
+    """
+    for name in names:
+        if name not in known:
+            near = ", ".join(near_names([str(node) for node in known], name)) or "none"
+            raise SteeringError(f"{role}: {name!r} is not among the {len(known)} features of the graph; near: {near}")
+
+
+def near_names(names: list[str], wanted: str, n: int = 3) -> list[str]:
+    """Features of the same layer by distance of index; for another layer or no id at all, those spelled most alike."""
+    try:
+        layer, index = parse_feature_id(wanted)
+    except ValueError:
+        return get_close_matches(wanted, names, n=n, cutoff=0.0)
+    same = [name for name in names if name.startswith(f"L{layer}_F")]
+    return sorted(same, key=lambda name: abs(parse_feature_id(name)[1] - index))[:n] or get_close_matches(wanted, names, n=n, cutoff=0.0)
+
+
+def with_label(feature: str, label: str) -> str:
+    """The id with a shortened label behind it in brackets, where there is one."""
+    short = label if len(label) <= _LABEL_WIDTH else label[: _LABEL_WIDTH - 1] + "…"
+    return f"{feature} ({short})" if short else feature

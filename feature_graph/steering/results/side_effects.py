@@ -1,0 +1,158 @@
+"""What else moved when one feature was steered, and how the output changed: figures, words, file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import pandas as pd
+
+from feature_graph.steering.agreement import Agreement, agreement
+from feature_graph.steering.names import with_label
+from feature_graph.steering.outputs import CHANGE, DIVERGENCE
+from feature_graph.steering.results.serialization import as_frame, frame_values, load_result, plain_value, save_result
+
+KIND, VERSION = "side_effects", 1
+#: Features whose change has a q below this, over all features read, count as moved.
+LEVEL = 0.05
+_SHOWN = ["feature", "label", "hop", "forecast", "measured", "ci_low", "ci_high", "relative", "placebo", "on_before", "on_after", "q_value"]
+
+
+@dataclass(frozen=True, eq=False)
+class SideEffects:
+    """What one steering does.
+
+    Attributes:
+        source: Id of the steered feature.
+        label: Its label.
+        delta: What is added to it, in activation units.
+        unit: Its mean activation where active.
+        n_documents: Documents steered, one position each.
+        n_hops: Longest path that pictures list; the forecast sums over paths of any length.
+        below_zero: Share of documents at which the push is larger than what the feature has there (only for a negative delta).
+        features: One row a feature behind the source's site, largest |relative| change first: ``feature``, ``label``, ``layer``, ``hop``
+            (first hop at which the graph reaches it, 0 if it does not), ``forecast`` (0 if not reached) with ``forecast_low`` and
+            ``forecast_high``, ``unit`` (its mean activation where active), ``before`` (mean activation at these positions in the clean
+            run), ``measured`` (mean change, activation units), ``se``, ``ci_low``, ``ci_high``, ``q_value`` (Benjamini-Hochberg over
+            all rows), ``relative`` (``measured`` over ``unit``), ``placebo`` (root mean square of the mean changes under the random
+            directions), and shares of documents: ``on_before``, ``on_after``, ``turned_on``, ``turned_off``.
+        output: One row a position behind the pushed one: ``offset``, ``n_documents``, ``kl`` (nats) with ``kl_low``, ``kl_high``,
+            ``kl_max``, ``placebo_kl``, ``next_before`` and ``next_change`` (log-probability of the text's own next token) with
+            ``next_low``, ``next_high``, and ``top_changed`` (share of documents whose likeliest next token is another one). NaN in
+            ``next_…`` where outputs are not tokens. ``measure`` says what the ``kl…`` columns hold: ``KL``, or ``|Δ output|`` for a model
+            with one output, whose KL is 0 whatever happens.
+        tokens: Tokens gained and lost: ``when`` (here, later), ``side`` (gained, lost), ``token``, ``text``, ``p_before``, ``p_after``,
+            ``change``, ``log_change``, ``rose``, ``n_documents``; outputs, where they are not tokens; none where there is one output.
+    """
+
+    source: str
+    label: str
+    delta: float
+    unit: float
+    n_documents: int
+    n_hops: int
+    below_zero: float
+    features: pd.DataFrame
+    output: pd.DataFrame
+    tokens: pd.DataFrame
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """Feature → mean change, of those that the graph reaches or that moved; for ``render_cascade_overlay``."""
+        kept = self.features[(self.features["hop"] > 0) | (self.features["q_value"] < LEVEL)]
+        return dict(zip(kept["feature"], kept["measured"], strict=True))
+
+    @property
+    def n_moved(self) -> int:
+        """Features that moved (q < 0.05)."""
+        return int((self.features["q_value"] < LEVEL).sum())
+
+    @property
+    def kl(self) -> float:
+        """Mean KL(steered ‖ clean) in nats at the pushed position; |Δ output| for a model with one output."""
+        return float(self.output["kl"].iloc[0])
+
+    def table(self, top: int = 20, *, moved_only: bool = True) -> pd.DataFrame:
+        """The largest side effects, forecast beside measured; only features that moved (q < 0.05) unless asked otherwise."""
+        kept = self.features[self.features["q_value"] < LEVEL] if moved_only else self.features
+        return kept[_SHOWN].head(top).reset_index(drop=True)
+
+    def agreement(self, hop: int | None = None) -> Agreement:
+        """Forecast against measurement over the features that the graph reaches (at one hop, or at any)."""
+        reached = self.features["hop"] > 0 if hop is None else self.features["hop"] == hop
+        return agreement(self.features[reached].assign(source=self.source))
+
+    def summary(self, top: int = 8) -> str:
+        """The result in words."""
+        return _text(self, top)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        scalars = ("source", "label", "delta", "unit", "n_documents", "n_hops", "below_zero")
+        return {k: plain_value(getattr(self, k)) for k in scalars} | {
+            k: frame_values(getattr(self, k)) for k in ("features", "output", "tokens")
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write JSON."""
+        return save_result(path, KIND, VERSION, self.to_dict())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            SteeringError: If the file holds something else.
+        """
+        values = load_result(path, KIND, VERSION)
+        return cls(**(values | {k: as_frame(values[k]) for k in ("features", "output", "tokens")}))
+
+
+def _text(found: SideEffects, top: int) -> str:
+    """Head, how many features moved and how well that was forecast, the largest, the output."""
+    features, reached = found.features, found.features["hop"] > 0
+    moved = features["q_value"] < LEVEL
+    multiple = f" ({found.delta / found.unit:+.3g} × its mean activation)" if found.unit else ""
+    name = with_label(found.source, found.label)
+    lines = [
+        f"Steering {name} by {found.delta:+.4g}{multiple} at one position of {found.n_documents} held-out documents:",
+        f"  {int(moved.sum())} of {len(features)} later features moved (q < {LEVEL}), {int((moved & reached).sum())} of them among the "
+        f"{int(reached.sum())} that the graph reaches",
+    ]
+    agreed = found.agreement()
+    if agreed.signed:
+        rank = f"Spearman {agreed.spearman:.2f}, " if agreed.spearman == agreed.spearman else ""
+        lines.append(
+            f"  forecast and measurement of those reached: {rank}slope {agreed.slope:.2f}, sign right {agreed.sign:.0%} of {agreed.signed}"
+        )
+    if found.below_zero:
+        lines.append(f"  in {found.below_zero:.0%} of the documents the push is larger than what the feature has there")
+    lines.append("  largest changes, in units of each feature's mean activation (forecast | measured, in activation units):")
+    lines += [
+        f"    {row['relative']:+7.3f}  ({row['forecast']:+.3g} | {row['measured']:+.3g})  {with_label(row['feature'], row['label'])}"
+        for row in features[moved].head(top).to_dict("records")
+    ] or ["    none"]
+    return "\n".join([*lines, *_output_lines(found, top)])
+
+
+def _output_lines(found: SideEffects, top: int) -> list[str]:
+    here = found.output.iloc[0]
+    ends = f"[{here['kl_low']:.2g} … {here['kl_high']:.2g}], random directions {here['placebo_kl']:.2g}"
+    if here.get("measure", DIVERGENCE) == CHANGE:
+        return [f"  output: changed by {here['kl']:.3g} {ends}"]
+    tells_tokens = here["next_change"] == here["next_change"]
+    own = (
+        f"; log-probability of the text's own next token {here['next_change']:+.3f} [{here['next_low']:+.3f} … {here['next_high']:+.3f}]"
+        if tells_tokens
+        else ""
+    )
+    lines = [
+        f"  output: KL {here['kl']:.3g} nats {ends}",
+        f"    another likeliest {'token' if tells_tokens else 'output'} in {here['top_changed']:.0%} of the documents{own}",
+    ]
+    for side in ("gained", "lost"):
+        tokens = found.tokens[(found.tokens["when"] == "here") & (found.tokens["side"] == side)].head(top)
+        named = ", ".join(f"{t['text']!r} {t['change']:+.4f}" for t in tokens.to_dict("records"))
+        lines.append(f"    {side}: {named or 'nothing'}")
+    return lines
