@@ -15,9 +15,8 @@ from feature_graph.cli.home import HomeOption, resolve_home
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from neo4j import Driver
-
     from feature_graph.database.server import Page, RunningServer, Served
+    from feature_graph.database.store import Driver
 
 
 def browser(

@@ -13,10 +13,10 @@ import typer
 from feature_graph.cli import common
 
 if TYPE_CHECKING:
-    from neo4j import Driver
     from rich.table import Table
 
     from feature_graph.database.server import Connection
+    from feature_graph.database.store import Driver
 
 GIB = 2**30
 MARK = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}

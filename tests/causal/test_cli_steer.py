@@ -132,7 +132,7 @@ def test_side_effects_that_the_graph_does_not_know_are_refused(run: Config, sour
         assert "the graph forecasts no change of" in words(result.output)
     early = runner.invoke(app, ["--quiet", "steer", run.output_dir, "-f", source, "-c", source], env={"COLUMNS": "400"})
     assert early.exit_code == 1
-    assert f"expected features of layers behind {source}" in words(early.output)
+    assert f"expected features of layers after that of {source}" in words(early.output)
 
 
 def test_a_run_without_files_is_told_what_is_missing(run: Config, tmp_path: Path) -> None:

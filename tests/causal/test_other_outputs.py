@@ -24,7 +24,7 @@ from feature_graph.dictionaries.build import build_codecs
 from feature_graph.evaluation.planted.compiled import as_hooked, load_program
 from feature_graph.graph import build_interaction_graph, load_graph
 from feature_graph.interactions import measure_interactions
-from feature_graph.interventions import InterventionError, next_token_loss, residual_gradients
+from feature_graph.interventions import AnalysedModel, InterventionError, next_token_loss, residual_gradients
 from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.pipeline.runner import run_with
 from feature_graph.pipeline.stage_functions import STAGE_FUNCTIONS, RunContext, StageResult
@@ -183,7 +183,7 @@ def test_every_stage_runs(made: Made, tmp_path: Any) -> None:
     cfg = made.cfg.model_copy(update={"output_dir": str(tmp_path / "run")})
 
     def collect(context: RunContext) -> StageResult:
-        context._loaded = made.model, made.saes
+        context._analysed = AnalysedModel.of(made.model, made.saes, context.cfg)
         return StageResult(collect_activations(made.model, made.saes, context.cfg, made.tokens, path=context.paths.activations).n_tokens)
 
     run_with(STAGE_FUNCTIONS | {"collect": collect}, cfg)

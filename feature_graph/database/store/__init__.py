@@ -8,6 +8,8 @@ with store.connect() as db:                       # NEO4J_URI …; or store.conn
     store.analyze(db, "leiden")                   # Graph Data Science, written back with its Analysis
 """
 
+from neo4j import Driver
+
 from feature_graph.database.store.connection import check_address, connect, connect_py2neo, in_words
 from feature_graph.database.store.database import Store
 from feature_graph.database.store.errors import (
@@ -40,6 +42,7 @@ __all__ = [
     "AddressError",
     "Algorithm",
     "Analysis",
+    "Driver",
     "Example",
     "FoundMotif",
     "GdsUnavailable",
