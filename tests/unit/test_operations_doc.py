@@ -61,7 +61,7 @@ NUMBERS = [
     (r"127\.0\.0\.1:(\d+), HTTP", BOLT_PORT),
     (r"HTTP \(Neo4j Browser\) on 127\.0\.0\.1:(\d+)", HTTP_PORT),
     (r"in blocks of ([\d,]+), at", rundir.BLOCK_ROWS),
-    (r"most ([\d,]+) a transaction", batch_size.MOST_ROWS),
+    (r"most ([\d,]+) per transaction", batch_size.MOST_ROWS),
     (r"tries again for (\d+) s", connection.PATIENCE_SECONDS),
     (r"After (\d+) s it gives up", connection.PATIENCE_SECONDS),
     (r"ends (\d+) s after its last sign", runs.LEASE_SECONDS),
