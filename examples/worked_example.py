@@ -18,6 +18,13 @@
 # | questions, pictures, behaviours, steering | `analysis`, `visualization`, `subgraphs`, `steering` | `*.html` |
 # | the database | `store`, `queries` | Neo4j |
 
+# %% tags=["script"]
+import sys
+
+if "--help" in sys.argv or "-h" in sys.argv:  # only when this file is run as a script
+    print("usage: python examples/worked_example.py\n\nFrom the model to Neo4j. The settings are in the cell under 'Configuration'.")
+    sys.exit(0)
+
 # %% [markdown]
 # ## 1. Configuration
 #
@@ -32,7 +39,6 @@
 # %%
 import json
 import os
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -40,10 +46,6 @@ import torch
 
 from feature_graph.config import Config
 from feature_graph.utils import set_seed, setup_logging
-
-if "--help" in sys.argv or "-h" in sys.argv:  # as a script; a notebook is never started so
-    print("usage: python examples/worked_example.py\n\nFrom the model to Neo4j. The settings are in the first cell.")
-    sys.exit(0)
 
 setup_logging("INFO")
 set_seed(42)

@@ -44,6 +44,8 @@ def cells(script: str) -> list[Cell]:
     found = []
     for part in re.split(r"^# %%", script, flags=re.MULTILINE)[1:]:
         head, _, body = part.partition("\n")
+        if '"script"' in head:  # what only a script needs
+            continue
         markdown = head.strip() == "[markdown]"
         text = re.sub(r"^# ?", "", body, flags=re.MULTILINE) if markdown else body
         found.append(Cell(not markdown, text.strip("\n")))

@@ -10,6 +10,9 @@ SCRIPT = """# %% [markdown]
 #
 # A sentence.
 
+# %% tags=["script"]
+import sys
+
 # %%
 a = 2
 print(a)
