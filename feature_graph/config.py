@@ -305,7 +305,7 @@ def _is_site(value: Any) -> bool:
 
 
 def explain(error: ValidationError) -> str:
-    """One line a wrong field: its name, what is allowed, what was got; near names for unknown keys."""
+    """One line per wrong field: its name, what is allowed, what was got; near names for unknown keys."""
     from difflib import get_close_matches
 
     lines = []
@@ -316,5 +316,6 @@ def explain(error: ValidationError) -> str:
             lines.append(f"  {name}: unknown field" + (f"; did you mean {near[0]}?" if near else ""))
         else:
             got = f" (got {item['input']!r})" if name != "configuration" else ""
-            lines.append(f"  {name}: {item['msg'].removeprefix('Value error, ')}{got}")
+            hint = f"; a list is written [{item['input']}]" if item["type"] == "list_type" and isinstance(item["input"], str | int) else ""
+            lines.append(f"  {name}: {item['msg'].removeprefix('Value error, ')}{got}{hint}")
     return "\n".join(lines)

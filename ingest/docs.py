@@ -131,7 +131,7 @@ graph together with its entry in the ledger, or not at all, so loading can be ki
 _ATTRIBUTION = """## Attribution graphs of circuit-tracer and Neuronpedia
 
 ```bash
-feature-graph import attribution GRAPH.json… --out RUN_DIR      # --release, --model, --model-hash, --unit contribution
+feature-graph import attribution GRAPH.json… --output-dir RUN_DIR      # --release, --model, --model-hash, --unit contribution
 feature-graph ingest RUN_DIR
 feature-graph query strongest --param method=attribution
 ```

@@ -15,6 +15,12 @@ class TemplateError(QueryError):
     """A template file that breaks the rules of its format."""
 
 
+class UnknownTemplate(QueryError):
+    """There is no question of that name."""
+
+    exit_code: ClassVar[int] = 2
+
+
 class ParameterError(QueryError):
     """A parameter that is unknown, missing, of another type, or out of its bounds."""
 

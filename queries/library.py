@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 
-from queries.errors import QueryError, TemplateError
+from queries.errors import QueryError, TemplateError, UnknownTemplate
 from queries.template import Template, parse_template
 
 _ENDING, _VISUAL = ".cypher", ".visual.cypher"
@@ -42,13 +42,13 @@ def template(name: str) -> Template:
     """One template.
 
     Raises:
-        QueryError: If there is none of that name; the message names near ones.
+        UnknownTemplate: If there is none of that name; the message names near ones.
     """
     known = templates()
     if name not in known:
         near = get_close_matches(name, known, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"there are: {', '.join(known)}"
-        raise QueryError(f"query: got {name!r}, no such template; {hint}")
+        raise UnknownTemplate(f"query: got {name!r}, no such template; {hint}")
     return known[name]
 
 

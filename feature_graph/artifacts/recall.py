@@ -97,11 +97,11 @@ class PruningRecall:
         """
         path = Path(path)
         if not path.is_file():
-            raise ArtifactError(f"{path}: no such file; `feature-graph recall` writes it")
+            raise ArtifactError(f"{path}: no such file; `feature-graph pruning-recall` writes it")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ArtifactError(f"{path}: not JSON: {error}; run `feature-graph recall` again") from error
+            raise ArtifactError(f"{path}: not JSON: {error}; run `feature-graph pruning-recall` again") from error
         got = (values.pop("kind", None), values.pop("version", None)) if isinstance(values, dict) else (None, None)
         if got != (KIND, VERSION):
             raise ArtifactError(f"{path}: got kind {got[0]} version {got[1]}; expected {KIND} version {VERSION}")

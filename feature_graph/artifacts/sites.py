@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -69,5 +70,7 @@ def parse_feature_id(text: str) -> tuple[int, int]:
     """
     match = FEATURE_ID.fullmatch(text)
     if match is None:
-        raise ValueError(f"feature id: got {text!r}, expected L<layer>_F<index>, such as L5_F1024")
+        meant = re.sub(r"^l|(?<=_)f(?=\d+$)", lambda letter: letter[0].upper(), text.strip())
+        hint = f"; did you mean {meant}?" if FEATURE_ID.fullmatch(meant) else ""
+        raise ValueError(f"feature id: got {text!r}, expected L<layer>_F<index>, such as L5_F1024{hint}")
     return int(match["layer"]), int(match["index"])

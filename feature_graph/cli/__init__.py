@@ -12,6 +12,7 @@ import typer
 from feature_graph.cli import (
     analyze,
     calibrate,
+    common,
     db,
     demo,
     doctor,
@@ -30,17 +31,25 @@ from feature_graph.cli import (
     validate,
     vectors,
 )
-from feature_graph.cli.common import Commands
+from feature_graph.cli.commands import CommandLine, Commands
 
-app = typer.Typer(
+app = CommandLine(
     name="feature-graph",
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
     help="Find which sparse-autoencoder features of a language model causally drive which others, and keep the answer in Neo4j.",
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        common.say(f"feature-graph {version('feature-graph')}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -48,6 +57,7 @@ def _options(
     debug: bool = typer.Option(False, "--debug", help="Show the whole traceback of an error."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Log warnings and errors only."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Log details too."),
+    _: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version of feature-graph."),
 ) -> None:
     from feature_graph.utils import setup_logging
 
@@ -58,7 +68,7 @@ stages.register(app)
 app.command(rich_help_panel="A run")(report.report)
 app.command(rich_help_panel="A run")(analyze.analyze)
 app.command(rich_help_panel="A run")(motifs.motifs)
-app.command(rich_help_panel="A run")(pruning_recall.recall)
+app.command(rich_help_panel="A run")(pruning_recall.pruning_recall)
 app.command(rich_help_panel="A run")(probe.probe)
 app.command(rich_help_panel="A run")(validate.validate)
 app.command(rich_help_panel="A run")(steer.steer)

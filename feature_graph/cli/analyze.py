@@ -63,7 +63,7 @@ def analyze(
     metric: Annotated[
         str, typer.Option("--metric", "-m", help="Measure of the hubs, without --algorithms: total_degree, pagerank, betweenness …")
     ] = "total_degree",
-    top_k: Annotated[int, typer.Option("--top", "-k", min=0, help="How many hubs and communities are shown.")] = 10,
+    top_k: Annotated[int, typer.Option("--top", "-n", min=0, help="How many hubs and communities are shown.")] = 10,
     everything: Annotated[bool, typer.Option("--all", help="The same as --edges all.")] = False,
     effect: Annotated[
         str, typer.Option("--effect", help="What a strength stands for, without --algorithms: total, direct, later or computed.")

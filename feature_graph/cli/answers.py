@@ -22,6 +22,21 @@ class Format(StrEnum):
     PARQUET = "parquet"
 
 
+ENDINGS = {".json": Format.JSON, ".csv": Format.CSV, ".parquet": Format.PARQUET, ".txt": Format.TABLE}
+
+
+def chosen_format(given: Format | None, as_json: bool, output: Path | None) -> Format:
+    """The format that was asked for: by name, else by the ending of the file, else a table; what cannot be written is refused."""
+    kind = Format.JSON if as_json else given
+    if kind is None and output is not None:
+        kind = ENDINGS.get(output.suffix.lower())
+        if kind is None:
+            common.fail(f"--output: got {output}; expected a name that ends in {', '.join(ENDINGS)}, or --format", common.USAGE)
+    if kind is Format.PARQUET and output is None:
+        common.fail("parquet is for files: say which with --output FILE", common.USAGE)
+    return kind or Format.TABLE
+
+
 def print_answer(answer: Answer, format_: Format | str = Format.TABLE, title: str = "", output: Path | None = None) -> None:
     """Write an answer to the screen, or to a file.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,18 +19,20 @@ Values = dict[str, Any]
 
 
 def calibrate(
-    seeds: int = typer.Option(20, "--seeds", "-n", min=1, help="Planted worlds a variant; null runs take half as many."),
-    variants: str = typer.Option("", "--variants", help="Only these, with commas between; see --list."),
+    seeds: int = typer.Option(20, "--seeds", min=1, help="Planted models per variant; null runs take half as many."),
+    variants: str = typer.Option("", "--variants", help="Only these variants, separated by commas; see --list."),
     quick: bool = typer.Option(False, "--quick", help="One seed of everything, in about a minute."),
-    nulls: bool = typer.Option(True, "--nulls/--no-nulls", help="Null runs, where nothing is there to be found."),
+    nulls: bool = typer.Option(True, "--nulls/--no-nulls", help="Null runs, in which there is nothing to find."),
     programs: bool = typer.Option(True, "--programs/--no-programs", help="Programs compiled into transformers by Tracr."),
-    folder: str = typer.Option("outputs/calibration", "--out", "-o", help="Folder for calibration.json; a killed run goes on there."),
-    workers: int = typer.Option(0, "--workers", help="Processes of one thread each; 0: two, where there are two cores."),
+    output_dir: Annotated[
+        Path, typer.Option("--output-dir", "-o", help="Folder for calibration.json; an interrupted run is resumed there.")
+    ] = Path("outputs/calibration"),
+    workers: int = typer.Option(0, "--workers", help="Processes of one thread each; 0: two if there are two cores."),
     as_json: bool = typer.Option(False, "--json", help="Print the figures as one JSON object and nothing else."),
     strict: bool = typer.Option(False, "--strict", help="End with exit code 1 if an aim was missed."),
-    listing: bool = typer.Option(False, "--list", help="Say which variants there are, and stop."),
+    listing: bool = typer.Option(False, "--list", help="List the variants."),
 ) -> None:
-    """Measure planted transformers, whose effects are known, with the public stages, and say how much of the truth comes back.
+    """Measure planted transformers, whose effects are known, with the public stages, and say how much of the truth is recovered.
 
     Aims: recall of at least 0.99, realised false discovery rate at most the level, every sign right, effects within 1 %, null runs at
     most at the level.
@@ -42,11 +44,11 @@ def calibrate(
         out.print(table("Variants", ["name", "what is different"], known_variants().items()))
         return
     names = [name.strip() for name in variants.split(",") if name.strip()] or None
-    done = run(QUICK_SEEDS if quick else seeds, names, nulls=nulls, programs=programs, folder=folder, workers=workers or None)
+    done = run(QUICK_SEEDS if quick else seeds, names, nulls=nulls, programs=programs, folder=str(output_dir), workers=workers or None)
     if as_json:
         common.say(json.dumps(done.figures, allow_nan=False, ensure_ascii=False))
     else:
-        _show(done, Path(folder))
+        _show(done, output_dir)
     if done.missed:
         message = f"missed: {', '.join(done.missed)}"
         if strict:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from rich.table import Table
-from typer.core import TyperGroup
 
 from feature_graph.terminal import SafeConsole, visible
 
@@ -21,8 +22,20 @@ err = SafeConsole(stderr=True)
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130
 
+_as_json: ContextVar[bool] = ContextVar("as_json", default=False)
+
 #: Packages whose errors are the user's news: their classes carry an ``exit_code``.
 _PACKAGES = frozenset({"feature_graph", "ingest", "queries"})
+
+
+def answer_as_json(wanted: bool) -> None:
+    """Note whether the answer was asked for as JSON: errors are then JSON as well."""
+    _as_json.set(wanted)
+
+
+def answering_json() -> bool:
+    """Whether it was."""
+    return _as_json.get()
 
 
 def exit_code(error: BaseException) -> int | None:
@@ -33,23 +46,8 @@ def exit_code(error: BaseException) -> int | None:
     return next((code for kind in known if isinstance(code := getattr(kind, "exit_code", None), int)), None)
 
 
-class Commands(TyperGroup):
-    """A group of commands whose known errors end in one clear message and an exit code; ``--debug`` shows the traceback."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            fail("stopped", INTERRUPTED)
-        except Exception as error:
-            code = exit_code(error)
-            if code is None or ctx.find_root().params.get("debug"):
-                raise
-            fail(_sentence(error), code)
-
-
-def _sentence(error: BaseException) -> str:
+def sentence(error: BaseException) -> str:
+    """What an error says, in one sentence."""
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
@@ -57,11 +55,14 @@ def _sentence(error: BaseException) -> str:
 
 
 def fail(message: str, code: int = FAILURE) -> NoReturn:
-    """Say what is wrong on standard error and end the command.
+    """Say what is wrong on standard error, or as JSON on standard output if the answer was asked for as JSON, and end the command.
 
     Raises:
         typer.Exit: Always.
     """
+    if _as_json.get():
+        say(json.dumps({"error": message, "exit_code": code}, ensure_ascii=False))
+        raise typer.Exit(code)
     err.print(f"[bold red]error:[/] {escaped(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(code)
 
@@ -72,6 +73,15 @@ def say(text: object = "", nl: bool = True, err: bool = False) -> None:
     JSON stays the same value: it has such characters inside its texts only, and as escapes that it knows.
     """
     typer.echo(visible(str(text)), nl=nl, err=err)
+
+
+def answer(as_json: bool, data: object, *lines: str) -> None:
+    """Print a command's answer: the data as JSON, or the lines for people."""
+    if as_json:
+        say(json.dumps(data, ensure_ascii=False, allow_nan=False, default=str))
+        return
+    for line in lines:
+        out.print(escaped(line), highlight=False, soft_wrap=True)
 
 
 def send(data: str) -> None:

@@ -10,13 +10,14 @@ import typer
 
 from feature_graph.cli import common
 from feature_graph.cli.browser import browser
+from feature_graph.cli.commands import CommandLine, JsonOption
 from feature_graph.cli.connection import DatabaseOption
 from feature_graph.cli.home import HomeOption, resolve_home
 
 if TYPE_CHECKING:
-    from feature_graph.database.server import RunningServer
+    from feature_graph.database.server import RunningServer, Status
 
-db_app = typer.Typer(no_args_is_help=True, help="The embedded Neo4j: start, stop, look inside. No Java or Docker needed.")
+db_app = CommandLine(no_args_is_help=True, help="The embedded Neo4j: start, stop, look inside. No Java or Docker needed.")
 
 
 @db_app.command()
@@ -68,11 +69,14 @@ def stop(home: HomeOption = None) -> None:
 
 
 @db_app.command()
-def status(home: HomeOption = None) -> None:
+def status(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Say whether the server runs, where, and how large it is. Exit status 0 if it answers, 3 if not."""
     from feature_graph.database import server
 
     found = server.status(resolve_home(home))
+    if as_json:
+        _answer_status(found)
+        return
     common.say(
         {
             "absent": "There is no database here yet. Make one: feature-graph db start",
@@ -86,6 +90,15 @@ def status(home: HomeOption = None) -> None:
         common.say(f"  {'Memory':<8} {found.memory_bytes / 2**20:.0f} MB")
     if found.state != "absent":
         common.say(f"  {'Disk':<8} {found.store_bytes / 2**20:.1f} MB")
+    if found.state != "running":
+        raise typer.Exit(3)
+
+
+def _answer_status(found: Status) -> None:
+    running = found.server
+    address = {"bolt": running.bolt_uri, "browser": running.browser_url, "pid": running.pid} if running else {}
+    data = {"home": str(found.home.root), "state": found.state, "store_bytes": found.store_bytes, "memory_bytes": found.memory_bytes}
+    common.answer(True, data | address)
     if found.state != "running":
         raise typer.Exit(3)
 

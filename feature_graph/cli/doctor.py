@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,10 +40,10 @@ class Finding:
     advice: str = ""
 
 
-def doctor(json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: JsonOption = False) -> None:
     """Check Python, packages, Java, Neo4j, GDS, the bundled model, disk, memory and GPU, and say what to do."""
     found = list(checks())
-    if json_:
+    if as_json:
         common.out.print_json(data=[asdict(check) for check in found])
     else:
         common.out.print(_table(found))
@@ -293,9 +294,9 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 )
 
 
-def version() -> None:
+def version(as_json: JsonOption = False) -> None:
     """Print the version of feature-graph and of the libraries that decide a result."""
     from feature_graph.pipeline import package_versions
 
-    for name, number in package_versions().items():
-        common.out.print(f"{name} {number}", highlight=False)
+    found = package_versions()
+    common.answer(as_json, found, *(f"{name} {number}" for name, number in found.items()))

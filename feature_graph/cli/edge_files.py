@@ -18,17 +18,20 @@ PathArgument = Annotated[
         metavar="PATH", help="Run directory; or a file of edges (.csv, .tsv, .parquet, .graphml), or a folder that `runs export` wrote."
     ),
 ]
-ModelOption = Annotated[str, typer.Option("--model", help="Model that the edges are of: name, or name@hash.", rich_help_panel=_PANEL)]
+ModelOption = Annotated[str, typer.Option("--model", help="Model that the edges belong to: name, or name@hash.", rich_help_panel=_PANEL)]
 MethodOption = Annotated[str, typer.Option("--method", help="How the edges were measured: a lower-case name.", rich_help_panel=_PANEL)]
 FeaturesOption = Annotated[
     Path | None, typer.Option("--features", metavar="FILE", help="File of the features, if there is one.", rich_help_panel=_PANEL)
 ]
 OutOption = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Run directory to make; by default PATH with -run for its ending.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--output-dir", metavar="DIR", help="Run directory to make; by default PATH with -run for its ending.", rich_help_panel=_PANEL
+    ),
 ]
 ReleaseOption = Annotated[
-    str, typer.Option("--release", help="Name of the set of dictionaries: runs share features by it.", rich_help_panel=_PANEL)
+    str,
+    typer.Option("--release", help="Name of the set of SAEs or transcoders: runs of the same set share features.", rich_help_panel=_PANEL),
 ]
 SiteOrderOption = Annotated[
     str, typer.Option("--site-order", metavar="A,B,…", help="Sites of a layer in their order, such as attn,mlp.", rich_help_panel=_PANEL)
@@ -59,7 +62,7 @@ class EdgeFile:
 
         if not is_edges(path):
             if self != EdgeFile():
-                options = "--model, --method, --features, --out, --release and --site-order"
+                options = "--model, --method, --features, --output-dir, --release and --site-order"
                 common.fail(f"{path} is no file of edges (.csv, .tsv, .parquet, .graphml); {options} are for such files", common.USAGE)
             return path
         found = read_frames(path, self.features)

@@ -9,8 +9,9 @@ from typing import Annotated
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import CommandLine, JsonOption
 
-import_app = typer.Typer(no_args_is_help=True, help="Turn results of other programs into runs that can be loaded.")
+import_app = CommandLine(no_args_is_help=True, help="Turn results of other programs into runs that can be loaded.")
 
 
 class Unit(StrEnum):
@@ -27,8 +28,8 @@ def _import() -> None:
 
 @import_app.command()
 def attribution(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Attribution graphs: one JSON file a prompt.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Run directory to write; new or empty.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Attribution graphs: one JSON file per prompt.")],
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", metavar="DIR", help="Run directory to write; new or empty.")],
     model: Annotated[str, typer.Option("--model", help="Name of the model. Default: the files' scan.")] = "",
     model_hash: Annotated[
         str, typer.Option("--model-hash", help="8 hex digits of the model's weights, as other runs have them. Default: not known.")
@@ -37,7 +38,7 @@ def attribution(
     unit: Annotated[
         Unit, typer.Option("--unit", help="source: weights divided by the source's activation, a derivative; contribution: as they are.")
     ] = Unit.SOURCE,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Attribution graphs of circuit-tracer or Neuronpedia, as one run whose edges have the method "attribution".
 
@@ -46,8 +47,8 @@ def attribution(
     """
     from ingest.attribution_graphs import Naming, import_graphs, in_words, read_graph
 
-    done = import_graphs([read_graph(file) for file in files], out, Naming(model, model_hash, release), unit.value)
-    if json_:
+    done = import_graphs([read_graph(file) for file in files], output_dir, Naming(model, model_hash, release), unit.value)
+    if as_json:
         common.out.print_json(data={"run_dir": str(done.root), "features": done.features, "edges": done.edges, "facts": done.facts})
         return
     for line in in_words(done):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_graph.cli import common, edge_files, selection
 from feature_graph.cli.bulk import COMPARING, Bulk, BulkOption, CheckStoreOption, ScriptOption, bulk_ingest, write_script
+from feature_graph.cli.commands import JsonOption
 from feature_graph.cli.connection import DatabaseAddress, with_database
 
 if TYPE_CHECKING:
@@ -34,13 +36,14 @@ def ingest(
     out: edge_files.OutOption = None,
     release: edge_files.ReleaseOption = "",
     site_order: edge_files.SiteOrderOption = "",
+    as_json: JsonOption = False,
     *,
     address: DatabaseAddress,
 ) -> None:
-    """Write a run into Neo4j: checked first, exactly once, resumable. Twice changes nothing.
+    """Write a run into Neo4j: checked first, exactly once, resumable. Safe to repeat.
 
-    A part of a run (--limit, --min-strength, --top-k-per-source) is a run of its own in the graph. A file of edges needs source, target and
-    strength; a run directory is made of it first.
+    A part of a run (--limit, --min-strength, --top-k-per-source) is a separate run in the graph. A file of edges needs the columns
+    source, target and strength; a run directory is made from it first.
     """
     run_dir = edge_files.EdgeFile(model, method, features, out, release, site_order).run_of(path)
     chosen = selection.options(run_dir, limit, min_strength, top_k_per_source, bad_rows, rejected)
@@ -51,11 +54,11 @@ def ingest(
         return
     done = bulk_ingest(bulk, run_dir, address, check_store) if chosen is None and writers is None else None
     if done is not None:
-        common.out.print(f"{done.ingest.summary()}, in bulk", highlight=False)
+        common.answer(as_json, asdict(done.ingest) | {"bulk": True}, f"{done.ingest.summary()}, in bulk")
         return
     with address.open() as store:
         report = ingest_with_bars(store, run_dir, chosen, writers)
-    common.out.print(report.summary(), highlight=False)
+    common.answer(as_json, asdict(report) | {"bulk": False}, report.summary())
     if report.rejected and chosen is not None:
         common.err.print(f"the wrong rows, each with its reason: {chosen.rejected}", highlight=False)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption
 from feature_graph.cli.connection import DatabaseAddress, with_database
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @with_database
 def migrate(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be applied; write nothing.")] = False,
+    as_json: JsonOption = False,
     *,
     address: DatabaseAddress,
 ) -> None:
@@ -30,6 +32,10 @@ def migrate(
         if not dry_run:
             store.migrate()
     rows = [[step.migration.n, step.migration.name, step.migration.checksum[:12], _when(step, dry_run)] for step in before]
+    if as_json:
+        made = [{"number": row[0], "file": row[1], "checksum": row[2], "applied": row[3]} for row in rows]
+        common.answer(as_json, {"pending": len(pending), "dry_run": dry_run, "migrations": made})
+        return
     common.out.print(common.table("migrations", ["number", "file", "checksum", "applied"], rows))
     if dry_run:
         common.out.print(f"{len(pending)} would be applied; nothing was written", highlight=False)

@@ -1,4 +1,4 @@
-"""``motifs``: signed motifs counted, held against null graphs, or asked for in the small text form."""
+"""``motifs``: signed motifs counted, compared with null graphs, or asked for in the small text form."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import ending
 from feature_graph.cli.connection import DatabaseAddress, with_database
 
 if TYPE_CHECKING:
@@ -53,21 +54,26 @@ def motifs(
         str | None,
         typer.Argument(metavar="RUN", help="Run directory, graph file, or the id of a run in the database, its beginning, or its name."),
     ] = None,
-    graph: Annotated[Path | None, typer.Option("--graph", help="Graph file (.json, .graphml), in the place of RUN.")] = None,
+    graph: Annotated[Path | None, typer.Option("--graph", help="Graph file (.json, .graphml) instead of RUN.")] = None,
     pattern: Annotated[
-        str | None, typer.Option("--pattern", "-p", help="A motif of your own: 'A -> B; B -| C; A -> C'. See docs/motifs.md.")
+        str | None, typer.Option("--pattern", help="A motif of your own: 'A -> B; B -| C; A -> C'. See docs/motifs.md.")
     ] = None,
-    null: Annotated[int, typer.Option("--null", "-n", min=0, help="Hold the counts against so many null graphs.")] = 0,
+    null: Annotated[int, typer.Option("--null", min=0, help="Compare the counts with so many null graphs.")] = 0,
     by_span: Annotated[bool, typer.Option("--by-span", help="Count chains and loops by the sites that their steps cross.")] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="All edges by their totals, not only structural ones by direct effects.")
     ] = False,
     method: Annotated[str | None, typer.Option("--method", help="Whose edges, in the database: clamping or jacobian.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-l", min=0, max=10_000, help="Matches shown of a pattern.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", min=0, max=10_000, help="Matches shown of a pattern.")] = 20,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the null graphs.")] = 42,
-    swaps: Annotated[float, typer.Option("--swaps", min=0.01, help="Proposed swaps an edge, for each null graph.")] = 20.0,
+    swaps: Annotated[float, typer.Option("--swaps", min=0.01, help="Proposed swaps per edge, for each null graph.")] = 20.0,
     workers: Annotated[int | None, typer.Option("--workers", min=1, help="Threads; the result is the same.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="With --null: write a page with pictures.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE.html", callback=ending(".html", ".htm"), help="With --null: write a page with pictures."
+        ),
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="With --null and a run in the database: keep the motifs there.")] = False,
     show: Annotated[bool, typer.Option("--show", help="With --pattern: print its Cypher instead of asking.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
@@ -264,8 +270,9 @@ def _print_nulls(result: NullTest, examples: Instances, as_json: bool) -> None:
     lines = [[_value(v) for v in row] for row in tested[columns].itertuples(index=False)]
     common.out.print(common.table(f"Motifs against {result.n_nulls:,} null graphs", columns, lines, right=columns[1:]))
     common.out.print(
-        f"{mixing['accepted_per_edge']:.1f} swaps an edge accepted; a null graph shares {mixing['overlap_with_observed']:.1%} of its edges "
-        f"with this graph, {mixing['overlap_between_nulls']:.1%} with another null graph. Chains and fans follow from the degrees alone.",
+        f"{mixing['accepted_per_edge']:.1f} swaps per edge were accepted; a null graph shares {mixing['overlap_with_observed']:.1%} of its "
+        f"edges with this graph, {mixing['overlap_between_nulls']:.1%} with another null graph. Chains and fans follow from the degrees "
+        "alone.",
         highlight=False,
     )
     if not mixing["mixed"]:

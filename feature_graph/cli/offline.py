@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption
 from feature_graph.cli.home import HomeOption, resolve_home
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ def dump(
     home: HomeOption = None,
     check: CheckOption = True,
     yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the database into one file. The server is stopped meanwhile."""
     from feature_graph.database import offline
@@ -30,7 +33,8 @@ def dump(
     where = resolve_home(home)
     _ask_others(where, yes)
     note = offline.dump(where, file, check=check)
-    common.say(f"{file}: {note.bytes / 2**20:.1f} MB, {_described(note.contents)}")
+    data = {"file": str(file), "bytes": note.bytes, "contents": asdict(note.contents)}
+    common.answer(as_json, data, f"{file}: {note.bytes / 2**20:.1f} MB, {_described(note.contents)}")
 
 
 def load(
@@ -38,6 +42,7 @@ def load(
     home: HomeOption = None,
     replace: Annotated[bool, typer.Option("--replace", help="Allow it where the database is not empty: what it holds is lost.")] = False,
     yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Load a dump; it is checked before it takes the place of what is there."""
     from feature_graph.database import offline
@@ -47,7 +52,8 @@ def load(
     if replace and where.has_database and not yes:
         common.confirmed(f"Replace the database in {where.root}? `db dump` keeps what is there", abort=True)
     held = offline.load(where, file, overwrite=replace)
-    common.say(f"Loaded: {_described(held)}. Start it, if it does not run: feature-graph db start {where.option}")
+    said = f"Loaded: {_described(held)}. Start it, if it does not run: feature-graph db start {where.option}"
+    common.answer(as_json, {"contents": asdict(held)}, said.rstrip())
 
 
 def backup(
@@ -56,13 +62,15 @@ def backup(
     keep: Annotated[int | None, typer.Option("--keep", min=1, help="How many backups of this home stay. Default: all.")] = None,
     check: CheckOption = True,
     yes: YesOption = False,
+    as_json: JsonOption = False,
 ) -> None:
-    """Dump into a dated file; with --keep the oldest are removed, when the new one is whole."""
+    """Dump into a dated file; with --keep the oldest are removed once the new one is complete."""
     from feature_graph.database import offline
 
     where = resolve_home(home)
     _ask_others(where, yes)
-    common.say(offline.backup(where, folder, keep=keep, check=check))
+    written = str(offline.backup(where, folder, keep=keep, check=check))
+    common.answer(as_json, {"file": written}, written)
 
 
 def _ask_others(home: Home, yes: bool) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption, RunDirectory
+from feature_graph.cli.features import check_features
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,14 +22,14 @@ _PAIR, _TRIPLE = "L3_F1:L7_F5", "L3_F1+L3_F9:L7_F5"
 
 
 def probe(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as outputs/bundled.")],
-    kind: Annotated[str, typer.Option("--kind", "-k", help="doses, insertion, mediation or gating.")] = "doses",
-    pairs: Annotated[str, typer.Option("--pairs", "-p", help=f"Edges, such as {_PAIR},…; for gating {_TRIPLE}.")] = "",
+    run_dir: RunDirectory,
+    kind: Annotated[str, typer.Option("--kind", help="doses, insertion, mediation or gating.")] = "doses",
+    pairs: Annotated[str, typer.Option("--pairs", help=f"Edges, such as {_PAIR},…; for gating {_TRIPLE}.")] = "",
     top: Annotated[
         int, typer.Option("--top", "-n", min=1, help="Without --pairs: the strongest significant edges, or pairs of them.")
     ] = 10,
     either: Annotated[bool, typer.Option("--either", help="Gating: sample where either source is active, not both.")] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Look closer at chosen edges: at several doses, where the source is off, by part of the model, or two sources at once.
 
@@ -38,9 +40,9 @@ def probe(
         raise typer.BadParameter(f"got {kind!r}; expected one of {', '.join(KINDS)}", param_hint="--kind")
     if either and kind != "gating":
         raise typer.BadParameter("only gating samples where either of two sources is active", param_hint="--either")
-    asked = list(_asked(pairs, kind))
+    asked = list(_asked(run_dir, pairs, kind))
     found, path = _measure(run_dir, kind, asked, top, either)
-    if json_:
+    if as_json:
         rows = found.frame.astype(object).where(found.frame.notna(), None).to_dict("records")
         common.out.print_json(data={"kind": kind, "file": str(path), **found.meta, "rows": rows}, default=_plain)
         return
@@ -52,7 +54,7 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def _asked(text: str, kind: str) -> Iterator[tuple[FeatureRef, ...]]:
+def _asked(run_dir: Path, text: str, kind: str) -> Iterator[tuple[FeatureRef, ...]]:
     """Features of each item of --pairs, the target last."""
     from feature_graph.artifacts import FeatureRef, parse_feature_id
 
@@ -63,10 +65,8 @@ def _asked(text: str, kind: str) -> Iterator[tuple[FeatureRef, ...]]:
         if not mark or len(ids) != sources + 1:
             raise typer.BadParameter(f"got {item!r}; expected {'two sources and a' if sources == 2 else 'a source and a'} target, such as "
                                      f"{example}", param_hint="--pairs")  # fmt: skip
-        try:
-            yield tuple(FeatureRef(*parse_feature_id(one.strip())) for one in ids)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--pairs") from error
+        check_features(run_dir, "--pairs", [one.strip() for one in ids])
+        yield tuple(FeatureRef(*parse_feature_id(one.strip())) for one in ids)
 
 
 def _measure(run_dir: Path, kind: str, asked: list[tuple[FeatureRef, ...]], top: int, either: bool) -> tuple[Any, Path]:

@@ -1,4 +1,4 @@
-"""``recall``: which share of the true edges the pruning stages of a run lose, measured on an exhaustive slice."""
+"""``pruning-recall``: which share of the true edges the pruning stages of a run lose, measured on an exhaustive slice."""
 
 from __future__ import annotations
 
@@ -9,32 +9,33 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption, RunDirectory
 
 if TYPE_CHECKING:
     from feature_graph.artifacts import PruningRecall
 
 
-def recall(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as outputs/bundled.")],
-    sources: Annotated[int, typer.Option("--sources", "-n", min=2, help="Sources a layer: half top features, half others.")] = 8,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+def pruning_recall(
+    run_dir: RunDirectory,
+    sources: Annotated[int, typer.Option("--sources", min=2, help="Sources per layer: half of them top features, half others.")] = 8,
+    as_json: JsonOption = False,
 ) -> None:
-    """Measure what pruning loses: all effects of a few sources, put before every pruning stage.
+    """Measure which share of the true edges pruning loses.
 
-    Needs the run's activations, atlas and candidates. Writes pruning_recall.json, which the report shows. A measurement that was cut off
-    goes on where it stopped.
+    All effects of a few sources are measured and compared with what each pruning stage keeps. Needs the run's activations, atlas and
+    candidates. Writes pruning_recall.json, which the report shows. An interrupted measurement is resumed.
     """
     found = _measure(run_dir, sources)
-    if json_:
+    if as_json:
         common.out.print_json(data=found.to_dict())
         return
     _show(found)
-    common.out.print(f"feature-graph report {run_dir} shows it in the report", highlight=False, soft_wrap=True)
+    common.out.print(f"Add it to the report: feature-graph report {run_dir}", highlight=False, soft_wrap=True)
 
 
 def _measure(run_dir: Path, sources: int) -> PruningRecall:
     from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, RunPaths
-    from feature_graph.evaluation.pruning_recall import pruning_recall
+    from feature_graph.evaluation.pruning_recall import pruning_recall as measure
     from feature_graph.loading import load_model_and_saes
     from feature_graph.pipeline import locked
 
@@ -43,9 +44,7 @@ def _measure(run_dir: Path, sources: int) -> PruningRecall:
     atlas, chosen = CoactivationAtlas.load(paths.atlas), CandidateSet.load(paths.candidates)
     with locked(paths.lock):
         model, saes = load_model_and_saes(cfg)
-        found = pruning_recall(
-            model, saes, store, atlas, cfg, n_sources=sources, importance=chosen.importance, parts_dir=paths.parts("recall")
-        )
+        found = measure(model, saes, store, atlas, cfg, n_sources=sources, importance=chosen.importance, parts_dir=paths.parts("recall"))
         found.save(paths.pruning_recall)
     return found
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.answers import Format, print_answer
+from feature_graph.cli.answers import Format, chosen_format, print_answer
 from feature_graph.cli.connection import DatabaseAddress, with_database
 
 if TYPE_CHECKING:
@@ -21,8 +21,13 @@ if TYPE_CHECKING:
 def query(
     name: Annotated[str | None, typer.Argument(help="Name of a question; --list shows them.")] = None,
     param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the question.")] = None,
-    format_: Annotated[Format, typer.Option("--format", "-f", help="How the answer is written.")] = Format.TABLE,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write instead of the screen.")] = None,
+    format_: Annotated[
+        Format | None, typer.Option("--format", "-f", help="How the answer is written. Default: by the ending of --output, else a table.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write instead of the screen: .csv, .json, .parquet or .txt."),
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the questions.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the Cypher instead of asking.")] = False,
     visual: Annotated[bool, typer.Option("--visual", help="The form that returns paths, for Neo4j Browser.")] = False,
@@ -46,12 +51,12 @@ def query(
     address: DatabaseAddress,
 ) -> None:
     """Ask the graph a question."""
-    format_ = Format.JSON if as_json else format_
+    chosen = chosen_format(format_, as_json, output)
     if check:
-        _check_templates(format_)
+        _check_templates(chosen)
         return
     if list_:
-        _print_list(format_, output)
+        _print_list(chosen, output)
         return
     if favourites is not None:
         _write_favourites(favourites)
@@ -59,7 +64,7 @@ def query(
     if cypher is not None:
         if name is not None:
             common.fail("--cypher takes the place of a question's name; give one of the two", common.USAGE)
-        _ask_custom(cypher, param or [], format_, output, timeout, address)
+        _ask_custom(cypher, param or [], chosen, output, timeout, address)
         return
     if name is None:
         common.fail("give the name of a question, such as hubs; `feature-graph query --list` shows them", common.USAGE)
@@ -75,7 +80,7 @@ def query(
             common.say(queries.explain(store.driver, name, visual=visual, any_status=any_status, database=store.database, **values))
             return
         answer = store.ask(name, timeout=timeout, visual=visual, any_status=any_status, **values)
-    print_answer(answer, format_, found.title, output)
+    print_answer(answer, chosen, found.title, output)
 
 
 def _write_favourites(where: Path) -> None:

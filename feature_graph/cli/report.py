@@ -8,15 +8,21 @@ from typing import Annotated
 import typer
 
 from feature_graph.cli import common
-
-RunArg = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as outputs/bundled.")]
+from feature_graph.cli.commands import JsonOption, RunDirectory, ending
 
 
 def report(
-    run_dir: RunArg,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Where to; default RUN_DIR/report.html.")] = None,
+    run_dir: RunDirectory,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE.html", callback=ending(".html", ".htm"), help="Page to write; default RUN_DIR/report.html."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Write the report of a run: one HTML page that needs nothing beside it."""
     from feature_graph.report import write_report
 
-    common.out.print(str(write_report(run_dir, output)), highlight=False, soft_wrap=True)
+    page = write_report(run_dir, output)
+    common.answer(as_json, {"page": str(page)}, str(page))

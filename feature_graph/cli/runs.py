@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import CommandLine, Commands, JsonOption, RunDirectory
 from feature_graph.cli.connection import DatabaseAddress, with_database
 
-runs_app = typer.Typer(cls=common.Commands, no_args_is_help=True, help="Runs in the database: list, show, export, diff, drop.")
+runs_app = CommandLine(cls=Commands, no_args_is_help=True, help="Runs in the database: list, show, export, diff, drop.")
 
 RunArgument = Annotated[str, typer.Argument(help="Id of the run, the beginning of it, or its name.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Export(StrEnum):
@@ -71,6 +71,7 @@ def export(
     folder: Annotated[Path, typer.Argument(help="Folder to write into; made if need be.")],
     format_: Annotated[Export, typer.Option("--format", "-f", help="csv and parquet: nodes and edges; graphml: one file.")] = Export.CSV,
     method: Annotated[str | None, typer.Option("--method", help="Whose edges: clamping or jacobian.")] = None,
+    as_json: JsonOption = False,
     *,
     address: DatabaseAddress,
 ) -> None:
@@ -78,8 +79,8 @@ def export(
     from feature_graph.database.store import export_run
 
     with address.open() as db:
-        for path in export_run(db, run, folder, format_.value, method):
-            common.say(path)
+        written = [str(path) for path in export_run(db, run, folder, format_.value, method)]
+    common.answer(as_json, {"files": written}, *written)
 
 
 @runs_app.command()
@@ -112,7 +113,7 @@ def diff(
 
 @with_database
 def verify(
-    run_dir: Annotated[Path, typer.Argument(help="Run directory.")],
+    run_dir: RunDirectory,
     as_json: JsonOption = False,
     *,
     address: DatabaseAddress,
@@ -138,7 +139,8 @@ def _words(value: Any) -> str:
 @with_database
 def drop(
     run: RunArgument,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
     *,
     address: DatabaseAddress,
 ) -> None:
@@ -149,4 +151,4 @@ def drop(
             raise typer.Exit(common.FAILURE)
         done = db.drop(found["id"])
     gone = ", ".join(f"{n:,} {what}" for what, n in done.deleted.items() if n)
-    common.out.print(f"run {done.run} dropped: {gone or 'it was empty'}", highlight=False)
+    common.answer(as_json, {"run": done.run, "deleted": done.deleted}, f"run {done.run} dropped: {gone or 'it was empty'}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import ending
 
 if TYPE_CHECKING:
     from ingest import Options
@@ -24,13 +25,19 @@ class BadRows(StrEnum):
 LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the N strongest edges.")]
 MinStrengthOption = Annotated[float | None, typer.Option("--min-strength", metavar="X", help="Only edges of |strength| X or more.")]
 TopOption = Annotated[
-    int | None, typer.Option("--top-k-per-source", metavar="K", help="Of each source and method only the K strongest edges.")
+    int | None, typer.Option("--top-k-per-source", metavar="K", help="Only the K strongest edges of each source and method.")
 ]
 BadRowsOption = Annotated[
     BadRows, typer.Option("--bad-rows", help="Refuse a run with rows that are wrong, or skip these rows and write them to a file.")
 ]
 RejectedOption = Annotated[
-    Path | None, typer.Option("--rejected", metavar="FILE", help="File (Parquet) for skipped rows; by default RUN-rejected.parquet here.")
+    Path | None,
+    typer.Option(
+        "--rejected",
+        metavar="FILE.parquet",
+        callback=ending(".parquet"),
+        help="File for skipped rows; by default RUN-rejected.parquet here.",
+    ),
 ]
 WritersOption = Annotated[
     int | None, typer.Option("--writers", min=1, max=16, help="Transactions at a time; by default two for large runs, else one.")

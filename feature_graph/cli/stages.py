@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption, RunDirectory
 
 if TYPE_CHECKING:
     from feature_graph.pipeline import RunResult, RunStatus, StageName
@@ -41,16 +42,17 @@ def run(
     only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Do this stage and no other.")] = None,
     from_: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Do this stage and all after it again.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the shipped configurations.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Do all stages, or go on where the last run stopped: collect, atlas, candidates, measure, graph, behaviors, report."""
     if list_:
-        _print_shipped()
+        _print_shipped(as_json)
         return
     if not config:
         raise typer.BadParameter("a configuration is needed; --list names the shipped ones", param_hint="CONFIG")
     if only and from_:
         raise typer.BadParameter("give --only or --from, not both", param_hint="--only")
-    go(config, set_, output_dir, device, only=_stage(only, "--only"), from_=_stage(from_, "--from"))
+    go(config, set_, output_dir, device, only=_stage(only, "--only"), from_=_stage(from_, "--from"), as_json=as_json)
 
 
 def go(
@@ -60,6 +62,7 @@ def go(
     device: str | None,
     only: StageName | None = None,
     from_: StageName | None = None,
+    as_json: bool = False,
 ) -> None:
     """Load the configuration, run, and print what was done; Ctrl-C says what is kept."""
     overrides = [*(set_ or []), *([f"device={device}"] if device else [])]
@@ -74,11 +77,15 @@ def go(
             f"go on with: feature-graph run {cfg.output_dir}",
             common.INTERRUPTED,
         )
-    print_result(result)
+    print_result(result, as_json)
 
 
-def print_result(result: RunResult) -> None:
+def print_result(result: RunResult, as_json: bool = False) -> None:
     """A table of the stages with their seconds and rows."""
+    if as_json:
+        stages = [{"stage": o.stage, "action": o.action, "seconds": o.seconds, "rows": o.rows, "reason": o.reason} for o in result.outcomes]
+        common.answer(as_json, {"run_dir": str(result.run_dir), "stages": stages})
+        return
     rows = [
         (o.stage, "done" if o.action == "done" else "up to date", f"{o.seconds:.1f}", f"{o.rows:,}", o.reason or "")
         for o in result.outcomes
@@ -87,14 +94,14 @@ def print_result(result: RunResult) -> None:
 
 
 def status(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="A run directory.")],
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    run_dir: RunDirectory,
+    as_json: JsonOption = False,
 ) -> None:
     """Say what stands in a run directory and what the next run would do."""
     from feature_graph import pipeline
 
     found = pipeline.status(run_dir)
-    if json_:
+    if as_json:
         common.out.print_json(data=_plain(found))
         return
     rows = [
@@ -133,7 +140,7 @@ def _plain(found: RunStatus) -> dict[str, object]:
     return {"run_dir": str(found.run_dir), "complete": found.complete, "holder": found.holder, "stages": stages}
 
 
-def _print_shipped() -> None:
+def _print_shipped(as_json: bool) -> None:
     from feature_graph.config import Config
 
     rows = []
@@ -141,6 +148,9 @@ def _print_shipped() -> None:
         cfg = Config.load(path)
         about = next((line.lstrip("# ") for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("#")), "")
         rows.append((name, len(cfg.layers), cfg.n_tokens, about))
+    if as_json:
+        common.answer(as_json, [{"name": row[0], "layers": row[1], "tokens": row[2], "about": row[3]} for row in rows])
+        return
     common.out.print(common.table("shipped configurations", ["name", "layers", "tokens", "about"], rows, right=["layers", "tokens"]))
 
 
@@ -151,8 +161,10 @@ def _stage(name: str | None, option: str) -> StageName | None:
 
 
 def _command_of(name: StageName) -> Callable[..., None]:
-    def command(config: ConfigArg, set_: SetOpt = None, output_dir: OutOpt = None, device: DeviceOpt = None) -> None:
-        go(config, set_, output_dir, device, only=name)
+    def command(
+        config: ConfigArg, set_: SetOpt = None, output_dir: OutOpt = None, device: DeviceOpt = None, as_json: JsonOption = False
+    ) -> None:
+        go(config, set_, output_dir, device, only=name, as_json=as_json)
 
     return command
 

@@ -6,58 +6,67 @@ import math
 from collections.abc import Iterator
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption, RunDirectory, ending
+from feature_graph.cli.features import check_features, check_nodes
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from feature_graph.steering import Compensation, CompensationOptions, SideEffects
 
-_HOW = "--target, --measured, --themselves"
+_HOW = "--target, --measured, --compensate-directly"
 
 
 def steer(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as outputs/bundled.")],
-    feature: Annotated[str, typer.Option("--feature", "-f", help="The feature to steer, such as L7_F1024.")],
+    run_dir: RunDirectory,
+    feature: Annotated[str, typer.Option("--feature", help="The feature to steer, such as L7_F1024.")],
     delta: Annotated[
         float,
         typer.Option("--delta", "-d", help="How much, in units of the feature's mean activation where active: -0.5 turns it down by half."),
     ] = -0.5,
     compensate: Annotated[
-        str, typer.Option("--compensate", "-c", metavar="IDS", help="Side effects to cancel by counter-steers, such as L11_F5,L15_F7.")
+        str, typer.Option("--compensate", metavar="IDS", help="Side effects to cancel by counter-steers, such as L11_F5,L15_F7.")
     ] = "",
     target: Annotated[
-        str | None, typer.Option("--target", "-t", help="The change that is intended and is to stay. Default: the largest forecast one.")
+        str | None, typer.Option("--target", "-t", help="The intended change, which is to stay. Default: the largest that is forecast.")
     ] = None,
-    at_most: Annotated[int, typer.Option("--at-most", min=1, help="Counter-steers at most.")] = 3,
+    max_counter_steers: Annotated[int, typer.Option("--max-counter-steers", min=1, help="How many counter-steers to use at most.")] = 3,
     measured: Annotated[
-        bool, typer.Option("--measured", help="Cancel what is measured on other documents, not what the graph forecasts.")
+        bool, typer.Option("--measured", help="Cancel the side effects measured on other documents, not those that the graph forecasts.")
     ] = False,
-    themselves: Annotated[bool, typer.Option("--themselves", help="Let the named features be pushed back themselves.")] = False,
+    compensate_directly: Annotated[
+        bool, typer.Option("--compensate-directly", help="Allow counter-steers on the named features themselves.")
+    ] = False,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="Side effects to print.")] = 15,
-    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE.html", help="Write pictures to this page.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE.html", callback=ending(".html", ".htm"), help="Write pictures to this page."),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Steer one feature in the model: what else moves beside the forecast, how the output changes, and what cancels side effects.
+    """Steer one feature in the model: what else moves, how the output changes, and which counter-steers cancel side effects.
 
-    The delta is added at one position at which the feature is active, in documents of the confirm split. Needs the run's activations and
-    graph.
+    The delta is added at one position at which the feature is active, in documents of the confirm split. What moves is compared with the
+    graph's forecast. Needs the run's activations and graph.
     """
     named = [part.strip() for part in compensate.split(",") if part.strip()]
-    _check(feature, delta, compensate, named, target, output)
-    if not named and (target or measured or themselves):
+    _check(run_dir, feature, delta, compensate, named, target)
+    if not named and (target or measured or compensate_directly):
         raise typer.BadParameter("these say how side effects are cancelled; name them by --compensate", param_hint=_HOW)
+    check_nodes(run_dir, [feature, *named, *([target] if target else [])])
     from feature_graph.steering import CompensationOptions
 
-    options = CompensationOptions(at_most=at_most, target=target, aim="measured" if measured else "forecast", themselves=themselves)
+    aim: Literal["forecast", "measured"] = "measured" if measured else "forecast"
+    options = CompensationOptions(at_most=max_counter_steers, target=target, aim=aim, themselves=compensate_directly)
     effects, countered, G = _measure(run_dir, feature, delta, named, options)
     if output is not None:
         _draw(G, effects, countered, output)
-    if json_:
+    if as_json:
         data = {"side_effects": effects.to_dict(), "compensation": None if countered is None else countered.to_dict()}
         common.out.print_json(data=data)
         return
@@ -66,21 +75,14 @@ def steer(
         common.out.print(f"written to {output}", highlight=False, soft_wrap=True)
 
 
-def _check(feature: str, delta: float, text: str, named: list[str], target: str | None, output: Path | None) -> None:
-    from feature_graph.artifacts import parse_feature_id
-
+def _check(run_dir: Path, feature: str, delta: float, text: str, named: list[str], target: str | None) -> None:
     options = [("--feature", feature), *(("--compensate", name) for name in named), *([("--target", target)] if target else [])]
     for option, name in options:
-        try:
-            parse_feature_id(name)
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint=option) from error
+        check_features(run_dir, option, [name])
     if not (math.isfinite(delta) and delta != 0):
         raise typer.BadParameter(f"got {delta}; expected a finite number other than 0", param_hint="--delta")
     if text and not named:
         raise typer.BadParameter(f"got {text!r}; expected ids such as L11_F5,L15_F7", param_hint="--compensate")
-    if output is not None and output.suffix.lower() not in {".html", ".htm"}:
-        raise typer.BadParameter(f"got {output}; expected a name that ends in .html", param_hint="--output")
 
 
 def _measure(

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption, RunDirectory
 
 
 def validate(
-    run_dir: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Run directory, such as outputs/bundled.")],
+    run_dir: RunDirectory,
     behavior: Annotated[
         list[str] | None, typer.Option("--behavior", "-b", help="A behaviour's name or a YAML file; may be repeated. Default: all eight.")
     ] = None,
-    sources: Annotated[int, typer.Option("--sources", "-n", min=4, help="Random features to steer, beside ten hubs.")] = 60,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    sources: Annotated[int, typer.Option("--sources", min=4, help="Random features to steer, in addition to ten hubs.")] = 60,
+    as_json: JsonOption = False,
 ) -> None:
-    """Study behaviours (score, seeds, faithfulness) and hold forecasts of steering against the model.
+    """Study behaviours (score, seeds, faithfulness) and compare forecasts of steering with the model.
 
-    Needs the run's activations, interactions and graph. Writes validation.json. What was measured before is kept, so that a validation
-    that was cut off goes on.
+    Needs the run's activations, interactions and graph. Writes validation.json. What was measured before is kept, so that an
+    interrupted validation is resumed.
     """
     from feature_graph.artifacts import RunPaths
     from feature_graph.evaluation.validation import ALL_BEHAVIORS, validate_run
@@ -31,19 +31,19 @@ def validate(
     common.load_config(str(run_dir))
     with locked(RunPaths.of(run_dir).lock):
         found = validate_run(run_dir, behavior or ALL_BEHAVIORS, n_sources=sources)
-    if json_:
+    if as_json:
         common.out.print_json(data={key: value for key, value in found.items() if key != "pairs"})
         return
     heads = ["behaviour", "score", "right", "seeds", "size", "faithful", "random", "complete", "80 %"]
     common.out.print(common.table("Behaviours", heads, _behaviors(found["behaviors"]), right=heads[1:]))
     heads = ["hop", "pairs", "Spearman", "95 %", "Pearson", "slope", "sign", "covered"]
-    common.out.print(common.table("Forecast of steering against the model", heads, _hops(found["cascade"]), right=heads[1:]))
+    common.out.print(common.table("Forecast of steering compared with the model", heads, _hops(found["cascade"]), right=heads[1:]))
     heads = ["hop", "graph", "cosine", "co-activation", "Jacobian", "placebo"]
     common.out.print(common.table("Rank correlation beside other forecasts", heads, _baselines(found["cascade"]), right=heads[1:]))
     rate = found["replication_rate"]
     if rate is not None:
-        common.out.print(f"{rate:.1%} of the significant edges replicate on documents kept for that", highlight=False)
-    common.out.print(f"{RunPaths.of(run_dir).validation} holds everything", highlight=False, soft_wrap=True)
+        common.out.print(f"{rate:.1%} of the significant edges replicate on held-out documents", highlight=False)
+    common.out.print(f"{RunPaths.of(run_dir).validation} holds all figures", highlight=False, soft_wrap=True)
 
 
 def _behaviors(found: dict[str, Any]) -> Iterator[tuple[object, ...]]:

@@ -49,7 +49,7 @@ def work(run: Path) -> None:
     paths = RunPaths.of(run)
     newest = paths.graph_json.stat().st_mtime
     if not paths.pruning_recall.is_file() or paths.pruning_recall.stat().st_mtime < newest:
-        command("recall", run, quiet=False)
+        command("pruning-recall", run, quiet=False)
     command("validate", run, quiet=False)
     steering.measure(run)
     command("report", run, quiet=False)

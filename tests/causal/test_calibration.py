@@ -198,7 +198,7 @@ def test_the_command_prints_one_json_object(kept: Path) -> None:
 def test_strict_ends_with_1_where_an_aim_is_missed(kept: Path) -> None:
     change(kept / "parts" / "variant-pruned-0000.json", n_missed=3, n_signs=17)
     runner = CliRunner()
-    words = [*WORDS, "-n", "1", "-o", str(kept)]
+    words = [*WORDS, "--seeds", "1", "-o", str(kept)]
     assert runner.invoke(app, words).exit_code == 0
     assert runner.invoke(app, [*words, "--strict"]).exit_code == 1
 

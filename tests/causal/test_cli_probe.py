@@ -70,9 +70,9 @@ def test_edges_can_be_named(run: Config) -> None:
         (["--pairs", "L0_F1"], 2, "expected a source and a target, such as L3_F1:L7_F5"),
         (["--pairs", "L0_F1:7"], 2, "got '7', expected L<layer>_F<index>"),
         (["--kind", "gating", "--pairs", "L0_F1:L1_F1"], 2, "expected two sources and a target"),
-        (["--pairs", "L0_F999:L1_F1"], 1, "L0_F999 does not exist; that SAE has 40 features"),
+        (["--pairs", "L0_F999:L1_F1"], 2, "got L0_F999; the SAE of layer 0 has 40 features"),
         (["--pairs", "L1_F1:L0_F1"], 1, "runs backwards"),
-        (["--pairs", "L0_F1:L9_F1"], 1, "layer 9 is not among the saes"),
+        (["--pairs", "L0_F1:L9_F1"], 2, "has the layers 0, 1"),
         (["--kind", "gating", "--pairs", "L0_F1+L0_F1:L1_F1"], 1, "names one source twice"),
     ],
 )

@@ -1,4 +1,4 @@
-"""``feature-graph recall`` on a tiny run, and its figures in the report."""
+"""``feature-graph pruning-recall`` on a tiny run, and its figures in the report."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 def test_it_measures_prints_and_keeps_the_figures(run: Config) -> None:
-    result = runner.invoke(app, ["--quiet", "recall", run.output_dir, "--sources", "4", "--json"])
+    result = runner.invoke(app, ["--quiet", "pruning-recall", run.output_dir, "--sources", "4", "--json"])
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     found = PruningRecall.load(RunPaths.of(run.output_dir).pruning_recall)
@@ -39,7 +39,7 @@ def test_it_measures_prints_and_keeps_the_figures(run: Config) -> None:
     assert {loss.stage for loss in found.losses} == set(STAGE_NAMES)
     assert all(0 <= loss.lost <= loss.edges for loss in found.losses)
     assert sum(d["drawn"] for d in found.sources.values()) == 8  # of two layers; the last one has no targets
-    again = runner.invoke(app, ["--quiet", "recall", run.output_dir, "--sources", "4"])
+    again = runner.invoke(app, ["--quiet", "pruning-recall", run.output_dir, "--sources", "4"])
     assert again.exit_code == 0, again.output
     assert "co-activation" in again.stdout
     assert "inhibitory" in again.stdout
@@ -48,7 +48,7 @@ def test_it_measures_prints_and_keeps_the_figures(run: Config) -> None:
 
 def test_a_run_without_candidates_is_told_what_is_missing(run: Config, tmp_path: Path) -> None:
     run.save(tmp_path / "config.json")
-    result = runner.invoke(app, ["recall", str(tmp_path)])
+    result = runner.invoke(app, ["pruning-recall", str(tmp_path)])
     assert result.exit_code == 1
     assert "activations.h5: no such file" in result.output.replace("\n", "")
 

@@ -73,7 +73,7 @@ def test_side_effects_and_counter_steers_are_printed_and_drawn(run: Config, sour
 
 
 def test_json_is_all_that_was_measured(run: Config, source: str) -> None:
-    result = runner.invoke(app, ["--quiet", "steer", run.output_dir, "-f", source, "--json"])
+    result = runner.invoke(app, ["--quiet", "steer", run.output_dir, "--feature", source, "--json"])
     assert result.exit_code == 0, result.output
     printed = json.loads(result.stdout)
     assert printed["compensation"] is None
@@ -89,7 +89,20 @@ def test_json_is_all_that_was_measured(run: Config, source: str) -> None:
 
 
 def test_counter_steers_come_as_json_too(run: Config, source: str, reached: list[str]) -> None:
-    asked = ["--quiet", "steer", run.output_dir, "-f", source, "-c", reached[0], "--measured", "--themselves", "--at-most", "1", "--json"]
+    asked = [
+        "--quiet",
+        "steer",
+        run.output_dir,
+        "--feature",
+        source,
+        "--compensate",
+        reached[0],
+        "--measured",
+        "--compensate-directly",
+        "--max-counter-steers",
+        "1",
+        "--json",
+    ]
     result = runner.invoke(app, asked)
     assert result.exit_code == 0, result.output
     values = json.loads(result.stdout)["compensation"]
@@ -109,10 +122,10 @@ def test_counter_steers_come_as_json_too(run: Config, source: str, reached: list
         (["--feature", "L0_F1", "--compensate", "L1_F1,all"], 2, "got 'all', expected L<layer>_F<index>"),
         (["--feature", "L0_F1", "--target", "L1_F1"], 2, "name them by --compensate"),
         (["--feature", "L0_F1", "--measured"], 2, "name them by --compensate"),
-        (["--feature", "L0_F1", "--themselves"], 2, "name them by --compensate"),
+        (["--feature", "L0_F1", "--compensate-directly"], 2, "name them by --compensate"),
         (["--feature", "L0_F1", "--compensate", "L1_F1", "--target", "goal"], 2, "got 'goal', expected L<layer>_F<index>"),
         (["--feature", "L0_F1", "--output", "picture.png"], 2, "expected a name that ends in .html"),
-        (["--feature", "L0_F999"], 1, "'L0_F999' is not among the"),
+        (["--feature", "L0_F999"], 2, "got L0_F999; the SAE of layer 0 has 40 features"),
         ([], 2, "Missing option '--feature'"),
     ],
 )
@@ -127,16 +140,18 @@ def test_side_effects_that_the_graph_does_not_know_are_refused(run: Config, sour
     layer = parse_feature_id(source)[0]
     unknown = sorted(n for n in graph if parse_feature_id(n)[0] > layer and n not in reached)
     if unknown:
-        result = runner.invoke(app, ["--quiet", "steer", run.output_dir, "-f", source, "-c", unknown[0]], env={"COLUMNS": "400"})
+        result = runner.invoke(
+            app, ["--quiet", "steer", run.output_dir, "--feature", source, "--compensate", unknown[0]], env={"COLUMNS": "400"}
+        )
         assert result.exit_code == 1
         assert "the graph forecasts no change of" in words(result.output)
-    early = runner.invoke(app, ["--quiet", "steer", run.output_dir, "-f", source, "-c", source], env={"COLUMNS": "400"})
+    early = runner.invoke(app, ["--quiet", "steer", run.output_dir, "--feature", source, "--compensate", source], env={"COLUMNS": "400"})
     assert early.exit_code == 1
     assert f"expected features of layers after that of {source}" in words(early.output)
 
 
 def test_a_run_without_files_is_told_what_is_missing(run: Config, tmp_path: Path) -> None:
     run.save(tmp_path / "config.json")
-    result = runner.invoke(app, ["steer", str(tmp_path), "-f", "L0_F1"])
+    result = runner.invoke(app, ["steer", str(tmp_path), "--feature", "L0_F1"])
     assert result.exit_code == 1
     assert "activations.h5: no such file" in result.output.replace("\n", "")

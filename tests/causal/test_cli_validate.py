@@ -66,7 +66,7 @@ def test_it_measures_prints_and_keeps_the_figures(run: Config, letters: Path) ->
 
 def test_an_unknown_behaviour_is_refused_before_any_work(run: Config) -> None:
     result = runner.invoke(app, ["validate", run.output_dir, "-b", "mind_reading"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "got 'mind_reading', expected one of factual_recall" in result.output.replace("\n", " ")
 
 

@@ -146,7 +146,7 @@ def test_figures_survive_the_disk(found: PruningRecall, tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"kind": "graph", "version": 1}')
     with pytest.raises(ArtifactError, match="got kind graph version 1; expected pruning_recall version 1"):
         PruningRecall.load(tmp_path / "other.json")
-    with pytest.raises(ArtifactError, match="feature-graph recall"):
+    with pytest.raises(ArtifactError, match="feature-graph pruning-recall"):
         PruningRecall.load(tmp_path / "none.json")
 
 

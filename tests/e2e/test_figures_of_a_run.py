@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mar
 
 def test_counts_are_those_of_the_files(demo: Demo, tmp_path: Path) -> None:
     run = Path(shutil.copytree(demo.run_dir, tmp_path / "run"))
-    said = demo.command("recall", str(run), "--sources", "2")
+    said = demo.command("pruning-recall", str(run), "--sources", "2")
     assert said.returncode == 0, said.stderr[-3000:]
     found = counts.figures(run)
     interactions, G = pd.read_parquet(run / "interactions.parquet"), load_graph(run / "graph.json")

@@ -58,7 +58,7 @@ def test_features_of_two_dictionaries_stay_apart_and_those_of_one_are_shared(dat
     made = {}
     for name, weight in (("gemmascope-transcoder-16k", 1.0), ("clt-hp", 1.0), ("clt-hp", 3.0)):
         path = write(tmp_path / f"{len(made)}.json", downloaded(nodes, [link("0_12284_1", "3_10726_1", weight)], name, f"prompt {weight}"))
-        command = ["import", "attribution", str(path), "--out", str(tmp_path / path.stem)]
+        command = ["import", "attribution", str(path), "--output-dir", str(tmp_path / path.stem)]
         assert CliRunner().invoke(app, command).exit_code == 0
         made[path.stem] = database.ingest(tmp_path / path.stem).run
     uids = database.cypher("MATCH (f:Feature) RETURN f.uid AS uid, f.neuronpedia_url AS page ORDER BY uid")
@@ -73,7 +73,7 @@ def test_features_of_two_dictionaries_stay_apart_and_those_of_one_are_shared(dat
 
 def test_transcoders_and_attention_of_one_layer_are_followed_in_their_order(database: Store, tmp_path: Path) -> None:
     path = write(tmp_path / "crm.json", crm_document())
-    assert CliRunner().invoke(app, ["import", "attribution", str(path), "--out", str(tmp_path / "crm")]).exit_code == 0
+    assert CliRunner().invoke(app, ["import", "attribution", str(path), "--output-dir", str(tmp_path / "crm")]).exit_code == 0
     run = database.ingest(tmp_path / "crm").run
     assert database.verify(tmp_path / "crm").ok
     rows = {r["id"]: r["effect"] for r in database.ask("cascade", run=run, feature="L0.attn_F5", delta=1.0).records}

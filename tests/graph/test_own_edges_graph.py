@@ -66,16 +66,16 @@ def test_what_an_export_holds_is_read_back_with_the_same_digest(
 def test_a_file_of_edges_answers_questions(command: Run, database: Store, tmp_path: Path) -> None:
     edges = pd.DataFrame({"source": ["L0_F1", "L0_F2", "L3_F4"], "target": ["L3_F4", "L3_F4", "L7_F0"], "strength": [0.5, -0.25, 1.0]})
     edges.to_csv(tmp_path / "edges.csv", index=False)
-    done = command("ingest", tmp_path / "edges.csv", "--model", "gpt2", "--method", "attribution", "--out", tmp_path / "mine")
+    done = command("ingest", tmp_path / "edges.csv", "--model", "gpt2", "--method", "attribution", "--output-dir", tmp_path / "mine")
     assert done.exit_code == 0, done.output
     assert "4 features, 3 edges" in done.output
-    again = command("ingest", tmp_path / "edges.csv", "--model", "gpt2", "--method", "attribution", "--out", tmp_path / "mine")
+    again = command("ingest", tmp_path / "edges.csv", "--model", "gpt2", "--method", "attribution", "--output-dir", tmp_path / "mine")
     assert "is already there" in again.output
     strongest = json.loads(command("query", "strongest", "--json").stdout)
     assert len(strongest) == 3
     hubs = json.loads(command("query", "hubs", "--json").stdout)
     assert hubs[0]["id"] == "L3_F4"
-    wrong = command("ingest", tmp_path / "edges.csv", "--features", tmp_path / "none.csv", "--out", tmp_path / "other")
+    wrong = command("ingest", tmp_path / "edges.csv", "--features", tmp_path / "none.csv", "--output-dir", tmp_path / "other")
     assert wrong.exit_code == 1
     assert "none.csv: no such file" in wrong.output.replace("\n", "")
 

@@ -105,9 +105,9 @@ def test_no_way_in_shows_the_password(uri: str, monkeypatch: pytest.MonkeyPatch,
 def test_no_command_shows_the_password(words: tuple[str, ...], uri: str) -> None:
     done = CliRunner().invoke(app, [*words, "--uri", uri])
     assert done.exit_code == 2
-    assert done.stdout == ""
-    assert silent(done.stderr), done.stderr
-    assert "address: got bolt://" in done.stderr
+    assert silent(done.output), done.output
+    told = json.loads(done.stdout)["error"] if "--json" in words else done.stderr
+    assert "address: got bolt://" in told
 
 
 @pytest.mark.parametrize("words", [["query", "runs"], ["db", "shell", "-c", "RETURN 1"], ["doctor", "--json"]], ids=" ".join)

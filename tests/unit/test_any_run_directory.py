@@ -107,7 +107,12 @@ def test_report_analyze_and_motifs_work(case: tuple[Path, int]) -> None:
 
 def test_what_needs_the_model_says_so_in_one_sentence(case: tuple[Path, int]) -> None:
     root, _ = case
-    for command in (["steer", str(root), "-f", "L0_F5"], ["validate", str(root)], ["recall", str(root)], ["probe", str(root)]):
+    for command in (
+        ["steer", str(root), "--feature", "L0_F5"],
+        ["validate", str(root)],
+        ["pruning-recall", str(root)],
+        ["probe", str(root)],
+    ):
         code, text = ask(*command)
         assert code in (1, 2)
         said = " ".join(text.split())

@@ -221,12 +221,12 @@ def test_ids_of_another_form_are_read_by_their_feature(tmp_path: Path) -> None:
 def test_the_command_imports_and_tells_what_it_left_out(tmp_path: Path) -> None:
     run = CliRunner()
     path = write(tmp_path / "crm.json", crm_document())
-    done = run.invoke(app, ["import", "attribution", str(path), "--out", str(tmp_path / "run")])
+    done = run.invoke(app, ["import", "attribution", str(path), "--output-dir", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     assert "4 features, 4 edges" in done.output
     assert "left out: 2 tokens, 1 MLP errors, 1 attention errors, 1 biases, 3 links of these" in done.output
     both = [str(write(tmp_path / f"{i}.json", downloaded(NODES, [link("0_7_1", "2_9_3", i)], "clt-hp"))) for i in (1.0, 2.0)]
-    done = run.invoke(app, ["import", "attribution", *both, "--out", str(tmp_path / "both"), "--json"])
+    done = run.invoke(app, ["import", "attribution", *both, "--output-dir", str(tmp_path / "both"), "--json"])
     assert (done.exit_code, json.loads(done.output)["facts"]["files"]) == (0, 2)
     for arguments, said in (
         ([str(tmp_path / "none.json")], "none.json: no such file; expected an attribution graph"),
@@ -234,6 +234,6 @@ def test_the_command_imports_and_tells_what_it_left_out(tmp_path: Path) -> None:
         ([str(path), both[0]], "model gemma-2-2b@00000000, but"),
         ([str(path), "--model-hash", "xyz"], "model hash: got 'xyz'; expected 8 hex digits"),
     ):
-        done = run.invoke(app, ["import", "attribution", *arguments, "--out", str(tmp_path / "new")])
+        done = run.invoke(app, ["import", "attribution", *arguments, "--output-dir", str(tmp_path / "new")])
         assert (done.exit_code, said in done.output.replace("\n", "")) == (1, True), done.output
         assert not (tmp_path / "new").exists()

@@ -87,7 +87,7 @@ def test_data_are_sent_as_they_are_but_not_to_a_terminal(capsys: pytest.CaptureF
 
 def test_a_name_of_a_file_in_an_error() -> None:
     result = CliRunner().invoke(app, ["report", "no\x1b[31mrun\u202e"])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert r"no\x1b[31mrun\u202e" in result.stderr.replace("\n", "")
     assert not acts(result.output)
 

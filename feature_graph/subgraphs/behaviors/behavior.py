@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -18,6 +18,8 @@ METRICS = ("logit_difference", "probability_difference")
 
 class BehaviorError(SubgraphError):
     """A behaviour that is unknown or malformed; the message says what was got and what is expected."""
+
+    exit_code: ClassVar[int] = 2
 
 
 @dataclass(frozen=True)

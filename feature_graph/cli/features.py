@@ -1,0 +1,69 @@
+"""Feature ids of the command line, checked against a run's files before anything heavy is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def check_features(run_dir: Path, option: str, names: Iterable[str]) -> None:
+    """Refuse what is no feature of the run's SAEs; a run whose files do not tell its sites is not checked.
+
+    Raises:
+        BadParameter: Naming the first wrong one, and described features near it.
+    """
+    from feature_graph.artifacts import RunPaths, parse_feature_id
+    from ingest.formats import FEATURES, read_meta
+
+    path = RunPaths.of(run_dir).features
+    widths = _widths(read_meta(path, FEATURES).get("sites", [])) if path.is_file() else {}
+    for name in names:
+        try:
+            layer, index = parse_feature_id(name)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint=option) from error
+        if widths and layer not in widths:
+            layers = ", ".join(str(one) for one in sorted(widths))
+            raise typer.BadParameter(f"got {name}; {run_dir} has the layers {layers}", param_hint=option)
+        if widths and index >= widths[layer]:
+            raise typer.BadParameter(
+                f"got {name}; the SAE of layer {layer} has {widths[layer]} features{_near(path, name)}", param_hint=option
+            )
+
+
+def _widths(sites: Iterable[dict[str, Any]]) -> dict[int, int]:
+    """Layer → features of its largest dictionary; none if a site does not say it."""
+    widths: dict[int, int] = {}
+    for facts in sites:
+        if "layer" not in facts or "d_sae" not in facts:
+            return {}
+        widths[facts["layer"]] = max(widths.get(facts["layer"], 0), facts["d_sae"])
+    return widths
+
+
+def check_nodes(run_dir: Path, names: Iterable[str]) -> None:
+    """Refuse what is no node of the run's graph.
+
+    Raises:
+        BadParameter: Naming the first wrong one, and nodes near it.
+    """
+    from feature_graph.artifacts import RunPaths
+    from feature_graph.graph import load_graph
+
+    graph_json = RunPaths.of(run_dir).graph_json
+    nodes = [str(node) for node in load_graph(graph_json)] if graph_json.is_file() else []
+    for name in names:
+        if nodes and name not in nodes:
+            near = ", ".join(get_close_matches(name, nodes, n=3)) or "none"
+            raise typer.BadParameter(f"{name!r} is not among the {len(nodes)} features of the graph; near: {near}")
+
+
+def _near(features: Path, name: str) -> str:
+    from ingest.formats import FEATURES, read_table
+
+    near = get_close_matches(name, read_table(features, FEATURES).column("id").to_pylist(), n=3)
+    return f"; near: {', '.join(near)}" if near else ""
