@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from feature_graph.interventions import Clamps, InterventionError, ModelSlices, Reading, arrivals, jacobian_effects
-from tests.causal.conftest import SHAPES, make_tiny
+from tests.support.tiny_models import SHAPES, make_tiny
 
 
 @pytest.mark.parametrize("shape", SHAPES)
