@@ -20,8 +20,8 @@ def schema_page() -> str:
     parts = [
         "# The graph schema",
         _MADE,
-        f"Schema version {schema.VERSION}. Every property is listed; those marked *optional* may be absent. Beside the keys there are no "
-        "constraints, because the Community edition has no others: `feature-graph query audit` checks a run instead.",
+        f"Schema version {schema.VERSION}. Every property is listed; those marked *optional* may be absent. There are no constraints other "
+        "than keys, because the Community edition has no others; `feature-graph query audit` checks a run instead.",
         "## Nodes",
         *[_node(node) for node in schema.NODES],
         "## Relationships",
@@ -43,8 +43,8 @@ def artifacts_page() -> str:
     parts = [
         "# The files of a run",
         _MADE,
-        "Another program's results can be loaded if they are in this form. The words MUST and MAY are meant as such; "
-        "`feature-graph ingest` checks all of it before it writes anything, and names file, row and reason.",
+        "Another program's results can be loaded if they have this form. MUST and MAY have their usual meaning in specifications. "
+        "`feature-graph ingest` checks everything before it writes anything; an error names the file, the row and the reason.",
         _DIRECTORY.format(
             config=CONFIG, manifest=MANIFEST, behaviors=BEHAVIORS, outside=", ".join(f"`{n}`" for n in sorted(OUTSIDE_IDENTITY))
         ),
@@ -55,53 +55,55 @@ def artifacts_page() -> str:
     return "\n\n".join(parts).replace("-->\n\n\n", "-->\n\n") + "\n"
 
 
-_RULES = """- `AFFECTS` goes from an earlier site to a later one: one a run, method and pair.
-- The *structural* graph is what hubs, communities, motifs and cascades are asked on: `span = 1`, or a direct effect that is itself
-  significant (`by` contains `direct`). A total effect over a longer span is partly the sum of the edges between.
-- `strength` is the total effect; where `by` is `later` it is the later effect, and `total` stands beside it.
+_RULES = """- `AFFECTS` goes from an earlier site to a later one. There is one per run, method and pair.
+- Questions about hubs, communities, motifs and cascades use the *structural* graph: edges with `span = 1`, or with a direct effect that is
+  itself significant (`by` contains `direct`). A total effect over a longer span is partly the sum of the edges in between.
+- `strength` is the total effect; if `by` is `later`, it is the later effect, and `total` holds the total effect.
 - The cost of an edge is −ln(|direct| / `Run.scale`), never negative.
-- A run is immutable. Its number `n` stands for it on edges and observations and is never used twice; dropping one touches no other."""
+- A run is immutable. Its number `n` identifies it on edges and observations and is never used twice; dropping it touches no other run."""
 
 _DIRECTORY = """## The directory
 
 | file | | |
 |---|---|---|
 | `{config}` | MUST | the configuration: a JSON object. `seed`, `sae_release`, `dataset`, `dataset_split`, `dataset_config`, `n_tokens`, \
-`significance_level` and `correction_method` are read if there. |
-| `features.parquet` | MUST | the features, below |
-| `interactions.parquet` | MUST | the measured pairs, below |
-| `{behaviors}` | MAY | behaviours and what carries them, below |
-| `{manifest}` | MAY | `versions`: package to version; `saes`: layer to facts of its site; `stages`: of each, `artifacts`: file name to \
-`sha256`. A file whose hash differs from the recorded one is refused. |
-| `decoders.parquet` | MAY | directions of the decoder rows, below |
+`significance_level` and `correction_method` are read if present. |
+| `features.parquet` | MUST | the features, see below |
+| `interactions.parquet` | MUST | the measured pairs, see below |
+| `{behaviors}` | MAY | behaviours and the features they rest on, see below |
+| `{manifest}` | MAY | `versions`: from package to version; `saes`: from layer to facts about its site; `stages`: for each one, \
+`artifacts`: from file name to `sha256`. A file whose hash differs from the recorded one is refused. |
+| `decoders.parquet` | MAY | directions of the decoder rows, see below |
 | `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
 | `gates.parquet`, `doses.parquet`, `insertions.parquet`, `mediation.parquet` | MAY | further measures of chosen edges \
 (`feature-graph probe`); not loaded into the graph |
 
-A run's id is the first 16 hex digits of the sha256 over the configuration (without {outside}, which change only speed or place), model and
-dictionaries, seed, and the sha256 of both Parquet files: the same result is the same run.
+A run's id is the first 16 hex digits of the sha256 over the configuration (without {outside}, which change only speed or location), the
+model and the dictionaries, the seed, and the sha256 of both Parquet files: the same result is the same run.
 
-Every Parquet file carries `kind` and `version` in its own key-value metadata (UTF-8), and MAY carry `meta`, a JSON object. Columns may
-stand in any order; further columns are ignored. Numbers MUST be finite; a missing value is a null, and only where the table says so. Pages
-SHOULD carry checksums, which are verified: without them a few flipped bytes cannot always be seen.
+Every Parquet file has `kind` and `version` in its own key-value metadata (UTF-8), and MAY have `meta`, a JSON object. Columns may be in any
+order; further columns are ignored. Numbers MUST be finite; a missing value is a null, and is allowed only where the table says so. Pages
+SHOULD have checksums, which are verified; without them a few flipped bytes cannot always be detected.
 
-A column MAY be absent where the table says so: it is null in every row, has the value that is given, or follows from other columns. A
-column MAY be of another type where nothing is lost: 32-bit or 64-bit numbers, large or dictionary-encoded text, 0 and 1 for truth values;
-a value that would change is refused, with its column, row and both types. `ingest.from_frames` writes a directory from plain tables
+A column MAY be absent where the table says so: it is then null in every row, has the value that is given, or is derived from other columns.
+A column MAY be of another type if nothing is lost: 32-bit or 64-bit numbers, large or dictionary-encoded text, 0 and 1 for truth values. A
+value that would change is refused, with its column, its row and both types. `ingest.from_frames` writes a directory from plain tables
 ([your own edges](howto-own-edges.md)).
 
 ### What must agree
 
-The strengths with their signs, the effects that passed and the order of the sites are the truth; a row that contradicts them is refused:
-`interaction_type` against the sign (see there), `abs_strength`, `computed_strength`, `span` against the sites between, `ci_low` and
-`ci_high` around `mean_strength`, `significant` and `significant_by`, each effect named there against its adjusted p and the level (`level`
-in the metadata, else `significance_level`) and against its floor, `replicated` against `confirm_strength`, numbers of samples and
-documents. Differences of one part in a million, which float32 leaves, are none. Of the features: `mean_act` and `max_act`, `dead` and
-`dense` against the density, one dictionary and one hook a site.
+The strengths with their signs, the effects that passed and the order of the sites are taken as true, and a row that contradicts them is
+refused. Checked are: `interaction_type` with the sign (see its description); `abs_strength` and `computed_strength`; `span` with the
+sites in between; that `ci_low` and `ci_high` enclose `mean_strength`; `significant` with `significant_by`; each effect named there with
+its corrected p and the level (`level` in the metadata, else `significance_level`) and with its floor; `replicated` with
+`confirm_strength`; the numbers of samples and documents. Differences of one part in a million, which float32 rounding leaves, are
+ignored. Of the features: `mean_act` with `max_act`; `dead` and `dense` with the density; and that each site has one dictionary and one
+hook.
 
 Edges go to a later layer. Within a layer they go from one site to another if `meta` of `features.parquet` has `sites`, a list of
 `{{"layer": 5, "site": "attn", "order": 0}}`, and ids name the site: `L5.attn_F12` to `L5.mlp_F3`. Where `sites` (or `layers` of the
-configuration) say which sites were analysed, `span` MUST be exact; else it lies between the sites that have features and the layers."""
+configuration) say which sites were analysed, `span` MUST be exact; otherwise it lies between the number of sites that have features and the
+number of layers."""
 
 _REST = """## {behaviors}
 
@@ -116,16 +118,16 @@ _REST = """## {behaviors}
 ```
 
 `clean` and `ablated` MAY be null, `corrupted` (the metric on the corrupted prompts) and `accuracy` MAY be given. `members` are the
-features of the behaviour's subgraph, seeds included; `outputs` what a feature writes into the metric itself, past all later blocks. Both
-MAY be left out; an output with `significant` false does not become a relationship. Any of these features MAY lie outside
+features of the behaviour's subgraph, seeds included; `outputs` are the effects that features write into the metric itself, past all later
+blocks. Both MAY be left out; an output with `significant` false does not become a relationship. Any of these features MAY be missing from
 `features.parquet`; its layer MUST be one of the run's.
 
-## What becomes of them
+## What the files become
 
 Every row of `features.parquet` becomes a `Feature` (shared between runs, by `uid`) and an `Observation` (of this run). Every row of
-`interactions.parquet` with `significant` true becomes an `AFFECTS` edge, in blocks of {block:,} rows in file order: a block is in the
-graph together with its entry in the ledger, or not at all, so loading can be killed at any moment and called again. See
-[the schema](schema.md)."""
+`interactions.parquet` with `significant` true becomes an `AFFECTS` edge, in blocks of {block:,} rows in file order. A block and its entry
+in the ledger are in the graph together or not at all, so loading can be killed at any moment and repeated. See [the
+schema](schema.md)."""
 
 
 _ATTRIBUTION = """## Attribution graphs of circuit-tracer and Neuronpedia
@@ -136,38 +138,38 @@ feature-graph ingest RUN_DIR
 feature-graph query strongest --param method=attribution
 ```
 
-The command reads the JSON that circuit-tracer writes and Neuronpedia offers for download, one file a prompt, and writes a run of its own,
+The command reads the JSON that circuit-tracer writes and Neuronpedia offers for download, one file per prompt, and writes a run of its own,
 with method `attribution`. `python -m ingest.attribution_graphs GRAPH.json RUN_DIR` does the same for one file.
 
 | in the JSON | becomes |
 | --- | --- |
 | node of a transcoder (`cross layer transcoder`), id `<layer>_<index>_<position>` or `<layer>_cro_<index>_<position>` | the feature \
-`L<layer>_F<index>`; nodes at several positions, and in several prompts, are one feature. An id of another form is read by `feature`, \
-layer and index paired (schema version 1) |
-| node of an attention dictionary (`lorsa`, `<layer>_lor_<index>_<position>`) | beside transcoders a site of its own, before the MLP of \
-its layer: `L<layer>.attn_F<index>` and `L<layer>.mlp_F<index>`, of the dictionaries that `neuronpedia_lorsa_source_set` names |
+`L<layer>_F<index>`; nodes at several positions, and in several prompts, are one feature. For an id of another form, `feature` is read, \
+which pairs layer and index (schema version 1) |
+| node of an attention dictionary (`lorsa`, `<layer>_lor_<index>_<position>`) | if there are transcoders, too, a site of its own before \
+the MLP of its layer: `L<layer>.attn_F<index>` and `L<layer>.mlp_F<index>`, of the dictionaries that `neuronpedia_lorsa_source_set` names |
 | link between two of them, `weight` | `direct_strength`: weight / activation of the source, summed over the target's positions, mean \
-over the source's nodes in all files. What a unit of the source at one position adds to the target. The total effect was not measured; \
-the direct one stands in its place |
+over the source's nodes in all files. It is what a unit of the source at one position adds to the target. The total effect was not \
+measured; the direct effect is given in its place |
 | the part of it on later positions | `later_strength` |
-| target logit and its links | a behaviour of the graph's name, not confirmed, with the features that are linked to it; those pinned \
+| target logit and its links | a behaviour with the graph's name, not confirmed, with the features that are linked to it; the pinned ones \
 (`pinnedIds`) are its members |
-| `qParams.clerps`, `clerp`, name of a supernode, in this order | label; of several, the first file's, and how many features have others \
-is told |
+| `qParams.clerps`, `clerp`, name of a supernode, in this order | the label; if there are several, that of the first file, and the command \
+says how many features have others |
 | `activation` | mean and largest activation |
-| p, q, standard error, interval, copy, floors | null: there is no test |
+| p, q, standard error, interval, copy, floors | null, because there is no test |
 | tokens, reconstruction errors, biases, other logits, ids that stand for two nodes, and the links of all these; influences; supernodes \
 and pins of other nodes | left out, and counted: in the command's answer, in the run's facts and in manifest.json |
 
-**Whose features they are.** The dictionaries' name is read from `metadata.feature_details` or `metadata.info`
-(`neuronpedia_source_set`), from a page of neuronpedia.org in `info.source_urls`, else from `transcoder_set`, `transcoder_list`, a
-repository of the Hugging Face hub in `source_urls`, `feature_json_base_url` or a `scan` that is a repository. Places that contradict each
-other are refused. Files of one command must be of one model and the same dictionaries. A file that names none gets a name made of its own
-hash, `unnamed-…`: its features are those of no other file, and it is not imported together with others unless `--release` names them.
-Where Neuronpedia has the dictionaries, `neuronpedia_url` is the page of each feature.
+**Whose features they are.** The dictionaries' name is read from `metadata.feature_details` or `metadata.info` (`neuronpedia_source_set`),
+from a page of neuronpedia.org in `info.source_urls`, else from `transcoder_set`, `transcoder_list`, a repository of the Hugging Face hub
+in `source_urls`, `feature_json_base_url` or a `scan` that is a repository. If these contradict each other, the file is refused. All files
+of one command must be of one model and the same dictionaries. If a file names no dictionaries, they get a name made from its own hash,
+`unnamed-…`; its features are then shared with no other file, and it is not imported together with others unless `--release` names the
+dictionaries. If Neuronpedia has the dictionaries, `neuronpedia_url` is the page of each feature.
 
-The file does not say which weights the model has, so the hash in the uids is `00000000` and the features are those of no other run;
-`--model-hash` with the hash of your other runs, and `--release` with the name they use, makes them the same."""
+The file does not say which weights the model has, so the hash in the uids is `00000000`, and the features are shared with no other run. To
+share them, give `--model-hash` with the hash of your other runs and `--release` with the name that they use."""
 
 
 def _node(node: schema.Node) -> str:

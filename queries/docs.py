@@ -13,7 +13,7 @@ _HEAD = """# Questions to the graph
 
 <!-- Made by `python -m queries.docs`; do not edit. -->
 
-Each question is one Cypher file in `queries/`, run as it is. Ask from the command line,
+Each question is one Cypher file in `queries/`, which is run as it is. Ask it on the command line,
 
 ```console
 $ feature-graph query hubs --param measure=pagerank --param limit=5
@@ -21,7 +21,7 @@ $ feature-graph query neighbours --param feature=L5_F280 --format json
 $ feature-graph query feed_forward --show
 ```
 
-from Python,
+in Python,
 
 ```python
 from feature_graph.database import store
@@ -30,10 +30,10 @@ with store.connect() as db:
     db.query("hubs", measure="pagerank", limit=5)   # a pandas frame
 ```
 
-or in [Neo4j Browser](browser.md), from its guide or from favourites. Parameters are checked before anything is asked; every
-question runs in read access mode with a time limit, and answers from runs that are ready only. `run` is the newest ready run if not given.
-With `--any-status` (`any_status=True`) it also answers from what there is of a run that is named and is loading, failed or dropped.
-The structural graph, which most questions are about, is explained in [the schema](schema.md)."""
+or in [Neo4j Browser](browser.md), from its guide or from favourites. Parameters are checked before anything is asked. Every question runs
+in read access mode with a time limit, and is answered only from runs that are ready. If `run` is not given, it is the newest ready run.
+With `--any-status` (`any_status=True`) a question about a named run that is loading, failed or dropped is answered from what is there of
+it. The structural graph, which most questions are about, is explained in [the schema](schema.md)."""
 
 
 def page() -> str:

@@ -1,7 +1,7 @@
 // Audit of a run
 //
 // family: audit
-// question: Is everything of this run in the database, once, and does it hang together?
+// question: Is everything of this run in the database, exactly once, and is it consistent?
 // params:
 //   run: {type: run}
 // returns:

@@ -1,23 +1,23 @@
 // Features that act alike
 //
 // family: audit
-// question: Which features of one layer act on the same targets, so that they may be one feature twice?
+// question: Which features of one layer act on the same targets, so that they may be duplicates?
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
-//   layer: {type: int, min: 0, max: 1000, optional: true, about: "one layer only"}
-//   min_shared: {type: int, min: 1, max: 1000, default: 2, about: "targets in common at least"}
-//   min_overlap: {type: float, min: 0, max: 1, default: 0.5, about: "targets in common over targets of either, at least"}
-//   max_drivers: {type: int, min: 2, max: 10000, default: 200, about: "a target that more features act on tells little, and is not looked at"}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   layer: {type: int, min: 0, max: 1000, optional: true, about: "only this layer"}
+//   min_shared: {type: int, min: 1, max: 1000, default: 2, about: "at least this many targets in common"}
+//   min_overlap: {type: float, min: 0, max: 1, default: 0.5, about: "at least this overlap: targets in common divided by the targets of either"}
+//   max_drivers: {type: int, min: 2, max: 10000, default: 200, about: "targets on which more features act say little, and are ignored"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   first: short id
 //   second: short id
 //   layer: their layer
 //   shared: targets in common
 //   agree: of those, targets moved in the same direction
-//   overlap: targets in common over targets of either
+//   overlap: targets in common divided by the targets of either
 //   first_label: top activating tokens of the first
 //   second_label: top activating tokens of the second
 // example: {min_overlap: 0.2}

@@ -1,12 +1,12 @@
 // Features without edges
 //
 // family: audit
-// question: Which observed features does no edge touch, and are they dead, dense, or only without effect?
+// question: Which observed features have no edge, and are they dead, dense, or merely without effect?
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   edges: {type: choice, of: [structural, all], default: all, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
-//   members: {type: int, min: 1, max: 10000, default: 20, about: "features shown"}
+//   edges: {type: choice, of: [structural, all], default: all, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   members: {type: int, min: 1, max: 10000, default: 20, about: "number of features shown"}
 // returns:
 //   layer: layer
 //   observed: features observed

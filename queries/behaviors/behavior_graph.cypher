@@ -7,13 +7,13 @@
 //   method: {type: method}
 //   behavior: {type: behavior}
 //   hops: {type: int, min: 0, max: 2, default: 1, about: "steps downstream from the seeds"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
-//   limit: {type: int, min: 1, max: 10000, default: 200, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 200, about: "at most this many rows"}
 // returns:
 //   source: short id
 //   target: short id
-//   strength: effect that the edge stands for
+//   strength: the effect of the edge
 //   direct: direct effect
 //   span: analysed sites crossed
 //   source_seed: the source is a seed

@@ -6,16 +6,16 @@
 //   run: {type: run}
 //   method: {type: method}
 //   behavior: {type: behavior}
-//   to: {type: choice, of: [layer, output], default: layer, about: "layer: paths to the features of a layer; output: to the features that write into the answer themselves, a seed that does so included"}
-//   layer: {type: int, min: 0, max: 1000, optional: true, about: "layer to arrive at; the last of the run if not given"}
+//   to: {type: choice, of: [layer, output], default: layer, about: "layer: paths to the features of a layer; output: to the features that write into the answer themselves, including seeds that do so"}
+//   layer: {type: int, min: 0, max: 1000, optional: true, about: "layer at which paths end; the last layer of the run if not given"}
 //   graph: {type: projection}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most, the strongest paths first"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows, the strongest paths first"}
 // returns:
-//   seed: short id of the seed that the way begins at
-//   target: short id of the feature that it ends at
-//   path: short ids along the way, the strongest from any seed to that feature
+//   seed: short id of the seed at which the path begins
+//   target: short id of the feature at which it ends
+//   path: short ids along the path, the strongest one from any seed to that feature
 //   hops: edges
-//   effect: product of the direct effects, sign and all
+//   effect: product of the direct effects, with its sign
 //   output: direct effect of the target on the behaviour's metric, past all later blocks; empty if it has none
 //   cost: sum of −ln(|direct| / scale of the run)
 //   label: top activating tokens of the target

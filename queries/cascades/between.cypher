@@ -1,15 +1,15 @@
 // Between two features
 //
 // family: cascades
-// question: Which features carry the effect of this one on that one, and is any of them on every way?
+// question: Which features carry the effect of this one on that one, and is any of them on every path?
 // params:
 //   run: {type: run}
 //   method: {type: method}
 //   source: {type: feature, about: "short id of the feature that acts"}
 //   target: {type: feature, about: "short id of the feature that is acted on"}
-//   max_hops: {type: int, min: 2, max: 6, default: 6, about: "only features on a path of at most so many edges are listed; paths, effect and share count all paths all the same"}
-//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges of smaller |direct| are not followed"}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   max_hops: {type: int, min: 2, max: 6, default: 6, about: "only features on a path of at most this many edges are listed; paths, effect and share still count all paths"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges with a smaller |direct| are not followed"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   id: short id of a feature between
 //   layer: its layer

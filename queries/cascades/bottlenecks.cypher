@@ -5,15 +5,15 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "only edges of at least this magnitude count: raise it until the graph is sparse enough to have bottlenecks"}
 //   graph: {type: projection}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   id: short id
 //   layer: layer
 //   incoming: edges in
-//   outgoing: edges out
+//   outgoing: edges that begin here
 //   flow: incoming × outgoing, the paths of two steps that pass through it
 //   label: top activating tokens in context
 // requires: [gds]

@@ -7,11 +7,11 @@
 //   method: {type: method}
 //   feature: {type: feature}
 //   delta: {type: float, min: -1000000, max: 1000000, default: 1, about: "change of the feature, in its activation units"}
-//   max_hops: {type: int, min: 1, max: 6, default: 6, about: "only features at most so many steps away are listed; their effect is summed over all paths all the same, longer ones too"}
-//   min_effect: {type: float, min: 0, max: 1000000, default: 0.001, about: "features that are moved by less in all are not listed; nothing is left out of a sum"}
-//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges of smaller |direct| are not followed"}
+//   max_hops: {type: int, min: 1, max: 6, default: 6, about: "only features at most this many steps away are listed; their effect is still summed over all paths, also longer ones"}
+//   min_effect: {type: float, min: 0, max: 1000000, default: 0.001, about: "features whose summed change is smaller are not listed; nothing is left out of a sum"}
+//   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges with a smaller |direct| are not followed"}
 //   decay: {type: float, min: 0.000001, max: 1, default: 1, about: "what each step after the first passes on; 1 trusts long paths as much as short ones"}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   id: short id
 //   layer: layer

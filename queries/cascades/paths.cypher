@@ -7,12 +7,12 @@
 //   method: {type: method}
 //   source: {type: feature, about: "short id of the feature that acts"}
 //   target: {type: feature, about: "short id of the feature that is acted on"}
-//   k: {type: int, min: 1, max: 100, default: 5, about: "paths at most"}
+//   k: {type: int, min: 1, max: 100, default: 5, about: "at most this many paths"}
 //   graph: {type: projection}
 // returns:
-//   path: short ids along the way
+//   path: short ids along the path
 //   hops: edges
-//   effect: product of the direct effects, sign and all
+//   effect: product of the direct effects, with its sign
 //   cost: sum of −ln(|direct| / scale of the run); the cheapest path is the first
 // requires: [gds]
 // example: {source: L2_F28, target: L11_F1}

@@ -1,18 +1,18 @@
 // Communities
 //
 // family: communities
-// question: Into which groups do the features fall, how large are they and how well kept apart?
+// question: Into which groups do the features fall, how large are they, and how well separated?
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; edges are taken without direction, by magnitude"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
+//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; the direction of edges is ignored; they are weighted by magnitude"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
-//   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "features in a community at least"}
-//   members: {type: int, min: 1, max: 10000, default: 8, about: "members shown"}
+//   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "communities of at least this many features"}
+//   members: {type: int, min: 1, max: 10000, default: 8, about: "number of members shown"}
 //   graph: {type: projection}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   community: number, 1 = largest
 //   size: features in it

@@ -1,24 +1,24 @@
 // Communities in two runs
 //
 // family: communities
-// question: Which communities of this run come back in that one?
+// question: Which communities of this run reappear in the other?
 // params:
 //   run: {type: run}
 //   other: {type: other_run, about: "id of the run to compare with, the beginning of it, or its name"}
 //   method: {type: method}
 //   other_method: {type: other_method}
-//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; edges are taken without direction, by magnitude"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
+//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; the direction of edges is ignored; they are weighted by magnitude"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
-//   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "features in a community at least"}
+//   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "communities of at least this many features"}
 //   graph: {type: projection}
 //   other_graph: {type: projection}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   community: number in the first run, 1 = largest
 //   size: features in it
-//   seen: those of them that the other run observed too
+//   seen: how many of them the other run observed too
 //   other_community: the community of the other run that overlaps it most, by number there; empty if none of its features was observed
 //   other_size: features in that
 //   shared: features that both have

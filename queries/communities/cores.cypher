@@ -1,15 +1,15 @@
 // The core of the graph
 //
 // family: communities
-// question: Which features form the densely tied core, and which hang at its edge?
+// question: Which features form the densely connected core, and which are at its periphery?
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
-//   min_core: {type: int, min: 0, max: 1000000, default: 1, about: "core number at least"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
+//   min_core: {type: int, min: 0, max: 1000000, default: 1, about: "at least this core number"}
 //   graph: {type: projection}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   id: short id
 //   layer: layer

@@ -6,9 +6,9 @@
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
-//   min_shared: {type: int, min: 1, max: 1000, default: 1, about: "targets in common at least"}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   min_shared: {type: int, min: 1, max: 1000, default: 1, about: "at least this many targets in common"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   id: short id
 //   layer: layer

@@ -1,7 +1,7 @@
 // One feature
 //
 // family: features
-// question: What is known of this feature?
+// question: What is known about this feature?
 // params:
 //   run: {type: run}
 //   method: {type: method}

@@ -1,7 +1,7 @@
 // A feature in every run
 //
 // family: features
-// question: What did each run see of this feature?
+// question: What did each run find about this feature?
 // params:
 //   run: {type: run}
 //   method: {type: method}
@@ -16,7 +16,7 @@
 //   importance: frequency × causal effect on the output
 //   method: method of the edges that are counted; the run's only one where it has none by the method asked for, empty where it has several
 //   incoming: edges that end here; empty where method is
-//   outgoing: edges that begin here; the same
+//   outgoing: edges that begin here; empty where method is
 //   label: top activating tokens in context
 // example: {feature: L5_F280}
 MATCH (run:Run {id: $run, status: 'ready'})

@@ -7,16 +7,16 @@
 //   method: {type: method}
 //   feature: {type: feature}
 //   direction: {type: choice, of: [both, in, out], default: both, about: "in: what drives it, out: what it drives"}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   direction: in or out
 //   id: the other feature
 //   layer: its layer
-//   strength: effect that the edge stands for, target units per source unit
+//   strength: the effect of the edge, target units per source unit
 //   direct: direct effect
 //   later: effect on later positions
 //   span: analysed sites crossed
-//   q: adjusted p of the total effect
+//   q: corrected p of the total effect
 //   by: effects that passed the test
 //   label: its top activating tokens in context
 // example: {feature: L5_F280}

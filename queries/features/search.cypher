@@ -5,8 +5,8 @@
 // params:
 //   run: {type: run}
 //   text: {type: text, max: 200, about: "part of a label, upper or lower case"}
-//   layer: {type: int, min: 0, max: 1000, optional: true, about: "one layer only"}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   layer: {type: int, min: 0, max: 1000, optional: true, about: "only this layer"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   id: short id
 //   layer: layer

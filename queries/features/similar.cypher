@@ -6,10 +6,10 @@
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature}
-//   layers: {type: choice, of: [all, other, same], default: all, about: "all layers, layers other than the feature's, or its own only"}
-//   min_cosine: {type: float, min: -1, max: 1, default: 0.0, about: "cosine at least"}
-//   search: {type: choice, of: [index, exact], default: index, about: "index: the vector index, which may miss one that is near; exact: compare with every feature of the run. Where the index gives too few, all are compared by itself"}
-//   limit: {type: int, min: 1, max: 1000, default: 20, about: "rows at most"}
+//   layers: {type: choice, of: [all, other, same], default: all, about: "all layers, all but the feature's own, or only its own"}
+//   min_cosine: {type: float, min: -1, max: 1, default: 0.0, about: "at least this cosine"}
+//   search: {type: choice, of: [index, exact], default: index, about: "index: the vector index, which may miss one that is near; exact: compare with every feature of the run. If the index gives too few, all are compared automatically"}
+//   limit: {type: int, min: 1, max: 1000, default: 20, about: "at most this many rows"}
 // returns:
 //   id: short id
 //   layer: its layer

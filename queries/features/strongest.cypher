@@ -5,12 +5,12 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   effect: {type: choice, of: [strength, direct, later, computed], default: strength, about: "which effect; computed is the total without what the residual stream only carries along"}
-//   by: {type: choice, of: [standardised, value], default: standardised, about: "what is large: the effect in standard deviations of the target (where it was not measured, |value|, behind the others), or |value|"}
-//   edges: {type: choice, of: [all, structural], default: all, about: "structural: to the next site, or with a significant direct effect; all: total effects over more sites too"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
-//   span: {type: int, min: 1, max: 100, optional: true, about: "edges that cross this many sites only"}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+//   effect: {type: choice, of: [strength, direct, later, computed], default: strength, about: "which effect; computed is the total without what the residual stream merely carries along"}
+//   by: {type: choice, of: [standardised, value], default: standardised, about: "what is large: the effect in standard deviations of the target (where that was not measured, |value|, after the others), or |value|"}
+//   edges: {type: choice, of: [all, structural], default: all, about: "structural: to the next site, or with a significant direct effect; all: also total effects over several sites"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
+//   span: {type: int, min: 1, max: 100, optional: true, about: "only edges that cross this many sites"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   source: short id
 //   target: short id
@@ -19,9 +19,9 @@
 //   structural: to the next site, or with a significant direct effect; else it is a total over several sites
 //   type: excitatory, inhibitory or pass_through
 //   span: analysed sites crossed
-//   copy: part that the identity path alone gives
-//   q: adjusted p of the total effect
-//   replicated: found again on the confirmation documents
+//   copy: the part that the identity path alone accounts for
+//   q: corrected p of the total effect
+//   replicated: whether it replicates on the confirm documents
 //   source_label: top activating tokens of the source
 //   target_label: top activating tokens of the target
 // example: {sign: inhibitory, limit: 5}

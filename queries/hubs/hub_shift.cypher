@@ -1,23 +1,23 @@
 // Hubs in two runs
 //
 // family: hubs
-// question: Are the hubs of this run the hubs of that one too?
+// question: Are the hubs of this run also the hubs of the other?
 // params:
 //   run: {type: run}
 //   other: {type: other_run, about: "id of the run to compare with, the beginning of it, or its name"}
 //   method: {type: method}
 //   other_method: {type: other_method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: strength, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target)"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "which edges"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "hubs of the first run"}
 // returns:
 //   id: short id in the first run
 //   layer: layer in the first run
 //   score: the measure in the first run
 //   other_score: the measure in the other run; empty if it did not observe the feature
-//   rank: place among the features of the first run, 1 = highest
-//   other_rank: place among the features of the other run
+//   rank: rank among the features of the first run, 1 = highest
+//   other_rank: rank among the features of the other run
 //   label: top activating tokens in context
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})

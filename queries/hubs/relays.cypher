@@ -5,8 +5,8 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   layer: {type: int, min: 0, max: 1000, optional: true, about: "relays of one layer only"}
-//   limit: {type: int, min: 1, max: 1000, default: 20, about: "rows at most"}
+//   layer: {type: int, min: 0, max: 1000, optional: true, about: "only relays of this layer"}
+//   limit: {type: int, min: 1, max: 1000, default: 20, about: "at most this many rows"}
 // returns:
 //   id: short id of the feature in the middle
 //   layer: its layer

@@ -1,16 +1,16 @@
 // Bi-fans
 //
 // family: motifs
-// question: Which two features both act on the same two others, and do they act alike?
+// question: Which two features both act on the same two others, and do they act in the same way?
 // params:
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature as one of the two that act"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs with one of the two that act in this layer"}
-//   kind: {type: choice, of: [any, alike, opposed, mixed], default: any, about: "alike: both act on each target the same way; opposed: against each other on both; mixed: alike on one, opposed on the other"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   kind: {type: choice, of: [any, alike, opposed, mixed], default: any, about: "alike: both act on each target with the same sign; opposed: with opposite signs on both; mixed: alike on one, opposed on the other"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   first: short id of one that acts; the anchored one if there is
 //   second: short id of the other

@@ -1,7 +1,7 @@
 // Chains
 //
 // family: motifs
-// question: Which features act on another through a third only, without a direct effect of their own?
+// question: Which features act on another only through a third one, without a direct effect of their own?
 // params:
 //   run: {type: run}
 //   method: {type: method}
@@ -9,7 +9,7 @@
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only chains that begin in this layer"}
 //   signs: {type: choice, of: [any, excitation, inhibited_excitation, excited_inhibition, disinhibition], default: any, about: "excitation: both excite; inhibited_excitation: the source inhibits a feature that excites the target; excited_inhibition: it excites one that inhibits it; disinhibition: both inhibit"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   source: short id
 //   middle: short id

@@ -1,22 +1,22 @@
 // Skips with compensation
 //
 // family: motifs
-// question: Where does a direct effect that skips a site work against what reaches the target through features between, so that the two cancel?
+// question: Where does a direct effect that skips a site oppose what reaches the target through the features in between, so that the two cancel?
 // params:
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only skips that begin at this feature"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only skips that begin in this layer"}
-//   min_compensation: {type: float, min: 0, max: 1, default: 0.5, about: "share of the larger of the two that the other cancels, at least"}
+//   min_compensation: {type: float, min: 0, max: 1, default: 0.5, about: "at least this share of the larger of the two is cancelled by the other"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   source: short id
 //   target: short id
 //   direct: effect of the source on the target that bypasses the features between
 //   through: sum over the features between of the product of direct effects
 //   net: direct + through
-//   total: measured total effect, to hold net against
+//   total: measured total effect, to compare with net
 //   compensation: 1 if the two cancel exactly, near 0 if one is far larger
 //   between: the features between, largest product first
 // example: {min_compensation: 0.2, limit: 5}

@@ -7,16 +7,16 @@
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only this feature as the one that is acted on"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only targets in this layer"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
-//   sources: {type: int, min: 2, max: 1000, default: 3, about: "sources at least"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   sources: {type: int, min: 2, max: 1000, default: 3, about: "at least this many sources"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   target: short id
 //   layer: its layer
 //   excitatory: sources that raise it
 //   inhibitory: sources that lower it
-//   balance: sum of the effects, sign and all
+//   balance: sum of the effects, with its sign
 //   competition: 0 if all agree, 1 if raising and lowering cancel
 //   sources: the sources, strongest first
 //   label: top activating tokens of the target

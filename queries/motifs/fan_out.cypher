@@ -7,17 +7,17 @@
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only this feature as the source"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only sources in this layer"}
-//   targets: {type: int, min: 2, max: 1000, default: 3, about: "targets at least"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: span 1, or a direct effect that is itself significant; all: every edge, by its total"}
+//   targets: {type: int, min: 2, max: 1000, default: 3, about: "at least this many targets"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   source: short id
 //   layer: its layer
 //   excitatory: targets that it raises
 //   inhibitory: targets that it lowers
-//   balance: sum of the effects, sign and all
-//   opposition: 0 if all go one way, 1 if raising and lowering are equal
+//   balance: sum of the effects, with its sign
+//   opposition: 0 if all have the same sign, 1 if raising and lowering are equal
 //   targets: the targets, most affected first
 //   label: top activating tokens of the source
 // example: {targets: 4, limit: 5}

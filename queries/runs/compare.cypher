@@ -8,7 +8,7 @@
 //   other: {type: other_run, about: "id of the other run, the beginning of it, or its name"}
 //   other_method: {type: other_method}
 //   change: {type: choice, of: [any, gained, lost, flipped, kept], default: any, about: "gained: in the other only; lost: in this only; flipped: the sign differs"}
-//   limit: {type: int, min: 1, max: 10000, default: 50, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   source: uid of the source
 //   target: uid of the target

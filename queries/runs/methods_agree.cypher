@@ -1,18 +1,18 @@
 // Do the methods agree?
 //
 // family: runs
-// question: Where do finite clamps and derivatives tell the same, and where do they part?
+// question: Where do finite clamps and derivatives agree, and where do they differ?
 // params:
 //   run: {type: run}
 //   first: {type: method, default: clamping, about: "one method"}
 //   second: {type: method, default: jacobian, about: "the other"}
-//   limit: {type: int, min: 1, max: 10000, default: 20, about: "rows at most"}
+//   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   source: short id
 //   target: short id
 //   first_strength: strength by the first method
 //   second_strength: strength by the other
-//   same_sign: whether they push the same way
+//   same_sign: whether they have the same sign
 //   gap: magnitude of the difference
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})

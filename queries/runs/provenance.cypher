@@ -1,7 +1,7 @@
 // Where a run comes from
 //
 // family: runs
-// question: From which model, dictionaries, text and settings does this run come?
+// question: From which model, SAEs, text and settings does this run come?
 // params:
 //   run: {type: run}
 // returns:

@@ -1,7 +1,7 @@
 // Quality of a run
 //
 // family: runs
-// question: How much of this run would hold up?
+// question: How much of what this run found is likely to replicate?
 // params:
 //   run: {type: run}
 //   method: {type: method}
@@ -9,11 +9,11 @@
 //   span: analysed sites crossed
 //   count: edges
 //   excitatory: share that raise the target
-//   mostly_copy: share of which the identity path alone gives half or more
-//   only_later: share that act on later positions only
-//   replicated: share found again on the confirmation documents, of those measured there
+//   mostly_copy: share of which the identity path alone accounts for half or more
+//   only_later: share that acts only on later positions
+//   replicated: of the edges re-tested on the confirm documents, the share that replicates
 //   median_strength: median magnitude
-//   median_q: median adjusted p of the total effect
+//   median_q: median corrected p of the total effect
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
 RETURN e.span AS span, count(*) AS count, avg(CASE WHEN e.strength > 0 THEN 1.0 ELSE 0.0 END) AS excitatory,

@@ -1,7 +1,7 @@
 // What two runs have in common
 //
 // family: runs
-// question: How far do two runs agree in the features they saw, the edges they found, and the signs of those?
+// question: How far do two runs agree in the features they observed, the edges they found, and the signs of these edges?
 // params:
 //   run: {type: run}
 //   method: {type: method}
@@ -11,9 +11,9 @@
 //   what: "features; edges; edges between features that both runs saw"
 //   both: in both runs
 //   here: in this run only
-//   there: in the other only
+//   there: only in the other
 //   jaccard: both over all
-//   same_sign: share of the edges in both that push the same way
+//   same_sign: of the edges in both, the share with the same sign
 MATCH (run:Run {id: $run, status: 'ready'})
 WITH run, $other AS id
 MATCH (second:Run {id: id, status: 'ready'})
