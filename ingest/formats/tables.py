@@ -8,7 +8,7 @@ FEATURES = FileFormat(
     "features",
     1,
     "features.parquet",
-    "One row a feature of the run: every source and every target that was measured, sorted by fid.",
+    "One row per feature of the run: every source and every target that was measured, sorted by fid.",
     (
         Column("fid", "int64", "dense number of the feature within the run, from 0"),
         Column(
@@ -41,7 +41,7 @@ CANDIDATES = FileFormat(
     "candidates",
     1,
     "candidates.parquet",
-    "One row a pair that is to be measured, sorted by PMI, descending.",
+    "One row per pair that is to be measured, sorted by PMI, descending.",
     (
         Column("src_layer", "int32", "layer of the source"),
         Column("src_index", "int32", "index of the source"),
@@ -53,7 +53,7 @@ CANDIDATES = FileFormat(
         Column(
             "decoder_alignment",
             "float64",
-            "signed mean alignment of the decoder direction with the target's encoder (through the blocks between)",
+            "signed mean alignment of the decoder direction with the target's encoder (through the blocks in between)",
         ),
         Column("arm", "string", "how the pair got in: kept, rescue_jacobian or rescue_random"),
     ),
@@ -73,7 +73,7 @@ INTERACTIONS = FileFormat(
     "interactions",
     1,
     "interactions.parquet",
-    "One row a measured (source, target, method), sorted by source fid, target fid and method.",
+    "One row per measured (source, target, method), sorted by source fid, target fid and method.",
     (
         Column("src_fid", "int64", "fid of the source in features.parquet"),
         Column("tgt_fid", "int64", "fid of the target in features.parquet"),
@@ -96,7 +96,7 @@ INTERACTIONS = FileFormat(
         Column(
             "direct_strength",
             "float64",
-            f"effect with the analysed sites between put back to their clean features, {_STRENGTH}",
+            f"effect with the analysed sites in between restored to their clean features, {_STRENGTH}",
             derived_from=("mean_strength",),
         ),
         Column(
@@ -105,7 +105,7 @@ INTERACTIONS = FileFormat(
             f"change summed over the next position_horizon positions, {_STRENGTH}; null without later positions",
             True,
         ),
-        _tested("copy_strength", "float64", f"part that the identity path alone gives, {_STRENGTH}"),
+        _tested("copy_strength", "float64", f"part due to the identity path alone, {_STRENGTH}"),
         Column(
             "computed_strength",
             "float64",
@@ -127,14 +127,16 @@ INTERACTIONS = FileFormat(
         _tested("se", "float64", "standard error of mean_strength over documents"),
         _tested("ci_low", "float64", "lower end of the 95 % interval of mean_strength over documents"),
         _tested("ci_high", "float64", "upper end"),
-        _tested("p_value", "float64", "raw p of the total effect; 1 below the floor"),
+        _tested("p_value", "float64", "uncorrected p of the total effect; 1 below the floor"),
         _tested(
-            "q_value", "float64", "p_value adjusted over the family of all tests of the run; 1 in an exhaustive run where it does not pass"
+            "q_value",
+            "float64",
+            "p_value corrected within the family of all tests of the run; 1 in an exhaustive run where it does not pass",
         ),
-        _tested("p_direct", "float64", "raw p of the direct effect; 1 below the floor"),
-        _tested("q_direct", "float64", "p_direct adjusted in its own family"),
-        _tested("p_later", "float64", "raw p of the later effect; 1 below the floor or without later positions"),
-        _tested("q_later", "float64", "p_later adjusted in its own family"),
+        _tested("p_direct", "float64", "uncorrected p of the direct effect; 1 below the floor"),
+        _tested("q_direct", "float64", "p_direct corrected in its own family"),
+        _tested("p_later", "float64", "uncorrected p of the later effect; 1 below the floor or without later positions"),
+        _tested("q_later", "float64", "p_later corrected in its own family"),
         Column(
             "significant",
             "bool",
@@ -151,9 +153,9 @@ INTERACTIONS = FileFormat(
         Column("n_samples", "int32", "test samples (document, position) used", absent=1),
         Column("n_documents", "int32", "distinct test documents", absent=1),
         Column("n_later", "int32", "samples that have a later position", absent=0),
-        Column("confirm_strength", "float64", f"total effect on the confirmation documents, {_STRENGTH}; null if too few", True),
-        Column("n_confirm", "int32", "confirmation documents", absent=0),
-        Column("replicated", "bool", "same sign and above half the floor on the confirmation documents; null if not measured", True),
+        Column("confirm_strength", "float64", f"total effect on the confirm documents, {_STRENGTH}; null if too few", True),
+        Column("n_confirm", "int32", "confirm documents", absent=0),
+        Column("replicated", "bool", "same sign and above half the floor on the confirm documents; null if not measured", True),
         _tested("clamp_low", "float64", "low level of the source, activation units"),
         _tested("clamp_high", "float64", "high level of the source, activation units"),
         _tested(
@@ -178,7 +180,7 @@ DECODERS = FileFormat(
     "decoders",
     1,
     "decoders.parquet",
-    "One row a feature whose decoder direction is to be in the graph, sorted by fid. `feature-graph vectors` writes it on request; "
+    "One row per feature whose decoder direction is to be in the graph, sorted by fid. `feature-graph vectors` writes it on request; "
     "`feature-graph ingest` loads it where it is there, also onto a run that is in the graph already. It is no part of the run's id.",
     (
         Column("fid", "int64", "fid of the feature in features.parquet"),

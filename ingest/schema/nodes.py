@@ -6,7 +6,12 @@ from ingest.schema.parts import RUN, Node, Property
 
 _SCORES = (
     *(
-        Property(name, "FLOAT", f"score of the Analysis of kind {name}; other parts of the run carry marks: {name}_excitatory …", True)
+        Property(
+            name,
+            "FLOAT",
+            f"score of the Analysis of kind {name}; for other parts of the run with a suffix: {name}_excitatory …",
+            True,
+        )
         for name in (
             *("degree", "in_degree", "out_degree", "strength", "in_strength", "out_strength", "pagerank", "article_rank"),
             *("hits_hub", "hits_authority", "betweenness", "closeness", "harmonic"),
@@ -63,7 +68,7 @@ NODES = (
     Node(
         "Observation",
         "key",
-        "What one run saw of one feature.",
+        "What one run found about one feature.",
         (
             Property("key", "STRING", "<Run.n>/<Feature.uid>"),
             RUN,
@@ -137,16 +142,16 @@ NODES = (
             Property("config", "STRING", "the configuration, as JSON"),
             Property("seed", "INTEGER", "seed of every random choice", True),
             Property("versions", "STRING", "versions of the software that computed it, as JSON", True),
-            Property("facts", "STRING", "what the measurement says of itself (family sizes, what was left out …), as JSON", True),
+            Property("facts", "STRING", "what the measurement reports about itself (family sizes, what was left out …), as JSON", True),
             Property("methods", "LIST<STRING>", "methods that its edges have"),
             Property("layers", "LIST<INTEGER>", "layers that it covers, ascending"),
-            Property("alpha", "FLOAT", "level of the adjusted p-value", True),
-            Property("correction", "STRING", "correction for many tests", True),
+            Property("alpha", "FLOAT", "level of the corrected p-value", True),
+            Property("correction", "STRING", "correction for multiple tests", True),
             Property("measured", "INTEGER", "measured (source, target, method) triples, significant or not"),
             Property("scale", "FLOAT", "largest |direct| of its edges; cost of an edge = −ln(|direct| / scale)"),
             Property("nodes", "INTEGER", "features observed"),
             Property("edges", "INTEGER", "edges"),
-            Property("digest", "STRING", "sum of the hashes of all observations and edges, free of order"),
+            Property("digest", "STRING", "sum of the hashes of all observations and edges, in any order"),
             Property("selection", "STRING", "which of its edges were loaded, as JSON, where not all", True),
             Property("whole", "STRING", "id that the run has with all its edges, where not all were loaded", True),
             Property("rejected", "INTEGER", "rows left out because they are wrong", True),
@@ -154,7 +159,7 @@ NODES = (
             Property("finished", "INTEGER", "ms since 1970 when it became ready", True),
             Property("lease_owner", "STRING", "process that is loading it", True),
             Property("lease_since", "INTEGER", "ms since 1970 when that process began", True),
-            Property("lease_at", "INTEGER", "ms since 1970 of that process' last sign of life", True),
+            Property("lease_at", "INTEGER", "ms since 1970 of that process's last sign of life", True),
             Property("error", "STRING", "why loading failed", True),
             Property(
                 "decoders", "INTEGER", "features whose decoder vector was loaded; absent if its directory had no decoders.parquet", True
@@ -224,7 +229,7 @@ NODES = (
             Property("null_sd", "FLOAT", "standard deviation there", True),
             Property("z", "FLOAT", "(count − null_mean) / null_sd", True),
             Property("p", "FLOAT", "two-sided empirical p; absent where the degrees alone fix the number", True),
-            Property("q", "FLOAT", "p adjusted over the motifs (Benjamini and Hochberg)", True),
+            Property("q", "FLOAT", "p corrected for the motifs (Benjamini and Hochberg)", True),
         ),
     ),
     Node(
