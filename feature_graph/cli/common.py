@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
-from rich.table import Table
 
+from feature_graph.cli.tables import FittedTable
 from feature_graph.terminal import SafeConsole, visible
 
 if TYPE_CHECKING:
@@ -102,8 +102,8 @@ def escaped(text: str) -> str:
     return escape(visible(text))
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> Table:
-    """A table for people.
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], right: Iterable[str] = ()) -> FittedTable:
+    """A table for people, as wide as the terminal allows.
 
     Args:
         title: Its caption.
@@ -111,13 +111,7 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
         rows: Values; floats are shortened, None is empty.
         right: Headings of columns that are set flush right.
     """
-    made = Table(title=escaped(title), title_justify="left", header_style="bold")
-    flush = set(right)
-    for column in columns:
-        made.add_column(escaped(column), justify="right" if column in flush else "left", overflow="fold")
-    for row in rows:
-        made.add_row(*[escaped(cell(value)) for value in row])
-    return made
+    return FittedTable(visible(title), [visible(c) for c in columns], [[visible(cell(v)) for v in row] for row in rows], right)
 
 
 def cell(value: object) -> str:

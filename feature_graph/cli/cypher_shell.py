@@ -66,17 +66,11 @@ def _statements() -> Iterator[str]:
 
 def print_answer(answer: Answer) -> None:
     """Print the rows as a table, and the counts on standard error."""
-    from rich import box
-    from rich.table import Column, Table
-    from rich.text import Text
-
     from feature_graph.database import server
 
     if answer.columns:
-        table = Table(*[Column(Text(column)) for column in answer.columns], box=box.SIMPLE_HEAD)
-        for row in answer.rows[:MAX_ROWS]:
-            table.add_row(*[Text(server.value_text(value)) for value in row])
-        out.print(table)
+        rows = [[server.value_text(value) for value in row] for row in answer.rows[:MAX_ROWS]]
+        out.print(common.table("", answer.columns, rows))
         if len(answer.rows) > MAX_ROWS:
             common.say(f"The first {MAX_ROWS} of {len(answer.rows)} rows are shown.", err=True)
     changes = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in answer.changes.items())

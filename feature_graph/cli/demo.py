@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,7 +126,7 @@ def _print_answer(question: DemoQuestion, records: list[dict[str, Any]]) -> None
     import queries
 
     asked = queries.template(question.name).question
-    call = " ".join(["feature-graph query", question.name, *(f"--param {k}={v}" for k, v in question.parameters.items())])
+    call = " ".join([command_as_typed(), "query", question.name, *(f"--param {k}={v}" for k, v in question.parameters.items())])
     rows = [[_short(record[column]) for column in question.columns] for record in records]
     common.out.print(common.table(f"\n{asked}\n{call}", question.columns, rows))
 
@@ -169,8 +170,21 @@ def _print_end(running: RunningServer, run_dir: Path, home: Path, clock: Clock) 
     common.out.print(common.table("time", ["step", "seconds"], rows, right=["seconds"]))
     common.out.print(f"report         {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
     common.out.print(f"Neo4j Browser  {running.browser_url}", highlight=False, soft_wrap=True)
+    call = command_as_typed()
     common.out.print(
-        f"log in as      {running.username}, password by: feature-graph db password --home {home} --show", highlight=False, soft_wrap=True
+        f"log in as      {running.username}, password by: {call} db password --home {home} --show", highlight=False, soft_wrap=True
     )
-    common.out.print("ask            feature-graph query hubs", highlight=False)
-    common.out.print(f"stop           feature-graph db stop --home {home}   (or: make stop)", highlight=False, soft_wrap=True)
+    common.out.print(f"ask            {call} query hubs --home {home}", highlight=False, soft_wrap=True)
+    common.out.print(f"stop           {call} db stop --home {home}", highlight=False, soft_wrap=True)
+
+
+def command_as_typed() -> str:
+    """How this command is called from here: by its name where the PATH leads to it, else by its path."""
+    import shutil
+    import sys
+
+    own = Path(sys.executable).with_name("feature-graph")
+    found = shutil.which("feature-graph")
+    if found is not None and Path(found).resolve() == own.resolve():
+        return "feature-graph"
+    return os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own)

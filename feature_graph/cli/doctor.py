@@ -14,13 +14,11 @@ from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from feature_graph.cli.tables import FittedTable
     from feature_graph.database.server import Connection
     from feature_graph.database.store import Driver
 
 GIB = 2**30
-MARK = {"ok": "[green]ok[/]", "warning": "[yellow]warning[/]", "problem": "[bold red]problem[/]"}
 
 
 @dataclass(frozen=True)
@@ -51,15 +49,9 @@ def doctor(as_json: JsonOption = False) -> None:
         raise typer.Exit(common.FAILURE)
 
 
-def _table(found: list[Finding]) -> Table:
-    from rich.table import Table
-
-    made = Table(title="doctor", title_justify="left", header_style="bold")
-    for heading in ("", "state", "found", "what to do"):
-        made.add_column(heading, overflow="fold")
-    for check in found:
-        made.add_row(check.name, MARK[check.state], common.escaped(check.found), common.escaped(check.advice))
-    return made
+def _table(found: list[Finding]) -> FittedTable:
+    rows = [(check.name, check.state, check.found, check.advice) for check in found]
+    return common.table("doctor", ["what", "state", "found", "what to do"], rows)
 
 
 def checks() -> Iterator[Finding]:

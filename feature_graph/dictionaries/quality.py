@@ -53,7 +53,7 @@ class Quality:
         found = []
         l0, explained = self.expected_l0, self.expected_explained_variance
         if l0 and not l0 / _L0_FACTOR <= self.l0 <= l0 * _L0_FACTOR:
-            found.append(f"{self.l0:.1f} features active a token, published {l0:.1f}")
+            found.append(f"{self.l0:.1f} features active per token, published {l0:.1f}")
         if explained and self.explained_variance < explained - _EXPLAINED_MARGIN:
             found.append(f"explains {self.explained_variance:.3f} of the variance, published {explained:.3f}")
         return found

@@ -77,5 +77,5 @@ def _check_on_text(model: Any, saes: dict[int, Any], cfg: Config) -> None:
         raise type(error)(f"{error}\nThe text is needed now to check the dictionaries; sae_quality: off leaves the check out.") from error
     found = measure_quality(model, saes, tokens, cfg)
     for layer, quality in found.items():
-        log.info("layer %d: %.1f features active a token, %.3f of the variance explained", layer, quality.l0, quality.explained_variance)
+        log.debug("layer %d: %.1f features active per token, %.3f of the variance explained", layer, quality.l0, quality.explained_variance)
     check_quality(found, "warn" if cfg.sae_quality == "warn" else "stop")

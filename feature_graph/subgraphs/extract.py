@@ -151,7 +151,8 @@ def _warnings(score: BehaviorScore, tested: TestedSeeds, level: float) -> list[s
             f"{score.groups} held-out groups cannot confirm {len(tested.seeds)} seeds: the smallest adjusted p is {min(best, 1.0):.3g}"
         )
     elif open_ := [s["feature_id"] for s in tested.seeds if not s["confirmed"]]:
-        found.append(f"{len(open_)} of {len(tested.seeds)} seeds are not confirmed on held-out prompts: {', '.join(open_)}")
+        verb = "is" if len(open_) == 1 else "are"
+        found.append(f"{len(open_)} of {len(tested.seeds)} seeds {verb} not confirmed on held-out prompts: {', '.join(open_)}")
     return found
 
 

@@ -59,7 +59,7 @@ def prepare(
     analysed = AnalysedModel.of(model, saes, cfg)
     readable = readable_prompts(analysed, wanted, cfg)
     choosing, held_out = split_prompts(readable.prompts, max_prompts, seed)
-    logger.info("%s: choosing seeds on %d prompts, testing them on %d others", wanted.name, len(choosing.clean), len(held_out.clean))
+    logger.info("%s: of these, %d choose the seeds and %d others test them", wanted.name, len(choosing.clean), len(held_out.clean))
     tokenizer = getattr(analysed.model, "tokenizer", None)
     return Prepared(wanted, BehaviorModel(analysed), tokenizer, choosing, held_out, readable.own, readable.warnings, seed, level)
 

@@ -59,7 +59,8 @@ def readable_prompts(analysed: AnalysedModel, behavior: Behavior, cfg: Config | 
     prompts = read_prompts(tokenizer, behavior, _bos(tokenizer, analysed.saes, cfg), slices.n_ctx)
     groups = len(set(prompts.clean.groups.tolist()))
     dropped = sum(prompts.dropped.values())
-    logger.info("%s: %d prompts read, %d left out %s", behavior.name, len(prompts.clean), dropped, prompts.dropped or "")
+    usable, why = len(prompts.clean), "; ".join(f"{n}: {reason}" for reason, n in prompts.dropped.items())
+    logger.info("%s: %d of %d prompts can be used%s", behavior.name, usable, usable + dropped, f" (left out: {why})" if why else "")
     if groups < MIN_GROUPS:
         reason = f"only {groups} groups of prompts can be used with this tokenizer, {MIN_GROUPS} are needed ({prompts.dropped} left out)"
         return Readable(_stand_in(slices, seed), False, (f"{reason}; {_INSTEAD}",))

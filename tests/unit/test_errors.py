@@ -32,7 +32,17 @@ BASES = {
     "ingest": "IngestError",
     "queries": "QueryError",
 }
-MISTYPED = {"AddressError", "AddressRefused", "CalibrationError", "ConfigError", "NotEncrypted", "ParameterError", "PatternError"}
+MISTYPED = {
+    "BehaviorError",
+    "UnknownTemplate",
+    "AddressError",
+    "AddressRefused",
+    "CalibrationError",
+    "ConfigError",
+    "NotEncrypted",
+    "ParameterError",
+    "PatternError",
+}
 
 
 def error_classes() -> list[type[Any]]:

@@ -161,7 +161,7 @@ def test_figures_far_from_the_published_ones_are_warned_about(caplog):
     with caplog.at_level(logging.WARNING, logger="feature_graph"):
         check_quality({3: Quality(3, 90.0, 0.7, 40.0, 0.85, 100), 4: Quality(4, 60.0, 0.8, 40.0, 0.85, 100)})
     assert len(caplog.records) == 2
-    assert "layer 3: the SAE 90.0 features active a token, published 40.0" in caplog.records[0].message
+    assert "layer 3: the SAE 90.0 features active per token, published 40.0" in caplog.records[0].message
     assert "explains 0.700 of the variance, published 0.850" in caplog.records[1].message
 
 
