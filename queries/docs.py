@@ -46,7 +46,8 @@ def page() -> str:
 
 
 def _question(template: Template) -> str:
-    given = " ".join(f"--param {key}={_shown(value)}" for key, value in template.example.items())
+    others = {p.name: "OTHER" for p in template.parameters if p.type == "other_run" and p.required}  # a second run: the reader's own
+    given = " ".join(f"--param {key}={_shown(value)}" for key, value in (others | template.example).items())
     facts = (
         ("needs Graph Data Science", template.needs_gds),
         ("needs decoder vectors", template.needs_decoders),
