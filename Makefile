@@ -37,7 +37,7 @@ contract: setup  ## imports only go down
 unit: setup  ## unit tests only
 	@$(RUN)/pytest tests/unit -q -m "not long"
 
-docs: setup  ## build the documentation into site/
+docs: setup  ## build the documentation into site/; works from disk, search included
 	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
 	@echo "documentation: site/index.html"
 

@@ -6,7 +6,7 @@
 # and the Graph Data Science library (GDS).
 #
 # It runs on the bundled model (SmolLM2-135M-Instruct, with SAEs that come with this library), so nothing is downloaded from a model hub.
-# Every step takes a configuration, a model and SAEs: for another model, change only the next cell.
+# Every step takes a configuration, a model and SAEs: for another model, change only the configuration in step 1.
 #
 # | step | function | file |
 # |---|---|---|

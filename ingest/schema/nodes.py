@@ -216,7 +216,7 @@ NODES = (
     Node(
         "Motif",
         "uid",
-        "A signed motif of a run, held against null graphs that keep layers, degrees and signs.",
+        "A signed motif of a run, compared with null graphs that keep layers, degrees and signs.",
         (
             Property("uid", "STRING", "<Run.n>/<name>"),
             RUN,

@@ -11,7 +11,7 @@ RELATIONSHIPS = (
         "AFFECTS",
         "Feature",
         "Feature",
-        "Turning the source up turns the target up (or down). One a run, method and pair; always from an earlier site to a later one.",
+        "Turning the source up turns the target up (or down). One per run, method and pair; always from an earlier site to a later one.",
         (
             RUN,
             Property("method", "STRING", "clamping or jacobian; attribution and the like for edges that another program found"),
