@@ -140,6 +140,25 @@ def write_json(path: str | Path, value: Any) -> None:
         part.write_text(json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
+def read_object(path: str | Path, error: type[Exception]) -> dict[str, Any]:
+    """A JSON object.
+
+    Args:
+        path: File.
+        error: What is raised, with the path in its message.
+
+    Raises:
+        Exception: ``error``, if the file is not JSON, or something else than an object.
+    """
+    try:
+        values = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise error(f"{path}: not JSON: {cause}") from cause
+    if not isinstance(values, dict):
+        raise error(f"{path}: got {type(values).__name__}; expected a JSON object")
+    return values
+
+
 def sha256_file(path: str | Path) -> str:
     """Hex sha256 of a file's bytes."""
     with Path(path).open("rb") as f:

@@ -1,21 +1,21 @@
 """Questions to an interaction graph, answered in process: statistics, hubs, communities, motifs, and what the evidence is worth."""
 
 from feature_graph.analysis.communities import detect_communities, modularity
-from feature_graph.analysis.evidence import MethodAgreement, Replication, jacobian_agreement, replication
+from feature_graph.analysis.evidence import EdgeAgreement, Replication, edge_agreement, replication
 from feature_graph.analysis.hubs import HUB_METRICS, find_hubs
 from feature_graph.analysis.statistics import GraphStatistics, compute_graph_statistics
 from feature_graph.motifs import count_motifs
 
 __all__ = [
     "HUB_METRICS",
+    "EdgeAgreement",
     "GraphStatistics",
-    "MethodAgreement",
     "Replication",
     "compute_graph_statistics",
     "count_motifs",
     "detect_communities",
+    "edge_agreement",
     "find_hubs",
-    "jacobian_agreement",
     "modularity",
     "replication",
 ]

@@ -1,4 +1,4 @@
-"""What the evidence is worth: do the edges come back on documents that nothing was chosen or tested on, and do both methods agree?
+"""What the evidence is worth: do the edges replicate on documents that nothing was chosen or tested on, and do both methods agree?
 
 Pure functions on the table of an InteractionSet (columns of ``ingest.formats.INTERACTIONS``).
 """
@@ -15,7 +15,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Replication:
-    """Significant edges looked at again on the confirmation documents.
+    """Significant edges measured again on the confirmation documents.
 
     Attributes:
         significant: Significant edges.
@@ -41,8 +41,8 @@ class Replication:
 
 
 @dataclass(frozen=True)
-class MethodAgreement:
-    """Clamping beside the derivative, over the significant edges that have both.
+class EdgeAgreement:
+    """Clamping beside the derivative, over the significant edges that have both (``agreement`` of a run's file is over all pairs).
 
     Attributes:
         pairs: Edges compared.
@@ -87,8 +87,8 @@ def replication(frame: pd.DataFrame) -> Replication:
     )
 
 
-def jacobian_agreement(frame: pd.DataFrame, worst: int = 10) -> MethodAgreement | None:
-    """Compare ``mean_strength`` with ``strength_jacobian`` over significant edges; None if the derivative was not run.
+def edge_agreement(frame: pd.DataFrame, worst: int = 10) -> EdgeAgreement | None:
+    """Compare ``mean_strength`` with ``strength_jacobian`` over the significant edges; None if the derivative was not run.
 
     Args:
         frame: Table of an InteractionSet.
@@ -100,7 +100,7 @@ def jacobian_agreement(frame: pd.DataFrame, worst: int = 10) -> MethodAgreement 
     clamped, derived = both["mean_strength"].to_numpy(float), both["strength_jacobian"].to_numpy(float)
     order = np.argsort(-np.abs(clamped - derived), kind="stable")[:worst]
     enough = len(both) > 2 and np.ptp(clamped) > 0 and np.ptp(derived) > 0
-    return MethodAgreement(
+    return EdgeAgreement(
         pairs=len(both),
         pearson=float(stats.pearsonr(clamped, derived).statistic) if enough else nan,
         spearman=float(stats.spearmanr(clamped, derived).statistic) if enough else nan,

@@ -35,7 +35,7 @@ class GraphStatistics:
         mean_degree: Structural edges a feature, in and out; degrees are of structural edges throughout.
         max_in_degree: Largest number of causes of one feature.
         max_out_degree: Largest number of effects of one feature.
-        degree_gini: How unevenly degrees are spread: 0 all alike, towards 1 a few hubs have all; NaN without edges.
+        degree_gini: How unevenly degrees are distributed: 0 all alike, towards 1 a few hubs have all; NaN without edges.
         n_sources: Features that drive others and are driven by none, by structural edges.
         n_sinks: Features that are driven and drive none, by structural edges.
         n_components: Weakly connected parts.

@@ -11,7 +11,7 @@ from feature_graph.artifacts.parts import FrameFiles, JsonParts, PartFiles, Part
 from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
 from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
 from feature_graph.artifacts.rundir import RunPaths
-from feature_graph.artifacts.sites import Site, feature_id, parse_feature_id
+from feature_graph.artifacts.sites import Site, feature_id, indices_by_layer, parse_feature_id
 from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, split_documents
 
 __all__ = [
@@ -49,6 +49,7 @@ __all__ = [
     "StageLoss",
     "Triple",
     "feature_id",
+    "indices_by_layer",
     "keep_only",
     "number_features",
     "number_pairs",

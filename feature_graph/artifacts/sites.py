@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -60,6 +61,14 @@ class Site:
 def feature_id(layer: int, index: int) -> str:
     """Short id ``L<layer>_F<index>``, unique within a run."""
     return f"L{layer}_F{index}"
+
+
+def indices_by_layer(features: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    """Layer → indices of (layer, index) pairs, in the order given."""
+    found: dict[int, list[int]] = {}
+    for layer, index in features:
+        found.setdefault(layer, []).append(index)
+    return found
 
 
 def parse_feature_id(text: str) -> tuple[int, int]:

@@ -133,7 +133,7 @@ def _show(effects: SideEffects, countered: Compensation | None, top: int) -> Non
     common.out.print(common.table("Output: KL(steered ‖ clean) in nats", heads, _output_rows(effects), right=heads))
     heads = ["gained", "before", "after", "lost", "before ", "after "]
     common.out.print(
-        common.table("Next token at the pushed position", heads, _token_rows(effects), right=["before", "after", "before ", "after "])
+        common.table("Next token at the steered position", heads, _token_rows(effects), right=["before", "after", "before ", "after "])
     )
     common.out.print(_agreement(effects), highlight=False, soft_wrap=True)
     if countered is not None:
@@ -168,7 +168,7 @@ def _feature_rows(shown: pd.DataFrame) -> Iterator[tuple[object, ...]]:
 def _output_rows(effects: SideEffects) -> Iterator[tuple[object, ...]]:
     for row in effects.output.to_dict("records"):
         yield (
-            f"+{row['offset']}" if row["offset"] else "pushed",
+            f"+{row['offset']}" if row["offset"] else "steered",
             f"{row['kl']:.3g}",
             f"{row['kl_low']:.2g} … {row['kl_high']:.2g}",
             f"{row['placebo_kl']:.2g}",

@@ -56,7 +56,7 @@ def built_graph(interactions: InteractionSet, features: pd.DataFrame | None, nam
     twice = [] if features is None else features.loc[features["id"].duplicated(), "id"].tolist()
     if twice:
         raise GraphFileError(
-            f"{named}: {len(twice)} short ids stand for two features or more ({twice[0]} …), so their edges cannot be told apart; each "
+            f"{named}: {len(twice)} short ids stand for two features or more ({twice[0]} …), so their edges cannot be distinguished; each "
             "needs an id of its own"
         )
     try:

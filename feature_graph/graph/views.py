@@ -71,7 +71,7 @@ def standardised(data: Mapping[str, Any]) -> float:
 
 
 def largest_first(data: Mapping[str, Any]) -> tuple[float, float]:
-    """Key that sorts edges by |standardised effect|, those without one behind, by |strength|."""
+    """Key that sorts edges by |standardised effect|, those without one after them, by |strength|."""
     size = abs(standardised(data))
     return (-size if size == size else 1.0), -abs(edge_strength(data))
 

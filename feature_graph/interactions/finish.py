@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph import stats
+from feature_graph.analysis import replication
 from feature_graph.artifacts import ActivationStore, feature_id, number_pairs
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
@@ -206,7 +208,6 @@ def facts(frame: pd.DataFrame, cfg: Config) -> dict[str, Any]:
     """Family sizes, counts, floors a site pair, replication, agreement of the methods: plain values for the table's metadata."""
     methods = frame["method"].unique().tolist()
     found = frame[frame["significant"]]
-    checked = found[found["confirm_strength"].notna() & found["significant_by"].str.contains("total")]
     floors = {
         f"{s}->{t}": {effect: float(group[column].median()) for effect, (_, _, _, column) in EFFECTS.items()}
         for (s, t), group in frame.groupby(["src_layer", "tgt_layer"])
@@ -217,23 +218,25 @@ def facts(frame: pd.DataFrame, cfg: Config) -> dict[str, Any]:
         "families": {effect: int((frame["method"] == methods[0]).sum()) if methods else 0 for effect in EFFECTS},
         "significant": {effect: int(found["significant_by"].str.contains(effect).sum()) for effect in EFFECTS},
         "placebos": {"n": cfg.n_placebo, "quantile": cfg.placebo_quantile, "min_effect": cfg.min_effect, "floors": floors},
-        "replication": replication(checked),
+        "replication": replication_facts(found),
     }
     if frame["strength_jacobian"].notna().any():
-        values["agreement"] = agreement(frame)
+        values["agreement"] = pair_agreement(frame)
     return values
 
 
-def replication(checked: pd.DataFrame) -> dict[str, Any]:
-    """Edges measured again, how many of them held, and by how much they shrank (1 − median ratio)."""
-    if not len(checked):
-        return {"checked": 0, "replicated": 0, "shrinkage": None}
-    ratio = checked["confirm_strength"] / checked["mean_strength"]
-    return {"checked": len(checked), "replicated": int(checked["replicated"].astype(bool).sum()), "shrinkage": float(1 - ratio.median())}
+def replication_facts(edges: pd.DataFrame) -> dict[str, Any]:
+    """:func:`feature_graph.analysis.replication` of significant edges as plain values: measured again, replicated, shrinkage."""
+    found = replication(edges)
+    shrinkage = None if math.isnan(found.shrinkage) else found.shrinkage
+    return {"checked": found.measured, "replicated": found.replicated, "shrinkage": shrinkage}
 
 
-def agreement(frame: pd.DataFrame, worst: int = 10) -> dict[str, Any]:
-    """How well the derivative and the clamp agree: over all pairs, by sites crossed and by layers between; where they part most."""
+def pair_agreement(frame: pd.DataFrame, worst: int = 10) -> dict[str, Any]:
+    """Agreement of the derivative and the clamp over all measured pairs, significant or not: by sites crossed and by layers between.
+
+    Over the significant edges alone: :func:`feature_graph.analysis.edge_agreement`.
+    """
     both = frame[frame["strength_jacobian"].notna()]
     gap = (both["mean_strength"] - both["strength_jacobian"]).abs().sort_values(ascending=False, kind="stable").index[:worst]
     columns = ["src_id", "tgt_id", "mean_strength", "strength_jacobian"]

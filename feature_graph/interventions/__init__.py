@@ -1,4 +1,4 @@
-"""Doing something to a model and looking what follows: the one place that runs parts of a transformer.
+"""Interventions in a model and what follows from them: the one package that runs parts of a transformer.
 
 What every stage starts from: :class:`AnalysedModel` (a model, its block ranges and the codec of each site, checked once).
 

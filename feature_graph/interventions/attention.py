@@ -1,4 +1,4 @@
-"""Two ways for queries to meet keys: whole contexts, and a few new positions behind a cached prefix."""
+"""Two ways for queries to meet keys: whole contexts, and a few new positions after a cached prefix."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def attend_contexts(block: SliceBlock, x: Tensor) -> tuple[Tensor, KeysValues]:
 
 @dataclass(frozen=True)
 class Prefix:
-    """Where new positions lie behind cached ones.
+    """Where new positions lie after cached ones.
 
     Samples of one document share its keys and values: where a batch has several samples a document they are laid out as
     [documents, samples a document], so that one product serves them all and nothing is read twice.
@@ -75,7 +75,7 @@ class Prefix:
 
     @classmethod
     def of(cls, documents: Tensor, starts: Tensor, new: int, context: int, window: int | None) -> Prefix:
-        """Lay ``new`` consecutive positions from ``starts`` [samples] behind the cache."""
+        """Lay ``new`` consecutive positions from ``starts`` [samples] after the cache."""
         rows, slots, places = _share(documents)
         steps = torch.arange(new, device=starts.device)
         positions = starts[:, None] + steps

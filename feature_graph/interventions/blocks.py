@@ -2,7 +2,7 @@
 
 :class:`SliceBlock` reads the weights of a ``TransformerBlock`` once (query, key and value projections fused; nothing else is
 copied) and computes what that block computes, without hooks, for inputs of any leading shape [..., d_model]. How queries
-meet keys is the caller's: all positions of whole contexts (:func:`attend_contexts`), or a few new positions behind a cached
+meet keys is the caller's: all positions of whole contexts (:func:`attend_contexts`), or a few new positions after a cached
 prefix (:func:`attend_prefix`). Every operation is differentiable in forward and reverse mode.
 
 Covered: LayerNorm and RMS norms with or without folded weights, or none; learned or rotary positions (also partial, also another base a

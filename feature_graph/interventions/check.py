@@ -1,4 +1,4 @@
-"""Do the slices compute what the model computes? Point by point, whole and behind a cached prefix, and the logits.
+"""Do the slices compute what the model computes? Point by point, whole and after a cached prefix, and the logits.
 
 Two float32 programs of one function differ by their rounding: where that is more than the tolerance, the slices are run once more in
 float64, and the model may differ by a few times what they rounded away themselves. A wrong function differs by far more than it rounds.
@@ -20,7 +20,7 @@ from feature_graph.loading import relative
 ROUNDINGS = 8.0
 #: But never more than this, however much is rounded away.
 NOISE = 1e-3
-#: New positions behind the cached prefix.
+#: New positions after the cached prefix.
 _NEW = 3
 
 
@@ -82,7 +82,7 @@ def _run_model(model: Any, ids: Tensor, names: list[str]) -> dict[str, Values]:
 
 
 def _points(slices: Sliced, ids: Tensor, names: list[str]) -> Iterator[tuple[str, Values]]:
-    """What the slices give at each name: whole contexts, and a few positions behind the clean prefix."""
+    """What the slices give at each name: whole contexts, and a few positions after the clean prefix."""
     clean = slices.residuals(ids, range(slices.n_blocks + 1), range(slices.n_blocks))
     start, new = _behind(ids)
     rows = torch.arange(len(ids), device=ids.device)

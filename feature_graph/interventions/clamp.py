@@ -3,7 +3,7 @@
 A source of site s has residual x = Σ f_i d_i + b + ε. Clamping it at position p to level α adds (α − f_i(p)) d_i at p, so the
 error ε survives. High and low run in one batch, and equal levels give a difference of exactly 0.
 
-1. Positions p..p+h of the blocks up to the next site are run behind the clean prefix, high and low together.
+1. Positions p..p+h of the blocks up to the next site are run after the clean prefix, high and low together.
 2. The targets asked for are read there: before and after their non-linearity, at p and summed over p+1..p+h.
 3. For the direct effect a second stream, position p only (later positions cannot reach back), has its features put back to
    their clean values at every site that it passes: x += Σ_k (f_k(clean) − f_k(now)) d_k, high and low alike.

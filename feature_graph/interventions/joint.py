@@ -86,14 +86,14 @@ def joint_effects(
     return found
 
 
-def _shifted(x: Tensor, arm: JointSource, amounts: Tensor) -> Tensor:
-    """x [S, 4, 1, d] with ``amounts`` [S, 4] of the arm's direction added."""
-    return x + (amounts[..., None] * arm.directions[:, None, :])[:, :, None, :].to(x.dtype)
+def _shifted(x: Tensor, source: JointSource, amounts: Tensor) -> Tensor:
+    """x [S, 4, 1, d] with ``amounts`` [S, 4] of the source's direction added."""
+    return x + (amounts[..., None] * source.directions[:, None, :])[:, :, None, :].to(x.dtype)
 
 
-def _activation(arm: JointSource, x: Tensor) -> Tensor:
-    """The arm's own activation as its SAE gives it, [S, 4]."""
-    x = x.to(arm.codec.w_enc.dtype)
-    if arm.codec.k is not None:
-        return arm.codec.record(x)[..., arm.feature]
-    return arm.codec.encode(x, [arm.feature])[..., 0]
+def _activation(source: JointSource, x: Tensor) -> Tensor:
+    """The source's own activation as its SAE gives it, [S, 4]."""
+    x = x.to(source.codec.w_enc.dtype)
+    if source.codec.k is not None:
+        return source.codec.record(x)[..., source.feature]
+    return source.codec.encode(x, [source.feature])[..., 0]

@@ -12,8 +12,8 @@ def n_outputs(model: Any) -> int:
 
 
 def predicts_tokens(model: Any) -> bool:
-    """Whether each output stands for a token, so that the output at a position can be held against the next token.
+    """Whether each output stands for a token, so that the output at a position can be compared with the next token.
 
-    Told by the numbers: as many outputs as tokens. A model whose outputs are as many, but something else, cannot be told apart.
+    Told by the numbers: as many outputs as tokens. A model whose outputs are as many, but something else, cannot be distinguished.
     """
     return n_outputs(model) == int(model.cfg.d_vocab)

@@ -1,7 +1,7 @@
 """Perturbations: deltas along directions, added at one position of each sample, and what follows at the later sites.
 
 1. The clean run over some documents is kept: residual streams at the sites, keys and values of the blocks between.
-2. Positions p..p+h of each sample run behind the clean prefix, all *variants* of a sample in one batch. A variant is a set of
+2. Positions p..p+h of each sample run after the clean prefix, all *variants* of a sample in one batch. A variant is a set of
    perturbations; one without any is the clean run, in the same batch, so that nothing changes where nothing is perturbed.
 3. A perturbation is added at p when its site is reached, and features are read at p after the perturbations of their own site.
 """

@@ -145,7 +145,7 @@ class ModelSlices:
             raise InterventionError(f"points: got {wrong}; a model of {self.n_blocks} blocks has points 0 to {self.n_blocks}")
 
     def advance(self, x: Tensor, start: int, stop: int, clean: CleanRun, documents: Tensor, positions: Tensor) -> Tensor:
-        """Run blocks start..stop-1 on a few positions of some documents, behind the clean prefix.
+        """Run blocks start..stop-1 on a few positions of some documents, after the clean prefix.
 
         Args:
             x: Residual stream [samples, variants, new, d_model] at point ``start``, positions p..p+new-1.
@@ -190,7 +190,7 @@ class ModelSlices:
         return self.logits(x if positions is None else at_positions(x, positions))
 
     def check(self, tokens: Any, tolerance: float = 1e-5) -> float:
-        """Compare with ``model.run_with_cache``: the residual stream at every point, whole and behind a cached prefix, and the logits.
+        """Compare with ``model.run_with_cache``: the residual stream at every point, whole and after a cached prefix, and the logits.
 
         Args:
             tokens: A few contexts [n, context].

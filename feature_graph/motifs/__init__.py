@@ -1,4 +1,4 @@
-"""Small patterns of a graph: counted exactly, held against null graphs, asked for in a small text form."""
+"""Small patterns of a graph: counted exactly, compared with null graphs, asked for in a small text form."""
 
 from feature_graph.motifs.arrays import MotifError, SignedGraph
 from feature_graph.motifs.census import TYPES, Census, MotifType, census, motif_type

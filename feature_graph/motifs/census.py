@@ -1,6 +1,6 @@
 """Every signed motif counted in one pass: feed-forward loops by their eight signs, bi-fans by their seven, diamonds, chains, fans.
 
-Names of feed-forward loops as in Mangan and Alon, PNAS 100 (2003): C1–C4 coherent (the direct edge pushes the same way as the chain),
+Names of feed-forward loops as in Mangan and Alon, PNAS 100 (2003): C1–C4 coherent (the direct edge acts in the same direction as the chain),
 I1–I4 incoherent. Each type is also written in the small text form of :mod:`feature_graph.motifs.pattern`.
 """
 
@@ -84,7 +84,7 @@ BI_FANS = (
     _bi_fan("bi_fan_inhibit", "----", "two features inhibit the same two"),
 )
 DIAMONDS = (
-    _diamond("diamond_coherent", 0, "A acts on D through B and through C the same way"),
+    _diamond("diamond_coherent", 0, "A acts on D through B and through C in the same direction"),
     _diamond("diamond_incoherent", 1, "A acts on D through B and through C against each other"),
 )
 CHAINS = (

@@ -28,8 +28,8 @@ MEANINGS = {
     "fan_in": "two features drive the same one",
     "fan_out": "one feature drives two",
     "feed_forward_loop": "A → B → C beside A → C",
-    "coherent_feed_forward_loop": "… where both ways push C the same way",
-    "incoherent_feed_forward_loop": "… where the two ways push C against each other",
+    "coherent_feed_forward_loop": "… where both paths act on C in the same direction",
+    "incoherent_feed_forward_loop": "… where the two paths act on C in opposite directions",
     "bi_fan": "two features both drive the same two",
     "diamond": "A reaches D through B and through C",
 }
@@ -87,7 +87,7 @@ def _feed_forward(adjacency: sp.csr_array, signed: sp.csr_array) -> tuple[int, i
 
 
 def _bi_fans(adjacency: sp.csr_array) -> int:
-    """Pairs of rows by common columns; the cheaper of A·Aᵀ and Aᵀ·A (both count every bi-fan once a pair)."""
+    """Pairs of rows by common columns; the cheaper of A·Aᵀ and Aᵀ·A (both count every bi-fan once per pair)."""
     incoming, outgoing = (np.asarray(adjacency.sum(axis=a)).ravel().astype(float) for a in (0, 1))
     left = adjacency if (incoming**2).sum() <= (outgoing**2).sum() else sp.csr_array(adjacency.T)
     own = _pairs(np.diff(left.indptr))

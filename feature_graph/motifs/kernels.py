@@ -28,7 +28,7 @@ def triads(starts: Array, targets: Array, negative: Array, spans: Array, n_spans
 
     Returns:
         Chains [n_spans, n_spans, 4] and feed-forward loops [n_spans, n_spans, 8] by the spans of the first and the second edge and by signs
-        (2·first + second; 4·first + 2·second + across), and diamonds [2]: both ways push alike, or against each other.
+        (2·first + second; 4·first + 2·second + across), and diamonds [2]: both paths act in the same direction, or against each other.
     """
     n = len(starts) - 1
     chains = np.zeros((n_spans, n_spans, 4), np.int64)

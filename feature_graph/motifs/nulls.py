@@ -97,7 +97,7 @@ class NullTest:
 def null_test(
     graph: nx.DiGraph | SignedGraph, n_nulls: int = 500, seed: int = 42, *, swaps_per_edge: float = 20.0, workers: int | None = None
 ) -> NullTest:
-    """Count every signed motif and hold it against null graphs.
+    """Count every signed motif and compare it with null graphs.
 
     500 nulls of 10,000 edges take seconds, of 200,000 edges some minutes on two cores; it cannot be resumed. Of 22 tests, one alone can
     reach q < 0.05 with 439 nulls and more; the log says so where there are fewer.

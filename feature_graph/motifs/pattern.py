@@ -57,11 +57,11 @@ _WORDS = {
 
 
 class PatternError(MotifError):
-    """A pattern that cannot be read; the message shows the line with a mark under the place.
+    """A pattern that cannot be read; the message shows the line with a mark under the character.
 
     Attributes:
-        line: Line of the place, from 1.
-        column: Column of the place, from 1.
+        line: Line of the character, from 1.
+        column: Column of the character, from 1.
     """
 
     exit_code: ClassVar[int] = 2
@@ -242,7 +242,7 @@ class _Reader:
         if a == b:
             raise self._error(f"an edge from {a} to itself; edges go to later layers", arrow)
         if (a, b) in self.edges:
-            raise self._error(f"{a} and {b} are joined before, on line {self.edges[a, b][1].line}; expected one edge a pair", arrow)
+            raise self._error(f"{a} and {b} are joined before, on line {self.edges[a, b][1].line}; expected one edge per pair", arrow)
         number = {name: i for i, name in enumerate(self.nodes)}
         found = () if conditions is None else tuple(_conditions(conditions))
         self.edges[a, b] = PatternEdge(number[a], number[b], _SIGNS[str(arrow)], str(arrow) == "!>", found), arrow

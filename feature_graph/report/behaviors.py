@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from feature_graph.artifacts import ArtifactError
-from feature_graph.report.plain import read_object
+from feature_graph.utils import read_object
 
 _MAY = {"description": "", "clean": None, "corrupted": None, "ablated": None, "accuracy": None, "confirmed": False}
 _SEED_MAY = {"label": "", "effect": None, "ci_low": None, "ci_high": None, "confirmed": None, "in_graph": None}
@@ -18,7 +18,7 @@ def read_behaviors(path: Path) -> list[dict[str, Any]]:
     Raises:
         ArtifactError: If the file is not JSON, or a behaviour has no name or a seed no id.
     """
-    listed = read_object(path).get("behaviors", [])
+    listed = read_object(path, ArtifactError).get("behaviors", [])
     if not isinstance(listed, list):
         raise ArtifactError(f"{path}: behaviors: got {type(listed).__name__}; expected a list")
     return [_behavior(path, item) for item in listed]

@@ -14,7 +14,7 @@ import pandas as pd
 from feature_graph.artifacts import ArtifactError, InteractionSet, PruningRecall, RunPaths
 from feature_graph.graph import GraphFileError, built_graph, load_graph, with_standardised
 from feature_graph.report.behaviors import read_behaviors
-from feature_graph.report.plain import read_object
+from feature_graph.utils import read_object
 from ingest.formats import CANDIDATES, FEATURES, FormatError, read_meta, read_table
 
 log = logging.getLogger(__name__)
@@ -84,17 +84,21 @@ def gather(run_dir: str | Path) -> Material:
         raise ArtifactError(f"{paths.root}: nothing to report on: {what}. Run `feature-graph run` first")
     return Material(
         paths=paths,
-        config=reader.read(paths.config, read_object, "what was asked for"),
-        manifest=reader.read(paths.manifest, read_object, "times, versions and SAE quality"),
+        config=reader.read(paths.config, _json_object, "what was asked for"),
+        manifest=reader.read(paths.manifest, _json_object, "times, versions and SAE quality"),
         interactions=interactions,
         graph=graph,
         features=features,
         candidates=reader.read(paths.candidates, lambda p: read_meta(p, CANDIDATES), "how the pairs were chosen"),
         behaviors=reader.read(paths.root / "behaviors.json", read_behaviors, "behaviours"),
         recall=reader.read(paths.pruning_recall, PruningRecall.load, "what pruning loses") if paths.pruning_recall.exists() else None,
-        validation=reader.read(paths.validation, read_object, "behaviours and steering, measured") if paths.validation.exists() else None,
+        validation=reader.read(paths.validation, _json_object, "behaviours and steering, measured") if paths.validation.exists() else None,
         gaps=tuple(reader.gaps),
     )
+
+
+def _json_object(path: Path) -> dict[str, Any]:
+    return read_object(path, ArtifactError)
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ import networkx as nx
 import numpy as np
 
 from feature_graph.analysis import (
+    EdgeAgreement,
     GraphStatistics,
-    MethodAgreement,
     Replication,
     compute_graph_statistics,
     count_motifs,
     detect_communities,
+    edge_agreement,
     find_hubs,
-    jacobian_agreement,
     modularity,
     replication,
 )
@@ -61,7 +61,7 @@ class Findings:
         modularity: Of the grouping.
         motifs: Motif → (meaning, count).
         replication: On the confirmation documents; None without interactions.
-        agreement: Of clamping and derivative; None if only one was run.
+        agreement: Of clamping and derivative over the significant edges; None if only one was run.
     """
 
     stats: GraphStatistics
@@ -73,7 +73,7 @@ class Findings:
     modularity: float
     motifs: dict[str, tuple[str, int]]
     replication: Replication | None
-    agreement: MethodAgreement | None
+    agreement: EdgeAgreement | None
 
 
 def find(material: Material) -> Findings:
@@ -93,7 +93,7 @@ def find(material: Material) -> Findings:
         modularity=modularity(backbone, groups),
         motifs={name: (MEANINGS[name], count) for name, count in count_motifs(backbone).items()},
         replication=None if frame is None else replication(frame),
-        agreement=None if frame is None else jacobian_agreement(frame),
+        agreement=None if frame is None else edge_agreement(frame),
     )
 
 
@@ -167,7 +167,7 @@ def summary(material: Material, found: Findings) -> list[str]:
     r = found.replication
     if r is not None and r.measured:
         lines.append(
-            f"On documents that were used neither for choosing nor for testing, {r.rate:.0%} of {r.measured:,} edges came back "
+            f"On documents that were used neither for choosing nor for testing, {r.rate:.0%} of {r.measured:,} edges replicate "
             f"(95 % {r.rate_low:.0%} to {r.rate_high:.0%}); their strengths were {abs(r.shrinkage):.0%} "
             f"{'smaller' if r.shrinkage >= 0 else 'larger'} in the median."
         )

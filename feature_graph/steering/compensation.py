@@ -123,7 +123,7 @@ def _check_reached(G: nx.DiGraph, source: str, named: Sequence[str]) -> None:
         reached = ", ".join(sorted(forecast, key=lambda j: -abs(forecast[j]))[:5]) or "none"
         raise SteeringError(
             f"named: the graph forecasts no change of {', '.join(unreached)} by a steer of {source}, so nothing is there to cancel; "
-            f"it reaches {reached}. Aim at what is measured instead (aim='measured', --measured)"
+            f"it reaches {reached}. Aim at what is measured instead (CompensationOptions(aim='measured'), --measured)"
         )
 
 

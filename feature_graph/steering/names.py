@@ -40,6 +40,6 @@ def near_names(names: list[str], wanted: str, n: int = 3) -> list[str]:
 
 
 def with_label(feature: str, label: str) -> str:
-    """The id with a shortened label behind it in brackets, where there is one."""
+    """The id, followed by a shortened label in brackets where there is one."""
     short = label if len(label) <= _LABEL_WIDTH else label[: _LABEL_WIDTH - 1] + "…"
     return f"{feature} ({short})" if short else feature

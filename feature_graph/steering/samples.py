@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, parse_feature_id
+from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, indices_by_layer, parse_feature_id
 from feature_graph.interventions import SamplePositions
 
 #: Documents of a split that are run at most: what their keys and values need bounds the memory.
@@ -25,7 +25,7 @@ class SplitSamples:
 
 
 class SteeringSamples:
-    """Recorded activations, and a fixed choice of documents of two splits; samples count documents by their place in that choice.
+    """Recorded activations, and a fixed choice of documents of two splits; samples number documents by their position in that choice.
 
     Args:
         store: Recorded activations.
@@ -80,9 +80,5 @@ class SteeringSamples:
 
 
 def by_layer(nodes: Iterable[str]) -> dict[int, list[int]]:
-    """Layer → indices, ascending."""
-    members: dict[int, list[int]] = {}
-    for node in sorted(nodes):
-        layer, index = parse_feature_id(node)
-        members.setdefault(layer, []).append(index)
-    return members
+    """Layer → indices of features, ids in alphabetical order."""
+    return indices_by_layer(parse_feature_id(node) for node in sorted(nodes))

@@ -7,9 +7,9 @@ from feature_graph.subgraphs.behaviors import PREDEFINED_BEHAVIORS, Behavior, Be
 from feature_graph.subgraphs.compare import overlap, shared_features
 from feature_graph.subgraphs.extract import extract_behavior_subgraph
 from feature_graph.subgraphs.faithfulness import Share
-from feature_graph.subgraphs.files import load_behaviors, save_behaviors
+from feature_graph.subgraphs.files import save_behaviors
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
-from feature_graph.subgraphs.study import BehaviorStudy, study_behavior
+from feature_graph.subgraphs.study import BehaviorStudy, StudyOptions, study_behavior
 
 __all__ = [
     "PREDEFINED_BEHAVIORS",
@@ -20,10 +20,10 @@ __all__ = [
     "BehaviorSubgraph",
     "PromptPair",
     "Share",
+    "StudyOptions",
     "extract_behavior_subgraph",
     "find_behavior",
     "load_behavior",
-    "load_behaviors",
     "overlap",
     "save_behaviors",
     "shared_features",

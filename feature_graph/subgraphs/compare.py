@@ -29,10 +29,10 @@ def overlap(members: Mapping[str, Collection[str]], pool: Collection[str], draws
         seed: Seed.
 
     Returns:
-        One row a pair: ``a``, ``b``, ``shared``, ``jaccard``, ``expected`` (mean over draws), ``p``, ``q``.
+        One row per pair: ``a``, ``b``, ``shared``, ``jaccard``, ``expected`` (mean over draws), ``p``, ``q``.
     """
     rng = np.random.default_rng(seed)
-    layers = _by_layer(set(pool).union(*members.values()) if members else set(pool))
+    layers = _counts(set(pool).union(*members.values()) if members else set(pool))
     rows = []
     for a, b in combinations(members, 2):
         one, two = set(members[a]), set(members[b])
@@ -67,7 +67,3 @@ def _random_shared(
 
 def _counts(nodes: Collection[str]) -> dict[int, int]:
     return dict(Counter(parse_feature_id(node)[0] for node in nodes))
-
-
-def _by_layer(nodes: Collection[str]) -> dict[int, int]:
-    return _counts(nodes)

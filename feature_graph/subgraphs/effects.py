@@ -2,11 +2,11 @@
 
 1. Attribution, all features of all analysed sites at once: Σ over the prompt's positions of f_i · ⟨gradient of the metric, d_i⟩, the
    first-order effect of the feature being there (Syed et al. 2023, Attribution Patching Outperforms Automated Circuit Discovery).
-   Integrated, the gradient is the mean over a straight way from the site with its features at other levels to the site as it is
+   Integrated, the gradient is the mean over a straight path from the site with its features at other levels to the site as it is
    (Sundararajan et al. 2017); at one site the sum over all features is then the change of the metric between the two.
 2. Ablation, one feature at a time: f_i · d_i is taken out of the residual stream at every position of the prompt, position 0 excepted, the
-   reconstruction error stays, everything behind runs freely; the effect is clean metric − ablated metric (positive: it supports).
-3. Placebo, the same with a random direction in place of d_i: what removing that much of anything does.
+   reconstruction error stays, everything downstream runs freely; the effect is clean metric − ablated metric (positive: it supports).
+3. Placebo, the same with a random direction in place of d_i: what removing the same amount along any direction does.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class BehaviorModel:
         self.slices, self.codecs, self.points = analysed.slices, analysed.codecs, analysed.points
 
     def clean(self, prompts: PromptTokens) -> CleanRun:
-        """Residual streams at all analysed sites and behind the last block; keys and values of the blocks behind the first site."""
+        """Residual streams at all analysed sites and after the last block; keys and values of the blocks after the first site."""
         blocks = range(self.points[0], self.slices.n_blocks)
         return self.slices.residuals(prompts.tokens, [*self.points, self.slices.n_blocks], blocks)
 
@@ -86,7 +86,7 @@ class BehaviorModel:
 
     @torch.no_grad()
     def removals(self, prompts: PromptTokens, clean: CleanRun, features: Sequence[tuple[int, int]]) -> list[Removal]:
-        """One removal a (layer, index): all of the feature's activation on the prompts."""
+        """One removal per (layer, index): all of the feature's activation on the prompts."""
         mask = prompts.mask().to(self.slices.device)
         active = {
             layer: _recorded(self.codecs[layer], clean.residuals[self.codecs[layer].site.point])
@@ -98,7 +98,7 @@ class BehaviorModel:
     def effects(self, prompts: PromptTokens, clean: CleanRun, removals: Sequence[Removal]) -> Float:
         """Clean metric − metric after each removal alone, float64 [removals, n]; exactly 0 where nothing is there to remove.
 
-        Nothing changes before the first position at which something is removed: from there on the blocks are run behind the clean keys and
+        Nothing changes before the first position at which something is removed: from there on the blocks run after the clean keys and
         values, prompts that begin alike in one batch.
         """
         metric = prompts.metric(self.logits(prompts, clean))
@@ -151,7 +151,7 @@ def _jobs(removals: Sequence[Removal]) -> dict[int, list[_Removal]]:
 
 @torch.no_grad()
 def changed(codec: SiteCodec, residual: Tensor, mask: Tensor, baseline: Tensor | None = None) -> list[Tensor]:
-    """Activations minus the baseline at the positions of ``mask``, [positions, d_sae] a row."""
+    """Activations minus the baseline at the positions of ``mask``, [positions, d_sae] per row."""
     acts = (_recorded(codec, x[m]) for x, m in zip(residual, mask, strict=True))
     return [a if baseline is None else a - baseline for a in acts]
 

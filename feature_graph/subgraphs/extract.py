@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import parse_feature_id
+from feature_graph.artifacts import indices_by_layer, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interventions import AnalysedModel, ablate
@@ -128,9 +128,7 @@ def _ablated(analysed: BehaviorModel, prompts: PromptTokens, seeds: list[dict[st
     """Mean metric with all seeds ablated together."""
     if not seeds:
         return None
-    features: dict[int, list[int]] = {}
-    for s in seeds:
-        features.setdefault(s["layer"], []).append(s["index"])
+    features = indices_by_layer((s["layer"], s["index"]) for s in seeds)
     logits = ablate(analysed.slices, analysed.codecs, prompts.tokens, features, prompts.last, prompts.mask())
     return float(document_means(prompts.metric(logits).double().cpu().numpy(), prompts.groups).values.mean())
 

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from feature_graph.artifacts import indices_by_layer
 from feature_graph.interventions import CleanRun
 from feature_graph.stats import document_means
 from feature_graph.subgraphs.effects import BehaviorModel
@@ -201,16 +202,13 @@ class _Shares:
         whole = self.full - self.empty
         drawn = self.rng.integers(len(parts), size=(_RESAMPLES, len(parts)))
         with np.errstate(divide="ignore", invalid="ignore"):
-            spread = np.stack([parts[d][:, r].mean() / whole[r].mean() for d, r in zip(drawn, self._rows, strict=True)])
+            resampled = np.stack([parts[d][:, r].mean() / whole[r].mean() for d, r in zip(drawn, self._rows, strict=True)])
             value = float(parts.mean() / whole.mean())
-        low, high = np.nanquantile(spread, (0.025, 0.975)) if np.isfinite(spread).any() else (np.nan, np.nan)
+        low, high = np.nanquantile(resampled, (0.025, 0.975)) if np.isfinite(resampled).any() else (np.nan, np.nan)
         return Share(value, float(low), float(high))
 
     def point(self, features: Sequence[tuple[int, int]], active: FeatureSet, n_random: int) -> CurvePoint:
-        members: dict[int, list[int]] = {}
-        for layer, index in features:
-            members.setdefault(layer, []).append(index)
-        kept = _as_set(self.keeper.model, members)
+        kept = _as_set(self.keeper.model, indices_by_layer(features))
         draws = [self.random_like(kept, active) for _ in range(n_random)]
         return CurvePoint(len(features), self.faithfulness([kept]), self.completeness([kept]), self.faithfulness(draws))
 

@@ -1,6 +1,6 @@
 """Integrated gradients of a behaviour's metric over the features of one site at a time.
 
-The way leads from the site with every feature at its baseline to the site as it is; the error term stays. The gradient is taken at the
+The path leads from the site with every feature at its baseline to the site as it is; the error term stays. The gradient is taken at the
 middle of ``steps`` equal parts and averaged. Sundararajan et al. 2017, Axiomatic Attribution for Deep Networks; over features as in Marks
 et al. 2024, Sparse Feature Circuits. Unlike the gradient at the clean point it sees features whose effect is saturated there.
 """
@@ -25,8 +25,8 @@ def integrated_attribution(model: BehaviorModel, prompts: PromptTokens, baseline
     Args:
         model: The model and its dictionaries.
         prompts: Prompts.
-        baseline: Layer → activations [d_sae] at the start of the way.
-        steps: Points on the way; each costs a forward and a backward pass from each site on.
+        baseline: Layer → activations [d_sae] at the start of the path.
+        steps: Points on the path; each costs a forward and a backward pass from each site on.
 
     Raises:
         ValueError: If ``steps`` is under 1.
@@ -46,13 +46,13 @@ def _along(model: BehaviorModel, codec: SiteCodec, prompts: PromptTokens, clean:
     """Attribution [rows, d_sae] of one site."""
     x, mask = clean.residuals[codec.site.point], prompts.mask().to(model.slices.device)
     change = changed(codec, x, mask, baseline)
-    way = torch.zeros_like(x)
+    path = torch.zeros_like(x)
     for row, (part, m) in enumerate(zip(change, mask, strict=True)):
-        way[row, m] = (part @ codec.w_dec).to(x.dtype)
+        path[row, m] = (part @ codec.w_dec).to(x.dtype)
     total = torch.zeros_like(x)
     for k in range(steps):
         with torch.enable_grad():
-            at = (x - (1 - (k + 0.5) / steps) * way).detach().requires_grad_()
+            at = (x - (1 - (k + 0.5) / steps) * path).detach().requires_grad_()
             metric = prompts.metric(model.slices.logits_from(codec.site.point, at, prompts.last))
             total += torch.autograd.grad(metric.sum(), at)[0]
     return attributed(codec, change, total / steps, mask)

@@ -11,7 +11,7 @@ from feature_graph.graph import NODE, unknowns
 
 
 def around(G: nx.DiGraph, seeds: Mapping[str, Mapping[str, Any]], n_hops: int) -> nx.DiGraph:
-    """Seeds, what lies up to ``n_hops`` edges before or behind one of them, and all edges of G among these.
+    """Seeds, what lies up to ``n_hops`` edges upstream or downstream of one of them, and all edges of G among these.
 
     Paths keep their direction: features that only share a neighbour with a seed are not taken in.
 

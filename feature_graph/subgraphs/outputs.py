@@ -53,7 +53,7 @@ def output_effects(model: BehaviorModel, prompts: PromptTokens, clean: CleanRun,
 
 
 def output_edges(model: BehaviorModel, prompts: PromptTokens, features: Sequence[tuple[int, int]], level: float) -> list[dict[str, Any]]:
-    """One dict a feature, largest effect first: ``feature_id``, ``effect``, ``ci_low``, ``ci_high``, ``p_value``, ``q_value``,
+    """One dict per feature, largest effect first: ``feature_id``, ``effect``, ``ci_low``, ``ci_high``, ``p_value``, ``q_value``,
     ``significant``.
 
     The effect is the mean over groups, its interval 95 %, q by Benjamini and Hochberg over the features given; significant: q below the

@@ -19,7 +19,7 @@ from feature_graph.utils import derived_seed
 logger = logging.getLogger(__name__)
 
 _STAND_IN_PROMPTS, _STAND_IN_CONTEXT = 24, 12
-_INSTEAD = "the seeds are the features behind the model's own choice of output on random tokens instead, which is not this behaviour"
+_INSTEAD = "the seeds are instead the features that carry the model's own choice of output on random tokens, which is not this behaviour"
 
 
 @dataclass(frozen=True)

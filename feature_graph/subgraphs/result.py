@@ -60,7 +60,7 @@ class BehaviorSubgraph:
     Attributes:
         behavior: Name of the behaviour.
         description: What it is.
-        seed_features: One dict a seed, largest effect first: ``feature_id``, ``effect_size`` (mean of clean − ablated metric on held-out
+        seed_features: One dict per seed, largest effect first: ``feature_id``, ``effect_size`` (mean of clean − ablated metric on held-out
             prompts), ``ci_low``, ``ci_high`` (95 %, over groups), ``p_value``, ``q_value`` (Holm over the seeds), ``attribution`` (on the
             other half), ``selection_effect`` (ablation there), ``confirmed``, ``rank``, ``layer``, ``index``, ``label``, ``uid``,
             ``in_graph``.

@@ -1,7 +1,7 @@
 """Seeds of a behaviour: chosen on one half of its prompts, tested on the other.
 
 1. rank all features of all sites by |attribution| on the choosing half; where integrated gradients are given too, take the two orders
-   in turns;
+   in turn;
 2. ablate the first ``2 × top_k`` there, one by one, and keep the ``top_k`` of largest |effect|;
 3. ablate these on the held-out half: the mean over groups is the effect size, with its interval and a Holm-adjusted p;
 4. a seed is confirmed if it is significant, as large as what random directions of the same size do, and of the sign it was chosen with.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from feature_graph.artifacts import parse_feature_id
+from feature_graph.artifacts import indices_by_layer, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interventions import AnalysedModel
@@ -17,6 +17,32 @@ from feature_graph.subgraphs.faithfulness import Faithfulness, FeatureKeeper, me
 from feature_graph.subgraphs.integrated import integrated_attribution
 from feature_graph.subgraphs.prepare import at_least, prepare
 from feature_graph.subgraphs.result import BehaviorSubgraph
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """How a behaviour is studied.
+
+    Attributes:
+        n_hops: Edges to follow from the seeds.
+        top_k_seeds: How many seeds.
+        max_prompts: At most this many prompts, half of them held out.
+        n_placebo: Random directions ablated.
+        integrated_steps: Points of the integrated gradients.
+        n_random: Random subgraphs.
+        n_sizes: Sizes of the faithfulness curve.
+    """
+
+    n_hops: int = 2
+    top_k_seeds: int = 10
+    max_prompts: int = 48
+    n_placebo: int = 8
+    integrated_steps: int = 3
+    n_random: int = 4
+    n_sizes: int = 7
+
+
+STUDY = StudyOptions()
 
 
 @dataclass(frozen=True)
@@ -38,14 +64,7 @@ def study_behavior(
     G: nx.DiGraph,
     behavior: str | Path | Behavior,
     cfg: Config | None = None,
-    *,
-    n_hops: int = 2,
-    top_k_seeds: int = 10,
-    max_prompts: int = 48,
-    n_placebo: int = 8,
-    integrated_steps: int = 3,
-    n_random: int = 4,
-    n_sizes: int = 7,
+    options: StudyOptions = STUDY,
 ) -> BehaviorStudy:
     """:func:`extract_behavior_subgraph` with integrated gradients, the last hop, and faithfulness.
 
@@ -55,37 +74,27 @@ def study_behavior(
         G: Interaction graph of the same run.
         behavior: As for :func:`extract_behavior_subgraph`.
         cfg: Configuration of the run.
-        n_hops: Edges to follow from the seeds.
-        top_k_seeds: How many seeds.
-        max_prompts: At most this many prompts, half of them held out.
-        n_placebo: Random directions ablated.
-        integrated_steps: Points of the integrated gradients.
-        n_random: Random subgraphs.
-        n_sizes: Sizes of the faithfulness curve.
+        options: Hops, seeds, prompts and comparisons.
 
     Raises:
         BehaviorError: As there.
     """
-    for name, value in (("n_random", n_random), ("n_sizes", n_sizes), ("integrated_steps", integrated_steps)):
-        at_least(name, value, 1)
-    ready = prepare(model, saes, behavior, cfg, max_prompts)
+    for name in ("n_random", "n_sizes", "integrated_steps"):
+        at_least(name, getattr(options, name), 1)
+    ready = prepare(model, saes, behavior, cfg, options.max_prompts)
     keeper = FeatureKeeper(ready.model, ready.choosing)
-    ranking = integrated_attribution(ready.model, ready.choosing.clean, keeper.means, integrated_steps)
-    found = subgraph_of(ready, G, n_hops, top_k_seeds, n_placebo, ranking)
-    members = [parse_feature_id(node) for node in found.subgraph]
+    ranking = integrated_attribution(ready.model, ready.choosing.clean, keeper.means, options.integrated_steps)
+    found = subgraph_of(ready, G, options.n_hops, options.top_k_seeds, options.n_placebo, ranking)
     if not ready.own or found.score is None or not found.score.able:
         return BehaviorStudy(found, None)
-    by_layer: dict[int, list[int]] = {}
-    for layer, index in members:
-        by_layer.setdefault(layer, []).append(index)
     measured = measure_faithfulness(
         ready.model,
         ready.choosing,
         ready.held_out.clean,
-        by_layer,
+        indices_by_layer(parse_feature_id(node) for node in found.subgraph),
         ranking,
-        n_random=n_random,
-        n_sizes=n_sizes,
+        n_random=options.n_random,
+        n_sizes=options.n_sizes,
         seed=ready.seed,
         keeper=keeper,
     )

@@ -174,7 +174,7 @@ def _color(effect: float) -> str:
 
 
 def _named(node: NodeMark, effect: float, cascade: CascadeLike, measured: Mapping[str, float] | None) -> NodeMark:
-    """The mark with the text that stands beside it, and as wide as it is with its twin, so that the text begins behind that."""
+    """The mark with the text that stands beside it, and as wide as it is with its twin, so that the text begins after that."""
     values = _change(effect)
     if measured is not None and node.id in measured and node.id != cascade.source:
         values += f" | {_change(measured[node.id])}"

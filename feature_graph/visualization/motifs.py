@@ -39,7 +39,7 @@ def motif_svg(pattern: Pattern | str, title: str = "") -> str:
 
 
 def _places(pattern: Pattern) -> list[tuple[float, float]]:
-    """Where the letters stand: a column a depth, spread over the height; a letter alone between two others stands aside of their edge."""
+    """Where the letters stand: one column per depth, distributed over the height; a letter alone between two others stands aside of their edge."""
     graph = nx.DiGraph((e.source, e.target) for e in pattern.present)
     columns = [sorted(column) for column in nx.topological_generations(graph)]
     depth = {letter: i for i, column in enumerate(columns) for letter in column}
@@ -84,7 +84,7 @@ def _line(a: np.ndarray, b: np.ndarray, color: str, width: float, dash: str = ""
 
 
 def plot_motif_nulls(result: NullTest, level: float = 0.05) -> go.Figure | None:
-    """z of every tested motif as a bar, over the null graphs' own spread (grey boxes); None if no count varies."""
+    """z of every tested motif as a bar, over the null graphs' own range (grey boxes); None if no count varies."""
     table = result.table[result.table["null_sd"] > 0]
     table = table[table["p"].notna()].iloc[::-1]
     if table.empty:
@@ -112,8 +112,8 @@ def plot_motif_nulls(result: NullTest, level: float = 0.05) -> go.Figure | None:
         name="observed",
     )
     for name, row in zip(names, rows, strict=True):
-        spread = (result.nulls[row["motif"]] - row["null_mean"]) / row["null_sd"]
-        q = np.quantile(spread, [0.025, 0.25, 0.5, 0.75, 0.975])
+        standard = (result.nulls[row["motif"]] - row["null_mean"]) / row["null_sd"]
+        q = np.quantile(standard, [0.025, 0.25, 0.5, 0.75, 0.975])
         figure.add_box(
             y=[name],
             lowerfence=[q[0]],

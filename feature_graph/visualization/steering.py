@@ -31,11 +31,11 @@ class SideEffectsLike(Protocol):
 
     @property
     def features(self) -> pd.DataFrame:
-        """One row a later feature."""
+        """One row per later feature."""
 
     @property
     def output(self) -> pd.DataFrame:
-        """One row a position."""
+        """One row per position."""
 
     @property
     def tokens(self) -> pd.DataFrame:
@@ -58,7 +58,7 @@ class CompensationLike(Protocol):
 
     @property
     def output(self) -> pd.DataFrame:
-        """One row a position."""
+        """One row per position."""
 
     def summary(self) -> str:
         """In words."""
@@ -160,7 +160,7 @@ def plot_side_effects(features: Columns, top: int = 24, level: float = 0.05) -> 
 
 
 def plot_token_changes(tokens: Columns) -> go.Figure | None:
-    """Tokens whose probability rises (blue) and falls (vermilion) most: at the pushed position, and over the later ones.
+    """Tokens whose probability rises (blue) and falls (vermilion) most: at the steered position, and over the later ones.
 
     Args:
         tokens: Columns ``when``, ``side``, ``text``, ``change``, ``p_before``, ``p_after`` (``SideEffects.tokens``).
@@ -168,7 +168,7 @@ def plot_token_changes(tokens: Columns) -> go.Figure | None:
     whens = [when for when in ("here", "later") if when in set(tokens["when"])]
     if not whens:
         return None
-    titles = {"here": "next token at the pushed position", "later": "next tokens at the later positions"}
+    titles = {"here": "next token at the steered position", "later": "next tokens at the later positions"}
     figure = make_subplots(rows=1, cols=len(whens), subplot_titles=[titles[w] for w in whens], horizontal_spacing=0.16)
     most = 1
     for column, when in enumerate(whens, 1):
@@ -198,7 +198,7 @@ def plot_token_changes(tokens: Columns) -> go.Figure | None:
 
 
 def plot_divergence(output: Columns) -> go.Figure | None:
-    """KL(steered ‖ clean) at the pushed position and behind it, with its interval; dotted: random directions of the same size.
+    """KL(steered ‖ clean) at the steered position and after it, with its interval; dotted: random directions of the same size.
 
     Args:
         output: Columns ``offset``, ``kl``, ``kl_low``, ``kl_high``, ``placebo_kl``, ``measure`` (``SideEffects.output``).
@@ -220,7 +220,7 @@ def plot_divergence(output: Columns) -> go.Figure | None:
         x=list(output["offset"]), y=kl, mode="lines+markers", name="steered", error_y=error, line={"color": EXCITES, "width": 2},
         hovertemplate=f"%{{y:.3g}} {unit}<extra>steered</extra>",
     )  # fmt: skip
-    styled(figure, f"How far the output moves: {title}", "positions behind the pushed one", unit)
+    styled(figure, f"How far the output moves: {title}", "positions after the steered one", unit)
     return figure.update_xaxes(dtick=1).update_yaxes(rangemode="tozero")
 
 
@@ -272,7 +272,7 @@ def plot_divergence_change(output: Columns) -> go.Figure | None:
             x=list(output["offset"]), y=list(output[name]), mode="lines+markers", name=shown, line={"color": color, "width": 2},
             hovertemplate=f"%{{y:.3g}} {unit}<extra>{shown}</extra>",
         )  # fmt: skip
-    styled(figure, f"Against the clean run: {title}", "positions behind the pushed one", unit)
+    styled(figure, f"Compared with the clean run: {title}", "positions after the steered one", unit)
     return figure.update_xaxes(dtick=1).update_yaxes(rangemode="tozero")
 
 

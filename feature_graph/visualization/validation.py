@@ -52,7 +52,7 @@ def plot_overlap(overlap: Sequence[Mapping[str, Any]]) -> go.Figure | None:
     """Jaccard overlap of every two behaviours' subgraphs; a star where it is more than chance (q < 0.05).
 
     Args:
-        overlap: One mapping a pair: ``a``, ``b``, ``jaccard``, ``expected``, ``shared``, ``q``.
+        overlap: One mapping per pair: ``a``, ``b``, ``jaccard``, ``expected``, ``shared``, ``q``.
     """
     names = list(dict.fromkeys(name for pair in overlap for name in (pair["a"], pair["b"])))
     if not names:

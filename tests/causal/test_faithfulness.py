@@ -15,7 +15,7 @@ from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.faithfulness import FeatureKeeper, measure_faithfulness, size_for
 from feature_graph.subgraphs.integrated import integrated_attribution
 from feature_graph.subgraphs.outputs import output_effects
-from feature_graph.subgraphs.study import study_behavior
+from feature_graph.subgraphs.study import StudyOptions, study_behavior
 from feature_graph.subgraphs.tokens import ReadPrompts, read_prompts, split_prompts
 from tests.support.agreement_model import PLURAL, SINGULAR, agreement, random_prompts, toy_model, toy_saes
 from tests.support.tiny_models import make_tiny
@@ -118,7 +118,8 @@ def test_the_size_is_read_off_the_curve(sizes: list[int], shares: list[float], e
 
 
 def test_a_study_ties_seeds_subgraph_faithfulness_and_output_together() -> None:
-    found = study_behavior(toy_model(), toy_saes(), nx.DiGraph(), agreement(), top_k_seeds=4, max_prompts=64, n_random=2, n_sizes=3)
+    options = StudyOptions(top_k_seeds=4, max_prompts=64, n_random=2, n_sizes=3)
+    found = study_behavior(toy_model(), toy_saes(), nx.DiGraph(), agreement(), options=options)
     assert found.subgraph.confirmed
     assert all(s["integrated"] == pytest.approx(1.0 if s["index"] == SINGULAR else 1.5, abs=0.02) for s in found.subgraph.seed_features)
     assert found.faithfulness is not None
@@ -131,7 +132,7 @@ def test_a_study_ties_seeds_subgraph_faithfulness_and_output_together() -> None:
 
 
 def test_what_the_model_cannot_do_has_no_faithfulness() -> None:
-    found = study_behavior(toy_model(gain=-1.0), toy_saes(), nx.DiGraph(), agreement(), top_k_seeds=4, max_prompts=64)
+    found = study_behavior(toy_model(gain=-1.0), toy_saes(), nx.DiGraph(), agreement(), options=StudyOptions(top_k_seeds=4, max_prompts=64))
     assert found.faithfulness is None
     assert any("cannot do it" in warning for warning in found.subgraph.warnings)
 

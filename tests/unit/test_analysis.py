@@ -14,8 +14,8 @@ from feature_graph.analysis import (
     compute_graph_statistics,
     count_motifs,
     detect_communities,
+    edge_agreement,
     find_hubs,
-    jacobian_agreement,
     modularity,
     replication,
 )
@@ -220,15 +220,15 @@ def test_replication_without_confirmation() -> None:
     assert replication(random_interactions(n_edges=0).frame).significant == 0
 
 
-def test_jacobian_agreement() -> None:
+def test_agreement_over_the_edges() -> None:
     frame = random_interactions(n_edges=100, seed=3).frame
-    a = jacobian_agreement(frame.assign(strength_jacobian=frame["mean_strength"] * 2), worst=3)
+    a = edge_agreement(frame.assign(strength_jacobian=frame["mean_strength"] * 2), worst=3)
     assert a is not None
     assert a.pairs == frame["significant"].sum()
     assert (a.pearson, a.spearman, a.same_sign, a.slope) == pytest.approx((1, 1, 1, 0.5))
     assert len(a.parted) == 3
     assert a.parted["mean_strength"].abs().max() == frame.loc[frame["significant"], "mean_strength"].abs().max()
-    assert jacobian_agreement(frame.assign(strength_jacobian=np.nan)) is None
+    assert edge_agreement(frame.assign(strength_jacobian=np.nan)) is None
 
 
 # --- everything together ---

@@ -80,7 +80,7 @@ def _studied(models: _Models, G: nx.DiGraph, behavior: Behavior, cfg: Config) ->
 
 def _steered(models: _Models, G: nx.DiGraph, store: ActivationStore, cfg: Config, n_sources: int, n_hubs: int) -> dict[str, Any]:
     model = models.get()
-    found = validate_cascade(model.model, model.saes, G, store, cfg, n_sources=n_sources, n_hubs=n_hubs)
+    found = validate_cascade(model, model.saes, G, store, cfg, n_sources=n_sources, n_hubs=n_hubs)
     main = found.pairs[(found.pairs["multiple"] == _MAIN) & (found.pairs["hop"] <= _HOPS)]
     return {"figures": cascade_figures(found, _HOPS, _MAIN), "pairs": main[_PAIR_COLUMNS].to_dict("list")}
 

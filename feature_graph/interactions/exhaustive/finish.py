@@ -31,7 +31,7 @@ from feature_graph.interactions.finish import (
     interaction_types,
     leading_strength,
     mark_significant,
-    replication,
+    replication_facts,
     standardised,
 )
 from feature_graph.utils import whole_file
@@ -41,6 +41,8 @@ Floats = NDArray[np.float64]
 _MEASURED = ("mean_strength", "direct_strength", "later_strength", "copy_strength", "preactivation_strength", "p_on_change", "se")
 #: Edges whose shrinkage is remembered.
 _SAMPLE = 1_000_000
+#: What :func:`feature_graph.analysis.replication` reads.
+_REPLICATION = ["significant", "significant_by", "mean_strength", "confirm_strength", "replicated"]
 _EMPTY = ("strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment")
 
 
@@ -195,7 +197,7 @@ class _Seen:
         for side in ("src", "tgt"):
             self.features.append(np.unique(frame[[f"{side}_layer", f"{side}_index"]].to_numpy(np.int64), axis=0))
         self.features = [np.unique(np.concatenate(self.features), axis=0)]
-        measured = frame.loc[frame["replicated"].notna(), ["mean_strength", "confirm_strength", "replicated"]]
+        measured = frame.loc[frame["replicated"].notna(), _REPLICATION]
         if self.checked < _SAMPLE:
             self.sample.append(measured)
         self.checked += len(measured)
@@ -205,7 +207,7 @@ class _Seen:
         """Edges measured again and how many held; the shrinkage over the first million of them."""
         if not self.checked:
             return {"checked": 0, "replicated": 0, "shrinkage": None}
-        return replication(pd.concat(self.sample)) | {"checked": self.checked, "replicated": self.held}
+        return replication_facts(pd.concat(self.sample)) | {"checked": self.checked, "replicated": self.held}
 
     def numbers(self) -> FeatureNumbers:
         """Numbers of the features that have an edge."""

@@ -27,14 +27,14 @@ class Compensation:
         target: Intended target, whose change is to stay.
         aim: What the counter-steers were fitted to: the graph's ``forecast`` of the side effects, or their ``measured`` size elsewhere.
         n_documents: Documents steered, one position each.
-        counters: One row a counter-steer: ``feature``, ``label``, ``layer``, ``delta`` (activation units), ``planned`` (mean change counted
+        counters: One row per counter-steer: ``feature``, ``label``, ``layer``, ``delta`` (activation units), ``planned`` (mean change counted
             on), ``realised`` (mean change really added), ``multiple`` (of its mean activation where active), ``turned_off`` (share of
             documents at which it was less active than −delta, so that it was turned off).
-        effects: One row a named feature, and the target: ``role`` (side effect, target), ``feature``, ``label``, ``unit`` (mean activation
-            where active), ``forecast_before``, ``forecast_after``, and mean changes against the clean run in activation units:
+        effects: One row per named feature, and one for the target: ``role`` (side effect, target), ``feature``, ``label``, ``unit`` (mean activation
+            where active), ``forecast_before``, ``forecast_after``, and mean changes compared with the clean run in activation units:
             ``before`` (steer alone) and ``after`` (with counter-steers) with their intervals ``…_low``, ``…_high``; ``gain``
             (|before| − |after|, positive: smaller than it was).
-        output: One row a position behind the pushed one: ``offset``, ``n_documents``, ``kl_before``, ``kl_after`` (nats) and ``kl_change``
+        output: One row per position from the steered one on: ``offset``, ``n_documents``, ``kl_before``, ``kl_after`` (nats) and ``kl_change``
             with ``kl_low``, ``kl_high``; ``measure`` as in ``SideEffects.output``.
         remaining: Share of the named side effects that is left; NaN without counter-steers.
         remaining_low: Its 95 % interval.
@@ -79,7 +79,7 @@ class Compensation:
 
     @property
     def costs(self) -> tuple[str, ...]:
-        """What else is clearly changed: less than 80 % or more than 125 % of the target's change, or more KL at the pushed position."""
+        """What else is clearly changed: less than 80 % or more than 125 % of the target's change, or more KL at the steered position."""
         found = (
             ("the target is weakened too", self.kept_high < _ENOUGH),
             ("the target moves further", self.kept_low > 1 / _ENOUGH),

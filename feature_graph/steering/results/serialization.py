@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from feature_graph.steering.errors import SteeringError
-from feature_graph.utils import write_json
+from feature_graph.utils import read_object, write_json
 
 
 def frame_values(frame: pd.DataFrame) -> dict[str, list[Any]]:
@@ -44,11 +43,8 @@ def load_result(path: str | Path, kind: str, version: int) -> dict[str, Any]:
     Raises:
         SteeringError: If the file is not JSON, or of another kind or version.
     """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SteeringError(f"{path}: not JSON: {error}") from error
-    found = (values.pop("kind", None), values.pop("version", None)) if isinstance(values, dict) else (None, None)
+    values = read_object(path, SteeringError)
+    found = values.pop("kind", None), values.pop("version", None)
     if found != (kind, version):
         raise SteeringError(f"{path}: got kind {found[0]!r}, version {found[1]!r}; expected {kind!r}, version {version}")
-    return dict(values)
+    return values

@@ -30,14 +30,14 @@ class SideEffects:
         unit: Its mean activation where active.
         n_documents: Documents steered, one position each.
         n_hops: Longest path that pictures list; the forecast sums over paths of any length.
-        below_zero: Share of documents at which the push is larger than what the feature has there (only for a negative delta).
-        features: One row a feature behind the source's site, largest |relative| change first: ``feature``, ``label``, ``layer``, ``hop``
+        below_zero: Share of documents at which the delta is larger than the activation of the feature (only for a negative delta).
+        features: One row per feature downstream of the source's site, largest |relative| change first: ``feature``, ``label``, ``layer``, ``hop``
             (first hop at which the graph reaches it, 0 if it does not), ``forecast`` (0 if not reached) with ``forecast_low`` and
             ``forecast_high``, ``unit`` (its mean activation where active), ``before`` (mean activation at these positions in the clean
             run), ``measured`` (mean change, activation units), ``se``, ``ci_low``, ``ci_high``, ``q_value`` (Benjamini-Hochberg over
             all rows), ``relative`` (``measured`` over ``unit``), ``placebo`` (root mean square of the mean changes under the random
             directions), and shares of documents: ``on_before``, ``on_after``, ``turned_on``, ``turned_off``.
-        output: One row a position behind the pushed one: ``offset``, ``n_documents``, ``kl`` (nats) with ``kl_low``, ``kl_high``,
+        output: One row per position from the steered one on: ``offset``, ``n_documents``, ``kl`` (nats) with ``kl_low``, ``kl_high``,
             ``kl_max``, ``placebo_kl``, ``next_before`` and ``next_change`` (log-probability of the text's own next token) with
             ``next_low``, ``next_high``, and ``top_changed`` (share of documents whose likeliest next token is another one). NaN in
             ``next_…`` where outputs are not tokens. ``measure`` says what the ``kl…`` columns hold: ``KL``, or ``|Δ output|`` for a model
@@ -70,7 +70,7 @@ class SideEffects:
 
     @property
     def kl(self) -> float:
-        """Mean KL(steered ‖ clean) in nats at the pushed position; |Δ output| for a model with one output."""
+        """Mean KL(steered ‖ clean) in nats at the steered position; |Δ output| for a model with one output."""
         return float(self.output["kl"].iloc[0])
 
     def table(self, top: int = 20, *, moved_only: bool = True) -> pd.DataFrame:
@@ -127,7 +127,7 @@ def _text(found: SideEffects, top: int) -> str:
             f"  forecast and measurement of those reached: {rank}slope {agreed.slope:.2f}, sign right {agreed.sign:.0%} of {agreed.signed}"
         )
     if found.below_zero:
-        lines.append(f"  in {found.below_zero:.0%} of the documents the push is larger than what the feature has there")
+        lines.append(f"  in {found.below_zero:.0%} of the documents the delta is larger than the activation of the feature")
     lines.append("  largest changes, in units of each feature's mean activation (forecast | measured, in activation units):")
     lines += [
         f"    {row['relative']:+7.3f}  ({row['forecast']:+.3g} | {row['measured']:+.3g})  {with_label(row['feature'], row['label'])}"
