@@ -1,7 +1,7 @@
 """Every signed motif counted in one pass: feed-forward loops by their eight signs, bi-fans by their seven, diamonds, chains, fans.
 
-Names of feed-forward loops as in Mangan and Alon, PNAS 100 (2003): C1–C4 coherent (the direct edge acts in the same direction as the chain),
-I1–I4 incoherent. Each type is also written in the small text form of :mod:`feature_graph.motifs.pattern`.
+Names of feed-forward loops as in Mangan and Alon, PNAS 100 (2003): C1–C4 coherent (the direct edge acts in the same direction as the
+chain), I1–I4 incoherent. Each type is also written in the small text form of :mod:`feature_graph.motifs.pattern`.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ def _partitions(letters: list[int]) -> Iterator[list[list[int]]]:
 
 
 def _merged(edges: list[tuple[int, int, sp.csr_array]]) -> Matrices | None:
-    """One matrix per pair of letters, the lower letter's features as rows; None if merging gives edges in both directions (which never match)."""
+    """One matrix per pair of letters, the lower letter's features as rows; None if merging gives opposite edges (which never match)."""
     directed: Matrices = {}
     for a, b, matrix in edges:
         directed[a, b] = directed[a, b].multiply(matrix).tocsr() if (a, b) in directed else matrix

@@ -39,7 +39,7 @@ def motif_svg(pattern: Pattern | str, title: str = "") -> str:
 
 
 def _places(pattern: Pattern) -> list[tuple[float, float]]:
-    """Where the letters stand: one column per depth, distributed over the height; a letter alone between two others stands aside of their edge."""
+    """Where the letters stand: one column per depth, over the whole height; a letter alone between two others is beside their edge."""
     graph = nx.DiGraph((e.source, e.target) for e in pattern.present)
     columns = [sorted(column) for column in nx.topological_generations(graph)]
     depth = {letter: i for i, column in enumerate(columns) for letter in column}

@@ -31,8 +31,8 @@ class SideEffects:
         n_documents: Documents steered, one position each.
         n_hops: Longest path that pictures list; the forecast sums over paths of any length.
         below_zero: Share of documents at which the delta is larger than the activation of the feature (only for a negative delta).
-        features: One row per feature downstream of the source's site, largest |relative| change first: ``feature``, ``label``, ``layer``, ``hop``
-            (first hop at which the graph reaches it, 0 if it does not), ``forecast`` (0 if not reached) with ``forecast_low`` and
+        features: One row per feature downstream of the source's site, largest |relative| change first: ``feature``, ``label``, ``layer``,
+            ``hop`` (first hop at which the graph reaches it, 0 if it does not), ``forecast`` (0 if not reached) with ``forecast_low`` and
             ``forecast_high``, ``unit`` (its mean activation where active), ``before`` (mean activation at these positions in the clean
             run), ``measured`` (mean change, activation units), ``se``, ``ci_low``, ``ci_high``, ``q_value`` (Benjamini-Hochberg over
             all rows), ``relative`` (``measured`` over ``unit``), ``placebo`` (root mean square of the mean changes under the random
