@@ -32,8 +32,8 @@ class Compensation:
             ``turned_off`` (share of documents at which it was less active than −delta, so that it was turned off).
         effects: One row per named feature, and one for the target: ``role`` (side effect, target), ``feature``, ``label``, ``unit`` (mean
             activation where active), ``forecast_before``, ``forecast_after``, and mean changes compared with the clean run
-            in activation units: ``before`` (steer alone) and ``after`` (with counter-steers) with their intervals ``…_low``, ``…_high``; ``gain``
-            (|before| − |after|, positive: smaller than it was).
+            in activation units: ``before`` (steer alone) and ``after`` (with counter-steers) with their intervals ``…_low``, ``…_high``;
+            ``gain`` (|before| − |after|, positive: smaller than it was).
         output: One row per position from the steered one on: ``offset``, ``n_documents``, ``kl_before``, ``kl_after`` (nats) and
             ``kl_change`` with ``kl_low``, ``kl_high``; ``measure`` as in ``SideEffects.output``.
         remaining: Share of the named side effects that is left; NaN without counter-steers.
