@@ -27,9 +27,10 @@ from ingest.errors import (
     UnsupportedServer,
 )
 from ingest.frames import from_frames
-from ingest.load import IngestReport, Options, ingest_run
+from ingest.load import ingest_run
 from ingest.messages import explain
 from ingest.reading import TableFile
+from ingest.report import IngestReport, Options
 from ingest.rundir import run_id
 from ingest.runs import IS_RUN
 from ingest.selection import Selection

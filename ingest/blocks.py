@@ -72,7 +72,7 @@ class Block:
 
 
 class Mask:
-    """Some rows of a Parquet file: one bit a row, by row group, filled piece by piece."""
+    """Some rows of a Parquet file: one bit per row, by row group, filled piece by piece."""
 
     def __init__(self) -> None:
         self._groups: list[list[np.ndarray]] = []

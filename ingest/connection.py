@@ -126,7 +126,7 @@ class DriverDatabase:
                 if out_of_memory(error):
                     raise ServerMemory(
                         f"the server has too little memory for a transaction ({_first_line(error)}); give it more (`feature-graph db start "
-                        "--heap 2g`, or db.memory.transaction.max of your own server) and try again: what was done before stays"
+                        "--heap 2g`, or db.memory.transaction.max of your own server) and try again: what has been written stays"
                     ) from error
                 since = time.monotonic() if since is None else since
                 pause = next(pauses)

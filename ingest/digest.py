@@ -118,7 +118,7 @@ def _sum(columns: list[Words]) -> int:
 
 
 def _hashes(columns: list[Words]) -> Words:
-    """One hash a row."""
+    """One hash per row."""
     total: Words = np.zeros(len(columns[0]), np.uint64)
     for place, column in enumerate(columns, start=1):
         total = _mix(total + column * np.uint64(2 * place + 1))

@@ -15,7 +15,7 @@ class InvalidRun(IngestError, ValueError):
     """The files of a run are not fit to be loaded. Raised before the first write.
 
     Attributes:
-        problems: One line a problem: file, row, reason.
+        problems: One line per problem: file, row, reason.
     """
 
     def __init__(self, root: str, problems: list[str]) -> None:

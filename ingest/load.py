@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +27,9 @@ from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
 from ingest.indexes import await_indexes
 from ingest.migrations import migrate
-from ingest.rows import EDGE_PROPERTIES
+from ingest.report import IngestReport, Options
 from ingest.rundir import BLOCK_ROWS, RunDirectory, open_run
-from ingest.selection import Selection
-from ingest.validate import BadRows, Validated, validate
+from ingest.validate import Validated, validate
 from ingest.writers import PARALLEL_EDGES, EdgeWriter, Ledger, Progress
 
 if TYPE_CHECKING:
@@ -39,69 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_READ_ROWS = 20_000
 _LEDGER = "MATCH (b:IngestBatch) WHERE b.run = $n AND b.key STARTS WITH toString($n) + '/'"
-_READ_EDGES = (
-    "MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = $n AND e.method IS NOT NULL "
-    f"RETURN [s.uid, t.uid, {', '.join(f'e.{name}' for name in EDGE_PROPERTIES)}] AS row"
-)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is loaded of a run.
-
-    Attributes:
-        selection: Which of its edges; another selection is another run in the graph.
-        bad_rows: ``refuse`` the run where a row is wrong, or ``skip`` such rows.
-        rejected: File (Parquet) for rows that are skipped.
-    """
-
-    selection: Selection = field(default_factory=Selection)
-    bad_rows: BadRows = "refuse"
-    rejected: Path | None = None
-
-
-@dataclass(frozen=True)
-class IngestReport:
-    """What an ingest did.
-
-    Attributes:
-        run: Id of the run.
-        n: Its number.
-        already: The same result was ready before; nothing was written.
-        nodes: Features observed.
-        edges: Edges.
-        behaviors: Behaviours.
-        resumed: Blocks that an earlier, interrupted try had written.
-        digest: Sum of the row hashes, as 16 hex digits.
-        seconds: How long it took.
-        decoders: Features whose decoder vector was stored now.
-        rejected: Rows left out because they are wrong.
-    """
-
-    run: str
-    n: int
-    already: bool
-    nodes: int
-    edges: int
-    behaviors: int
-    resumed: int
-    digest: str
-    seconds: float
-    decoders: int = 0
-    rejected: int = 0
-
-    def summary(self) -> str:
-        """One line for people."""
-        if self.already:
-            changed = f"{self.decoders} decoder vectors added" if self.decoders else "nothing changed"
-            return f"run {self.run} is already there ({self.nodes} features, {self.edges} edges); {changed}"
-        went_on = f", went on after {self.resumed} blocks" if self.resumed else ""
-        vectors = f", {self.decoders} decoder vectors" if self.decoders else ""
-        skipped = f", {self.rejected} wrong rows left out" if self.rejected else ""
-        counts = f"{self.nodes} features, {self.edges} edges, {self.behaviors} behaviours{vectors}{skipped}"
-        return f"run {self.run}: {counts} in {self.seconds:.1f} s{went_on}"
 
 
 def ingest_run(
@@ -157,20 +94,6 @@ def ingest_run(
     added = vectors.write(database, run, lease.n, directions, progress)
     counts = len(seen.features), seen.edges, len(wanted), done.resumed
     return IngestReport(run.id, lease.n, False, *counts, digest.hex_of(done.digest), time.monotonic() - begun, added, seen.rejected)
-
-
-def stored(database: Database, n: int) -> Stored:
-    """Counts and digest of what the database holds of run number ``n``."""
-    return database.write(lambda tx: _stored(tx, n))
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What the database holds of a run: the digest over every row, features observed, edges."""
-
-    digest: int
-    nodes: int
-    edges: int
 
 
 @dataclass(frozen=True)
@@ -243,17 +166,9 @@ def _already(database: Database, lease: runs.Claim, wanted: int, begun: float) -
     count = behaviors.stored(database, lease.n)["behaviours"]
     seconds = time.monotonic() - begun
     if count != wanted:
-        logger.warning("run %s was loaded with %d behaviours, the directory has %d; drop it to load it anew", lease.id, count, wanted)
+        logger.warning("run %s was loaded with %d behaviours, the directory has %d; drop it to load it again", lease.id, count, wanted)
     logger.info("run %s is ready since before; nothing changed", lease.id)
     return IngestReport(lease.id, lease.n, True, row["nodes"], row["edges"], count, 0, row["digest"], seconds)
-
-
-def _stored(tx: Transaction, n: int) -> Stored:
-    nodes, total = observations.read(tx, n)
-    edges = 0
-    for rows in observations.chunks(tx.stream(_READ_EDGES, n=n), _READ_ROWS):
-        edges, total = edges + len(rows), digest.add(total, digest.edges_of_rows(rows))
-    return Stored(total, nodes, edges)
 
 
 def _writers(database: Database, edges: int) -> int:

@@ -101,7 +101,7 @@ INSERTIONS = FileFormat(
         Column("clamp_low", "float64", "low level of the source, activation units"),
         Column("clamp_high", "float64", "level inserted, activation units"),
         *_COUNTS,
-        Column("n_active_documents", "int32", "distinct test documents behind active_strength"),
+        Column("n_active_documents", "int32", "distinct test documents that active_strength is a mean over"),
     ),
 )
 

@@ -48,7 +48,7 @@ Columns = dict[str, np.ndarray]
 
 
 def edge_columns(table: pa.Table) -> Columns:
-    """One array a property of :data:`EDGE_PROPERTIES`: floats with NaN for null, whole numbers, or objects.
+    """One array per property of :data:`EDGE_PROPERTIES`: floats with NaN for null, whole numbers, or objects.
 
     The strength of an edge is its total effect; where only the later effect passed the test it is the later effect, and the total
     stands beside it.

@@ -66,7 +66,7 @@ def read(run: RunDirectory, features: pd.DataFrame) -> Vectors | None:
             widths |= _check(table, count, last, features, problems)
             count, last = count + len(table), table["fid"][-1].as_py() if len(table) else last
     except (FormatError, OSError, pa.ArrowInvalid) as error:
-        raise InvalidRun(str(run.root), [f"{DECODERS.name}: {error}; write it anew with `feature-graph vectors {run.root}`"]) from error
+        raise InvalidRun(str(run.root), [f"{DECODERS.name}: {error}; write it again with `feature-graph vectors {run.root}`"]) from error
     if len(widths) > 1:
         problems.add(DECODERS.name, None, f"vectors of {sorted(widths)} numbers; expected one width, that of the residual stream")
     known = {int(facts["d_in"]) for facts in run.sites if "d_in" in facts}
@@ -132,7 +132,7 @@ def _write(tx: Transaction, rows: list[list[Any]]) -> None:
     if answer["others"]:
         raise IngestMismatch(
             f"{len(answer['others'])} features, such as {answer['others'][0]}, have another decoder vector in the database: an earlier run "
-            f"brought it under the same name. If {DECODERS.name} is wrong, write it anew with `feature-graph vectors`; if the other run's "
+            f"brought it under the same name. If {DECODERS.name} is wrong, write it again with `feature-graph vectors`; if the other run's "
             "was, drop that run (`feature-graph runs drop`) and ingest again. Nothing of this batch was written"
         )
     if answer["found"] != len(rows):

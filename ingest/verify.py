@@ -1,4 +1,4 @@
-"""The database against a run's files: does it hold exactly this result, once, and hang together?"""
+"""The database against a run's files: does it hold exactly this result, once, and is it consistent?"""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ingest import behaviors, digest, vectors
 from ingest.blocks import edge_blocks
 from ingest.connection import Database, Row, as_database
 from ingest.indexes import missing_constraints, missing_indexes
-from ingest.load import stored
 from ingest.rows import EDGE_FILE_COLUMNS
 from ingest.rundir import RunDirectory, open_run
 from ingest.selection import Selection
+from ingest.stored import stored
 from ingest.validate import Validated, validate
 
 if TYPE_CHECKING:

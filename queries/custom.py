@@ -62,7 +62,7 @@ def explain(
     database: str | None = None,
     **parameters: Any,
 ) -> str:
-    """The plan by which the database would answer a template, without running it: one operator a line, children indented.
+    """The plan by which the database would answer a template, without running it: one operator per line, children indented.
 
     Args:
         driver: An open driver.

@@ -20,7 +20,7 @@ def gds_failure(error: BaseException) -> str | None:
         return f"{name} has nothing to compute on: the run has no edges of the kind asked for"
     if name == "gds.leiden" and "NullPointerException" in text:
         return (
-            f"{name} has nothing to weigh by: every edge asked for has the effect 0, as direct effects have that were not measured; "
+            f"{name} has no weights to use: every edge asked for has the effect 0, as direct effects have that were not measured; "
             "ask for all edges by their totals (edges=all, --edges all), or for groups by wcc"
         )
     cause = _CAUSE.search(str(getattr(error, "message", None) or text))

@@ -118,7 +118,7 @@ def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str
     if found.needs_decoders and not facts["decoders"]:
         raise DecodersMissing(
             f"{found.name} needs decoder vectors, which run {facts['id']} was loaded without: write them with "
-            "`feature-graph vectors RUN_DIR`, then `feature-graph ingest RUN_DIR` again (what is there is not loaded twice)"
+            "`feature-graph vectors RUN_DIR`, then `feature-graph ingest RUN_DIR` again (what has been loaded is not loaded twice)"
         )
 
 

@@ -1,4 +1,4 @@
-"""A query template: one ``.cypher`` file a question, readable, pasteable, with a strict header.
+"""A query template: one ``.cypher`` file per question, readable, pasteable, with a strict header.
 
 The first line is ``// Title``; the comment lines after it, without their ``//``, are YAML with these keys:
 

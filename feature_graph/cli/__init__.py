@@ -1,4 +1,4 @@
-"""The command line, ``feature-graph``: one command a stage, and run, status, db, ingest, query, report, doctor, demo.
+"""The command line, ``feature-graph``: one command per stage, and run, status, db, ingest, query, report, doctor, demo.
 
 Nothing heavy is imported until a command runs, so that ``--help`` answers at once.
 """

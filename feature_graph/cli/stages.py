@@ -1,4 +1,4 @@
-"""``run``, one command a stage, and ``status``."""
+"""``run``, one command per stage, and ``status``."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ def _command_of(name: StageName) -> Callable[..., None]:
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``run``, ``status`` and one command a stage."""
+    """Add ``run``, ``status`` and one command per stage."""
     app.command(rich_help_panel=PANEL)(run)
     app.command(rich_help_panel=PANEL)(status)
     for name, text in STAGE_HELP.items():

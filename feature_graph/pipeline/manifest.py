@@ -99,7 +99,7 @@ class Manifest:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, ManifestError):
                 raise
-            raise ManifestError(f"{path} is damaged ({error!r}); delete it and run again: every stage is then done anew") from error
+            raise ManifestError(f"{path} is damaged ({error!r}); delete it and run again: every stage is then run again") from error
 
     def save(self, path: Path) -> None:
         """Write the manifest whole or not at all."""

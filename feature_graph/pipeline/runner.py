@@ -63,7 +63,7 @@ class RunResult:
 
     Attributes:
         run_dir: The run directory.
-        outcomes: One a stage, in order; stages that were not asked for are missing.
+        outcomes: One per stage, in order; stages that were not asked for are missing.
     """
 
     run_dir: Path

@@ -41,7 +41,7 @@ class RunStatus:
         run_dir: The directory.
         cfg: Its configuration.
         manifest: Its manifest.
-        stages: One a stage, in order.
+        stages: One per stage, in order.
         holder: The process that writes here now, in words; empty if none.
     """
 

@@ -77,8 +77,8 @@ def _refuse_others(saes: dict[int, Any], paths: RunPaths) -> None:
         known, found = recorded.get(str(layer), {}).get("sha256"), weights_hash(sae)
         if known is not None and known != found:
             raise ArtifactError(
-                f"layer {layer}: the dictionary that sae_release names now has weights {found}, the run used {known}; give the run its "
-                "dictionaries back, or run it again"
+                f"layer {layer}: the dictionary that sae_release names now has weights {found}, the run used {known}; restore the "
+                "dictionaries that the run used, or run it again"
             )
 
 

@@ -9,7 +9,7 @@ A node is a feature at one position of one prompt; a Feature of the graph schema
    normalisation frozen at the prompt). Divided by the source's activation it is a derivative, in target units per source unit: the
    direct effect. The total effect was not measured; the direct one stands in its place. There was no test: p, q, se are null.
 3. Links of embeddings, reconstruction errors and logits are left out, since they are features of no dictionary. How much that is stands
-   in the run's facts. Links into the target logit become the seeds of a behaviour, one a prompt; pinned features are its members.
+   in the run's facts. Links into the target logit become the seeds of a behaviour, one per prompt; pinned features are its members.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _write(
 
 
 def _feature_table(nodes: pd.DataFrame, graphs: Sequence[AttributionGraph], names: Names) -> tuple[pd.DataFrame, int]:
-    """Columns of features.parquet and the place, one row a feature, by place; and how many have labels that differ."""
+    """Columns of features.parquet and the place, one row per feature, by place; and how many have labels that differ."""
     places = nodes.assign(place=nodes["graph"].astype(str) + "/" + nodes["position"].astype(str))
     frame = (
         places.groupby(PLACE, sort=True)
@@ -164,7 +164,7 @@ def _source(graph: AttributionGraph) -> dict[str, Any]:
 
 
 def _behaviors(graphs: Sequence[AttributionGraph], nodes: pd.DataFrame) -> list[dict[str, Any]]:
-    """One a prompt, named after it; a second graph of one name gets a number."""
+    """One per prompt, named after it; a second graph of one name gets a number."""
     found: list[dict[str, Any]] = []
     for number, graph in enumerate(graphs):
         behavior = _behavior(graph, nodes[nodes["graph"] == number])

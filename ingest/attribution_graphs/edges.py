@@ -38,7 +38,7 @@ def inner_links(graphs: Sequence[AttributionGraph], nodes: pd.DataFrame, unit: U
 
 
 def edge_table(inner: pd.DataFrame, nodes: pd.DataFrame, features: pd.DataFrame) -> pd.DataFrame:
-    """Columns of interactions.parquet, one row a pair of features; pairs whose links cancel to nothing are left out."""
+    """Columns of interactions.parquet, one row per pair of features; pairs whose links cancel to nothing are left out."""
     later = inner["tgt_position"] > inner["src_position"]
     summed = (
         inner.assign(later=inner["strength"].where(later, 0.0)).groupby(["src_id", "tgt_id"])[["strength", "later"]].sum().reset_index()

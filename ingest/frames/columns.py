@@ -35,7 +35,7 @@ _KNOWN = frozenset({"src_fid", "tgt_fid", "abs_strength", "run", "sign", "kind",
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-class Table:
+class UserTable:
     """A data frame whose columns are asked for by the names of the format.
 
     Args:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from ingest.casting import FormatError
 from ingest.derive import derived
 from ingest.formats import INTERACTIONS
-from ingest.frames.columns import Table, missing
+from ingest.frames.columns import UserTable, missing
 from ingest.frames.nodes import Nodes
 
 Effect = Literal["direct", "total"]
@@ -25,7 +25,7 @@ _FOUND_ELSEWHERE = frozenset({*_ENDS, "src_fid", "tgt_fid", "method", "mean_stre
 
 
 @dataclass(frozen=True)
-class Edges:
+class UserEdges:
     """The edges, sorted as in the file.
 
     Attributes:
@@ -43,7 +43,7 @@ class Edges:
     methods: list[str]
 
 
-def ends_of(table: Table) -> dict[str, int | None]:
+def ends_of(table: UserTable) -> dict[str, int | None]:
     """Names that the edges have, in the order of their first mention → layer, if the table says it."""
     found: dict[str, int | None] = {}
     for end in ("src", "tgt"):
@@ -57,7 +57,7 @@ def ends_of(table: Table) -> dict[str, int | None]:
     return found
 
 
-def edges_of(table: Table, nodes: Nodes, method: str, effect: Effect, level: float) -> Edges:
+def edges_of(table: UserTable, nodes: Nodes, method: str, effect: Effect, level: float) -> UserEdges:
     """The edges of a run.
 
     Args:
@@ -76,7 +76,7 @@ def edges_of(table: Table, nodes: Nodes, method: str, effect: Effect, level: flo
     for row in np.flatnonzero(twice):
         pair = " → ".join(str(table.frame[table.found(f"{end}_id")].iloc[row]) for end in ("src", "tgt"))
         by = frame["method"].iloc[row]
-        raise FormatError(f"{table.name}, row {row}: {pair} by {by} appears twice; expected one row a pair and method")
+        raise FormatError(f"{table.name}, row {row}: {pair} by {by} appears twice; expected one row per pair and method")
     frame["row"] = np.arange(len(frame))
     order = frame.sort_values(["src_fid", "tgt_fid", "method"])["row"].to_numpy()
     columns, tests = _columns(table, effect, level)
@@ -86,14 +86,14 @@ def edges_of(table: Table, nodes: Nodes, method: str, effect: Effect, level: flo
         columns["span"] = pa.array(np.maximum(nodes.rank[frame["tgt_fid"]] - nodes.rank[frame["src_fid"]], 1))
     made = pa.table({name: columns[name] for name in INTERACTIONS.names if name in columns})
     compared = level if tests.startswith("adjusted") else None
-    return Edges(made.take(pa.array(order)), tests, compared, order, sorted(set(frame["method"])))
+    return UserEdges(made.take(pa.array(order)), tests, compared, order, sorted(set(frame["method"])))
 
 
 def _of_end(nodes: Nodes, key: str, fid: pd.Series[Any]) -> np.ndarray:
     return np.asarray(nodes.frame[key].to_numpy()[fid.to_numpy(np.int64)] if len(fid) else np.zeros(0, np.int64 if key != "id" else str))
 
 
-def _methods(table: Table, method: str) -> list[str]:
+def _methods(table: UserTable, method: str) -> list[str]:
     column = table.found("method")
     own = [str(v) for v in table.need("method", "method").to_pylist()] if column else []
     names = own if own and not method else [method or "imported"] * len(table)
@@ -105,7 +105,7 @@ def _methods(table: Table, method: str) -> list[str]:
     return names
 
 
-def _columns(table: Table, effect: Effect, level: float) -> tuple[dict[str, pa.Array], str]:
+def _columns(table: UserTable, effect: Effect, level: float) -> tuple[dict[str, pa.Array], str]:
     """Everything but the ends, in the user's order, and how it was decided what counts."""
     columns = {
         c.name: table.get(c.name) for c in INTERACTIONS.columns if c.name not in _FOUND_ELSEWHERE and table.found(c.name) is not None
@@ -124,7 +124,7 @@ def _columns(table: Table, effect: Effect, level: float) -> tuple[dict[str, pa.A
     return columns | _counts(columns, later, len(table)), tests
 
 
-def _mean(table: Table) -> pa.Array:
+def _mean(table: UserTable) -> pa.Array:
     """The total effect: ``total`` of an export where an edge is one by its later effect only, else the strength."""
     strength = table.need("mean_strength", "strength")
     if table.found("mean_strength") == "mean_strength" or "total" not in table.frame:
@@ -132,7 +132,7 @@ def _mean(table: Table) -> pa.Array:
     return _filled(table.typed("total", pa.float64()), strength)
 
 
-def _check_finite(table: Table, strength: pa.Array) -> None:
+def _check_finite(table: UserTable, strength: pa.Array) -> None:
     for row in np.flatnonzero(~np.isfinite(strength.to_numpy(zero_copy_only=False))):
         raise FormatError(f"{table.name}, row {row}: {table.found('mean_strength')} = {strength[int(row)]}; expected a finite number")
 
@@ -151,7 +151,7 @@ def _counts(columns: dict[str, pa.Array], later: pa.Array, n: int) -> dict[str, 
     return known
 
 
-def _passed(table: Table, columns: dict[str, pa.Array], effect: Effect, level: float) -> tuple[pa.Array, str]:
+def _passed(table: UserTable, columns: dict[str, pa.Array], effect: Effect, level: float) -> tuple[pa.Array, str]:
     """``significant_by`` of every edge, and how it was decided. An edge of strength 0 is none."""
     if table.found("significant_by"):
         return pc.fill_null(table.get("significant_by"), ""), "as the table says (significant_by)"

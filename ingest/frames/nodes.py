@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from ingest.casting import FormatError
 from ingest.formats import FEATURES
-from ingest.frames.columns import Table, missing
+from ingest.frames.columns import UserTable, missing
 from ingest.sites import FEATURE_ID, site_name
 
 _SITE = re.compile(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*")
@@ -54,7 +54,7 @@ class Nodes:
     rows: np.ndarray
 
 
-def nodes_of(table: Table | None, ends: dict[str, int | None], model: str, release: str, site_order: Sequence[str]) -> Nodes:
+def nodes_of(table: UserTable | None, ends: dict[str, int | None], model: str, release: str, site_order: Sequence[str]) -> Nodes:
     """The features of a run.
 
     Args:
@@ -90,8 +90,8 @@ def _fact(place: tuple[Any, ...]) -> dict[str, Any]:
     return {"layer": int(layer)} | ({"site": site, "order": int(order)} if site else {})
 
 
-def _places(table: Table | None, ends: dict[str, int | None], site_order: Sequence[str]) -> pd.DataFrame:
-    """One row a feature: name and row in the user's tables, layer, site, order of the site, index, and whether the name is its own."""
+def _places(table: UserTable | None, ends: dict[str, int | None], site_order: Sequence[str]) -> pd.DataFrame:
+    """One row per feature: name and row in the user's tables, layer, site, order of the site, index, and whether the name is its own."""
     if table is None:
         names, rows = list(ends), np.full(len(ends), -1)
     else:
@@ -109,7 +109,7 @@ def _places(table: Table | None, ends: dict[str, int | None], site_order: Sequen
     return _given_out(frame.astype({"layer": int}))
 
 
-def _table_names(table: Table) -> list[str]:
+def _table_names(table: UserTable) -> list[str]:
     """Names of the features of a table: its ids, else made of layer and index."""
     column = table.found("id")
     if column is not None:
@@ -122,11 +122,11 @@ def _table_names(table: Table) -> list[str]:
         raise FormatError(f"features: no column for the id; found {', '.join(map(str, table.frame))}; expected id, or layer and index")
     twice = pd.Series(names, dtype=object).duplicated()
     for row in np.flatnonzero(twice):
-        raise FormatError(f"features, row {row}: {names[row]!r} appears twice; expected one row a feature")
+        raise FormatError(f"features, row {row}: {names[row]!r} appears twice; expected one row per feature")
     return names
 
 
-def _column(table: Table | None, name: str, parsed: list[int | None]) -> pd.Series[Any]:
+def _column(table: UserTable | None, name: str, parsed: list[int | None]) -> pd.Series[Any]:
     """Numbers of a column, and those that ids say; the two must agree."""
     said = pd.Series(parsed, dtype="Int64")
     if table is None or table.found(name) is None:
@@ -138,7 +138,7 @@ def _column(table: Table | None, name: str, parsed: list[int | None]) -> pd.Seri
     return given.fillna(said)
 
 
-def _sites(table: Table | None, parsed: list[str], site_order: Sequence[str]) -> tuple[list[str], list[int]]:
+def _sites(table: UserTable | None, parsed: list[str], site_order: Sequence[str]) -> tuple[list[str], list[int]]:
     """Name and order of every feature's site."""
     names = list(parsed)
     if table is not None and "site" in table.frame:
@@ -182,7 +182,7 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.sort_values(["layer", "order", "site", "index"], ignore_index=True)
 
 
-def _names(frame: pd.DataFrame, table: Table | None, model: str, release: str) -> pd.DataFrame:
+def _names(frame: pd.DataFrame, table: UserTable | None, model: str, release: str) -> pd.DataFrame:
     """Columns of features.parquet: names, and what the table knows beside."""
     made = frame[["fid", "layer", "index"]].copy()
     prefix = [site_name(layer, site) for layer, site in zip(frame["layer"], frame["site"], strict=True)]
@@ -217,7 +217,7 @@ def _activity(made: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
-def _uids(frame: pd.DataFrame, table: Table | None, prefix: list[str], model: str, release: str) -> list[str]:
+def _uids(frame: pd.DataFrame, table: UserTable | None, prefix: list[str], model: str, release: str) -> list[str]:
     """uids of the table, or made of model, release, site and index."""
     if table is not None and table.found("uid"):
         given = table.get("uid").take(pa.array(frame["row"].to_numpy()))

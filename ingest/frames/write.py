@@ -17,8 +17,8 @@ import pyarrow as pa
 from ingest.casting import FormatError
 from ingest.errors import InvalidRun
 from ingest.formats import FEATURES, INTERACTIONS, write_table
-from ingest.frames.columns import EDGE_NAMES, FEATURE_NAMES, Table
-from ingest.frames.edges import Edges, Effect, edges_of, ends_of
+from ingest.frames.columns import EDGE_NAMES, FEATURE_NAMES, UserTable
+from ingest.frames.edges import Effect, UserEdges, edges_of, ends_of
 from ingest.frames.nodes import Nodes, nodes_of
 from ingest.rundir import CONFIG, MANIFEST, open_run, sha256_file
 from ingest.validate import validate
@@ -48,8 +48,8 @@ def from_frames(
     from ``source_layer`` and ``target_layer``. Columns of other types are converted where nothing is lost.
 
     Args:
-        features: One row a feature: ``id``, and whatever columns of features.parquet are known; None: the features that edges name.
-        edges: One row an edge.
+        features: One row per feature: ``id``, and whatever columns of features.parquet are known; None: the features that edges name.
+        edges: One row per edge.
         model: Name of the model, or ``name@<first 8 hex digits of the hash of its weights>``. Default: what uids say, else "unknown".
         method: How the strengths were measured, a lower-case name. Default: the column ``method``, else "imported".
         out: The run directory: new, empty, or one that holds just this.
@@ -71,10 +71,10 @@ def from_frames(
         raise FormatError(f"effect: got {effect!r}; expected direct or total")
     if not 0 < level < 1:
         raise FormatError(f"level: got {level}; expected a number between 0 and 1")
-    table = Table("edges", edges, EDGE_NAMES, texts)
+    table = UserTable("edges", edges, EDGE_NAMES, texts)
     if not len(table):
         raise FormatError("edges: there are none; expected one row or more")
-    known = None if features is None else Table("features", features, FEATURE_NAMES, texts)
+    known = None if features is None else UserTable("features", features, FEATURE_NAMES, texts)
     nodes = nodes_of(known, ends_of(table), model, release, site_order)
     found = edges_of(table, nodes, method, effect, level)
     table.ignored(INTERACTIONS.names)
@@ -83,7 +83,7 @@ def from_frames(
     return _placed(Path(out), nodes, found, effect)
 
 
-def _placed(out: Path, nodes: Nodes, edges: Edges, effect: Effect) -> Path:
+def _placed(out: Path, nodes: Nodes, edges: UserEdges, effect: Effect) -> Path:
     """Write beside, check, and put in place: a run directory that is wrong, or half written, is never there."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
@@ -107,7 +107,7 @@ def _placed(out: Path, nodes: Nodes, edges: Edges, effect: Effect) -> Path:
     return out
 
 
-def _write(root: Path, nodes: Nodes, edges: Edges, effect: Effect) -> None:
+def _write(root: Path, nodes: Nodes, edges: UserEdges, effect: Effect) -> None:
     write_table(root / FEATURES.name, FEATURES, _features(nodes), {"sites": nodes.sites})
     meta = {"source": "own edges", "tests": edges.tests, "effect": effect} | ({"level": edges.level} if edges.level else {})
     write_table(root / INTERACTIONS.name, INTERACTIONS, edges.table, meta)
@@ -130,7 +130,7 @@ def _same(one: Path, other: Path) -> bool:
     return all((other / path.name).is_file() and sha256_file(path) == sha256_file(other / path.name) for path in one.iterdir())
 
 
-def _in_their_rows(problem: str, nodes: Nodes, edges: Edges) -> str:
+def _in_their_rows(problem: str, nodes: Nodes, edges: UserEdges) -> str:
     """A problem of the files, told of the rows that were given."""
 
     def given(match: re.Match[str]) -> str:

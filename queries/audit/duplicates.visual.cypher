@@ -1,4 +1,4 @@
-// Features that act alike: to look at
+// Features that act alike: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (o:Observation)
 USING INDEX o:Observation(run, layer)

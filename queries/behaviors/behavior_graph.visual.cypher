@@ -1,4 +1,4 @@
-// Subgraph of a behaviour: to look at
+// Subgraph of a behaviour: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})-[:SEEDED_BY]->(seed:Feature)
 WITH run, collect(seed) AS seeds

@@ -1,7 +1,7 @@
 // From the seeds of a behaviour to the last layer or to the answer
 //
 // family: behaviors
-// question: By which paths do the seeds of this behaviour act on the last layer, or on the answer?
+// question: Along which paths do the seeds of this behaviour act on the last layer, or on the answer?
 // params:
 //   run: {type: run}
 //   method: {type: method}

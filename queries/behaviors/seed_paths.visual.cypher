@@ -1,4 +1,4 @@
-// From the seeds of a behaviour to the last layer or to the answer: to look at
+// From the seeds of a behaviour to the last layer or to the answer: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})
 CALL (run, b) {

@@ -1,4 +1,4 @@
-// What two behaviours share: to look at
+// What two behaviours share: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})-[:SEEDED_BY]->(seed:Feature)

@@ -13,7 +13,7 @@
 // returns:
 //   id: short id of a feature between
 //   layer: its layer
-//   paths: from source to target through it, of any length
+//   paths: paths from source to target through it, of any length
 //   effect: sum over these paths of the product of direct effects
 //   share: effect, of that of all paths; can be above 1 or negative where paths cancel; empty if they cancel to 0
 //   bottleneck: every path passes through it
@@ -149,9 +149,9 @@ WITH run, back, ahead, reduce(sum = 0.0, s IN ahead | CASE s.feature WHEN target
      reduce(n = 0, s IN ahead | CASE s.feature WHEN target THEN n + s.paths ELSE n END) AS every
 UNWIND [s IN ahead | {to: s}] + [s IN back | {from: s}] AS found
 WITH run, whole, every, coalesce(found.to, found.from).feature AS f,
-     sum(found.to.effect) AS arriving, sum(found.to.paths) AS before, min(found.to.hops) AS behind,
-     sum(found.from.effect) AS leaving, sum(found.from.paths) AS after, min(found.from.hops) AS ahead
-WHERE before > 0 AND after > 0 AND behind + ahead <= $max_hops
+     sum(found.to.effect) AS arriving, sum(found.to.paths) AS before, min(found.to.hops) AS hops_before,
+     sum(found.from.effect) AS leaving, sum(found.from.paths) AS after, min(found.from.hops) AS hops_after
+WHERE before > 0 AND after > 0 AND hops_before + hops_after <= $max_hops
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
 WITH o, whole, every, before * after AS paths, arriving * leaving AS effect
 RETURN o.id AS id, o.layer AS layer, paths, effect, CASE WHEN whole <> 0 THEN effect / whole END AS share, paths = every AS bottleneck, o.label AS label

@@ -1,4 +1,4 @@
-// Between two features: to look at (the 100 strongest paths of at most 4 edges)
+// Between two features: as a graph (the 100 strongest paths of at most 4 edges)
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $source})-[:OF]->(a:Feature)
 MATCH (:Observation {run: run.n, id: $target})-[:OF]->(b:Feature)

@@ -1,4 +1,4 @@
-// Bottlenecks of the graph: to look at
+// Bottlenecks of the graph: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)

@@ -1,4 +1,4 @@
-// Cascade: to look at (the 300 strongest paths of at most 3 edges)
+// Cascade: as a graph (the 300 strongest paths of at most 3 edges)
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(start:Feature)
 MATCH path = (start)-[steps:AFFECTS*1..3]->(:Feature)

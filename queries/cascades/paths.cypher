@@ -1,7 +1,7 @@
 // Paths between two features
 //
 // family: cascades
-// question: By which paths does this feature act on that one?
+// question: Along which paths does this feature act on that one?
 // params:
 //   run: {type: run}
 //   method: {type: method}

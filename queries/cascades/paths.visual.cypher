@@ -1,4 +1,4 @@
-// Paths between two features: to look at (the strongest paths of at most 5 edges)
+// Paths between two features: as a graph (the strongest paths of at most 5 edges)
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $source})-[:OF]->(a:Feature)
 MATCH (:Observation {run: run.n, id: $target})-[:OF]->(b:Feature)

@@ -1,4 +1,4 @@
-// Reach: to look at (200 of the paths of at most 3 edges, short and strong ones first)
+// Reach: as a graph (200 of the paths of at most 3 edges, short and strong ones first)
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(start:Feature)
 MATCH path = (start)-[steps:AFFECTS*1..3]-(:Feature)

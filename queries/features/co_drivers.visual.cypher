@@ -1,4 +1,4 @@
-// Features that drive the same: to look at
+// Features that drive the same: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(f:Feature)
 MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)

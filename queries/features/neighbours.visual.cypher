@@ -1,4 +1,4 @@
-// Neighbours of a feature: to look at
+// Neighbours of a feature: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(f:Feature)
 CALL (run, f) {

@@ -1,4 +1,4 @@
-// Features like this one: to look at, with the edges among them
+// Features like this one: as a graph, with the edges among them
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (here:Observation {run: run.n, id: $feature})-[:OF]->(f:Feature)
 WHERE f.decoder IS NOT NULL

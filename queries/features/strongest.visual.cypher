@@ -1,4 +1,4 @@
-// Strongest edges: to look at
+// Strongest edges: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH path = (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
 WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')

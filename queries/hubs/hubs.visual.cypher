@@ -1,4 +1,4 @@
-// Hubs: to look at
+// Hubs: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
 WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'

@@ -10,7 +10,7 @@
 // returns:
 //   id: short id of the feature in the middle
 //   layer: its layer
-//   paths: paths of two steps through it (sources times targets)
+//   paths: two-step paths through it (sources times targets)
 //   passed: sum of |first direct effect × second direct effect| over these paths
 //   balance: the same sum with signs over the sum without; 1 all excite, -1 all inhibit, 0 they cancel
 //   unbridged: paths whose two ends have no edge of their own, so that only relays join them

@@ -1,4 +1,4 @@
-// Relays: to look at
+// Relays: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Feature)-[x:AFFECTS {run: run.n, method: $method}]->(m:Feature)
 WHERE (x.span = 1 OR x.by CONTAINS 'direct') AND x.by <> 'later'

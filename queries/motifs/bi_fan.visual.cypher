@@ -1,4 +1,4 @@
-// Bi-fans: to look at
+// Bi-fans: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 // Where to begin: at the feature given, else at the layer given, else everywhere.
 CALL (run) {

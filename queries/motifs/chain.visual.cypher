@@ -1,4 +1,4 @@
-// Chains: to look at
+// Chains: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 // Where to begin: at the feature given, in each of its roles, else everywhere.
 CALL (run) {

@@ -1,4 +1,4 @@
-// Skips with compensation: to look at
+// Skips with compensation: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 // Where to begin: at the feature given, else at the layer given, else everywhere.
 CALL (run) {

@@ -1,7 +1,7 @@
 // Diamonds
 //
 // family: motifs
-// question: Where does a feature act on another by two paths at once, and do the two paths agree?
+// question: Where does a feature act on another along two paths at once, and do the two agree?
 // params:
 //   run: {type: run}
 //   method: {type: method}

@@ -1,4 +1,4 @@
-// Converging effects: to look at
+// Converging effects: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 // Where to begin: at the feature given, else at the layer given, else everywhere.
 CALL (run) {

@@ -1,4 +1,4 @@
-// Diverging effects: to look at
+// Diverging effects: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 // Where to begin: at the feature given, else at the layer given, else everywhere.
 CALL (run) {

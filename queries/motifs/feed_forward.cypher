@@ -5,7 +5,7 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths act in the same direction; incoherent: they work against each other"}
+//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths have the same sign; incoherent: they have opposite signs"}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only loops that begin in this layer"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}

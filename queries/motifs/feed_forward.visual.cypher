@@ -1,4 +1,4 @@
-// Feed-forward loops: to look at
+// Feed-forward loops: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH first = (a:Feature)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
 WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength

@@ -1,4 +1,4 @@
-// Do the methods agree? To look at: both edges of each pair, those that part most
+// Do the methods agree? As a graph: both edges of each pair, those that differ most
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $first}]->(t:Feature)
 USING INDEX e:AFFECTS(run, method)

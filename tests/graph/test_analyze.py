@@ -247,9 +247,9 @@ def test_edges_without_any_weight_are_said(connected: Store, tmp_path: Path) -> 
     found = connected.ingest(random_run(tmp_path / "run", n_layers=3, n_features=5, n_edges=20)).run
     connected.write("MATCH (r:Run {id: $id}) MATCH ()-[e:AFFECTS {run: r.n}]->() SET e.direct = 0.0, e.by = 'total'", id=found)
     try:
-        with pytest.raises(StoreError, match=r"^gds\.leiden has nothing to weigh by: every edge asked for has the effect 0.*edges=all"):
+        with pytest.raises(StoreError, match=r"^gds\.leiden has no weights to use: every edge asked for has the effect 0.*edges=all"):
             store.analyze(connected, "leiden", Projection(found))
-        with pytest.raises(queries.QueryError, match=r"^communities: gds\.leiden has nothing to weigh by: [^\n]*$"):
+        with pytest.raises(queries.QueryError, match=r"^communities: gds\.leiden has no weights to use: [^\n]*$"):
             connected.ask("communities", run=found)
         rows = connected.ask("communities", run=found, algorithm="louvain", min_size=1).records
         assert {row["modularity"] for row in rows} == {None}

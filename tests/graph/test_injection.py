@@ -94,7 +94,7 @@ def test_no_value_is_written_into_the_text_of_a_statement() -> None:
     """f-strings with Cypher take names that this program wrote (property lists, index names), never a value."""
     allowed = {
         "ingest/checksum.py",
-        "ingest/load.py",
+        "ingest/stored.py",
         "ingest/observations.py",
         "ingest/schema/indexes.py",
         "ingest/writers.py",

@@ -15,7 +15,7 @@ from feature_graph.database import store
 from feature_graph.database.store import Store
 from ingest import DriverDatabase
 from ingest.digest import hex_of
-from ingest.load import stored
+from ingest.stored import stored
 from tests.graph import twins
 
 

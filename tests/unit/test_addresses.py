@@ -8,10 +8,12 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import ingest.__main__
@@ -98,6 +100,23 @@ def test_no_way_in_shows_the_password(uri: str, monkeypatch: pytest.MonkeyPatch,
         assert silent(str(caught.value))
         assert SECRET not in "".join(traceback.format_exception(caught.value))
     assert SECRET not in caplog.text
+
+
+def commands_of(group: Any, before: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(words, command) of every command."""
+    for name, command in group.commands.items():
+        yield from commands_of(command, (*before, name)) if hasattr(command, "commands") else [((*before, name), command)]
+
+
+def test_a_command_that_takes_an_address_takes_all_five_options_and_is_tried_here() -> None:
+    five = {"--home", "--uri", "--user", "--insecure", "--database"}
+    found = set()
+    for words, command in commands_of(typer.main.get_command(app)):
+        options = {option for parameter in command.params for option in parameter.opts}
+        if "--uri" in options:
+            found.add(words)
+            assert five <= options, words
+    assert found == {words[: 2 if words[0] in ("runs", "db") else 1] for words in COMMANDS}
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)

@@ -177,7 +177,7 @@ REFUSED: list[tuple[Any, str]] = [
     (lambda f: f.assign(source=["L0_F1", 1.5, "L3_F4"]), r"edges, row 1: source = 1.5 \(float\); expected a name"),
     (lambda f: f.rename(columns={"strength": "strenght"}), r"no column for the strength; found source, target, strenght; expected one of"),
     (lambda f: f.drop(columns="source"), r"no column for the source; found target, strength; expected one of source, src, src_id"),
-    (lambda f: pd.concat([f, f]), r"edges, row 3: L0_F1 → L3_F4 by imported appears twice; expected one row a pair and method"),
+    (lambda f: pd.concat([f, f]), r"edges, row 3: L0_F1 → L3_F4 by imported appears twice; expected one row per pair and method"),
     (lambda f: f.iloc[:0], r"edges: there are none"),
     (lambda f: f.assign(source="L05_F1"), r"the layer of 'L05_F1' is not known"),
     (lambda f: f.assign(source="L9999999999_F1"), r"the layer of 'L9999999999_F1' is not known: got 9999999999"),

@@ -69,7 +69,7 @@ class BulkReport:
 
 
 @dataclass
-class _Clock:
+class _StepSeconds:
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -128,7 +128,7 @@ def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None =
         BulkRefused: If the database is not empty, another client is connected, or the disk is too small. Nothing was touched.
         StoppedDatabaseError: If the importer or a check fails. The home has its old store.
     """
-    home, tell, clock = as_home(home), progress or (lambda *_: None), _Clock()
+    home, tell, clock = as_home(home), progress or (lambda *_: None), _StepSeconds()
     begun = time.monotonic()
     with clock("validate"):
         run = open_run(run_dir)
@@ -138,7 +138,7 @@ def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None =
         reasons = bulk_refusals(running.home, seen.edges, len(seen.features))
         if reasons:
             raise BulkRefused(
-                f"{running.home.root} cannot be filled in bulk: {'; '.join(reasons)}. Without --bulk always it goes in online."
+                f"{running.home.root} cannot be filled in bulk: {'; '.join(reasons)}. Without --bulk always it is loaded by transactions."
             )
 
     stopping = time.monotonic()
@@ -155,7 +155,7 @@ def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None =
 
 
 def _fill(
-    staged: Staging, run: RunDirectory, seen: Validated, tell: Progress, clock: _Clock, check_store: bool
+    staged: Staging, run: RunDirectory, seen: Validated, tell: Progress, clock: _StepSeconds, check_store: bool
 ) -> tuple[ingest.IngestReport, Contents]:
     """The staged store, whole and checked, its server stopped."""
     with clock("files"):

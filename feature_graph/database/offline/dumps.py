@@ -202,10 +202,10 @@ def _load(staged: Staging, file: Path, note: DumpNote | None) -> Contents:
         staged.admin("database", "load", DATABASE, f"--from-path={folder}")
     except server.ServerError as error:
         reason = next((line for line in str(error).splitlines() if line.startswith("Failed to load")), str(error))
-        raise DumpError(f"{file} cannot be loaded; {staged.home.root} is what it was. {reason}") from error
+        raise DumpError(f"{file} cannot be loaded; {staged.home.root} is unchanged. {reason}") from error
     held = contents(staged.start(quick=True).connection())
     if note is not None and replace(held, neo4j=note.contents.neo4j) != note.contents:
-        raise DumpError(f"{file}: the database holds {held}, its note says {note.contents}; {staged.home.root} is what it was.")
+        raise DumpError(f"{file}: the database holds {held}, its note says {note.contents}; {staged.home.root} is unchanged.")
     staged.stop()
     return held
 

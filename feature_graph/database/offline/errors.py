@@ -6,7 +6,7 @@ from feature_graph.database.server import ServerError
 
 
 class StoppedDatabaseError(ServerError):
-    """The database cannot be filled, dumped or loaded; it is what it was."""
+    """The database cannot be filled, dumped or loaded; it is unchanged."""
 
 
 class BulkRefused(StoppedDatabaseError):

@@ -212,7 +212,7 @@ def _fetch(jar: Jar, context: MavenContext, lib: Path) -> None:
             artifact.cached_path.unlink(missing_ok=True)
     raise JarsUnavailable(
         f"Neo4j's jar {jar.coordinate} could not be fetched ({problem}). The first start needs the network; "
-        "behind a proxy set HTTPS_PROXY, with an own certificate authority REQUESTS_CA_BUNDLE."
+        "behind a proxy set HTTPS_PROXY, with your own certificate authority REQUESTS_CA_BUNDLE."
     )
 
 

@@ -82,6 +82,6 @@ ALGORITHMS: dict[str, Algorithm] = {
     "label_propagation": Algorithm(
         "label_propagation", "label_propagation", "communities by label propagation, by magnitude", "communities", _WEIGHTED
     ),
-    "wcc": Algorithm("wcc", "component", "parts that hang together, without direction", "communities"),
+    "wcc": Algorithm("wcc", "component", "connected parts, directions ignored", "communities"),
     "kcore": Algorithm("kcore", "core", "core number, without direction", "cores", column="coreValue"),
 }
