@@ -14,10 +14,10 @@ from torch import Tensor
 
 from feature_graph.activations.errors import CollectError
 from feature_graph.artifacts import Site
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.dictionaries import HookedModel, SiteCodec
 
 
-def read_residuals(model: Any, sites: Mapping[int, Site], tokens: NDArray[np.int64]) -> dict[int, Tensor]:
+def read_residuals(model: HookedModel, sites: Mapping[int, Site], tokens: NDArray[np.int64]) -> dict[int, Tensor]:
     """Residual stream at every site, float32 [n, context, d_in]; blocks behind the last site are not run.
 
     Raises:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_graph.activations.errors import CollectError
 from feature_graph.config import Config
-from feature_graph.dictionaries import counted_tokens
+from feature_graph.dictionaries import HookedModel, counted_tokens
 from feature_graph.loading import draw_contexts
 
 
@@ -35,7 +35,7 @@ class Contexts:
     source: str
 
 
-def contexts_of(model: Any, saes: Any, cfg: Config, tokens: Any, hooks: Iterable[str]) -> Contexts:
+def contexts_of(model: HookedModel, saes: Any, cfg: Config, tokens: Any, hooks: Iterable[str]) -> Contexts:
     """The caller's tokens, or contexts drawn from the corpus.
 
     Raises:
@@ -51,7 +51,7 @@ def contexts_of(model: Any, saes: Any, cfg: Config, tokens: Any, hooks: Iterable
     return Contexts(checked, counting.valid, counting.typical, source if tokens is None else "tokens=")
 
 
-def check_tokens(model: Any, tokens: Any, source: str = "tokens") -> NDArray[np.int64]:
+def check_tokens(model: HookedModel, tokens: Any, source: str = "tokens") -> NDArray[np.int64]:
     """Tokens as int64 [n_docs, context].
 
     Raises:
@@ -103,7 +103,7 @@ def _ragged(tokens: Any) -> str:
     )
 
 
-def refuse_padding_before_text(model: Any, tokens: NDArray[np.int64]) -> None:
+def refuse_padding_before_text(model: HookedModel, tokens: NDArray[np.int64]) -> None:
     """Refuse rows that have padding on the left or inside.
 
     Positions count from the row's beginning and attention reaches back to everything before, so text behind padding would get another

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from feature_graph.activations.labels import Decode, feature_labels
 from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureNumbers, number_pairs
+from feature_graph.dictionaries import HookedModel
 from feature_graph.utils import whole_file
 from ingest.formats import FEATURES, write_table
 
@@ -38,7 +39,9 @@ def build_features_table(
     return pa.Table.from_pandas(frame[FEATURES.names], schema=schema, preserve_index=False)
 
 
-def write_features(path: str | Path, candidates: CandidateSet, model: Any = None, numbers: FeatureNumbers | None = None) -> int:
+def write_features(
+    path: str | Path, candidates: CandidateSet, model: HookedModel | None = None, numbers: FeatureNumbers | None = None
+) -> int:
     """Write features.parquet for the candidates' features, labelled with the model's tokenizer if it has one.
 
     Args:

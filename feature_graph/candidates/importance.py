@@ -14,7 +14,7 @@ from feature_graph.artifacts import ActivationStore, CoactivationAtlas
 from feature_graph.candidates.attribution import check_by_ablation, measure_effects
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.dictionaries import HookedModel, SiteCodec
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Importance:
 
 
 def measure_importance(
-    atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore | None, model: Any
+    atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore | None, model: HookedModel | None
 ) -> Importance:
     """Frequency on the select documents × measured effect; frequency alone, with a warning, if the effect cannot be measured.
 

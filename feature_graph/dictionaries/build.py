@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 
 from feature_graph.config import Config
 from feature_graph.dictionaries.codec import SiteCodec
 from feature_graph.dictionaries.codec_check import check_codec
+from feature_graph.dictionaries.models import Dictionaries, HookedModel
 from feature_graph.dictionaries.sites import describe_sites
 from feature_graph.dictionaries.tokens import residual_norms
 
@@ -17,7 +15,7 @@ __all__ = ["SiteCodec", "build_codecs"]
 
 
 @torch.no_grad()
-def build_codecs(model: Any, saes: Mapping[int, Any], cfg: Config | None = None) -> dict[int, SiteCodec]:
+def build_codecs(model: HookedModel, saes: Dictionaries, cfg: Config | None = None) -> dict[int, SiteCodec]:
     """Fold every dictionary and check it against the SAE's own encoder on 64 residual vectors.
 
     The scale of the residual stream (activity thresholds) and the check use 8 × 64 tokens drawn from the vocabulary

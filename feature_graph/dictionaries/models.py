@@ -23,6 +23,10 @@ class HookedModel(Protocol):
 
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]: ...  # noqa: D102
 
+    def parameters(self) -> Iterator[nn.Parameter]: ...  # noqa: D102
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102
+
     def run_with_cache(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102
 
     def run_with_hooks(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
 from feature_graph.config import Config
 from feature_graph.dictionaries.build import SiteCodec, build_codecs
 from feature_graph.dictionaries.errors import LoadingError, QualityError
+from feature_graph.dictionaries.models import Dictionaries, HookedModel
 from feature_graph.dictionaries.sites import ID_KEY, RELEASE_KEY
 from feature_graph.dictionaries.tokens import valid_mask
 
@@ -60,7 +60,7 @@ class Quality:
 
 
 @torch.no_grad()
-def measure_quality(model: Any, saes: Mapping[int, Any], tokens: NDArray[np.int64], cfg: Config | None = None) -> dict[int, Quality]:
+def measure_quality(model: HookedModel, saes: Dictionaries, tokens: NDArray[np.int64], cfg: Config | None = None) -> dict[int, Quality]:
     """Measure every dictionary on ``tokens`` [n, ctx], special tokens and an outlying position 0 left out."""
     codecs = build_codecs(model, saes, cfg)
     hooks = [codec.site.hook for codec in codecs.values()]
@@ -97,6 +97,8 @@ def judge(codec: SiteCodec, sae: Any, residual: torch.Tensor) -> Quality:
 
 def published(sae: Any) -> tuple[float | None, float | None]:
     """(L0, explained variance) that the registry, or the dictionary itself, states; None where nothing is stated."""
+    from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
+
     meta = sae.cfg.metadata
     l0, explained = meta.get("expected_l0"), meta.get("expected_explained_variance")
     entry = get_pretrained_saes_directory().get(str(meta.get(RELEASE_KEY)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,14 +15,15 @@ from feature_graph.config import Config
 from feature_graph.dictionaries.errors import LoadingError
 from feature_graph.dictionaries.hook_names import hook_in
 from feature_graph.dictionaries.kinds import non_linearity, parse_hook
+from feature_graph.dictionaries.models import Dictionaries, HookedModel
 
 #: Set on an SAE's metadata by this library's loader, read back here.
 RELEASE_KEY, ID_KEY = "feature_graph_release", "feature_graph_sae_id"
 
-_hashes: WeakKeyDictionary[nn.Module, tuple[tuple[tuple[int, int], ...], str]] = WeakKeyDictionary()
+_hashes: WeakKeyDictionary[nn.Module | HookedModel, tuple[tuple[tuple[int, int], ...], str]] = WeakKeyDictionary()
 
 
-def weights_hash(module: nn.Module) -> str:
+def weights_hash(module: nn.Module | HookedModel) -> str:
     """First 8 hex digits of the sha256 over a module's parameters, by name, shape, type and bytes.
 
     Computed once a module, and again if a parameter was replaced or written to.
@@ -41,12 +41,12 @@ def weights_hash(module: nn.Module) -> str:
     return _hashes[module][1]
 
 
-def model_name(model: Any) -> str:
+def model_name(model: HookedModel) -> str:
     """What the model calls itself (not what a configuration calls it)."""
     return str(getattr(model.cfg, "model_name", "") or "custom").split("/")[-1]
 
 
-def describe_sites(model: Any, saes: Mapping[int, Any], cfg: Config | None = None) -> dict[int, Site]:
+def describe_sites(model: HookedModel, saes: Dictionaries, cfg: Config | None = None) -> dict[int, Site]:
     """Say for each layer which hook is read and which dictionary sits there.
 
     Works for any HookedTransformer and any SAELens SAEs, loaded by this library or not: names come from the model and
@@ -79,7 +79,7 @@ def describe_sites(model: Any, saes: Mapping[int, Any], cfg: Config | None = Non
     return sites
 
 
-def _site(model: Any, name: str, digest: str, layer: int, sae: Any, cfg: Config | None) -> Site:
+def _site(model: HookedModel, name: str, digest: str, layer: int, sae: Any, cfg: Config | None) -> Site:
     non_linearity(sae, layer)
     hook = parse_hook(_hook_name(sae, layer, cfg), layer)
     if hook.name not in model.hook_dict:

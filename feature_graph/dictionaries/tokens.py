@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.dictionaries.errors import LoadingError
+from feature_graph.dictionaries.models import HookedModel
 
 _OUTLIER = 3.0
 _PROBE_SEED = 20_240_229
@@ -51,14 +51,14 @@ class Counting:
     typical: dict[str, float]
 
 
-def random_tokens(model: Any, rows: int = 8, width: int = 64) -> Tensor:
+def random_tokens(model: HookedModel, rows: int = 8, width: int = 64) -> Tensor:
     """Tokens drawn from the vocabulary with a fixed seed. int64 [rows, min(width, n_ctx)]."""
     generator = torch.Generator().manual_seed(_PROBE_SEED)
     return torch.randint(0, model.cfg.d_vocab, (rows, min(width, model.cfg.n_ctx)), generator=generator)
 
 
 @torch.no_grad()
-def residual_norms(model: Any, hooks: Iterable[str], tokens: Tensor | None = None) -> dict[str, ResidualProbe]:
+def residual_norms(model: HookedModel, hooks: Iterable[str], tokens: Tensor | None = None) -> dict[str, ResidualProbe]:
     """Measure the residual stream at ``hooks``, on ``tokens`` [n, ctx] or on random ones.
 
     Raises:
@@ -88,22 +88,18 @@ def _probe(residual: Tensor) -> ResidualProbe:
     )
 
 
-def first_position_is_outlier(model: Any, hooks: Iterable[str], tokens: Tensor | None = None) -> bool:
-    """Whether the model treats position 0 as an attention sink: norm above 3 × the median of the others at some hook."""
-    return _first_is_outlier(residual_norms(model, hooks, tokens))
-
-
 def _first_is_outlier(probes: Mapping[str, ResidualProbe]) -> bool:
+    """Whether the model treats position 0 as an attention sink: norm above 3 × the median of the others at some hook."""
     return any(probe.first_norm > _OUTLIER * probe.median_norm for probe in probes.values())
 
 
-def special_ids(model: Any) -> list[int]:
+def special_ids(model: HookedModel) -> list[int]:
     """Ids of the tokenizer's special tokens (BOS, EOS, padding, …); none if the model has no tokenizer."""
     tokenizer = getattr(model, "tokenizer", None)
     return [] if tokenizer is None else sorted(int(i) for i in tokenizer.all_special_ids)
 
 
-def valid_mask(model: Any, tokens: Tensor | NDArray[np.int64], hooks: Iterable[str]) -> NDArray[np.bool_]:
+def valid_mask(model: HookedModel, tokens: Tensor | NDArray[np.int64], hooks: Iterable[str]) -> NDArray[np.bool_]:
     """Which positions count: not BOS, EOS or padding, and not position 0 where the model treats it as an outlier.
 
     Args:
@@ -117,7 +113,7 @@ def valid_mask(model: Any, tokens: Tensor | NDArray[np.int64], hooks: Iterable[s
     return counted_tokens(model, tokens, hooks).valid
 
 
-def counted_tokens(model: Any, tokens: Tensor | NDArray[np.int64], hooks: Iterable[str]) -> Counting:
+def counted_tokens(model: HookedModel, tokens: Tensor | NDArray[np.int64], hooks: Iterable[str]) -> Counting:
     """The same, with the usual length of the residual stream at each hook, measured in the same pass."""
     tokens, hooks = torch.as_tensor(tokens), list(hooks)
     valid = ~torch.isin(tokens, torch.tensor(special_ids(model), dtype=tokens.dtype))

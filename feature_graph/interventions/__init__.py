@@ -32,6 +32,7 @@ from feature_graph.interventions.alignment import (
 from feature_graph.interventions.analysed import AnalysedModel
 from feature_graph.interventions.arrivals import arrivals
 from feature_graph.interventions.attention import KeysValues
+from feature_graph.interventions.bridge import is_bridge
 from feature_graph.interventions.clamp import (
     Clamps,
     Effects,
@@ -88,6 +89,7 @@ __all__ = [
     "clamp_effects",
     "cosine_alignment",
     "document_effects",
+    "is_bridge",
     "jacobian_effects",
     "joint_effects",
     "later_jacobian_alignment",

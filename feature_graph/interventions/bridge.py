@@ -6,21 +6,23 @@ read. What a bridge leaves to the transformers module that it wraps (rotary tabl
 :mod:`feature_graph.interventions.wrapped`. Running a whole model, with hooks and caches, stays the bridge's:
 ``blocks.{L}.hook_resid_pre`` and ``hook_resid_post`` fire as they do elsewhere.
 
-``ModelSlices.check`` then holds every point against the bridge's own ``run_with_cache``.
+``ModelSlices.check`` then compares every point with the bridge's own ``run_with_cache``.
 """
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from feature_graph.interventions import wrapped
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.norms import bridged_norm
+
+if TYPE_CHECKING:
+    from transformer_lens.model_bridge import TransformerBridge
 
 #: Architectures (transformers' names) that were compared with the bridge's own forward pass.
 ARCHITECTURES = (
@@ -67,6 +69,8 @@ _SETTINGS = (
 
 def is_bridge(model: Any) -> bool:
     """Whether the model is a TransformerBridge."""
+    from transformer_lens.model_bridge import TransformerBridge
+
     return isinstance(model, TransformerBridge)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.dictionaries import HookedModel, SiteCodec
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.slices import ModelSlices
 
@@ -30,7 +30,11 @@ class ResidualGradients:
 
 
 def residual_gradients(
-    model: Any, tokens: Any, points: Iterable[int], objective: Callable[[Tensor], Tensor], positions: Tensor | None = None
+    model: HookedModel | ModelSlices,
+    tokens: Any,
+    points: Iterable[int],
+    objective: Callable[[Tensor], Tensor],
+    positions: Tensor | None = None,
 ) -> ResidualGradients:
     """Gradient of ``objective(logits).sum()`` with respect to the residual stream at each point; the weights stay fixed.
 

@@ -123,12 +123,12 @@ def reduce_tile(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments
     if pre.device.type != "cpu":
         reduce_tile_plain(pre, limits, groups, into, columns)
         return
-    arrays = [t.numpy() for t in (pre, limits.bias, limits.gate, limits.active)]
-    out = [t.numpy()[:, columns] for t in (into.mean, into.m2, into.on)]
+    switch = tuple(t.numpy() for t in (limits.bias, limits.gate, limits.active))
+    moments = tuple(t.numpy()[:, columns] for t in (into.mean, into.m2, into.on))
     n, threads = len(groups.sources) - 1, torch.get_num_threads()
 
     def some(bounds: tuple[int, int]) -> None:
-        _reduce(*arrays, groups.sources, groups.documents, groups.weights, *bounds, *out)
+        _reduce(pre.numpy(), switch, groups.sources, groups.documents, groups.weights, bounds, moments)
 
     run_in_threads(some, [(n * i // threads, n * (i + 1) // threads) for i in range(threads)])
 
@@ -186,12 +186,14 @@ def _pool() -> ThreadPoolExecutor:
 
 
 @numba.njit(nogil=True, cache=True)
-def _reduce(pre, bias, gate, active, sources, documents, weights, first, last, mean, m2, on):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _reduce(pre, switch, sources, documents, weights, bounds, moments):  # type: ignore[no-untyped-def]  # pragma: no cover
+    bias, gate, active = switch
+    mean, m2, on = moments
     n_targets = pre.shape[2]
     zero, one = np.float32(0), np.float32(1)
     effect, start = np.empty(n_targets, np.float32), np.empty(n_targets, np.float32)
     s1, s2, moved = np.empty(n_targets, np.float32), np.empty(n_targets, np.float32), np.empty(n_targets, np.float32)
-    for k in range(first, last):
+    for k in range(bounds[0], bounds[1]):
         begin, end = sources[k], sources[k + 1]
         if begin == end:
             continue

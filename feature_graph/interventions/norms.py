@@ -1,4 +1,4 @@
-"""Normalisations, read from TransformerLens' modules or from the transformers modules behind a bridge."""
+"""Normalisations, read from TransformerLens' modules or from the transformers modules inside a bridge."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformer_lens.components import LayerNorm, LayerNormPre, RMSNorm, RMSNormPre
 
 from feature_graph.interventions.errors import InterventionError
 
@@ -46,6 +45,8 @@ def read_norm(module: nn.Module | Norm | None) -> Norm | None:
         return None
     if isinstance(module, Norm):
         return module
+    from transformer_lens.components import LayerNorm, LayerNormPre, RMSNorm, RMSNormPre
+
     if isinstance(module, LayerNorm):
         return Norm(True, float(module.eps), module.w.detach(), module.b.detach())
     if isinstance(module, LayerNormPre):
@@ -58,7 +59,7 @@ def read_norm(module: nn.Module | Norm | None) -> Norm | None:
 
 
 def bridged_norm(module: Any) -> Norm | None:
-    """A bridge's norm, from the transformers module behind it; Gemma's weights are kept as an offset from 1."""
+    """A bridge's norm, from the transformers module inside it; Gemma's weights are kept as an offset from 1."""
     if module is None:
         return None
     theirs = module.original_component

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from feature_graph.artifacts import Site
+from feature_graph.dictionaries import HookedModel
 from feature_graph.interventions.clamp import Clamps, Effects, Reading
 from feature_graph.interventions.errors import InterventionError
 
@@ -22,7 +23,7 @@ Hook = Callable[[Tensor], Tensor]
 
 @torch.no_grad()
 def plain_effects(
-    model: Any, tokens: Tensor, source: Site, clamps: Clamps, path: Sequence[Reading], horizon: int, counted: Tensor
+    model: HookedModel, tokens: Tensor, source: Site, clamps: Clamps, path: Sequence[Reading], horizon: int, counted: Tensor
 ) -> list[Effects]:
     """Effects of each clamp by full forward passes.
 
@@ -40,7 +41,7 @@ def plain_effects(
 
 
 def _one(
-    model: Any, tokens: Tensor, source: Site, clamps: Clamps, s: int, path: Sequence[Reading], horizon: int, counted: Tensor
+    model: HookedModel, tokens: Tensor, source: Site, clamps: Clamps, s: int, path: Sequence[Reading], horizon: int, counted: Tensor
 ) -> list[tuple[Tensor, ...]]:
     document, p = int(clamps.documents[s]), int(clamps.positions[s])
     context = tokens[document].expand(2, -1)
@@ -89,7 +90,7 @@ def _compare(
     return total, direct, later, pre[0, p] - pre[1, p], on[0] - on[1], arrived[0] - arrived[1]
 
 
-def run_hooked(model: Any, tokens: Tensor, edits: dict[str, list[Hook]], read: Sequence[str]) -> dict[str, Tensor]:
+def run_hooked(model: HookedModel, tokens: Tensor, edits: dict[str, list[Hook]], read: Sequence[str]) -> dict[str, Tensor]:
     """One forward pass with edits, reading some hooks after them.
 
     Args:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from feature_graph.dictionaries import HookedModel
 from feature_graph.interventions.attention import KeysValues, Prefix, attend_contexts, attend_prefix
 from feature_graph.interventions.blocks import SliceBlock, as_type, refuse
 from feature_graph.interventions.bridge import bridge_parts, is_bridge
@@ -55,8 +56,8 @@ class ModelSlices:
         InterventionError: If the model has a part that the slices do not reproduce; it is named.
     """
 
-    def __init__(self, model: Any) -> None:
-        parts = bridge_parts(model) if is_bridge(model) else model
+    def __init__(self, model: HookedModel) -> None:
+        parts: Any = bridge_parts(model) if is_bridge(model) else model
         refuse(parts)
         self.model, self._parts = model, parts
         self.n_blocks, self.d_model = int(model.cfg.n_layers), int(model.cfg.d_model)

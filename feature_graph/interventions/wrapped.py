@@ -1,4 +1,4 @@
-"""What a TransformerBridge leaves to the transformers model behind it: positions, windows, scales, activation functions."""
+"""What a TransformerBridge leaves to the transformers model inside it: positions, windows, scales, activation functions."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers.activations import ACT2FN
 
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.rotary import Rotary, RotaryTable
@@ -85,6 +84,8 @@ def _table(module: Any, like: Tensor, length: int, kind: str | None) -> RotaryTa
 
 def activation(mlp: Any, text: Any) -> Any:
     """The MLP's own activation function, or the one that the configuration names."""
+    from transformers.activations import ACT2FN
+
     for name in ("act_fn", "act", "activation_fn"):
         if hasattr(mlp, name):
             module = getattr(mlp, name)

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from feature_graph.config import Config
-from feature_graph.dictionaries.tokens import first_position_is_outlier, special_ids, valid_mask
+from feature_graph.dictionaries.tokens import special_ids, valid_mask
 from feature_graph.loading import LoadingError
 from feature_graph.loading.text import Text, cut_contexts, load_texts, resolve_prepend_bos
 from tests.tiny import tiny_model
@@ -137,6 +137,5 @@ def test_special_tokens_do_not_count_and_position_0_only_if_it_is_an_outlier():
     assert np.array_equal(valid_mask(model, tokens, hooks), expected)
     assert special_ids(model) == [0, 1, 2]
     model.pos_embed.W_pos.data[0] += 50
-    assert first_position_is_outlier(model, hooks)
     expected[:, 0] = False
     assert np.array_equal(valid_mask(model, tokens, hooks), expected)

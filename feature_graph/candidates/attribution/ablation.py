@@ -23,7 +23,7 @@ from feature_graph.candidates.attribution.batch import Batch, Estimates
 from feature_graph.candidates.attribution.effects import AblationEstimates
 from feature_graph.candidates.attribution.gradients import logits_from
 from feature_graph.candidates.attribution.kinds import Effect
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.dictionaries import HookedModel, SiteCodec
 from feature_graph.utils import progress
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class AblationCheck:
 
 
 def check_by_ablation(
-    model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: AblationEstimates, n_features: int = _FEATURES
+    model: HookedModel, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: AblationEstimates, n_features: int = _FEATURES
 ) -> AblationCheck:
     """Ablate about ``n_features`` features, once a document, on a few documents of ``effects``, and compare with the estimate."""
     batch = Batch.of(store, codecs, effects.documents[:_DOCUMENTS])
@@ -98,7 +98,7 @@ def _samples(layer: int, batch: Batch, effects: AblationEstimates, estimated: Es
     return drawn.drop_duplicates(["feature", "document"]).sort_values(["feature", "document"])
 
 
-def _ablate(model: Any, codec: SiteCodec, samples: pd.DataFrame, residual: Tensor, batch: Batch, kind: Effect) -> pd.Series[float]:
+def _ablate(model: HookedModel, codec: SiteCodec, samples: pd.DataFrame, residual: Tensor, batch: Batch, kind: Effect) -> pd.Series[float]:
     """Real change for each sample of one site; a document's clean and ablated rows share a pass."""
     real = pd.Series(np.nan, index=samples.index)
     for _, part in samples.groupby("document"):

@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -24,7 +23,7 @@ from feature_graph.artifacts import SELECT, ActivationStore
 from feature_graph.candidates.attribution.batch import Batch
 from feature_graph.candidates.attribution.kinds import Effect, effect_of
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.dictionaries import HookedModel, SiteCodec
 from feature_graph.utils import derived_seed, progress
 
 log = logging.getLogger(__name__)
@@ -63,7 +62,7 @@ def importance_documents(store: ActivationStore, cfg: Config) -> NDArray[np.int6
     return np.sort(rng.permutation(documents)[:n])
 
 
-def measure_effects(model: Any, codecs: Mapping[int, SiteCodec], store: ActivationStore, cfg: Config) -> AblationEstimates:
+def measure_effects(model: HookedModel, codecs: Mapping[int, SiteCodec], store: ActivationStore, cfg: Config) -> AblationEstimates:
     """Estimate the effect of every feature of every site of ``codecs``.
 
     Args:

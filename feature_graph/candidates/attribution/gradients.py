@@ -11,9 +11,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformer_lens.model_bridge import TransformerBridge
 
 from feature_graph.artifacts import Site
+from feature_graph.dictionaries import HookedModel
+from feature_graph.interventions import is_bridge
 
 #: Tokens whose intermediate values are kept at a time, on a CPU.
 _CPU_TOKENS = 256
@@ -64,7 +65,7 @@ class RecordedPass:
 
 
 @contextmanager
-def recorded_pass(model: Any, sites: Mapping[int, Site], tokens: Tensor) -> Iterator[RecordedPass]:
+def recorded_pass(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor) -> Iterator[RecordedPass]:
     """One forward pass over ``tokens`` [n, context], ready for backward passes to every site.
 
     The stream is cut off from what lies before the first site, so nothing is computed backwards there; parameters are frozen meanwhile.
@@ -98,7 +99,7 @@ def rows_a_pass(tokens: Tensor) -> Iterator[slice]:
     return (slice(k, k + step) for k in range(0, len(tokens), step))
 
 
-def site_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
+def site_gradients(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
     """Gradient of the next-token loss with respect to the residual stream at every site, by one forward and one backward pass.
 
     Args:
@@ -118,7 +119,7 @@ def site_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counte
     )
 
 
-def _loss_gradients(model: Any, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
+def _loss_gradients(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
     with recorded_pass(model, sites, tokens) as run:
         loss = next_token_loss(run.logits, tokens, counted)
         return SiteGradients(loss.detach(), run.residuals(), run.gradients(loss.sum()))
@@ -130,16 +131,16 @@ def next_token_loss(logits: Tensor, tokens: Tensor, counted: Tensor) -> Tensor:
     return (losses.view(len(tokens), -1).double() * counted[:, 1:]).sum(dim=1)
 
 
-def loss_from(model: Any, residual: Tensor, point: int, tokens: Tensor, counted: Tensor) -> Tensor:
+def loss_from(model: HookedModel, residual: Tensor, point: int, tokens: Tensor, counted: Tensor) -> Tensor:
     """Next-token loss of the model run on from a residual stream [n, context, d_model] after ``point`` blocks; float64 [n]."""
     return next_token_loss(logits_from(model, residual, point, tokens), tokens, counted)
 
 
 @torch.no_grad()
-def logits_from(model: Any, residual: Tensor, point: int, tokens: Tensor) -> Tensor:
+def logits_from(model: HookedModel, residual: Tensor, point: int, tokens: Tensor) -> Tensor:
     """Output [n, context, outputs] of the model run on from a residual stream [n, context, d_model] after ``point`` blocks."""
     residual = residual.to(model.cfg.dtype)
-    if isinstance(model, TransformerBridge):  # cannot start at a layer: the residual stream is put in on the way
+    if is_bridge(model):  # cannot start at a layer: the residual stream is put in on the way
         last = point == model.cfg.n_layers
         hook = f"blocks.{point - last}.hook_resid_{'post' if last else 'pre'}"
         put_in = (hook, lambda x, hook: residual)  # noqa: ARG005 (the names by which hooks are called)
@@ -153,7 +154,7 @@ def _hooks_in_order(sites: Sequence[Site] | Any) -> list[str]:
 
 
 @contextmanager
-def _frozen(model: Any) -> Iterator[None]:
+def _frozen(model: HookedModel) -> Iterator[None]:
     """Parameters without gradient inside, as they were after."""
     learning = [p for p in model.parameters() if p.requires_grad]
     for parameter in learning:

@@ -27,7 +27,7 @@ from feature_graph.artifacts import Site
 from feature_graph.candidates.attribution.batch import Batch, Estimates, ablation_estimates
 from feature_graph.candidates.attribution.gradients import RecordedPass, next_token_loss, recorded_pass, rows_a_pass, site_gradients
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec
+from feature_graph.dictionaries import HookedModel, SiteCodec
 from feature_graph.interventions import n_outputs, predicts_tokens
 from feature_graph.utils import derived_seed
 
@@ -58,7 +58,7 @@ class Effect(Protocol):
         """Changes below this are rounding of a forward pass in float32; their sign and their ratio mean nothing."""
         ...
 
-    def estimates(self, model: Any, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def estimates(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         """Estimated change by removing each active feature at each token of the batch."""
         ...
 
@@ -67,7 +67,7 @@ class Effect(Protocol):
         ...
 
 
-def effect_of(model: Any, cfg: Config) -> Effect:
+def effect_of(model: HookedModel, cfg: Config) -> Effect:
     """The effect that the configuration asks for; ``auto``: the loss where outputs stand for tokens, else the change of the output.
 
     Raises:
@@ -94,7 +94,7 @@ class LossEffect:
     signed: bool = True
     noise: float = 1e-4
 
-    def estimates(self, model: Any, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def estimates(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         """See :class:`Effect`."""
         found = site_gradients(model, _sites(codecs), batch.tokens, batch.counted)
         changes = {
@@ -125,11 +125,11 @@ class DistributionEffect:
     signed: bool = False
     noise: float = 1e-6
 
-    def estimates(self, model: Any, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def estimates(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         """See :class:`Effect`."""
         return _joined([self._part(model, codecs, batch[rows]) for rows in rows_a_pass(batch.tokens)])
 
-    def _part(self, model: Any, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def _part(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         with recorded_pass(model, _sites(codecs), batch.tokens) as run:
             sums = {layer: np.zeros(batch.active[layer].nnz) for layer in codecs}
             for weights in self._weights(run.logits.detach(), batch):
@@ -169,11 +169,11 @@ class ValueEffect:
     signed: bool = False
     noise: float = 1e-5
 
-    def estimates(self, model: Any, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def estimates(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         """See :class:`Effect`."""
         return _joined([self._part(model, codecs, batch[rows]) for rows in rows_a_pass(batch.tokens)])
 
-    def _part(self, model: Any, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def _part(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         counts = counting(batch.counted, self.last)
         with recorded_pass(model, _sites(codecs), batch.tokens) as run:
             sums = {layer: np.zeros(batch.active[layer].nnz) for layer in codecs}
