@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+import pytest
+import yaml
+
 from feature_graph.config import OUTSIDE_HASH, Config
 from feature_graph.pipeline.stages import STAGES
 from scripts import config_page
@@ -36,3 +41,11 @@ def test_types_and_ranges_in_words() -> None:
     assert "### `layers`\n\nlist of whole numbers, at least 2 entries · default `[3, 7, 11, 15, 19, 23, 27]`" in page
     assert "### `alignment`\n\none of `block`, `cosine`, `off` · default `block` · stage `candidates`" in page
     assert "| `layer` | whole number, at least 0 | required |" in page
+
+
+@pytest.mark.parametrize("name", ["howto-own-model.md", "dictionaries.md"])
+def test_configurations_that_the_pages_show_are_valid(name: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (config_page.PAGE.parent / name).read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        assert len(Config(**yaml.safe_load(block)).layers) > 1
