@@ -45,15 +45,10 @@ def compensate(
 ) -> Compensation:
     """Choose counter-steers that cancel named side effects of a steer, and measure before and after.
 
+    The first arguments and ``cfg`` are those of :func:`side_effects`.
+
     Args:
-        model: A HookedTransformer, or the :class:`AnalysedModel` made of it and the SAEs.
-        saes: Layer → SAELens SAE.
-        G: Interaction graph of the same run.
-        store: Recorded activations of the same run.
-        source: Id of the feature to steer.
-        delta: Activation units added to it at one position.
         named: Ids of later features whose change is to be cancelled.
-        cfg: Configuration of the run; gives the seed.
         options: The intended target, how counter-steers are chosen, documents and later positions.
 
     Raises:

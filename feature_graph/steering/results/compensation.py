@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import ClassVar
 
 import pandas as pd
 
 from feature_graph.steering.names import with_label
 from feature_graph.steering.outputs import CHANGE, DIVERGENCE
-from feature_graph.steering.results.serialization import as_frame, frame_values, load_result, plain_value, save_result
+from feature_graph.steering.results.serialization import SavedResult
 
-KIND, VERSION = "compensation", 1
 #: Share of the target's change below which counter-steers count as weakening it.
 _ENOUGH = 0.8
 
 
 @dataclass(frozen=True, eq=False)
-class Compensation:
+class Compensation(SavedResult):
     """A steer with and without counter-steers.
 
     Attributes:
@@ -45,6 +43,10 @@ class Compensation:
         others_before: Summed |mean change| of all other features, each in units of its mean activation, by the steer alone.
         others_after: The same with the counter-steers.
     """
+
+    KIND: ClassVar[str] = "compensation"
+    VERSION: ClassVar[int] = 1
+    TABLES: ClassVar[tuple[str, ...]] = ("counters", "effects", "output")
 
     source: str
     delta: float
@@ -94,28 +96,6 @@ class Compensation:
     def summary(self) -> str:
         """The result in words."""
         return _text(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        frames = ("counters", "effects", "output")
-        scalars = [name for name in self.__dataclass_fields__ if name not in frames]
-        return {k: plain_value(getattr(self, k)) for k in scalars} | {k: frame_values(getattr(self, k)) for k in frames}
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON."""
-        return save_result(path, KIND, VERSION, self.to_dict())
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            SteeringError: If the file holds something else.
-        """
-        values = load_result(path, KIND, VERSION)
-        numbers = ("remaining", "remaining_low", "remaining_high", "kept", "kept_low", "kept_high")
-        values |= {k: float("nan") for k in numbers if values[k] is None}
-        return cls(**(values | {k: as_frame(values[k]) for k in ("counters", "effects", "output")}))
 
 
 def _text(found: Compensation) -> str:

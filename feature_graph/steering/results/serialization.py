@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import pandas as pd
 
@@ -31,20 +32,42 @@ def as_frame(columns: dict[str, list[Any]]) -> pd.DataFrame:
     return frame
 
 
-def save_result(path: str | Path, kind: str, version: int, values: dict[str, Any]) -> Path:
-    """Write a result; folders are made."""
-    write_json(path, {"kind": kind, "version": version, **values})
-    return Path(path)
+class SavedResult:
+    """A dataclass of scalars and tables that is kept as a JSON file.
 
-
-def load_result(path: str | Path, kind: str, version: int) -> dict[str, Any]:
-    """What :func:`save_result` wrote.
-
-    Raises:
-        SteeringError: If the file is not JSON, or of another kind or version.
+    A subclass says what its files are called (``KIND``), their ``VERSION``, and which of its fields are tables (``TABLES``).
     """
-    values = read_object(path, SteeringError)
-    found = values.pop("kind", None), values.pop("version", None)
-    if found != (kind, version):
-        raise SteeringError(f"{path}: got kind {found[0]!r}, version {found[1]!r}; expected {kind!r}, version {version}")
-    return values
+
+    KIND: ClassVar[str]
+    VERSION: ClassVar[int]
+    TABLES: ClassVar[tuple[str, ...]]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, tables last."""
+        scalars = [name for name in _annotated(type(self)) if name not in self.TABLES]
+        return {k: plain_value(getattr(self, k)) for k in scalars} | {k: frame_values(getattr(self, k)) for k in self.TABLES}
+
+    def save(self, path: str | Path) -> Path:
+        """Write JSON; folders are made."""
+        write_json(path, {"kind": self.KIND, "version": self.VERSION, **self.to_dict()})
+        return Path(path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            SteeringError: If the file is not JSON, or of another kind or version.
+        """
+        values = read_object(path, SteeringError)
+        found = values.pop("kind", None), values.pop("version", None)
+        if found != (cls.KIND, cls.VERSION):
+            raise SteeringError(f"{path}: got kind {found[0]!r}, version {found[1]!r}; expected {cls.KIND!r}, version {cls.VERSION}")
+        numbers = [name for name, kind in _annotated(cls).items() if kind == "float"]
+        unknown = {k: math.nan for k in numbers if values[k] is None}
+        return cls(**(values | unknown | {k: as_frame(values[k]) for k in cls.TABLES}))
+
+
+def _annotated(cls: type) -> dict[str, str]:
+    """Field → its type as written."""
+    return {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]

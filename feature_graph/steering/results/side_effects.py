@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Self
+from typing import ClassVar
 
 import pandas as pd
 
 from feature_graph.steering.agreement import Agreement, agreement
 from feature_graph.steering.names import with_label
 from feature_graph.steering.outputs import CHANGE, DIVERGENCE
-from feature_graph.steering.results.serialization import as_frame, frame_values, load_result, plain_value, save_result
+from feature_graph.steering.results.serialization import SavedResult
 
-KIND, VERSION = "side_effects", 1
 #: Features whose change has a q below this, over all features read, count as moved.
 LEVEL = 0.05
 _SHOWN = ["feature", "label", "hop", "forecast", "measured", "ci_low", "ci_high", "relative", "placebo", "on_before", "on_after", "q_value"]
 
 
 @dataclass(frozen=True, eq=False)
-class SideEffects:
+class SideEffects(SavedResult):
     """What one steering does.
 
     Attributes:
@@ -45,6 +43,10 @@ class SideEffects:
         tokens: Tokens gained and lost: ``when`` (here, later), ``side`` (gained, lost), ``token``, ``text``, ``p_before``, ``p_after``,
             ``change``, ``log_change``, ``rose``, ``n_documents``; outputs, where they are not tokens; none where there is one output.
     """
+
+    KIND: ClassVar[str] = "side_effects"
+    VERSION: ClassVar[int] = 1
+    TABLES: ClassVar[tuple[str, ...]] = ("features", "output", "tokens")
 
     source: str
     label: str
@@ -86,27 +88,6 @@ class SideEffects:
     def summary(self, top: int = 8) -> str:
         """The result in words."""
         return _text(self, top)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        scalars = ("source", "label", "delta", "unit", "n_documents", "n_hops", "below_zero")
-        return {k: plain_value(getattr(self, k)) for k in scalars} | {
-            k: frame_values(getattr(self, k)) for k in ("features", "output", "tokens")
-        }
-
-    def save(self, path: str | Path) -> Path:
-        """Write JSON."""
-        return save_result(path, KIND, VERSION, self.to_dict())
-
-    @classmethod
-    def load(cls, path: str | Path) -> Self:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            SteeringError: If the file holds something else.
-        """
-        values = load_result(path, KIND, VERSION)
-        return cls(**(values | {k: as_frame(values[k]) for k in ("features", "output", "tokens")}))
 
 
 def _text(found: SideEffects, top: int) -> str:
