@@ -5,7 +5,7 @@ error ε survives. High and low run in one batch, and equal levels give a differ
 
 1. Positions p..p+h of the blocks up to the next site are run after the clean prefix, high and low together.
 2. The targets asked for are read there: before and after their non-linearity, at p and summed over p+1..p+h.
-3. For the direct effect a second stream, position p only (later positions cannot reach back), has its features put back to
+3. For the direct effect a second stream, position p only (later positions cannot reach back), has its features restored to
    their clean values at every site that it passes: x += Σ_k (f_k(clean) − f_k(now)) d_k, high and low alike.
 4. On to the next site of the window.
 
@@ -77,7 +77,7 @@ class Effects:
 
     Attributes:
         total: f(high) − f(low) at the same position.
-        direct: The same with the sites between put back to their clean features.
+        direct: The same with the sites between restored to their clean features.
         later: Differences summed over the counted positions p+1..p+h.
         preactivation: As total, before the non-linearity.
         on: Active under high minus active under low: −1, 0 or 1.

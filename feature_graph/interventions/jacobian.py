@@ -78,7 +78,7 @@ def _forward_effects(
         if not any(r.asked for r in path[k + 1 :]):
             effects.extend(_read(r, free, held, clamps, later) for r in path[k + 1 :])
             break
-        held = _put_back(reading.codec, held)
+        held = _restored(reading.codec, held)
     return effects
 
 
@@ -113,7 +113,7 @@ def load_forward_rules() -> None:
         importlib.import_module("torch._decomp.decompositions_for_jvp")
 
 
-def _put_back(codec: SiteCodec, dual: Dual) -> Dual:
+def _restored(codec: SiteCodec, dual: Dual) -> Dual:
     dtype = codec.w_enc.dtype
     gate = (codec.record(dual.value.to(dtype)) > 0).to(dtype)
     carried = (gate * (dual.tangent.to(dtype) @ codec.w_enc)) @ codec.w_dec

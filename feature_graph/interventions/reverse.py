@@ -53,11 +53,11 @@ def reverse_effects(
             held = slices.advance(held, point, reading.point, clean, at.documents, at.positions) if k else free[:, :, :1]
             point = reading.point
             effects.append(_gradients(reading, start, free[:, 0], held[:, 0, 0], later, clamps.directions, who, first=k == 0))
-            held = _put_back(reading.codec, held)
+            held = _restored(reading.codec, held)
     return effects
 
 
-def _put_back(codec: SiteCodec, x: Tensor) -> Tensor:
+def _restored(codec: SiteCodec, x: Tensor) -> Tensor:
     """x − Σ_k d_k (f_k − stopgrad f_k): the value stays, the gradient loses what the active features carry."""
     folded = x.to(codec.w_enc.dtype)
     gate = (codec.record(folded.detach()) > 0).to(folded.dtype)
@@ -74,7 +74,7 @@ def _gradients(
         reading: The site.
         start: [P, 1, d], the leaf.
         free: [P, new, d] at the site.
-        held: [P, d], the stream whose features were put back on the way.
+        held: [P, d], the stream whose features were restored at the sites passed.
         later: bool [P, h].
         directions: [S, d].
         who: int64 [S], the place of each sample.

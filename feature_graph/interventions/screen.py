@@ -5,7 +5,7 @@ The same estimands as :func:`feature_graph.interventions.clamp.clamp_effects`, f
 1. The samples of a block of sources go through the blocks between in one batch, high and low together.
 2. Each site's dictionary is applied in tiles of targets: one matrix product, then one pass that applies the non-linearity,
    averages within documents and keeps mean and spread (``moments.reduce_tile``). [samples, targets] is never held.
-3. For the direct effect the same tile, activated, goes back through the decoder at once: features are put back to their clean
+3. For the direct effect the same tile, activated, goes back through the decoder at once: features are restored to their clean
    values by x + reconstruction(clean) − reconstruction(now). The clean reconstructions are computed once a position.
 4. Effects before the non-linearity are linear in x: averaged over documents first, they cost one row a source.
 """
@@ -51,7 +51,7 @@ class Screened:
 
     Attributes:
         total: Same position.
-        direct: With the sites between put back; the total where there is none between or it was not asked for.
+        direct: With the sites between restored; the total where there is none between or it was not asked for.
         later: Summed over later positions; None without a horizon.
         preactivation: Mean total effect before the non-linearity, float32 [K, T], for the whole clamp.
         rows: ``total``, ``direct`` and (with a horizon) ``later`` → what they were read from.
@@ -165,7 +165,7 @@ def screen_effects(
             summed, _ = encode_reduce(codec, rows["later"].x, later.groups, decode=False)
         found.append(Screened(total, direct, summed, _preactivation(codec, same, groups), rows))
         if back:
-            held = _put_back(codec, moved, decoded, clean, clamps, reconstructions[k]).unsqueeze(2)
+            held = _restored(codec, moved, decoded, clean, clamps, reconstructions[k]).unsqueeze(2)
         point = codec.site.point
     return found
 
@@ -193,7 +193,7 @@ def encode_reduce(codec: SiteCodec, x: Tensor, groups: Groups, *, decode: bool) 
     return moments, None if written is None else written.view_as(x)
 
 
-def _put_back(
+def _restored(
     codec: SiteCodec, moved: Tensor, decoded: Tensor | None, clean: CleanRun, clamps: Clamps, reconstruction: CleanReconstruction
 ) -> Tensor:
     """[R, 2, d_model] with the site's features at their clean values; the error runs free."""

@@ -7,7 +7,7 @@ and normalisation exact:
 1. Run every context; note where each feature is active (after the competition, for TopK).
 2. For each source: its high level from the select documents; every active position of the test documents is a sample.
 3. Clamp high and low at the sample's position, run positions p..p+h on, and compare every feature of the later sites in the window.
-4. The direct effect: the same with each passed site's features put back to their clean values.
+4. The direct effect: the same with each passed site's features restored to their clean values.
 5. Average within documents, then over them.
 """
 

@@ -45,7 +45,7 @@ class TrueEffect:
 
     Attributes:
         total: Same position, everything free.
-        direct: With the dictionaries between put back.
+        direct: With the dictionaries between restored to their clean features.
         later: Summed over later positions.
     """
 
