@@ -70,4 +70,4 @@ class SavedResult:
 
 def _annotated(cls: type) -> dict[str, str]:
     """Field → its type as written."""
-    return {field.name: str(field.type) for field in fields(cls)}  # type: ignore[arg-type]
+    return {field.name: str(field.type) for field in fields(cls)}
