@@ -5,7 +5,7 @@
    residual stream is an outlier at one of the sites are left out at all of them, as BOS is.
 3. *Active* values (above the activity threshold) of counted tokens are streamed to one HDF5 file, one CSR matrix a layer. Not more than
    one block of one layer is dense at a time.
-4. With a folder for parts, each block is kept as soon as it is done; a run that was killed goes on behind the last one.
+4. With a folder for parts, each block is kept as soon as it is done; a run that was killed goes on after the last one.
 """
 
 from __future__ import annotations

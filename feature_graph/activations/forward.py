@@ -18,7 +18,7 @@ from feature_graph.dictionaries import HookedModel, SiteCodec
 
 
 def read_residuals(model: HookedModel, sites: Mapping[int, Site], tokens: NDArray[np.int64]) -> dict[int, Tensor]:
-    """Residual stream at every site, float32 [n, context, d_in]; blocks behind the last site are not run.
+    """Residual stream at every site, float32 [n, context, d_in]; blocks after the last site are not run.
 
     Raises:
         CollectError: If a hook did not fire, or a value is NaN or infinite.

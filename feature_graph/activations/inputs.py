@@ -106,7 +106,7 @@ def _ragged(tokens: Any) -> str:
 def refuse_padding_before_text(model: HookedModel, tokens: NDArray[np.int64]) -> None:
     """Refuse rows that have padding on the left or inside.
 
-    Positions count from the row's beginning and attention reaches back to everything before, so text behind padding would get another
+    Positions count from the row's beginning and attention reaches back to everything before, so text after padding would get another
     residual stream than it has by itself. On the right padding is harmless, and not counted. One padding token by itself is taken for a
     mark between texts where the tokenizer uses that token so (as BOS, EOS or ``<|endoftext|>``), and not counted either.
 

@@ -1,4 +1,4 @@
-"""The codec of every site of a run: folded (:mod:`codec`), and compared with the dictionary's own encoder (:mod:`encoder_check`)."""
+"""The codec of every site of a run: folded (:mod:`codec`), and compared with the dictionary's own encoder (:mod:`codec_check`)."""
 
 from __future__ import annotations
 

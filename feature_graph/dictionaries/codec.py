@@ -11,7 +11,7 @@ features with one matrix product and knows each feature's direction:
   magnitude's path is above b_mag - e^r·b_gate": such a dictionary is a JumpReLU with the threshold max(0, b_mag - e^r·b_gate);
 - ``normalize_activations``: what SAELens has folded is folded; what is not, or depends on the token's own norm, is refused by name.
 
-``encoder_check`` holds the result against ``sae.encode`` and ``sae.decode``.
+``codec_check`` compares the result with ``sae.encode`` and ``sae.decode``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The folded encoder and decoder of a dictionary held against the dictionary's own."""
+"""The folded encoder and decoder of a dictionary compared with the dictionary's own."""
 
 from __future__ import annotations
 

@@ -77,14 +77,14 @@ def _run_model(model: Any, ids: Tensor, names: list[str]) -> dict[str, Values]:
     for name, value in values.items():
         if not bool(torch.isfinite(value).all()):
             raise InterventionError(f"the model gives NaN or infinity at {name}; load it in float32 and check its weights")
-    start, new = _behind(ids)
+    start, new = _after_prefix(ids)
     return {name: (value, value[:, start : start + new]) for name, value in values.items()}
 
 
 def _points(slices: Sliced, ids: Tensor, names: list[str]) -> Iterator[tuple[str, Values]]:
     """What the slices give at each name: whole contexts, and a few positions after the clean prefix."""
     clean = slices.residuals(ids, range(slices.n_blocks + 1), range(slices.n_blocks))
-    start, new = _behind(ids)
+    start, new = _after_prefix(ids)
     rows = torch.arange(len(ids), device=ids.device)
     starts = torch.full_like(rows, start)
     x = clean.residuals[0][:, start : start + new].unsqueeze(1)
@@ -95,7 +95,7 @@ def _points(slices: Sliced, ids: Tensor, names: list[str]) -> Iterator[tuple[str
     yield "the logits", (slices.logits(clean.residuals[slices.n_blocks]), slices.logits(x[:, 0]))
 
 
-def _behind(ids: Tensor) -> tuple[int, int]:
+def _after_prefix(ids: Tensor) -> tuple[int, int]:
     start = ids.shape[1] // 2
     return start, min(_NEW, ids.shape[1] - start)
 

@@ -194,8 +194,8 @@ def counting(counted: Tensor, last: bool) -> Tensor:
     """Positions whose output counts, bool [n, context]: the counted ones, or only the last of them in each document."""
     if not last:
         return counted
-    behind = counted.flip(1).cumsum(1).flip(1)
-    return counted & (behind == 1)
+    from_here = counted.flip(1).cumsum(1).flip(1)
+    return counted & (from_here == 1)
 
 
 def _sites(codecs: Mapping[int, SiteCodec]) -> dict[int, Site]:

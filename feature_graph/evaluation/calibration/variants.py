@@ -1,4 +1,4 @@
-"""One seed of one planted variant: the public stages from text to interactions, held against the truth."""
+"""One seed of one planted variant: the public stages from text to interactions, compared with the truth."""
 
 from __future__ import annotations
 

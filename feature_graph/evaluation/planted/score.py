@@ -40,7 +40,7 @@ class PlantedScore:
         n_false: Of these, how many have no true effect.
         n_true: Measured pairs with a true effect, planted or not (overlap and normalisation make more).
         n_true_found: Of these, how many were found; the others lie under their placebo floor.
-        n_above_floor: Measured pairs whose true effect reaches the floor that they were held against.
+        n_above_floor: Measured pairs whose true effect reaches the floor that they were compared with.
         n_above_floor_found: Of these, how many were found.
         n_intervals: Planted edges with a true total effect that is not the same in every document.
         n_covered: Of these, how many intervals hold the true effect.

@@ -100,7 +100,7 @@ class Wiring:
 
 
 def true_effects(wiring: Wiring, window: int) -> dict[Pair, TrueEffect]:
-    """Effects of every linear pair inside the window that has one; pairs behind a gate or a push are left out."""
+    """Effects of every linear pair inside the window that has one; pairs downstream of a gate or a push are left out."""
     names = wiring.names
     number = {name: i for i, name in enumerate(names)}
     found: dict[Pair, TrueEffect] = {}
