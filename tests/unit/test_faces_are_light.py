@@ -12,6 +12,7 @@ FACES = [
     "artifacts",
     "candidates",
     "dictionaries",
+    "evaluation.planted",
     "interactions",
     "interventions",
 ]

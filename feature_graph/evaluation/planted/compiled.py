@@ -16,17 +16,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from importlib.resources import as_file, files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sae_lens.saes import SAE, StandardSAE, StandardSAEConfig
-from sae_lens.saes.sae import SAEMetadata
 from safetensors.numpy import load_file
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from feature_graph.config import Config
+
+if TYPE_CHECKING:
+    from sae_lens.saes import SAE
+    from transformer_lens import HookedTransformer
 
 PROGRAMS = ("share_of_x", "so_far", "repeats")
 BOS = "BOS"
@@ -164,6 +165,8 @@ def as_hooked(program: CompiledProgram, d_model: int = 512, seed: int = 0) -> Lo
 
 
 def _model(program: CompiledProgram, turn: Floats) -> HookedTransformer:
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
     weights, heads = program.weights, program.n_heads
     hidden = max(weights[f"transformer/layer_{n}/mlp/linear_1/w"].shape[1] for n in range(program.n_layers))
     keys = weights["transformer/layer_0/attn/key/w"].shape[1] // heads
@@ -220,6 +223,9 @@ def _mlp(weights: dict[str, Floats], theirs: str, ours: str, hidden: int, turn: 
 
 
 def _sae(site: int, turn: Floats) -> SAE[Any]:
+    from sae_lens.saes import StandardSAE, StandardSAEConfig
+    from sae_lens.saes.sae import SAEMetadata
+
     hook = f"blocks.{site - 1}.hook_resid_post" if site else "blocks.0.hook_resid_pre"
     metadata = SAEMetadata(model_name="tracr", hook_name=hook)
     sae: Any = StandardSAE(StandardSAEConfig(d_in=turn.shape[1], d_sae=len(turn), apply_b_dec_to_input=False, metadata=metadata))

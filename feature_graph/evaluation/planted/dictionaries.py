@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sae_lens.saes import SAE, JumpReLUSAE, JumpReLUSAEConfig, StandardSAE, StandardSAEConfig, TopKSAE, TopKSAEConfig
-from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
-from sae_lens.saes.sae import SAEMetadata
+
+if TYPE_CHECKING:
+    from sae_lens.saes import SAE
 
 Floats = NDArray[np.float64]
 Architecture = Literal["standard", "jumprelu", "topk", "batchtopk"]
@@ -59,6 +59,8 @@ def dictionary_of(names: tuple[str, ...], architecture: Architecture) -> Diction
 
 def planted_sae(site: int, plan: Dictionary, directions: dict[str, Floats], architecture: Architecture) -> SAE[Any]:
     """The SAELens SAE of a site; BatchTopK is saved and loaded as SAELens does it, which makes it a JumpReLU SAE."""
+    from sae_lens.saes.sae import SAEMetadata
+
     rows = np.stack([directions[name] for name in plan.names])
     norm = SHIPPED_NORM.get(architecture, 1.0)
     common: dict[str, Any] = {"d_in": rows.shape[1], "d_sae": len(rows), "apply_b_dec_to_input": False}
@@ -75,14 +77,22 @@ def planted_sae(site: int, plan: Dictionary, directions: dict[str, Floats], arch
 
 
 def _empty(common: dict[str, Any], plan: Dictionary, architecture: Architecture) -> Any:
+    from sae_lens import saes
+
     if architecture == "topk":
-        return TopKSAE(TopKSAEConfig(**common, k=plan.k or 1))
+        return saes.TopKSAE(saes.TopKSAEConfig(**common, k=plan.k or 1))
     if architecture == "batchtopk":
+        from sae_lens.saes.batchtopk_sae import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
+
         return BatchTopKTrainingSAE(BatchTopKTrainingSAEConfig(**common, k=5))
-    return JumpReLUSAE(JumpReLUSAEConfig(**common)) if architecture == "jumprelu" else StandardSAE(StandardSAEConfig(**common))
+    if architecture == "jumprelu":
+        return saes.JumpReLUSAE(saes.JumpReLUSAEConfig(**common))
+    return saes.StandardSAE(saes.StandardSAEConfig(**common))
 
 
 def _saved(sae: Any, threshold: float) -> SAE[Any]:
+    from sae_lens.saes import SAE
+
     sae.topk_threshold.fill_(threshold)
     with tempfile.TemporaryDirectory(prefix="feature-graph-") as folder:
         sae.save_inference_model(folder)

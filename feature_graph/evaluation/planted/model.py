@@ -8,18 +8,20 @@ large against the number of directions, so that random directions (placebos) hav
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sae_lens.saes import SAE
-from transformer_lens import HookedTransformer
 
 from feature_graph.config import Config
 from feature_graph.evaluation.planted.dictionaries import TEMPLATE, Architecture, Dictionary, dictionary_of, planted_sae
 from feature_graph.evaluation.planted.weights import write_model
 from feature_graph.evaluation.planted.wiring import FeatureKey, Pair, TrueEffect, Wiring, nonlinear_pairs, standard_wiring, true_effects
 from feature_graph.evaluation.planted.world import Normalization, World, make_world
+
+if TYPE_CHECKING:
+    from sae_lens.saes import SAE
+    from transformer_lens import HookedTransformer
 
 BOS = 0
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from feature_graph.evaluation.planted.wiring import Gate, Wiring
 from feature_graph.evaluation.planted.world import EPS, World
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
 
 Floats = NDArray[np.float64]
 State = dict[str, Floats]
@@ -20,6 +22,8 @@ SHARP = 60.0
 
 def write_model(plan: Wiring, world: World, rng: np.random.Generator) -> HookedTransformer:
     """Embedding, wires as MLP neurons, heads that look one position back; a random unembedding."""
+    from transformer_lens import HookedTransformer, HookedTransformerConfig
+
     context, d_model = world.places.shape
     written = [w.block for w in plan.units] + [g.block for g in plan.gates]
     cfg = HookedTransformerConfig(
