@@ -51,17 +51,13 @@ def measure_insertions(
     pairs: Sequence[Pair],
     cfg: Config,
     *,
-    store: ActivationStore,
     progress: bool = True,
+    store: ActivationStore,
 ) -> InsertionSet:
     """Measure chosen edges where their source is off, beside where it is on.
 
     Args:
-        model: As for :func:`feature_graph.interactions.measure_interactions`.
-        saes: Layer → SAELens SAE.
-        pairs: Sources and targets.
-        cfg: The configuration.
-        store: Recorded activations, for levels and samples.
+        model: As for :func:`feature_graph.interactions.measure_doses`, as are ``saes``, ``pairs``, ``cfg`` and ``store``.
         progress: Whether to show a progress bar.
 
     Returns:

@@ -37,18 +37,14 @@ def measure_mediation(
     pairs: Sequence[Pair],
     cfg: Config,
     *,
-    store: ActivationStore,
     methods: Sequence[Method] = METHODS,
+    store: ActivationStore,
     progress: bool = True,
 ) -> MediationSet:
     """Split chosen effects by residual path, attention, patterns, MLPs and normalisation.
 
     Args:
-        model: As for :func:`feature_graph.interactions.measure_interactions`.
-        saes: Layer → SAELens SAE.
-        pairs: Sources and targets.
-        cfg: The configuration.
-        store: Recorded activations, for levels and samples.
+        model: As for :func:`feature_graph.interactions.measure_doses`, as are ``saes``, ``pairs``, ``cfg`` and ``store``.
         methods: ``jacobian`` (the parts add up), ``clamping`` (with a remainder), or both.
         progress: Whether to show a progress bar.
 
