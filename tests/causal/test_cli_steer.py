@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -109,7 +110,7 @@ def test_counter_steers_come_as_json_too(run: Config, source: str, reached: list
     assert values["aim"] == "measured"
     assert values["effects"]["feature"][0] == reached[0]
     assert len(values["counters"]["feature"]) <= 1
-    assert set(values) == set(Compensation.__dataclass_fields__)
+    assert set(values) == {item.name for item in fields(Compensation)}
 
 
 @pytest.mark.parametrize(
