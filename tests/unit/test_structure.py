@@ -1,8 +1,9 @@
-"""The house rules that a parser can check, over the whole tree of the imports: packages meet at their faces."""
+"""The house rules that a parser can check, over the whole tree: packages meet at their faces, one class name is one class."""
 
 from __future__ import annotations
 
 import ast
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -66,3 +67,24 @@ def test_public_modules_that_a_face_names_exist(package: str) -> None:
             continue
         listed = [line.split("``")[1] for line in (ast.get_docstring(tree) or "").splitlines() if line.startswith("- ``")]
         assert not [name for name in listed if f"{face}.{name}" not in parsed()], face
+
+
+def test_a_class_name_is_defined_once() -> None:
+    places: dict[str, list[str]] = defaultdict(list)
+    for module, tree in parsed().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(module)
+    assert not {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_no_function_outside_the_command_line_takes_more_than_ten_arguments() -> None:
+    found = []
+    for module, tree in parsed().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not module.startswith("feature_graph.cli."):
+                a = node.args
+                names = [argument.arg for argument in (*a.posonlyargs, *a.args, *a.kwonlyargs) if argument.arg not in ("self", "cls")]
+                if len(names) > 10:
+                    found.append(f"{module}.{node.name}: {len(names)}")
+    assert not found
