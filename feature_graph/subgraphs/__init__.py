@@ -3,13 +3,20 @@
 - ``behaviors``: prompts that show a behaviour, and those that come with the library
 """
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from feature_graph.subgraphs.behaviors import PREDEFINED_BEHAVIORS, Behavior, BehaviorError, PromptPair, find_behavior, load_behavior
-from feature_graph.subgraphs.compare import overlap, shared_features
-from feature_graph.subgraphs.extract import extract_behavior_subgraph
-from feature_graph.subgraphs.faithfulness import Share
-from feature_graph.subgraphs.files import save_behaviors
-from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
-from feature_graph.subgraphs.study import BehaviorStudy, StudyOptions, study_behavior
+
+if TYPE_CHECKING:
+    from feature_graph.subgraphs.compare import overlap, shared_features
+    from feature_graph.subgraphs.extract import extract_behavior_subgraph
+    from feature_graph.subgraphs.faithfulness import Share
+    from feature_graph.subgraphs.files import save_behaviors
+    from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
+    from feature_graph.subgraphs.study import BehaviorStudy, StudyOptions, study_behavior
 
 __all__ = [
     "PREDEFINED_BEHAVIORS",
@@ -29,3 +36,23 @@ __all__ = [
     "shared_features",
     "study_behavior",
 ]
+
+#: Name → its module, loaded when it is first asked for: that a configuration names known behaviours is checked without torch.
+_LOADED_LATER = {
+    "overlap": "compare",
+    "shared_features": "compare",
+    "extract_behavior_subgraph": "extract",
+    "Share": "faithfulness",
+    "save_behaviors": "files",
+    "BehaviorScore": "result",
+    "BehaviorSubgraph": "result",
+    "BehaviorStudy": "study",
+    "StudyOptions": "study",
+    "study_behavior": "study",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LOADED_LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LOADED_LATER[name]}"), name)

@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 from feature_graph.cli import app
 from feature_graph.database import server
 from feature_graph.database.store import Store
-from tests.graph.conftest import wipe
 from tests.support import printed
+from tests.support.database import wipe
 from tests.support.printed import ROOT, Printed
 
 pytestmark = pytest.mark.graph

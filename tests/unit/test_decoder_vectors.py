@@ -64,7 +64,7 @@ def test_the_file_holds_the_decoder_rows_with_norm_1(run: Config) -> None:
 def test_the_command_says_what_it_wrote_and_what_comes_next(run: Config) -> None:
     done = CliRunner().invoke(app, ["vectors", run.output_dir])
     assert done.exit_code == 0, done.output
-    assert f"directions of 6 features, {D_MODEL} wide" in done.output
+    assert f"directions of 6 features, {D_MODEL} numbers each" in done.output
     assert f"feature-graph ingest {run.output_dir}" in done.output
 
 
