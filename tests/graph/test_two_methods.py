@@ -177,5 +177,5 @@ def test_runs_diff_on_the_command_line(
     assert counts["kept"] > 0 == counts["lost"] == counts["gained"]
     refused = diff("attributed", "both")
     assert refused.exit_code == 2
-    assert "but by ablation, patching; choose one of them" in " ".join(refused.stderr.split())
+    assert "but by ablation, patching; choose one of them" in json.loads(refused.stdout)["error"]
     assert json.loads(diff("attributed", "both", "--other-method", "patching").stdout)["counts"] == counts
