@@ -127,7 +127,8 @@ def _renamed(old: dict[str, str], args: Sequence[str]) -> Iterator[str]:
 def wants_json(args: Sequence[str]) -> bool:
     """Whether the answer was asked for as JSON."""
     words = list(args[: args.index("--")] if "--" in args else args)
-    return "--json" in words or any(a in {"--format", "-f"} and b == "json" for a, b in pairwise(words))
+    one_word = {"--json", "--format=json", "-fjson"}
+    return not one_word.isdisjoint(words) or any(a in {"--format", "-f"} and b == "json" for a, b in pairwise(words))
 
 
 def ending(*endings: str) -> Callable[[Path | None], Path | None]:

@@ -28,8 +28,24 @@ CLEAN_BYTES = 3 * 2**30
 _CHECKED_DOCUMENTS, _NORM_DOCUMENTS = 2, 8
 
 
+class _OfAnalysedModel:
+    """Short ways to the parts of an analysed model."""
+
+    model: AnalysedModel
+
+    @property
+    def slices(self) -> ModelSlices:
+        """The model in block ranges."""
+        return self.model.slices
+
+    @property
+    def codecs(self) -> dict[int, SiteCodec]:
+        """Layer → dictionary, layers ascending."""
+        return self.model.codecs
+
+
 @dataclass(frozen=True)
-class MeasurementContext:
+class MeasurementContext(_OfAnalysedModel):
     """A model, its dictionaries and its text, checked against each other.
 
     Attributes:
@@ -55,16 +71,6 @@ class MeasurementContext:
         check_sites(store, model)
         model.check(store.tokens[:_CHECKED_DOCUMENTS])
         return cls(model, store, model.mean_norms(store.tokens[:_NORM_DOCUMENTS]), cfg)
-
-    @property
-    def slices(self) -> ModelSlices:
-        """The model in block ranges."""
-        return self.model.slices
-
-    @property
-    def codecs(self) -> dict[int, SiteCodec]:
-        """Layer → dictionary, layers ascending."""
-        return self.model.codecs
 
     def input_hashes(self) -> dict[str, object]:
         """Hashes of the text, the recorded activations and the dictionaries."""
@@ -96,7 +102,7 @@ class MeasurementContext:
 
 
 @dataclass(frozen=True)
-class Setting:
+class Setting(_OfAnalysedModel):
     """What every block of one source site shares.
 
     Attributes:
@@ -112,16 +118,6 @@ class Setting:
     rows: Ints
     counted: Tensor
     horizon: int
-
-    @property
-    def slices(self) -> ModelSlices:
-        """The model in block ranges."""
-        return self.model.slices
-
-    @property
-    def codecs(self) -> dict[int, SiteCodec]:
-        """Layer → dictionary, layers ascending."""
-        return self.model.codecs
 
 
 class CleanDocuments:

@@ -189,3 +189,10 @@ def test_names_of_old_work_and_say_so(runner: CliRunner, tmp_path: Path) -> None
     assert "-f is now --feature" in done.stderr
     assert "--themselves is now --compensate-directly" in done.stderr
     assert "name them by --compensate" in said(done.stderr)
+
+
+@pytest.mark.parametrize("words", [["--json"], ["--format", "json"], ["--format=json"], ["-f", "json"], ["-fjson"]])
+def test_an_error_is_json_however_json_was_asked_for(words: list[str], runner: CliRunner) -> None:
+    result = runner.invoke(app, ["query", "no_such_question", *words])
+    assert result.exit_code == 2
+    assert json.loads(result.stdout)["exit_code"] == 2
