@@ -122,7 +122,8 @@ def status(
 
 
 def _why(reason: str, n_parts: int) -> str:
-    return f"{reason}; {n_parts} part files are kept" if n_parts else reason
+    kept = f"{n_parts} part files are kept" if n_parts else ""
+    return "; ".join(words for words in (reason, kept) if words)
 
 
 def _plain(found: RunStatus) -> dict[str, object]:
