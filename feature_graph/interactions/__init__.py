@@ -14,7 +14,6 @@ https://arxiv.org/abs/2403.19647), with the delta form that keeps the dictionary
    documents.
 """
 
-from feature_graph.interactions.context import CleanDocuments, MeasurementContext, Setting
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive import Exhaustive, measure_exhaustive
 from feature_graph.interactions.finish import leading_strength
@@ -29,6 +28,7 @@ from feature_graph.interactions.followup import (
 from feature_graph.interactions.measure import measure_interactions
 from feature_graph.interactions.plan import Plan, Source, make_plan
 from feature_graph.interactions.probes import Probe, clamps_of, path_of
+from feature_graph.interventions import CleanDocuments, MeasurementContext, Setting
 
 __all__ = [
     "CleanDocuments",

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from feature_graph.interactions.context import Setting
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Measured, Probe, clamps_of, confirm, measure, path_of
-from feature_graph.interventions import Reading, achieved_levels, spill
+from feature_graph.interventions import Reading, Setting, achieved_levels, spill
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.plan import Plan
-from feature_graph.interventions import AnalysedModel
 
 log = logging.getLogger(__name__)
 
@@ -31,22 +30,6 @@ def checked_store(candidates: CandidateSet) -> ActivationStore:
             "CandidateSet.load(path, store=ActivationStore.load(…))"
         )
     return candidates.store
-
-
-def check_sites(store: ActivationStore, model: AnalysedModel) -> None:
-    """Refuse activations of other dictionaries, and text that the model cannot read.
-
-    Raises:
-        MeasureError: Naming the layer.
-    """
-    model.slices.tokens(store.tokens[:1])
-    for layer, codec in model.codecs.items():
-        known = store.sites.get(layer)
-        if known is not None and (known.hook, known.d_sae) != (codec.site.hook, codec.site.d_sae):
-            raise MeasureError(
-                f"layer {layer}: the activations are of {known.d_sae} features at {known.hook}, the SAE given has {codec.site.d_sae} at "
-                f"{codec.site.hook}; collect the activations again"
-            )
 
 
 def check_pairs(store: ActivationStore, frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
+from feature_graph.interventions import MeasureError
 
-class MeasureError(ValueError):
-    """Input that cannot be measured; the message names the feature or the field, what was got and what to do."""
-
-    exit_code: ClassVar[int] = 1
+__all__ = ["BrokenEffect", "MeasureError"]
 
 
 class BrokenEffect(MeasureError):

@@ -16,7 +16,7 @@ from feature_graph.analysis import replication
 from feature_graph.artifacts import ActivationStore, feature_id, number_pairs
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interactions.context import MeasurementContext
+from feature_graph.interventions import MeasurementContext
 from ingest.formats import INTERACTIONS
 
 Floats = NDArray[np.float64]

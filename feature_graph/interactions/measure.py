@@ -14,11 +14,10 @@ from feature_graph.artifacts import ActivationStore, CandidateSet, FrameFiles, I
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interactions.check import announce, check_pairs, checked_store
-from feature_graph.interactions.context import CLEAN_BYTES, MeasurementContext
 from feature_graph.interactions.finish import facts, finish
 from feature_graph.interactions.passes import measure_blocks, part_key
 from feature_graph.interactions.plan import make_plan, without_broken
-from feature_graph.interventions import AnalysedModel
+from feature_graph.interventions import CLEAN_BYTES, AnalysedModel, MeasurementContext
 from ingest.formats import INTERACTIONS
 
 log = logging.getLogger(__name__)

@@ -13,9 +13,9 @@ import pandas as pd
 from feature_graph.artifacts import CandidateSet, FrameFiles
 from feature_graph.config import Config
 from feature_graph.interactions.blocks import placebo_rows, source_rows
-from feature_graph.interactions.context import CLEAN_BYTES, CleanDocuments, MeasurementContext, Setting
 from feature_graph.interactions.plan import Ints, Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
+from feature_graph.interventions import CLEAN_BYTES, CleanDocuments, MeasurementContext, Setting
 from feature_graph.utils import progress as progress_over
 from feature_graph.utils import sha256_json
 

@@ -17,18 +17,9 @@ from torch import Tensor
 from feature_graph import stats
 from feature_graph.activations import SampleRows
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interactions.context import Setting
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
-from feature_graph.interventions import (
-    Clamps,
-    Effects,
-    Reading,
-    clamp_effects,
-    jacobian_effects,
-    later_mask,
-    random_directions,
-)
+from feature_graph.interventions import Clamps, Effects, Reading, Setting, clamp_effects, jacobian_effects, later_mask, random_directions
 from feature_graph.utils import derived_seed
 
 Floats = NDArray[np.float64]

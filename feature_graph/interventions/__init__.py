@@ -1,6 +1,7 @@
 """Interventions in a model and what follows from them: the one package that runs parts of a transformer.
 
-What every stage starts from: :class:`AnalysedModel` (a model, its block ranges and the codec of each site, checked once).
+What every stage starts from: :class:`AnalysedModel` (a model, its block ranges and the codec of each site, checked once),
+and :class:`MeasurementContext` (the same with its text, its recorded activations and the configuration).
 
 For the engine: :class:`ModelSlices` (block ranges with cached keys and values), :class:`CleanSweep` (the clean run, walked up
 once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
@@ -44,9 +45,10 @@ from feature_graph.interventions.clamp import (
     spill,
     window_of,
 )
+from feature_graph.interventions.context import CLEAN_BYTES, CleanDocuments, MeasurementContext, Setting
 from feature_graph.interventions.directions import random_directions
 from feature_graph.interventions.edits import ResidualGradients, ablate, next_token_loss, residual_gradients
-from feature_graph.interventions.errors import InterventionError
+from feature_graph.interventions.errors import InterventionError, MeasureError
 from feature_graph.interventions.jacobian import jacobian_effects
 from feature_graph.interventions.joint import JointSource, joint_effects
 from feature_graph.interventions.mediation import PARTS, Mediated, mediated_effects
@@ -58,11 +60,13 @@ from feature_graph.interventions.screen import Arrived, CleanReconstruction, Scr
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 
 __all__ = [
+    "CLEAN_BYTES",
     "PARTS",
     "Alignment",
     "AnalysedModel",
     "Arrived",
     "Clamps",
+    "CleanDocuments",
     "CleanReconstruction",
     "CleanRun",
     "CleanSweep",
@@ -71,6 +75,8 @@ __all__ = [
     "InterventionError",
     "JointSource",
     "KeysValues",
+    "MeasureError",
+    "MeasurementContext",
     "Mediated",
     "ModelSlices",
     "Moments",
@@ -81,6 +87,7 @@ __all__ = [
     "ResidualGradients",
     "SamplePositions",
     "Screened",
+    "Setting",
     "SourceSamples",
     "ablate",
     "achieved_levels",

@@ -1,4 +1,4 @@
-"""The error of this folder."""
+"""The errors of this folder."""
 
 from __future__ import annotations
 
@@ -7,5 +7,11 @@ from typing import ClassVar
 
 class InterventionError(ValueError):
     """A model, a dictionary or a request that cannot be intervened on; the message says what was got and what to do."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class MeasureError(ValueError):
+    """Input that cannot be measured; the message names the feature or the field, what was got and what to do."""
 
     exit_code: ClassVar[int] = 1

@@ -16,7 +16,6 @@ from feature_graph.activations import SampleRows
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.blocks import achieved
-from feature_graph.interactions.context import Setting
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.floors import SiteFloors
 from feature_graph.interactions.probes import Probe, clamps_of
@@ -26,6 +25,7 @@ from feature_graph.interventions import (
     Groups,
     Moments,
     Screened,
+    Setting,
     document_effects,
     later_mask,
     screen_effects,

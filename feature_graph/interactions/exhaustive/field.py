@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 
 from feature_graph.activations import document_priority
 from feature_graph.artifacts import CONFIRM, TEST, feature_id
-from feature_graph.interactions.context import CleanDocuments, MeasurementContext
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext
 from feature_graph.interactions.plan import Ints, Source, layer_sources
-from feature_graph.interventions import CleanReconstruction
+from feature_graph.interventions import CleanDocuments, CleanReconstruction, MeasurementContext
 
 log = logging.getLogger(__name__)
 

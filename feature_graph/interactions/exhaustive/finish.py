@@ -21,7 +21,6 @@ from scipy import special
 from feature_graph.artifacts import FeatureNumbers, FrameFiles, feature_id, number_features
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.exhaustive.correct import Adjusted, PHistogram, adjust_kept
 from feature_graph.interactions.exhaustive.field import Field
 from feature_graph.interactions.finish import (
@@ -34,6 +33,7 @@ from feature_graph.interactions.finish import (
     replication_facts,
     standardised,
 )
+from feature_graph.interventions import MeasurementContext
 from feature_graph.utils import whole_file
 from ingest.formats import INTERACTIONS, TableWriter
 

@@ -15,7 +15,6 @@ from feature_graph.artifacts import ActivationStore, FeatureNumbers, FrameFiles
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interactions.check import announce
-from feature_graph.interactions.context import CLEAN_BYTES, MeasurementContext
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext, site_floors, source_rows, source_table
 from feature_graph.interactions.exhaustive.correct import check_method
@@ -25,7 +24,7 @@ from feature_graph.interactions.exhaustive.finish import Kept, write_edges
 from feature_graph.interactions.exhaustive.floors import SiteFloors
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
-from feature_graph.interventions import AnalysedModel
+from feature_graph.interventions import CLEAN_BYTES, AnalysedModel, MeasurementContext
 from feature_graph.utils import progress as progress_over
 from feature_graph.utils import sha256_json
 

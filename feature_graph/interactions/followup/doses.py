@@ -17,7 +17,6 @@ import pandas as pd
 from feature_graph.artifacts import SELECT, ActivationStore, DoseSet, FeatureRef, Pair
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
-from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.followup.edges import (
     SiteWork,
@@ -30,7 +29,7 @@ from feature_graph.interactions.followup.edges import (
 )
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Measured, Probe
-from feature_graph.interventions import AnalysedModel
+from feature_graph.interventions import AnalysedModel, MeasurementContext
 from feature_graph.utils import progress as progress_over
 from ingest.measures import DOSES
 

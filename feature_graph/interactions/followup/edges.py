@@ -16,13 +16,12 @@ from feature_graph.activations import SampleRows
 from feature_graph.artifacts import ActivationStore, FeatureRef, InteractionSet, Pair, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.interactions.check import check_pairs
-from feature_graph.interactions.context import CleanDocuments, MeasurementContext, Setting
 from feature_graph.interactions.errors import BrokenEffect, MeasureError
 from feature_graph.interactions.finish import leading_strength
 from feature_graph.interactions.passes import BLOCK_SAMPLES, documents_of, split_passes
 from feature_graph.interactions.plan import Plan, Source, make_plan
 from feature_graph.interactions.probes import Measured, Probe, measure, path_of
-from feature_graph.interventions import Reading
+from feature_graph.interventions import CleanDocuments, MeasurementContext, Reading, Setting
 
 log = logging.getLogger(__name__)
 

@@ -17,12 +17,11 @@ from feature_graph import stats
 from feature_graph.activations import SampleRows, document_priority, draw_samples
 from feature_graph.artifacts import TEST, FeatureRef, Triple
 from feature_graph.config import Config
-from feature_graph.interactions.context import CleanDocuments, MeasurementContext, Setting
 from feature_graph.interactions.followup.edges import columns_of
 from feature_graph.interactions.passes import BLOCK_SAMPLES
 from feature_graph.interactions.plan import Ints, Plan, Source
 from feature_graph.interactions.probes import Floats
-from feature_graph.interventions import JointSource, Reading, joint_effects, random_directions
+from feature_graph.interventions import CleanDocuments, JointSource, MeasurementContext, Reading, Setting, joint_effects, random_directions
 from feature_graph.utils import derived_seed
 
 log = logging.getLogger(__name__)

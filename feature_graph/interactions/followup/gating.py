@@ -23,12 +23,11 @@ from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, GateSet, InteractionSet, Pair, Triple
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
-from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.finish import target_sd
 from feature_graph.interactions.followup.edges import OVERFLOW, feature_ref, plan_pairs, reach_warning, significant_edges
 from feature_graph.interactions.followup.factorial import Where, make_groups, measure_groups, triple_name
-from feature_graph.interventions import AnalysedModel
+from feature_graph.interventions import AnalysedModel, MeasurementContext
 from feature_graph.utils import progress as progress_over
 from ingest.measures import GATES
 

@@ -23,7 +23,6 @@ from feature_graph.activations import document_priority, draw_samples
 from feature_graph.artifacts import TEST, ActivationStore, FeatureRef, InsertionSet, Pair
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
-from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.followup.edges import (
     SiteWork,
@@ -37,7 +36,7 @@ from feature_graph.interactions.followup.edges import (
 )
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Floats, Measured, Probe, placebos
-from feature_graph.interventions import AnalysedModel
+from feature_graph.interventions import AnalysedModel, MeasurementContext
 from feature_graph.utils import derived_seed
 from feature_graph.utils import progress as progress_over
 from ingest.measures import INSERTIONS

@@ -17,12 +17,11 @@ from feature_graph import stats
 from feature_graph.artifacts import ActivationStore, FeatureRef, MediationSet, Pair
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
-from feature_graph.interactions.context import MeasurementContext
 from feature_graph.interactions.errors import BrokenEffect, MeasureError
 from feature_graph.interactions.followup.edges import SiteWork, plan_pairs, sites, sparing_broken, targets_of
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, clamps_of
-from feature_graph.interventions import PARTS, AnalysedModel, mediated_effects
+from feature_graph.interventions import PARTS, AnalysedModel, MeasurementContext, mediated_effects
 from feature_graph.utils import progress as progress_over
 from ingest.measures import MEDIATION
 

@@ -12,20 +12,38 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.artifacts import ActivationStore
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interactions.check import check_sites
-from feature_graph.interactions.errors import MeasureError
-from feature_graph.interactions.plan import Ints
-from feature_graph.interventions import AnalysedModel, CleanRun, CleanSweep, ModelSlices
+from feature_graph.interventions.analysed import AnalysedModel
+from feature_graph.interventions.errors import MeasureError
+from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
+
+Ints = NDArray[np.int64]
 
 #: Memory for the clean residuals, keys and values kept at once, in bytes.
 CLEAN_BYTES = 3 * 2**30
 #: Contexts on which the slices are compared with the model, and on which the residual stream's norm is measured.
 _CHECKED_DOCUMENTS, _NORM_DOCUMENTS = 2, 8
+
+
+def check_sites(store: ActivationStore, model: AnalysedModel) -> None:
+    """Refuse activations of other dictionaries, and text that the model cannot read.
+
+    Raises:
+        MeasureError: Naming the layer.
+    """
+    model.slices.tokens(store.tokens[:1])
+    for layer, codec in model.codecs.items():
+        known = store.sites.get(layer)
+        if known is not None and (known.hook, known.d_sae) != (codec.site.hook, codec.site.d_sae):
+            raise MeasureError(
+                f"layer {layer}: the activations are of {known.d_sae} features at {known.hook}, the SAE given has {codec.site.d_sae} at "
+                f"{codec.site.hook}; collect the activations again"
+            )
 
 
 class _OfAnalysedModel:
