@@ -7,7 +7,7 @@ For the engine: :class:`ModelSlices` (block ranges with cached keys and values),
 once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
 features, reduced to documents), :func:`plain_effects` (the same by plain
 hooks, for checking); :func:`joint_effects` (two sources, 2 × 2), :func:`mediated_effects` (by part of the
-blocks).
+blocks); :func:`carry_directions` (derivatives along many directions, same position; :func:`arrivals` is its reference).
 
 For choosing candidates: :func:`source_jacobian_alignment`, :func:`later_jacobian_alignment`, :func:`cosine_alignment`.
 
@@ -58,6 +58,7 @@ from feature_graph.interventions.perturb import Perturbation, PerturbedRun, Pert
 from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Arrived, CleanReconstruction, Screened, document_effects, screen_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
+from feature_graph.interventions.tangents import DirectionTokens, carry_directions
 
 __all__ = [
     "CLEAN_BYTES",
@@ -70,6 +71,7 @@ __all__ = [
     "CleanReconstruction",
     "CleanRun",
     "CleanSweep",
+    "DirectionTokens",
     "Effects",
     "Groups",
     "InterventionError",
@@ -93,6 +95,7 @@ __all__ = [
     "achieved_levels",
     "arrivals",
     "at_positions",
+    "carry_directions",
     "clamp_effects",
     "cosine_alignment",
     "document_effects",

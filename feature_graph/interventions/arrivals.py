@@ -1,7 +1,8 @@
 """What arrives downstream of a small change: the derivative of the residual stream at later points along directions put in at one token.
 
 Several directions at one token share its clean run: the primal pass is computed once per token, the tangents of all its directions ride on
-it (``torch.func.jvp`` under ``vmap``). Only the same position is carried; later positions cannot reach back to it.
+it (``torch.func.jvp`` under ``vmap``). Only the same position is carried; later positions cannot reach back to it. This is the reference;
+``tangents`` has the same derivative written out, which is what responses are measured with.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class SliceBlock:
         self.q_norm, self.k_norm = read_norm(getattr(attn, "q_norm", None)), read_norm(getattr(attn, "k_norm", None))
         self.rotary = _rotary(attn, n_ctx) if cfg.positional_embedding_type == "rotary" else None
         self.parallel = bool(cfg.parallel_attn_mlp)
-        self.mlp = None if cfg.attn_only else _Mlp(block.mlp, bool(cfg.gated_mlp), str(cfg.act_fn))
+        self.mlp = None if cfg.attn_only else SliceMlp(block.mlp, bool(cfg.gated_mlp), str(cfg.act_fn))
         self._read_norms(block, after=cfg.original_architecture in POST_NORM)
 
     def _read_projections(self, attn: Any, *, grouped: bool) -> None:
@@ -150,7 +150,9 @@ class SliceBlock:
         return scores if self.soft_cap is None else self.soft_cap * torch.tanh(scores / self.soft_cap)
 
 
-class _Mlp:
+class SliceMlp:
+    """The arithmetic of a plain or gated MLP."""
+
     def __init__(self, mlp: Any, gated: bool, act_fn: str) -> None:
         # TransformerLens writes the tanh form as several passes over the hidden layer; torch has it in one.
         tanh_form = act_fn in ("gelu_new", "gelu_fast")
@@ -163,6 +165,7 @@ class _Mlp:
         self.b_up = getattr(mlp, "b_up", None)
 
     def __call__(self, x: Tensor) -> Tensor:
+        """What the MLP gives for normalised inputs [..., d_model]."""
         linear = torch.nn.functional.linear
         if self.w_gate is None:
             hidden = self.act(linear(x, self.w_in.T, self.b_in))
@@ -180,7 +183,7 @@ def as_type(part: Any, dtype: torch.dtype) -> Any:
     """A copy of a block, or of a part of it, with every weight and table in ``dtype``."""
     if isinstance(part, Tensor):
         return part.to(dtype) if part.is_floating_point() else part
-    if not isinstance(part, (SliceBlock, _Mlp, Norm, Rotary, RotaryTable)):
+    if not isinstance(part, (SliceBlock, SliceMlp, Norm, Rotary, RotaryTable)):
         return part
     made = copy.copy(part)
     for name, value in vars(part).items():
