@@ -19,7 +19,7 @@ BUNDLED_LAYERS = (3, 7, 11, 15, 19, 23, 27)
 OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})
 
 #: Fields added after runs had been hashed: they count where they are set.
-LATER = frozenset({"sites", "dataset_config"})
+LATER = frozenset({"sites", "dataset_config", "response_samples", "response_documents"})
 
 CorrectionMethod = Literal[
     "bonferroni", "sidak", "holm-sidak", "holm", "simes-hochberg", "hommel", "fdr_bh", "fdr_by", "fdr_tsbh", "fdr_tsbky"
@@ -123,6 +123,12 @@ class Config(BaseModel):
     """How the alignment of adjacent pairs is computed: through the Jacobian of the blocks between, as a plain cosine, or not at all."""
     rescue_fraction: float = Field(0.05, ge=0, le=1)
     """Share of the removed pairs that is measured all the same: those with the largest Jacobians, and random ones."""
+
+    # --- responses ---
+    response_samples: int = Field(25, ge=2)
+    """Tokens of the select documents per source at which its response is measured, taken from distinct documents first."""
+    response_documents: int = Field(6, ge=2)
+    """A source that is active in fewer select documents than this has no response."""
 
     # --- measuring ---
     interaction_method: Literal["clamping", "jacobian", "both"] = "clamping"

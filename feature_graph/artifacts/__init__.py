@@ -9,10 +9,11 @@ from feature_graph.artifacts.interactions import Interaction, InteractionSet
 from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
 from feature_graph.artifacts.parts import FrameFiles, JsonParts, PartFiles, PartFormat, keep_only
 from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
+from feature_graph.artifacts.response_parts import ResponseBlock, ResponseParts
 from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
 from feature_graph.artifacts.rundir import RunPaths
 from feature_graph.artifacts.sites import Site, feature_id, indices_by_layer, parse_feature_id
-from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, split_documents
+from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, halve_documents, split_documents
 
 __all__ = [
     "CONFIRM",
@@ -40,6 +41,8 @@ __all__ = [
     "PartFiles",
     "PartFormat",
     "PruningRecall",
+    "ResponseBlock",
+    "ResponseParts",
     "ResponseSources",
     "ResponseStore",
     "ResponseWriter",
@@ -49,6 +52,7 @@ __all__ = [
     "StageLoss",
     "Triple",
     "feature_id",
+    "halve_documents",
     "indices_by_layer",
     "keep_only",
     "number_features",

@@ -73,7 +73,7 @@ def unpack(values: NDArray[np.float16], scale: NDArray[np.float32]) -> NDArray[n
 
 
 class ResponseWriter:
-    """Writes ``responses.h5`` one pair of sites at a time.
+    """Writes ``responses.h5`` one pair of sites, or a block of sources of one, at a time.
 
     Args:
         path: The file, or a temporary one (``utils.whole_file``).
@@ -100,16 +100,55 @@ class ResponseWriter:
         for name in _COLUMNS:
             group.create_dataset(name, data=getattr(sources, name))
 
+    def begin(self, source: int, target: int, n: int, d_model: int) -> None:
+        """Make room for ``n`` sources of a site at one later site; blocks of them follow by :meth:`put`."""
+        group = self._file.create_group(f"responses/{source}-{target}")
+        group.create_dataset("values", shape=(n, HALVES, d_model), dtype=np.float16)
+        group.create_dataset("scale", shape=(n, HALVES), dtype=np.float32)
+
+    def put(self, source: int, target: int, first: int, values: NDArray[np.float16], scale: NDArray[np.float32]) -> None:
+        """Write the packed half-means of the sources from number ``first`` on."""
+        group, rows = self._file[f"responses/{source}-{target}"], slice(first, first + len(values))
+        group["values"][rows], group["scale"][rows] = values, scale
+
     def pair(self, source: int, target: int, halves: NDArray[np.floating[Any]]) -> None:
         """Write the half-means of all sources of a site at one later site: float [n, 2, d_model].
 
         Raises:
             ArtifactError: If a value cannot be stored.
         """
-        values, scale = pack(halves)
-        group = self._file.create_group(f"responses/{source}-{target}")
-        group.create_dataset("values", data=values)
-        group.create_dataset("scale", data=scale)
+        self.begin(source, target, len(halves), halves.shape[-1])
+        self.put(source, target, 0, *pack(halves))
+
+    def generic(self, source: int, target: int, rows: NDArray[np.floating[Any]]) -> None:
+        """Write what any direction would have computed there: float [n, d_model].
+
+        Raises:
+            ArtifactError: If a value cannot be stored.
+        """
+        values, scale = pack(rows)
+        group = self._file.create_group(f"generic/{source}-{target}")
+        group["values"], group["scale"] = values, scale
+
+    def pairs(self) -> list[tuple[int, int]]:
+        """(source layer, target layer) begun so far, ascending."""
+        return sorted(_pair(name) for name in self._file.get("responses", {}))
+
+    def index(self, layer: int) -> NDArray[np.int32]:
+        """Features of a site that are sources."""
+        return np.asarray(self._file[f"sources/{layer}/index"][:])
+
+    def means(self, source: int, target: int) -> NDArray[np.float64]:
+        """Mean over all documents of what was written, float64 [n, d_model]."""
+        group = self._file[f"responses/{source}-{target}"]
+        counts = self._file[f"sources/{source}/n_documents"][:]
+        return _whole(unpack(group["values"][:], group["scale"][:]), counts)
+
+
+def _whole(halves: NDArray[np.float32], counts: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Halves [n, 2, d] weighted by their documents [n, 2]."""
+    weight = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return np.einsum("nhd,nh->nd", halves, weight)
 
 
 class ResponseStore:
@@ -137,17 +176,26 @@ class ResponseStore:
         Raises:
             ArtifactError: If the pair was not measured.
         """
-        if (source, target) not in self.pairs:
-            raise ArtifactError(f"{self.path}: has no responses of layer {source} at layer {target}; it holds {self.pairs}")
-        with open_artifact(self.path, KIND, VERSION) as file:
-            group = file[f"responses/{source}-{target}"]
-            return unpack(group["values"][:], group["scale"][:])
+        return unpack(*self._read("responses", source, target))
 
     def means(self, source: int, target: int) -> NDArray[np.float32]:
         """Mean over all documents, float32 [n, d_model]: the halves weighted by their documents."""
-        halves, counts = self.halves(source, target), self.sources[source].n_documents
-        weight = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-        return np.asarray((halves * weight[..., None]).sum(axis=1), dtype=np.float32)
+        return np.asarray(_whole(self.halves(source, target), self.sources[source].n_documents), dtype=np.float32)
+
+    def generic(self, source: int, target: int) -> NDArray[np.float32]:
+        """What any direction would have computed there, float32 [n, d_model], residual units per unit of the source.
+
+        Raises:
+            ArtifactError: If it was not written, or the pair was not measured.
+        """
+        return unpack(*self._read("generic", source, target))
+
+    def _read(self, kind: str, source: int, target: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+        if (source, target) not in self.pairs:
+            raise ArtifactError(f"{self.path}: has no responses of layer {source} at layer {target}; it holds {self.pairs}")
+        with open_artifact(self.path, KIND, VERSION) as file:
+            group = file[f"{kind}/{source}-{target}"]
+            return group["values"][:], group["scale"][:]
 
     def reliability(self, source: int, target: int) -> NDArray[np.float64]:
         """Cosine of the two half-means of each source, float64 [n]; NaN where a half is empty or 0."""

@@ -22,3 +22,8 @@ def split_documents(n_documents: int, seed: int) -> NDArray[np.uint8]:
     hashes = (hashlib.sha256(f"{seed}:{d}".encode()).digest()[:8] for d in range(n_documents))
     shares = np.array([int.from_bytes(h, "big") / 2**64 for h in hashes])
     return np.digitize(shares, _SHARES).astype(np.uint8)
+
+
+def halve_documents(n_documents: int, seed: int) -> NDArray[np.uint8]:
+    """Assign each document to half 0 or 1, each hashed on its own and independently of its split: uint8 [n_documents]."""
+    return np.array([hashlib.sha256(f"half:{seed}:{d}".encode()).digest()[0] & 1 for d in range(n_documents)], dtype=np.uint8)

@@ -1,0 +1,91 @@
+"""What any direction would have computed: a ridge map from directions to the computed part of their responses.
+
+J̄ minimises Σ ‖d_k J̄ − c_k‖² + λ‖J̄‖² over the sources k of a site, c_k the computed part (response − direction). For source i it is fitted
+without i and without every source whose direction has |cos| ≥ 0.3 with that of i. Fitting anew for each source is not needed: with the hat
+matrix H = D (DᵀD + λ)⁻¹ Dᵀ, the residuals e of the full fit and N = i and its parallels, the residuals without N are (I − H_NN)⁻¹ e_N,
+exactly. λ is chosen once a pair of sites, by generalised cross-validation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from torch import Tensor
+
+from feature_graph.artifacts import ResponseWriter
+
+Floats = NDArray[np.float64]
+#: Sources whose directions have at least this |cos| are left out together.
+PARALLEL = 0.3
+#: λ as multiples of the mean eigenvalue of DᵀD.
+_GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+#: Rows whose cosines are computed at a time.
+_ROWS = 1024
+
+
+def write_generic(writer: ResponseWriter, directions: Mapping[int, Tensor]) -> None:
+    """Fit and write the generic responses of every pair of sites that the writer holds.
+
+    Args:
+        writer: Holds the responses.
+        directions: Layer → decoder rows [d_sae, d_model], of norm 1.
+    """
+    for source, target in writer.pairs():
+        d = directions[source].double().cpu().numpy()[writer.index(source)]
+        writer.generic(source, target, generic_responses(d, writer.means(source, target) - d))
+
+
+def generic_responses(directions: Floats, computed: Floats) -> Floats:
+    """J̄ d of every source, J̄ fitted to the sources that are not parallel to it.
+
+    Args:
+        directions: [n, d_model], of norm 1.
+        computed: [n, d_model], computed part of their responses.
+
+    Returns:
+        float64 [n, d_model], residual units per unit of the source. 0 where no other source is left.
+    """
+    values, vectors = np.linalg.eigh(directions.T @ directions)
+    values = np.maximum(values, 0.0)
+    turned = directions @ vectors
+    projected = turned.T @ computed
+    ridge = _choose(values, projected, float((computed**2).sum()), len(directions))
+    hat = turned / np.sqrt(values + ridge)  # H = hat hatᵀ
+    errors = computed - hat @ (hat.T @ computed)
+    left = np.empty_like(errors)
+    for first in range(0, len(directions), _ROWS):
+        block = slice(first, min(first + _ROWS, len(directions)))
+        for i, group in enumerate(_groups(directions, block), start=first):
+            inner = np.eye(len(group)) - hat[group] @ hat[group].T
+            row = np.linalg.solve(inner, (group == i).astype(np.float64))  # symmetric: a row of the inverse
+            left[i] = row @ errors[group]
+    return computed - left
+
+
+def _choose(values: Floats, projected: Floats, total: float, n: int) -> float:
+    """λ with the smallest generalised cross-validation error.
+
+    Args:
+        values: Eigenvalues of DᵀD.
+        projected: Eigenvectorsᵀ DᵀC.
+        total: ‖C‖².
+        n: Sources.
+    """
+    strength = (projected**2).sum(axis=1)
+    found = {}
+    for ridge in (share * max(values.mean(), 1e-12) for share in _GRID):
+        rss = total - (strength * (values + 2 * ridge) / (values + ridge) ** 2).sum()
+        freedom = (values / (values + ridge)).sum()
+        if freedom < n:
+            found[ridge] = rss / (n - freedom) ** 2
+    return min(found, key=found.__getitem__) if found else float(max(values.mean(), 1e-12))
+
+
+def _groups(directions: Floats, block: slice) -> list[NDArray[np.int64]]:
+    """The sources that are left out with each source of a block, itself among them."""
+    near = sp.csr_matrix(np.abs(directions[block] @ directions.T) >= PARALLEL)
+    groups = np.split(near.indices.astype(np.int64), near.indptr[1:-1])
+    return [np.union1d(group, [block.start + k]) for k, group in enumerate(groups)]
