@@ -19,7 +19,7 @@ BUNDLED_LAYERS = (3, 7, 11, 15, 19, 23, 27)
 OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})
 
 #: Fields added after runs had been hashed: they count where they are set.
-LATER = frozenset({"sites", "dataset_config", "response_samples", "response_documents"})
+LATER = frozenset({"sites", "dataset_config", "response_samples", "response_documents", "candidates", "shortlist_pairs", "density_range"})
 
 CorrectionMethod = Literal[
     "bonferroni", "sidak", "holm-sidak", "holm", "simes-hochberg", "hommel", "fdr_bh", "fdr_by", "fdr_tsbh", "fdr_tsbky"
@@ -101,6 +101,15 @@ class Config(BaseModel):
     """A feature is *active* above this activation. ``None``: 1e-6 × mean residual norm × ‖w_enc‖ for each feature, and 0 for JumpReLU."""
 
     # --- choosing candidates ---
+    candidates: Literal["pruning", "responses"] = "pruning"
+    """How the pairs to measure are chosen: by importance, co-activation and alignment (``pruning``), or from all features by their response
+    vectors (``responses``)."""
+    shortlist_pairs: int = Field(30_000, ge=1)
+    """With ``candidates: responses``, how many pairs are chosen: a third each by the magnitude of their specific, computed and total
+    effect, shared out evenly over the pairs of sites inside the window."""
+    density_range: tuple[float, float] | None = None
+    """Features that are active at a smaller or larger share of the select tokens than this are not chosen as candidates; they can still be
+    asked for. ``None``: all can be chosen."""
     top_k_features: int = Field(100, ge=1)
     """Features kept per layer, ranked by frequency × causal effect on the output."""
     layer_window: int = Field(2, ge=1)
@@ -210,6 +219,13 @@ class Config(BaseModel):
         except (KeyError, IndexError, ValueError, AttributeError) as error:
             raise ValueError(f"got {template!r}; only {{layer}} is replaced, write other braces twice ({error})") from error
         return template
+
+    @field_validator("density_range")
+    @classmethod
+    def _range_of_shares(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 <= value[0] < value[1] <= 1:
+            raise ValueError(f"got {list(value)}; a range of shares is [low, high] with 0 <= low < high <= 1")
+        return value
 
     @field_validator("output_dir", mode="before")
     @classmethod

@@ -98,6 +98,8 @@ def _kind(annotation: Any) -> str:
         return "list of " + {int: "whole numbers", str: "texts", SiteConfig: "[sites](#a-site)"}[get_args(annotation)[0]]
     if get_origin(annotation) in (Union, types.UnionType):
         return " or ".join(_kind(part) for part in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"list of {len(get_args(annotation))} numbers"
     return {int: "whole number", float: "number", str: "text", bool: "true or false", type(None): "`null`"}[annotation]
 
 

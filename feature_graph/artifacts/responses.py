@@ -22,6 +22,9 @@ from feature_graph.artifacts.sites import Site
 
 KIND, VERSION = "responses", 1
 HALVES = 2
+#: Sources by their number within a site: a slice, or numbers in ascending order.
+Rows = slice | NDArray[np.int64]
+ALL = slice(None)
 _COLUMNS = ("index", "n_tokens", "n_documents")
 
 
@@ -170,36 +173,38 @@ class ResponseStore:
             self.sources = {n: ResponseSources(*(group[name][:] for name in _COLUMNS)) for n, group in _by_layer(file, "sources")}
             self.pairs: list[tuple[int, int]] = sorted(_pair(name) for name in file.get("responses", {}))
 
-    def halves(self, source: int, target: int) -> NDArray[np.float32]:
-        """Both half-means of every source at one later site, float32 [n, 2, d_model], residual units per unit of the source.
+    def halves(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32]:
+        """Both half-means of every source (or those in ``rows``) at one later site, float32 [n, 2, d_model].
+
+        Residual units per unit of the source.
 
         Raises:
             ArtifactError: If the pair was not measured.
         """
-        return unpack(*self._read("responses", source, target))
+        return unpack(*self._read("responses", source, target, rows))
 
-    def means(self, source: int, target: int) -> NDArray[np.float32]:
+    def means(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32]:
         """Mean over all documents, float32 [n, d_model]: the halves weighted by their documents."""
-        return np.asarray(_whole(self.halves(source, target), self.sources[source].n_documents), dtype=np.float32)
+        return np.asarray(_whole(self.halves(source, target, rows), self.sources[source].n_documents[rows]), dtype=np.float32)
 
-    def generic(self, source: int, target: int) -> NDArray[np.float32]:
+    def generic(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32]:
         """What any direction would have computed there, float32 [n, d_model], residual units per unit of the source.
 
         Raises:
             ArtifactError: If it was not written, or the pair was not measured.
         """
-        return unpack(*self._read("generic", source, target))
+        return unpack(*self._read("generic", source, target, rows))
 
-    def _read(self, kind: str, source: int, target: int) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
+    def _read(self, kind: str, source: int, target: int, rows: Rows) -> tuple[NDArray[np.float16], NDArray[np.float32]]:
         if (source, target) not in self.pairs:
             raise ArtifactError(f"{self.path}: has no responses of layer {source} at layer {target}; it holds {self.pairs}")
         with open_artifact(self.path, KIND, VERSION) as file:
             group = file[f"{kind}/{source}-{target}"]
-            return group["values"][:], group["scale"][:]
+            return group["values"][rows], group["scale"][rows]
 
-    def reliability(self, source: int, target: int) -> NDArray[np.float64]:
+    def reliability(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float64]:
         """Cosine of the two half-means of each source, float64 [n]; NaN where a half is empty or 0."""
-        one, two = (half.astype(np.float64) for half in np.moveaxis(self.halves(source, target), 1, 0))
+        one, two = (half.astype(np.float64) for half in np.moveaxis(self.halves(source, target, rows), 1, 0))
         length = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
         return np.divide((one * two).sum(axis=1), length, out=np.full(len(one), np.nan), where=length > 0)
 

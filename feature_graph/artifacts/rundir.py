@@ -45,6 +45,11 @@ class RunPaths:
         return self.root / "atlas.h5"
 
     @property
+    def responses(self) -> Path:
+        """Response vectors."""
+        return self.root / "responses.h5"
+
+    @property
     def features(self) -> Path:
         """One row a feature."""
         return self.root / "features.parquet"

@@ -1,9 +1,11 @@
 """Which pairs of features are worth measuring."""
 
 from feature_graph.candidates.choose import identify_candidates
+from feature_graph.candidates.density import within_density
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.candidates.importance import Importance, measure_importance
 from feature_graph.candidates.inputs import analysed_of, check_inputs
+from feature_graph.candidates.shortlist import shortlist, shortlisted
 from feature_graph.candidates.verdicts import removed_by
 
 __all__ = [
@@ -14,4 +16,7 @@ __all__ = [
     "identify_candidates",
     "measure_importance",
     "removed_by",
+    "shortlist",
+    "shortlisted",
+    "within_density",
 ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, CoactivationAtlas
 from feature_graph.candidates.attribution import check_by_ablation, measure_effects
+from feature_graph.candidates.density import within_density
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
 from feature_graph.dictionaries import HookedModel, SiteCodec
@@ -30,6 +31,7 @@ class Importance:
             a model.
         documents: Documents it was measured on; None without a model.
         facts: How it was found, for the record.
+        allowed: Layer → bool [d_sae], features that may be taken (``density_range``); empty: all.
     """
 
     ranking: dict[int, NDArray[np.float64]]
@@ -37,16 +39,18 @@ class Importance:
     measured: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     documents: NDArray[np.int64] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    allowed: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
 
     def top(self, layer: int, k: int) -> NDArray[np.int64]:
         """Up to ``k`` live features, ascending by index.
 
         Ranked by importance, then by frequency, then by index: a feature of importance 0 comes last, but it takes a place that no other
-        feature wants. One that is never active on the select documents takes none.
+        feature wants. One that is never active on the select documents takes none, nor does one outside ``density_range``.
         """
         ranking, frequency = self.ranking[layer], self.frequency[layer]
         order = np.lexsort((np.arange(len(ranking)), -frequency, -ranking))
-        return np.sort(order[frequency[order] > 0][:k])
+        able = (frequency > 0) & self.allowed.get(layer, np.True_)
+        return np.sort(order[able[order]][:k])
 
 
 def measure_importance(
@@ -58,10 +62,11 @@ def measure_importance(
         CandidateError: If the effect asked for does not fit the model, or there is no select document.
     """
     frequency = {layer: atlas.active[layer] / max(atlas.n_tokens, 1) for layer in codecs}
+    allowed = {layer: within_density(values, cfg) for layer, values in frequency.items()}
     if model is None or store is None:
         lacking = " and ".join(name for name, value in (("model", model), ("activation_store", store)) if value is None)
         log.warning("importance: no %s given, so effects on the output cannot be measured; features are ranked by frequency alone", lacking)
-        return Importance(frequency, frequency, facts={"estimate": "frequency"})
+        return Importance(frequency, frequency, facts={"estimate": "frequency"}, allowed=allowed)
     try:
         effects = measure_effects(model, codecs, store, cfg)
     except ValueError as error:
@@ -82,4 +87,4 @@ def measure_importance(
         "check": check.to_dict(),
     }
     ranking = {layer: np.nan_to_num(values) for layer, values in measured.items()}
-    return Importance(ranking, frequency, measured, effects.documents, facts)
+    return Importance(ranking, frequency, measured, effects.documents, facts, allowed)

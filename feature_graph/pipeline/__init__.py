@@ -8,7 +8,7 @@ from feature_graph.pipeline.errors import ManifestError, PipelineError, RunLocke
 from feature_graph.pipeline.lock import locked
 from feature_graph.pipeline.manifest import Manifest, StageRecord
 from feature_graph.pipeline.runner import RunResult, StageOutcome, package_versions, run
-from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName
+from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName, stages_of
 from feature_graph.pipeline.status import RunStatus, StageStatus, status
 from feature_graph.pipeline.vectors import write_decoders
 
@@ -30,6 +30,7 @@ __all__ = [
     "locked",
     "package_versions",
     "run",
+    "stages_of",
     "status",
     "write_decoders",
 ]

@@ -28,7 +28,7 @@ from feature_graph.pipeline.lock import locked
 from feature_graph.pipeline.manifest import Manifest, StageRecord, now
 from feature_graph.pipeline.plan import Situation, situation, why_stale
 from feature_graph.pipeline.stage_functions import STAGE_FUNCTIONS, RunContext, StageFunctions, StageResult
-from feature_graph.pipeline.stages import STAGE_NAMES, STAGES, Stage, StageName, stage_named
+from feature_graph.pipeline.stages import STAGE_NAMES, Stage, StageName, stage_named, stages_of
 from feature_graph.utils import set_seed, sha256_json
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def run_with(work: StageFunctions, cfg: Config, only: StageName | None = None, f
     """:func:`run` with other work in the stages: what each stage does is given by ``work``."""
     if only is not None and from_ is not None:
         raise ValueError("only, from_: got both; give one of them")
-    wanted = _wanted(only, from_)
+    wanted = _wanted(cfg, only, from_)
     paths = RunPaths.of(cfg.output_dir)
     with locked(paths.lock):
         _sweep(paths)
@@ -115,10 +115,17 @@ def run_with(work: StageFunctions, cfg: Config, only: StageName | None = None, f
     return RunResult(paths.root, tuple(outcomes))
 
 
-def _wanted(only: str | None, from_: str | None) -> list[Stage]:
-    if only is not None:
-        return [stage_named(only)]
-    return list(STAGES[STAGES.index(stage_named(from_ or STAGE_NAMES[0])) :])
+def _wanted(cfg: Config, only: str | None, from_: str | None) -> list[Stage]:
+    first = STAGE_NAMES.index(stage_named(only or from_ or STAGE_NAMES[0]).name)
+    found = [stage for stage in stages_of(cfg) if STAGE_NAMES.index(stage.name) >= first]
+    if only is None:
+        return found
+    return found[:1] if found and found[0].name == only else [stage_named(only)]  # one that the run leaves out may be asked for by name
+
+
+def _before(stage: Stage, cfg: Config) -> list[Stage]:
+    at = STAGE_NAMES.index(stage.name)
+    return [earlier for earlier in stages_of(cfg) if STAGE_NAMES.index(earlier.name) < at]
 
 
 def _sweep(paths: RunPaths) -> None:
@@ -128,16 +135,16 @@ def _sweep(paths: RunPaths) -> None:
 
 
 def _check_earlier(first: Stage, cfg: Config, paths: RunPaths, manifest: Manifest) -> None:
-    for stage in STAGES[: STAGES.index(first)]:
+    for stage in _before(first, cfg):
         reason = why_stale(stage, cfg, paths.root, manifest)
-        if reason and set(stage.outputs) & _needs(first):
+        if reason and set(stage.outputs) & _needs(first, cfg):
             raise StaleInput(f"{first.name} needs {stage.name}, which is not up to date in {paths.root} ({reason}); run {stage.name} first")
 
 
-def _needs(stage: Stage) -> set[str]:
+def _needs(stage: Stage, cfg: Config) -> set[str]:
     """Files the stage reads, directly or through the stages that make them."""
     files = set(stage.inputs)
-    for earlier in reversed(STAGES[: STAGES.index(stage)]):
+    for earlier in reversed(_before(stage, cfg)):
         if files & set(earlier.outputs):
             files |= set(earlier.inputs)
     return files

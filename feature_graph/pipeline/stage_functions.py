@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, InteractionSet, RunPaths
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, InteractionSet, ResponseStore, RunPaths
 from feature_graph.config import Config
 from feature_graph.pipeline.stages import StageName
 
@@ -102,16 +102,29 @@ def atlas(context: RunContext) -> StageResult:
     return StageResult(sum(int(counts.nnz) for counts in made.counts.values()), {"layer_pairs": len(made.layer_pairs)})
 
 
+def responses(context: RunContext) -> StageResult:
+    """Measure what one unit of each feature does at every later site."""
+    from feature_graph.responses import measure_responses
+
+    model, paths = context.analysed(), context.paths
+    store = measure_responses(model, model.saes, context.store(), context.cfg, paths.responses, parts_dir=paths.parts("responses"))
+    left_out = sum(count for reasons in store.meta["left_out"].values() for count in reasons.values())
+    return StageResult(sum(len(s.index) for s in store.sources.values()), {"site_pairs": len(store.pairs), "left_out": left_out})
+
+
 def candidates(context: RunContext) -> StageResult:
     """Choose the pairs to measure; with ``targets = all`` there is nothing to choose."""
-    from feature_graph.candidates import identify_candidates
+    from feature_graph.candidates import identify_candidates, shortlist
 
     if context.cfg.targets == "all":
         CandidateSet.empty(facts={"targets": "all"}).save(context.paths.candidates)
         return StageResult(0)
     model = context.analysed()
     counts = CoactivationAtlas.load(context.paths.atlas)
-    chosen = identify_candidates(counts, model.saes, context.cfg, activation_store=context.store(), model=model)
+    if context.cfg.candidates == "responses":
+        chosen = shortlist(ResponseStore(context.paths.responses), counts, context.store(), model, context.cfg)
+    else:
+        chosen = identify_candidates(counts, model.saes, context.cfg, activation_store=context.store(), model=model)
     chosen.save(context.paths.candidates)
     return StageResult(len(chosen), {f"after_{stage.stage}": stage.after for stage in chosen.stages})
 
@@ -178,6 +191,7 @@ StageFunctions = Mapping[StageName, Callable[[RunContext], StageResult]]
 STAGE_FUNCTIONS: StageFunctions = {
     "collect": collect,
     "atlas": atlas,
+    "responses": responses,
     "candidates": candidates,
     "measure": measure,
     "graph": graph,

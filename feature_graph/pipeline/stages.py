@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from feature_graph.config import OUTSIDE_HASH, Config
 from feature_graph.utils import sha256_json
 
-StageName = Literal["collect", "atlas", "candidates", "measure", "graph", "behaviors", "report"]
+StageName = Literal["collect", "atlas", "responses", "candidates", "measure", "graph", "behaviors", "report"]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
 _DICTIONARIES = frozenset({"model_name", "sae_release", "sae_id_template", "layers", "sites"})
@@ -31,6 +31,7 @@ class Stage:
         finishing: Those of ``fields`` that are applied to the whole, after the blocks. The part files of such a stage are kept, so that a
             change of these fields alone does not compute the blocks again.
         version: Raised when the stage computes something else from the same inputs.
+        only_with: Field and value of the configuration without which the stage is left out; None: it belongs to every run.
     """
 
     name: StageName
@@ -41,6 +42,7 @@ class Stage:
     sources: tuple[str, ...] = ()
     finishing: frozenset[str] = frozenset()
     version: int = 1
+    only_with: tuple[str, object] | None = None
 
     def config_part(self, cfg: Config) -> dict[str, object]:
         """The values of the fields this stage depends on."""
@@ -75,12 +77,22 @@ STAGES: tuple[Stage, ...] = (
         ("atlas.h5",),
     ),
     Stage(
+        "responses",
+        "what one unit of a feature does downstream",
+        _DICTIONARIES | {"response_samples", "response_documents", "activity_threshold", "seed"},
+        ("activations.h5",),
+        ("responses.h5",),
+        ("model_name", "sae_release"),
+        only_with=("candidates", "responses"),
+    ),
+    Stage(
         "candidates",
         "which pairs are worth measuring",
         _DICTIONARIES
         | {"top_k_features", "layer_window", "importance_tokens", "min_coactivation", "min_decoder_alignment", "alignment"}
-        | {"importance_effect", "importance_positions", "rescue_fraction", "position_horizon", "activity_threshold", "seed", "targets"},
-        ("activations.h5", "atlas.h5"),
+        | {"importance_effect", "importance_positions", "rescue_fraction", "position_horizon", "activity_threshold", "seed", "targets"}
+        | {"candidates", "shortlist_pairs", "density_range"},
+        ("activations.h5", "atlas.h5", "responses.h5"),
         ("candidates.parquet",),
         ("model_name", "sae_release"),
         version=3,  # places are filled with live features that were not measured, or without effect
@@ -121,6 +133,13 @@ STAGES: tuple[Stage, ...] = (
         ("report.html",),
     ),
 )
+
+
+def stages_of(cfg: Config) -> tuple[Stage, ...]:
+    """The stages of a run in order; files of stages that are left out are not among their inputs."""
+    asked = [stage for stage in STAGES if stage.only_with is None or getattr(cfg, stage.only_with[0]) == stage.only_with[1]]
+    written = {name for stage in asked for name in stage.outputs}
+    return tuple(replace(stage, inputs=tuple(name for name in stage.inputs if name in written)) for stage in asked)
 
 
 def stage_named(name: str) -> Stage:

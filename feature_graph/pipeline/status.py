@@ -11,7 +11,7 @@ from feature_graph.config import Config
 from feature_graph.pipeline.lock import holder, is_locked
 from feature_graph.pipeline.manifest import Manifest, StageRecord
 from feature_graph.pipeline.plan import why_stale
-from feature_graph.pipeline.stages import STAGES, StageName
+from feature_graph.pipeline.stages import StageName, stages_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def status(run_dir: str | Path) -> RunStatus:
     manifest = Manifest.load(paths.manifest)
     busy = is_locked(paths.lock)
     stages = []
-    for stage in STAGES:
+    for stage in stages_of(cfg):
         record = manifest.stages.get(stage.name)
         reason = why_stale(stage, cfg, paths.root, manifest)
         running = busy and record is not None and record.state == "running"

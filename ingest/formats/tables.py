@@ -55,7 +55,7 @@ CANDIDATES = FileFormat(
             "float64",
             "signed mean alignment of the decoder direction with the target's encoder (through the blocks in between)",
         ),
-        Column("arm", "string", "why the pair was chosen: kept, rescue_jacobian or rescue_random"),
+        Column("arm", "string", "why the pair was chosen: kept, rescue_jacobian or rescue_random; or specific, computed or total"),
     ),
 )
 

@@ -22,11 +22,12 @@ from feature_graph.pipeline.lock import is_locked, locked
 from feature_graph.pipeline.plan import why_stale
 from feature_graph.pipeline.runner import run_with
 from feature_graph.pipeline.stage_functions import RunContext, StageFunctions, StageResult
-from feature_graph.pipeline.stages import stage_named
+from feature_graph.pipeline.stages import stage_named, stages_of
 
 TEXT_OF = {
     "collect": "n_tokens",
     "atlas": "layer_window",
+    "responses": "response_samples",
     "candidates": "top_k_features",
     "measure": "n_intervention_samples",
     "graph": "significance_level",
@@ -49,10 +50,11 @@ def writing_work(calls: list[str], before: Callable[[str, RunContext], None] = l
         def do(context: RunContext) -> StageResult:
             calls.append(name)
             before(name, context)
-            read = "".join((context.paths.root / file).read_text() for file in stage.inputs)
+            inputs = next((s.inputs for s in stages_of(context.cfg) if s.name == name), stage.inputs)
+            read = "".join((context.paths.root / file).read_text() for file in inputs)
             for file in stage.outputs:
                 (context.paths.root / file).write_text(f"{name} {getattr(context.cfg, TEXT_OF[name])} {hash_of(read)}\n")
-            return StageResult(len(read), {"files": len(stage.inputs)}, {"model": {"name": "m", "hash": "0"}} if name == "collect" else {})
+            return StageResult(len(read), {"files": len(inputs)}, {"model": {"name": "m", "hash": "0"}} if name == "collect" else {})
 
         return do
 
@@ -99,11 +101,37 @@ def test_a_first_run_does_all_and_a_second_nothing(cfg: Config) -> None:
     calls: list[str] = []
     work = writing_work(calls)
     first = run_with(work, cfg)
-    assert calls == list(STAGE_NAMES) == first.done
+    names = [stage.name for stage in stages_of(cfg)]
+    assert calls == names == first.done
+    assert "responses" not in names
     second = run_with(work, cfg)
     assert second.done == []
-    assert calls == list(STAGE_NAMES)
+    assert calls == names
     assert [o.rows for o in second.outcomes] == [o.rows for o in first.outcomes]
+
+
+def test_responses_are_measured_where_they_choose_the_candidates(cfg: Config) -> None:
+    calls: list[str] = []
+    run_with(writing_work(calls), cfg)
+    calls.clear()
+    with_responses = cfg.model_copy(update={"candidates": "responses"})
+    run_with(writing_work(calls), with_responses)
+    assert calls[:2] == ["responses", "candidates"]
+    assert stages_of(with_responses) == STAGES
+    calls.clear()
+    run_with(writing_work(calls), with_responses.model_copy(update={"response_samples": 9}))
+    assert calls[:2] == ["responses", "candidates"]
+    calls.clear()
+    run_with(writing_work(calls), cfg)  # back to pruning: the responses lie there, and are not read
+    assert calls[0] == "candidates"
+    assert "responses" not in [found.stage for found in status(cfg.output_dir).stages]
+
+
+def test_a_stage_that_the_run_leaves_out_can_be_asked_for_by_name(cfg: Config) -> None:
+    calls: list[str] = []
+    run_with(writing_work(calls), cfg, only="collect")
+    run_with(writing_work(calls), cfg, only="responses")
+    assert calls == ["collect", "responses"]
 
 
 def test_a_changed_field_redoes_its_stage_and_what_reads_its_files(cfg: Config, caplog: pytest.LogCaptureFixture) -> None:
@@ -132,7 +160,7 @@ def test_speed_and_place_redo_nothing(cfg: Config, field: str) -> None:
     calls: list[str] = []
     run_with(writing_work(calls), cfg)
     run_with(writing_work(calls), cfg.model_copy(update={field: {"device": "cuda", "batch_size": 3}[field]}))
-    assert calls == list(STAGE_NAMES)
+    assert calls == [stage.name for stage in stages_of(cfg)]
 
 
 def test_a_run_directory_may_move(cfg: Config, tmp_path: Path) -> None:
@@ -140,7 +168,7 @@ def test_a_run_directory_may_move(cfg: Config, tmp_path: Path) -> None:
     run_with(writing_work(calls), cfg)
     Path(cfg.output_dir).rename(tmp_path / "elsewhere")
     run_with(writing_work(calls), cfg.model_copy(update={"output_dir": str(tmp_path / "elsewhere")}))
-    assert calls == list(STAGE_NAMES)
+    assert calls == [stage.name for stage in stages_of(cfg)]
 
 
 def test_an_edited_or_missing_artifact_is_made_again(cfg: Config) -> None:
@@ -189,7 +217,7 @@ def test_only_does_not_ask_for_stages_it_does_not_read(cfg: Config) -> None:
     run_with(work, cfg)
     (Path(cfg.output_dir) / "graph.graphml").unlink()
     run_with(work, cfg, only="measure")
-    assert calls == list(STAGE_NAMES)
+    assert calls == [stage.name for stage in stages_of(cfg)]
 
 
 def test_from_does_a_stage_and_all_after_it_again(cfg: Config) -> None:

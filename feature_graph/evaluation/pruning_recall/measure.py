@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
-from feature_graph.candidates import Importance, analysed_of, check_inputs, measure_importance, removed_by
+from feature_graph.candidates import Importance, analysed_of, check_inputs, measure_importance, removed_by, within_density
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.evaluation.errors import EvaluationError
@@ -108,7 +108,9 @@ def _importance(
     wrong = [n for n, codec in codecs.items() if n not in given or len(given[n]) != codec.d_sae]
     if wrong:
         raise RecallError(f"importance: layer {wrong[0]} is missing or of another width; choose the candidates again")
-    return Importance({layer: np.nan_to_num(given[layer]) for layer in codecs}, dict(given))
+    frequency = {layer: atlas.active[layer] / max(atlas.n_tokens, 1) for layer in codecs}
+    allowed = {layer: within_density(values, cfg) for layer, values in frequency.items()}
+    return Importance({layer: np.nan_to_num(given[layer]) for layer in codecs}, frequency, dict(given), allowed=allowed)
 
 
 def _pairs(store: ActivationStore, drawn: Mapping[int, Drawn], wide: Config) -> pd.DataFrame:
