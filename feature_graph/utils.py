@@ -67,21 +67,12 @@ def derived_seed(seed: int, *names: object) -> int:
 
 def progress_bar() -> Progress:
     """The one progress bar of the project: standard error, with share, count, elapsed and remaining time."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
     from feature_graph.terminal import SafeConsole
 
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("elapsed,"),
-        TimeRemainingColumn(),
-        TextColumn("left"),
-        console=SafeConsole(stderr=True),
-        transient=False,
-    )
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), "elapsed,", TimeRemainingColumn(), "left")
+    return Progress(*columns, console=SafeConsole(stderr=True), transient=False)
 
 
 def progress(items: Iterable[T], description: str, total: int | None = None) -> Iterator[T]:

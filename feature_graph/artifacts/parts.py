@@ -69,6 +69,10 @@ class PartFiles(Generic[T]):
         except _DAMAGE as error:
             return self._damaged(name, error)
 
+    def intact(self, name: str) -> bool:
+        """Whether a part with the right key lies there and can be read to its end: what :meth:`has` says of the key, of all of it."""
+        return self.load(name) is not None
+
     def load(self, name: str) -> T | None:
         """The part, or None if it must be made (again)."""
         if not self.has(name):
@@ -136,14 +140,15 @@ class JsonParts:
 
 
 class FrameParts:
-    """Parts that are tables, one Parquet file each."""
+    """Parts that are tables, one Parquet file each; pages carry checksums, so that a flipped byte is found when a part is read."""
 
     suffix = ".parquet"
 
     def write(self, path: Path, value: pd.DataFrame, key: str) -> None:
         """See :class:`PartFormat`."""
         table = pa.Table.from_pandas(value, preserve_index=False)
-        pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), b"key": key.encode()}), path)
+        with_key = table.replace_schema_metadata({**(table.schema.metadata or {}), b"key": key.encode()})
+        pq.write_table(with_key, path, write_page_checksum=True)
 
     def read_key(self, path: Path) -> str:
         """See :class:`PartFormat`."""
@@ -151,7 +156,7 @@ class FrameParts:
 
     def read(self, path: Path) -> pd.DataFrame:
         """See :class:`PartFormat`."""
-        return pq.read_table(path).to_pandas()
+        return pq.read_table(path, page_checksum_verification=True).to_pandas()
 
 
 class FrameFiles(PartFiles[pd.DataFrame]):
@@ -162,7 +167,8 @@ class FrameFiles(PartFiles[pd.DataFrame]):
 
     def read(self, name: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """A part that was made before, or some of its columns."""
-        return pq.read_table(self.path(name), columns=None if columns is None else list(columns)).to_pandas()
+        chosen = None if columns is None else list(columns)
+        return pq.read_table(self.path(name), columns=chosen, page_checksum_verification=True).to_pandas()
 
     def rows_of(self, name: str) -> int:
         """Rows of a part."""

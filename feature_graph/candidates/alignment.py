@@ -26,6 +26,7 @@ from feature_graph.candidates.grid import Grid
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import (
     AnalysedModel,
+    BlocksBetween,
     CleanRun,
     CleanSweep,
     SourceSamples,
@@ -138,16 +139,16 @@ class BlockAligner:
         targets = torch.as_tensor(grid.targets, device=target.device)
         for first, part in _parts(grid.sources):
             samples, features = places.of(first, first + len(part), source.device), torch.as_tensor(part, device=source.device)
-            found = source_jacobian_alignment(self._slices, run, source, target, features, samples, targets)
+            between = BlocksBetween(self._slices, run, source, target)
+            found = source_jacobian_alignment(between, features, samples, targets)
             weak = asked.of(first, found.absolute)
-            by_later = self._raise(found.absolute, weak, run, grid, features, samples) if len(weak.row) and self._horizon else 0
+            by_later = self._raise(found.absolute, weak, between, grid, features, samples) if len(weak.row) and self._horizon else 0
             yield Aligned(first, found.signed, found.absolute, by_later)
 
     def _raise(
-        self, strength: NDArray[np.float64], weak: Asked, run: CleanRun, grid: Grid, features: Tensor, samples: SourceSamples
+        self, strength: NDArray[np.float64], weak: Asked, between: BlocksBetween, grid: Grid, features: Tensor, samples: SourceSamples
     ) -> int:
         """Put the later alignment into ``strength`` where it reaches the limit and the same position does not; how many pairs it did."""
-        source, target = self._codecs[grid.source], self._codecs[grid.target]
         rows, at_row = np.unique(weak.row, return_inverse=True)
         columns, at_column = np.unique(weak.column, return_inverse=True)
         chosen = torch.as_tensor(rows, device=features.device)
@@ -155,7 +156,7 @@ class BlockAligner:
         few = SourceSamples(torch.searchsorted(chosen, samples.source[mine]), samples.documents[mine], samples.positions[mine])
         counted = torch.as_tensor(self._store.valid[self._documents], device=features.device)
         targets = torch.as_tensor(grid.targets[columns], device=features.device)
-        later = later_jacobian_alignment(self._slices, run, source, target, features[chosen], few, self._horizon, counted, targets)
+        later = later_jacobian_alignment(between, features[chosen], few, self._horizon, counted, targets)
         value = later[at_row, at_column]
         reached = value >= weak.limit
         strength[weak.row[reached], weak.column[reached]] = value[reached]

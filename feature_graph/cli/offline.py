@@ -30,8 +30,7 @@ def dump(
     """Write the database into one file. The server is stopped meanwhile."""
     from feature_graph.database import offline
 
-    where = resolve_home(home)
-    _ask_others(where, yes)
+    where = _free_home(home, yes)
     note = offline.dump(where, file, check=check)
     data = {"file": str(file), "bytes": note.bytes, "contents": asdict(note.contents)}
     common.answer(as_json, data, f"{file}: {note.bytes / 2**20:.1f} MB, {_described(note.contents)}")
@@ -47,8 +46,7 @@ def load(
     """Load a dump; it is checked before it takes the place of what is there."""
     from feature_graph.database import offline
 
-    where = resolve_home(home)
-    _ask_others(where, yes)
+    where = _free_home(home, yes)
     if replace and where.has_database and not yes:
         common.confirmed(f"Replace the database in {where.root}? `db dump` keeps what is there", abort=True)
     held = offline.load(where, file, overwrite=replace)
@@ -67,24 +65,25 @@ def backup(
     """Dump into a dated file; with --keep the oldest are removed once the new one is complete."""
     from feature_graph.database import offline
 
-    where = resolve_home(home)
-    _ask_others(where, yes)
+    where = _free_home(home, yes)
     written = str(offline.backup(where, folder, keep=keep, check=check))
     common.answer(as_json, {"file": written}, written)
 
 
-def _ask_others(home: Home, yes: bool) -> None:
-    """Other clients lose their connection: ask, unless told not to."""
+def _free_home(given: Path | None, yes: bool) -> Home:
+    """The home that is meant. Other clients will lose their connection: ask first, unless told not to."""
     from feature_graph.database import server
     from feature_graph.database.server import other_clients
 
+    home = resolve_home(given)
     if server.status(home).state != "running":
-        return
-    common.say("The server is stopped meanwhile and started again after.", err=True)
+        return home
+    common.say("The server is stopped meanwhile and started again afterwards.", err=True)
     others = [] if yes else other_clients(server.connection(home))
     if others:
         names = ", ".join(sorted({f"{client.program} from {client.address}" for client in others}))
         common.confirmed(f"{len(others)} other clients are connected ({names}) and will be cut off. Go on?", abort=True, err=True)
+    return home
 
 
 def _described(held: Contents) -> str:

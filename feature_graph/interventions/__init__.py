@@ -25,6 +25,7 @@ different length are padded on the right, where a causal mask makes padding harm
 
 from feature_graph.interventions.alignment import (
     Alignment,
+    BlocksBetween,
     SourceSamples,
     cosine_alignment,
     later_jacobian_alignment,
@@ -66,6 +67,7 @@ __all__ = [
     "Alignment",
     "AnalysedModel",
     "Arrived",
+    "BlocksBetween",
     "Clamps",
     "CleanDocuments",
     "CleanReconstruction",

@@ -23,6 +23,23 @@ from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 
 @dataclass(frozen=True)
+class BlocksBetween:
+    """What lies between two sites, on one clean run.
+
+    Attributes:
+        slices: The model.
+        clean: Clean run with the residual at the source's point and the keys and values of the blocks up to the target's.
+        source: Dictionary of the source site.
+        target: Dictionary of a later site.
+    """
+
+    slices: ModelSlices
+    clean: CleanRun
+    source: SiteCodec
+    target: SiteCodec
+
+
+@dataclass(frozen=True)
 class SourceSamples:
     """Where sources are active.
 
@@ -69,31 +86,21 @@ class _Arrived:
 
 @torch.no_grad()
 def source_jacobian_alignment(
-    slices: ModelSlices,
-    clean: CleanRun,
-    source: SiteCodec,
-    target: SiteCodec,
-    features: Tensor,
-    samples: SourceSamples,
-    targets: Tensor | None = None,
-    rows: int = 512,
+    between: BlocksBetween, features: Tensor, samples: SourceSamples, targets: Tensor | None = None, rows: int = 512
 ) -> Alignment:
     """⟨w_enc_j, J d_i⟩ / (‖w_enc_j‖ ‖d_i‖), averaged over samples; J is the Jacobian of the blocks between at the same position.
 
     Args:
-        slices: The model.
-        clean: Clean run with the residual at the source's point and the keys and values of the blocks up to the target's.
-        source: Dictionary of the source site.
-        target: Dictionary of a later site.
+        between: The two sites and what lies between them.
         features: int64 [K], sources.
         samples: Where they are active; a source without samples gets NaN.
         targets: int64 [M]; None takes all.
-        rows: SourceSamples carried at a time.
+        rows: Samples carried at a time.
     """
-    w = _readers(target, targets)
+    w = _readers(between.target, targets)
     signed = torch.zeros(len(features), w.shape[1], dtype=torch.float64, device=w.device)
     absolute, counts = torch.zeros_like(signed), torch.zeros(len(features), dtype=torch.float64, device=w.device)
-    for part in _arrivals(slices, clean, source, target, features, samples, 1, rows):
+    for part in _arrivals(between, features, samples, 1, rows):
         aligned = (part.tangent[:, 0].to(w.dtype) @ w).double()
         signed.index_add_(0, part.who, aligned)
         absolute.index_add_(0, part.who, aligned.abs())
@@ -104,10 +111,7 @@ def source_jacobian_alignment(
 
 @torch.no_grad()
 def later_jacobian_alignment(
-    slices: ModelSlices,
-    clean: CleanRun,
-    source: SiteCodec,
-    target: SiteCodec,
+    between: BlocksBetween,
     features: Tensor,
     samples: SourceSamples,
     horizon: int,
@@ -120,24 +124,21 @@ def later_jacobian_alignment(
     It costs h + 1 times what the alignment at p costs.
 
     Args:
-        slices: The model.
-        clean: As above.
-        source: Dictionary of the source site.
-        target: Dictionary of a later site.
+        between: The two sites and what lies between them.
         features: int64 [K], sources.
         samples: Where they are active.
         horizon: Later positions h.
         counted: bool [n_docs, context], positions that count as later ones.
         targets: int64 [M]; None takes all.
-        rows: SourceSamples × positions carried at a time.
+        rows: Samples × positions carried at a time.
 
     Returns:
         float64 [K, M], the largest over the distances; 0 for a source without a counted later position.
     """
-    w = _readers(target, targets)
+    w = _readers(between.target, targets)
     total = torch.zeros(horizon, len(features), w.shape[1], dtype=torch.float64, device=w.device)
     counts = torch.zeros(horizon, len(features), dtype=torch.float64, device=w.device)
-    for part in _arrivals(slices, clean, source, target, features, samples, horizon + 1, max(1, rows // (horizon + 1))):
+    for part in _arrivals(between, features, samples, horizon + 1, max(1, rows // (horizon + 1))):
         there = later_mask(part.clamps, horizon, counted).double()
         for step in range(horizon):
             aligned = (part.tangent[:, step + 1].to(w.dtype) @ w).double().abs()
@@ -163,18 +164,10 @@ def _readers(target: SiteCodec, targets: Tensor | None) -> Tensor:
     return w / w.norm(dim=0).clamp(min=torch.finfo(w.dtype).tiny)
 
 
-def _arrivals(
-    slices: ModelSlices,
-    clean: CleanRun,
-    source: SiteCodec,
-    target: SiteCodec,
-    features: Tensor,
-    samples: SourceSamples,
-    new: int,
-    rows: int,
-) -> Iterator[_Arrived]:
+def _arrivals(between: BlocksBetween, features: Tensor, samples: SourceSamples, new: int, rows: int) -> Iterator[_Arrived]:
     """Tangents at the target's site, ``rows`` samples at a time."""
-    start, stop = source.site.point, target.site.point
+    slices, clean, source = between.slices, between.clean, between.source
+    start, stop = source.site.point, between.target.site.point
     for part in (p for p in torch.arange(len(samples.source), device=features.device).split(rows) if len(p)):
         who = samples.source[part]
         directions = source.w_dec[features[who]]

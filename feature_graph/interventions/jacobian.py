@@ -36,7 +36,7 @@ def jacobian_effects(
     slices: ModelSlices,
     clean: CleanRun,
     point: int,
-    clamps: Clamps,
+    samples: Clamps,
     path: Sequence[Reading],
     horizon: int,
     counted: Tensor,
@@ -49,7 +49,7 @@ def jacobian_effects(
         slices: The model.
         clean: Clean run with the residual at ``point`` and at every site of the path, and the blocks between.
         point: Point of the source's site.
-        clamps: The samples; their levels are not used.
+        samples: Where the source is active; the levels of the clamps are not used.
         path: Every analysed site after the source's, in order.
         horizon: Later positions.
         counted: Positions that count as later ones.
@@ -58,9 +58,9 @@ def jacobian_effects(
     Returns:
         One entry a site of the path.
     """
-    backward = reverse_is_cheaper(clamps, path, horizon) if mode == "auto" else mode == "reverse"
+    backward = reverse_is_cheaper(samples, path, horizon) if mode == "auto" else mode == "reverse"
     run = reverse_effects if backward else _forward_effects
-    return run(slices, clean, point, clamps, path, horizon, counted)
+    return run(slices, clean, point, samples, path, horizon, counted)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,6 +107,24 @@ def test_a_run_that_was_cut_off_goes_on_with_the_same_bytes(
     parts[-1].write_bytes(b"half")
     again.path.unlink()
     assert exhaustive(stage, tmp_path / "b").path.read_bytes() == whole.path.read_bytes()
+
+
+@pytest.mark.parametrize("which", ["-floors", "-sources", "-00000"])
+def test_a_part_damaged_inside_is_found_when_it_is_reused(
+    which: str, stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = exhaustive(stage, tmp_path)
+    expected = whole.path.read_bytes()
+    part = next(path for path in sorted((tmp_path / "parts").glob("*.parquet")) if path.stem.endswith(which))
+    sound = part.read_bytes()
+    column = pq.read_metadata(part).row_group(0).column(0)
+    first = column.dictionary_page_offset or column.data_page_offset
+    flipped = bytearray(sound)
+    flipped[first + column.total_compressed_size - 1] ^= 1  # the last byte of its last page
+    part.write_bytes(bytes(flipped))
+    assert exhaustive(stage, tmp_path).path.read_bytes() == expected
+    assert f"{part.name} is damaged" in caplog.text
+    assert part.read_bytes() == sound
 
 
 def test_only_the_strongest_edges_into_a_feature_are_kept(stage: Stage, found: Exhaustive, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from feature_graph.interventions import (
     AnalysedModel,
+    BlocksBetween,
     Clamps,
     CleanSweep,
     Effects,
@@ -136,7 +137,9 @@ def test_alignment_is_the_normalised_derivative_before_the_gate() -> None:
     slices, clean, counted = setting(tiny)
     features = torch.tensor([4, 11])
     samples = SourceSamples(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([3, 5, 7]))
-    found = source_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[3], features, samples, torch.arange(10), rows=2)
+    found = source_jacobian_alignment(
+        BlocksBetween(slices, clean, tiny.codecs[0], tiny.codecs[3]), features, samples, torch.arange(10), rows=2
+    )
     zero = torch.zeros(3)
     clamps = Clamps(samples.documents, samples.positions, tiny.codecs[0].w_dec[features[samples.source]], zero, zero)
     slopes = jacobian_effects(slices, clean, 1, clamps, [*path_of(tiny)[:1], Reading(tiny.codecs[3], torch.arange(10))], 0, counted)[1]
@@ -156,7 +159,8 @@ def test_alignment_at_later_positions_is_what_a_push_at_the_source_brings_there(
     counted[0, 5] = False  # not a token that counts: nothing is read there
     features, context = torch.tensor([4, 11]), tiny.tokens.shape[1]
     samples = SourceSamples(torch.tensor([0, 0, 1]), torch.tensor([0, 1, 2]), torch.tensor([3, context - 2, context - 1]))
-    found = later_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[3], features, samples, 3, counted, torch.arange(10), rows=2)
+    between = BlocksBetween(slices, clean, tiny.codecs[0], tiny.codecs[3])
+    found = later_jacobian_alignment(between, features, samples, 3, counted, torch.arange(10), rows=2)
     w = tiny.codecs[3].w_enc[:, :10]
     seen: dict[int, list[torch.Tensor]] = {1: [], 2: [], 3: []}
     step = 1e-2
@@ -181,7 +185,8 @@ def test_alignment_of_a_source_without_samples_is_nan() -> None:
     tiny = make_tiny("gpt2")
     slices, clean, _ = setting(tiny)
     none = torch.zeros(0, dtype=torch.long)
-    found = source_jacobian_alignment(slices, clean, tiny.codecs[0], tiny.codecs[1], torch.tensor([3]), SourceSamples(none, none, none))
+    between = BlocksBetween(slices, clean, tiny.codecs[0], tiny.codecs[1])
+    found = source_jacobian_alignment(between, torch.tensor([3]), SourceSamples(none, none, none))
     assert (found.signed != found.signed).all()
 
 

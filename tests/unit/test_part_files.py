@@ -68,6 +68,18 @@ def test_a_damaged_part_is_made_again(form: str, damage: str, tmp_path: Path, ca
     assert same(parts.load("a"), value)
 
 
+def test_a_single_flipped_bit_of_a_table_is_found(tmp_path: Path) -> None:
+    parts = FrameFiles(tmp_path, "key")
+    parts.save("a", FRAME)
+    assert parts.intact("a")
+    flipped = bytearray(parts.path("a").read_bytes())
+    flipped[len(flipped) // 3] ^= 1
+    parts.path("a").write_bytes(bytes(flipped))
+    assert (parts.has("a"), parts.intact("a")) == (True, False)
+    with pytest.raises(OSError, match=r"checksum|CRC|crc"):
+        parts.read("a")
+
+
 def test_without_a_folder_nothing_is_kept() -> None:
     parts = PartFiles(None, "key", JsonParts())
     assert parts.get("a", lambda: {"x": 1}) == {"x": 1}

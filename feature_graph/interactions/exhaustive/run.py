@@ -171,14 +171,14 @@ def _work(
     cfg, codecs, sweep = context.cfg, context.codecs, SiteSweep(context, field)
     watch = DiskWatch(parts, field.n_tests, cfg, sum(codec.d_sae for codec in codecs.values()))
     prepared: tuple[SiteContext, list[SiteFloors]] | None = None
-    at = -1
+    at, has_floors = -1, False
     for layer, number, chosen in blocks:
         name = f"site{layer:03d}-{number:05d}"
         if layer != at:
-            prepared, at = None, layer
-        if not (parts.has(name) and parts.has(f"{name}-sources") and parts.has(_floor_name(layer))):
+            prepared, at, has_floors = None, layer, parts.intact(_floor_name(layer))
+        if not (has_floors and parts.intact(name) and parts.intact(f"{name}-sources")):
             prepared = prepared or _prepare(sweep, field, layer, parts, cfg)
-            site, floors = prepared
+            (site, floors), has_floors = prepared, True
             probes = [Probe(s, codecs[layer].w_dec[s.index]) for s in chosen]
             parts.get(f"{name}-sources", partial(source_table, site, probes))
             rows = parts.get(name, partial(source_rows, site, probes, floors, cfg, confirm=confirm))
