@@ -46,27 +46,35 @@ def analyze(
     run: Annotated[
         str | None,
         typer.Argument(
-            metavar="RUN", help="Run directory or graph file; with --algorithms also the id of a run, its beginning, or its name."
+            metavar="RUN", help="Run directory or graph file; with --algorithms also a run's id, the beginning of its id, or its name."
         ),
     ] = None,
     algorithms: Annotated[
         str | None,
-        typer.Option("--algorithms", "-a", help="Compute these in the database, by Graph Data Science: degree,pagerank,leiden … or all."),
+        typer.Option("--algorithms", "-a", help="Compute these in the database with Graph Data Science: degree,pagerank,leiden … or all."),
     ] = None,
-    sign: Annotated[Sign, typer.Option("--sign", help="Which edges.")] = Sign.ANY,
+    sign: Annotated[Sign, typer.Option("--sign", help="Sign of the edges that are used.")] = Sign.ANY,
     edges: Annotated[
         EdgeChoice, typer.Option("--edges", help="direct: the structural graph, by direct effects; all: every edge, by its total effect.")
     ] = EdgeChoice.DIRECT,
-    orientation: Annotated[Orientation, typer.Option("--orientation", help="Along the edges, or against them.")] = Orientation.NATURAL,
-    method: Annotated[str | None, typer.Option("--method", help="Whose edges, with --algorithms: clamping or jacobian.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Seed of leiden.")] = 42,
+    orientation: Annotated[Orientation, typer.Option("--orientation", help="Follow the edges, or go against them.")] = Orientation.NATURAL,
+    method: Annotated[
+        str | None, typer.Option("--method", help="With --algorithms: the method whose edges are used, clamping or jacobian.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Random seed for Leiden.")] = 42,
     metric: Annotated[
-        str, typer.Option("--metric", "-m", help="Measure of the hubs, without --algorithms: total_degree, pagerank, betweenness …")
+        str,
+        typer.Option(
+            "--metric", "-m", help="Without --algorithms: the measure that ranks hubs, such as total_degree, pagerank or betweenness."
+        ),
     ] = "total_degree",
-    top_k: Annotated[int, typer.Option("--top", "-n", min=0, help="How many hubs and communities are shown.")] = 10,
+    top_k: Annotated[int, typer.Option("--top", "-n", min=0, help="Number of hubs and communities to show.")] = 10,
     everything: Annotated[bool, typer.Option("--all", help="The same as --edges all.")] = False,
     effect: Annotated[
-        str, typer.Option("--effect", help="What a strength stands for, without --algorithms: total, direct, later or computed.")
+        str,
+        typer.Option(
+            "--effect", help="Without --algorithms: the effect that is an edge's strength, one of total, direct, later and computed."
+        ),
     ] = "",
     format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,

@@ -31,7 +31,7 @@ def browser(
         ),
     ] = None,
 ) -> None:
-    """Open Neo4j Browser with a guide of every question; say how to log in."""
+    """Open Neo4j Browser with a guide to every question, and say how to log in."""
     from feature_graph.database import server
 
     where = resolve_home(home)

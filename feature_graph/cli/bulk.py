@@ -33,19 +33,19 @@ BulkOption = Annotated[
     Bulk,
     typer.Option(
         "--bulk",
-        help="Neo4j's importer instead of transactions, into an empty embedded database; the server restarts. auto: where the run is "
+        help="Use Neo4j's importer instead of transactions, into an empty embedded database; the server restarts. auto: if the run is "
         "large and no other client is connected.",
     ),
 ]
 ScriptOption = Annotated[
-    Path | None, typer.Option("--bulk-script", metavar="DIR", help="Write import files and a script for another server instead.")
+    Path | None, typer.Option("--bulk-script", metavar="DIR", help="Do not load; write import files and a script for another server.")
 ]
 
 CheckStoreOption = Annotated[
     bool,
     typer.Option(
         "--check-store/--no-check-store",
-        help="In bulk: let Neo4j's own checker read every record, too. It takes as long as the import; every value is compared either way.",
+        help="In bulk: also let Neo4j's own checker read every record, which takes as long as the import. Values are compared either way.",
     ),
 ]
 

@@ -22,17 +22,17 @@ def calibrate(
     seeds: int = typer.Option(20, "--seeds", min=1, help="Planted models per variant; null runs take half as many."),
     variants: str = typer.Option("", "--variants", help="Only these variants, separated by commas; see --list."),
     quick: bool = typer.Option(False, "--quick", help="One seed of everything, in about a minute."),
-    nulls: bool = typer.Option(True, "--nulls/--no-nulls", help="Null runs, in which there is nothing to find."),
-    programs: bool = typer.Option(True, "--programs/--no-programs", help="Programs compiled into transformers by Tracr."),
+    nulls: bool = typer.Option(True, "--nulls/--no-nulls", help="Include null runs, in which there is nothing to find."),
+    programs: bool = typer.Option(True, "--programs/--no-programs", help="Include programs compiled into transformers by Tracr."),
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-o", help="Folder for calibration.json; an interrupted run is resumed there.")
     ] = Path("outputs/calibration"),
-    workers: int = typer.Option(0, "--workers", help="Processes of one thread each; 0: two if there are two cores."),
-    as_json: bool = typer.Option(False, "--json", help="Print the figures as one JSON object and nothing else."),
-    strict: bool = typer.Option(False, "--strict", help="End with exit code 1 if an aim was missed."),
+    workers: int = typer.Option(0, "--workers", help="Number of single-threaded processes; 0 means two if there are two cores."),
+    as_json: bool = typer.Option(False, "--json", help="Print only one JSON object with the figures."),
+    strict: bool = typer.Option(False, "--strict", help="Exit with code 1 if an aim is missed."),
     listing: bool = typer.Option(False, "--list", help="List the variants."),
 ) -> None:
-    """Measure planted transformers, whose effects are known, with the public stages, and say how much of the truth is recovered.
+    """Run the public stages on planted transformers, whose true effects are known, and report how much of the truth they recover.
 
     Aims: recall of at least 0.99, realised false discovery rate at most the level, every sign right, effects within 1 %, null runs at
     most at the level.

@@ -151,5 +151,5 @@ def run_directory(path: Path) -> Path:
     raise typer.BadParameter(f"there is no directory {path}; expected a run directory, such as outputs/bundled")
 
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; what goes wrong is then JSON as well.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON; errors are then JSON as well.")]
 RunDirectory = Annotated[Path, typer.Argument(metavar="RUN_DIR", callback=run_directory, help="Run directory, such as outputs/bundled.")]

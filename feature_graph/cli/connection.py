@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from feature_graph.database.store import Store
 
 DatabaseOption = Annotated[
-    str | None, typer.Option("--database", help="Name of the database; default that in the address, else NEO4J_DATABASE, else the user's.")
+    str | None,
+    typer.Option("--database", help="Name of the database. Default: the one in the address, else NEO4J_DATABASE, else the user's default."),
 ]
 
 
@@ -29,7 +30,7 @@ class DatabaseAddress:
     uri: Annotated[str | None, typer.Option("--uri", help="Address of a server of your own, such as bolt://127.0.0.1:7687.")] = None
     user: Annotated[
         str | None,
-        typer.Option("--user", help="User there; the password comes from NEO4J_PASSWORD or NEO4J_PASSWORD_FILE or is asked for."),
+        typer.Option("--user", help="User on that server; the password comes from NEO4J_PASSWORD or NEO4J_PASSWORD_FILE, or is asked for."),
     ] = None
     insecure: Annotated[bool, typer.Option("--insecure", help="Allow an unencrypted connection to another machine.")] = False
     database: DatabaseOption = None

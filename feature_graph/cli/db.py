@@ -17,19 +17,19 @@ from feature_graph.cli.home import HomeOption, resolve_home
 if TYPE_CHECKING:
     from feature_graph.database.server import RunningServer, Status
 
-db_app = CommandLine(no_args_is_help=True, help="The embedded Neo4j: start, stop, look inside. No Java or Docker needed.")
+db_app = CommandLine(no_args_is_help=True, help="Start, stop and inspect the embedded Neo4j. Neither Java nor Docker is needed.")
 
 
 @db_app.command()
 def start(
     home: HomeOption = None,
-    heap: Annotated[str | None, typer.Option(help="Java heap, e.g. 2g. Remembered. Default 1g.")] = None,
-    page_cache: Annotated[str | None, typer.Option(help="Memory for the store, e.g. 512m. Remembered. Default 256m.")] = None,
+    heap: Annotated[str | None, typer.Option(help="Java heap, such as 2g; remembered. Default: 1g.")] = None,
+    page_cache: Annotated[str | None, typer.Option(help="Memory for the store, such as 512m; remembered. Default: 256m.")] = None,
     bolt_port: Annotated[
-        int | None, typer.Option(min=1024, max=65535, help="Port for drivers. Default 7687, or the next free one.")
+        int | None, typer.Option(min=1024, max=65535, help="Port for drivers. Default: 7687, or the next free one.")
     ] = None,
     http_port: Annotated[
-        int | None, typer.Option(min=1024, max=65535, help="Port for Neo4j Browser. Default 7474, or the next free one.")
+        int | None, typer.Option(min=1024, max=65535, help="Port for Neo4j Browser. Default: 7474, or the next free one.")
     ] = None,
     repair_log: Annotated[
         bool,
@@ -38,7 +38,7 @@ def start(
         ),
     ] = False,
 ) -> None:
-    """Start the server and wait until it answers. The first start fetches Neo4j (about 150 MB) and makes a password."""
+    """Start the server and wait until it answers. The first start fetches Neo4j (about 150 MB) and sets a password."""
     from feature_graph.database import server
 
     where = resolve_home(home)
@@ -61,7 +61,7 @@ def _show(running: RunningServer) -> None:
 
 @db_app.command()
 def stop(home: HomeOption = None) -> None:
-    """Stop the server; takes a few seconds, and 30 at most before it is killed."""
+    """Stop the server. It is killed if it has not ended after 30 seconds."""
     from feature_graph.database import server
 
     was_running = server.stop(resolve_home(home))
@@ -106,8 +106,10 @@ def _answer_status(found: Status) -> None:
 @db_app.command()
 def logs(
     home: HomeOption = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many lines.")] = 50,
-    which: Annotated[str, typer.Option(help="neo4j (what happened), debug (all details) or console (what the process printed).")] = "neo4j",
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="Number of lines.")] = 50,
+    which: Annotated[
+        str, typer.Option(help="Which log: neo4j (what happened), debug (all details) or console (what the process printed).")
+    ] = "neo4j",
 ) -> None:
     """Show the end of a log."""
     from feature_graph.database import server
@@ -124,9 +126,9 @@ def logs(
 
 @db_app.command()
 def password(
-    home: HomeOption = None, show: Annotated[bool, typer.Option("--show", help="Print it even if the output is no terminal.")] = False
+    home: HomeOption = None, show: Annotated[bool, typer.Option("--show", help="Print it even if the output is not a terminal.")] = False
 ) -> None:
-    """Print the password of user neo4j, on a terminal only."""
+    """Print the password of user neo4j, but only on a terminal."""
     from feature_graph.database import server
 
     where = resolve_home(home)
@@ -142,7 +144,7 @@ db_app.command()(browser)
 
 
 @db_app.command()
-def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False) -> None:
+def reset(home: HomeOption = None, yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False) -> None:
     """Stop the server and erase the database, its password and its logs. Runs and other files stay."""
     from feature_graph.database import server
 
@@ -163,7 +165,7 @@ def shell(
     command: Annotated[str | None, typer.Option("--command", "-c", help="Run this statement and leave.")] = None,
     database: DatabaseOption = None,
 ) -> None:
-    """A Cypher prompt; several lines, ended by a semicolon. With NEO4J_URI set and no --home: on your own server."""
+    """Open a Cypher prompt; a statement may span lines and ends with a semicolon. With NEO4J_URI set and no --home, on your own server."""
     from feature_graph.cli.cypher_shell import print_answer, prompt
     from feature_graph.database import server
 

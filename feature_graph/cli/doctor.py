@@ -39,7 +39,7 @@ class Finding:
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check Python, packages, Java, Neo4j, GDS, the bundled model, disk, memory and GPU, and say what to do."""
+    """Check Python, packages, Java, Neo4j, GDS, the bundled model, disk, memory and GPU, and say how to fix what is missing."""
     found = list(checks())
     if as_json:
         common.out.print_json(data=[asdict(check) for check in found])
@@ -287,7 +287,7 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
 
 
 def version(as_json: JsonOption = False) -> None:
-    """Print the version of feature-graph and of the libraries that decide a result."""
+    """Print the version of feature-graph and of the libraries that affect results."""
     from feature_graph.pipeline import package_versions
 
     found = package_versions()

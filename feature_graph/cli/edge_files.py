@@ -15,26 +15,30 @@ _PANEL = "A file of edges"
 PathArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="PATH", help="Run directory; or a file of edges (.csv, .tsv, .parquet, .graphml), or a folder that `runs export` wrote."
+        metavar="PATH", help="Run directory, a file of edges (.csv, .tsv, .parquet, .graphml), or a folder written by `runs export`."
     ),
 ]
 ModelOption = Annotated[str, typer.Option("--model", help="Model that the edges belong to: name, or name@hash.", rich_help_panel=_PANEL)]
-MethodOption = Annotated[str, typer.Option("--method", help="How the edges were measured: a lower-case name.", rich_help_panel=_PANEL)]
+MethodOption = Annotated[
+    str, typer.Option("--method", help="Name of the method that measured the edges, in lower case.", rich_help_panel=_PANEL)
+]
 FeaturesOption = Annotated[
-    Path | None, typer.Option("--features", metavar="FILE", help="File of the features, if there is one.", rich_help_panel=_PANEL)
+    Path | None, typer.Option("--features", metavar="FILE", help="File with the features, if there is one.", rich_help_panel=_PANEL)
 ]
 OutOption = Annotated[
     Path | None,
     typer.Option(
-        "--output-dir", metavar="DIR", help="Run directory to make; by default PATH with -run for its ending.", rich_help_panel=_PANEL
+        "--output-dir", metavar="DIR", help="Run directory to make. Default: PATH with its ending replaced by -run.", rich_help_panel=_PANEL
     ),
 ]
 ReleaseOption = Annotated[
     str,
-    typer.Option("--release", help="Name of the set of SAEs or transcoders: runs of the same set share features.", rich_help_panel=_PANEL),
+    typer.Option(
+        "--release", help="Name of the set of SAEs or transcoders; runs that use the same set share features.", rich_help_panel=_PANEL
+    ),
 ]
 SiteOrderOption = Annotated[
-    str, typer.Option("--site-order", metavar="A,B,…", help="Sites of a layer in their order, such as attn,mlp.", rich_help_panel=_PANEL)
+    str, typer.Option("--site-order", metavar="A,B,…", help="Order of the sites within a layer, such as attn,mlp.", rich_help_panel=_PANEL)
 ]
 
 

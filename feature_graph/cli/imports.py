@@ -32,15 +32,18 @@ def attribution(
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", metavar="DIR", help="Run directory to write; new or empty.")],
     model: Annotated[str, typer.Option("--model", help="Name of the model. Default: the files' scan.")] = "",
     model_hash: Annotated[
-        str, typer.Option("--model-hash", help="8 hex digits of the model's weights, as other runs have them. Default: not known.")
+        str, typer.Option("--model-hash", help="8 hex digits of the hash of the model's weights, as other runs give it. Default: unknown.")
     ] = "",
     release: Annotated[str, typer.Option("--release", help="Name of the dictionaries. Default: what the files say.")] = "",
     unit: Annotated[
-        Unit, typer.Option("--unit", help="source: weights divided by the source's activation, a derivative; contribution: as they are.")
+        Unit,
+        typer.Option(
+            "--unit", help="source: weights divided by the source's activation, which makes them derivatives; contribution: as they are."
+        ),
     ] = Unit.SOURCE,
     as_json: JsonOption = False,
 ) -> None:
-    """Attribution graphs of circuit-tracer or Neuronpedia, as one run whose edges have the method "attribution".
+    """Turn attribution graphs of circuit-tracer or Neuronpedia into one run, whose edges have the method "attribution".
 
     Several files must be of one model and the same dictionaries: a feature that several prompts share is one feature. Nodes that are no
     features of a dictionary, and ids that stand for two nodes, are left out and counted.

@@ -40,7 +40,7 @@ def ingest(
     *,
     address: DatabaseAddress,
 ) -> None:
-    """Write a run into Neo4j: checked first, exactly once, resumable. Safe to repeat.
+    """Load a run into Neo4j. The files are checked first; loading is resumable and safe to repeat.
 
     A part of a run (--limit, --min-strength, --top-k-per-source) is a separate run in the graph. A file of edges needs the columns
     source, target and strength; a run directory is made from it first.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @with_database
 def migrate(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be applied; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be applied without writing anything.")] = False,
     as_json: JsonOption = False,
     *,
     address: DatabaseAddress,

@@ -52,22 +52,28 @@ class _Wanted:
 def motifs(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="RUN", help="Run directory, graph file, or the id of a run in the database, its beginning, or its name."),
+        typer.Argument(
+            metavar="RUN", help="Run directory, graph file, or a run in the database: its id, the beginning of its id, or its name."
+        ),
     ] = None,
     graph: Annotated[Path | None, typer.Option("--graph", help="Graph file (.json, .graphml) instead of RUN.")] = None,
     pattern: Annotated[
-        str | None, typer.Option("--pattern", help="A motif of your own: 'A -> B; B -| C; A -> C'. See docs/motifs.md.")
+        str | None, typer.Option("--pattern", help="Find your own motif, such as 'A -> B; B -| C; A -> C'. See docs/motifs.md.")
     ] = None,
-    null: Annotated[int, typer.Option("--null", min=0, help="Compare the counts with so many null graphs.")] = 0,
-    by_span: Annotated[bool, typer.Option("--by-span", help="Count chains and loops by the sites that their steps cross.")] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="All edges by their totals, not only structural ones by direct effects.")
+    null: Annotated[int, typer.Option("--null", min=0, help="Compare the counts with this many null graphs.")] = 0,
+    by_span: Annotated[
+        bool, typer.Option("--by-span", help="Count chains and loops separately by how many sites their edges span.")
     ] = False,
-    method: Annotated[str | None, typer.Option("--method", help="Whose edges, in the database: clamping or jacobian.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=0, max=10_000, help="Matches shown of a pattern.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the null graphs.")] = 42,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Use every edge, by its total effect, instead of structural edges by direct effect.")
+    ] = False,
+    method: Annotated[
+        str | None, typer.Option("--method", help="In the database: the method whose edges are used, clamping or jacobian.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=0, max=10_000, help="Maximum number of matches to show for a pattern.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Random seed for the null graphs.")] = 42,
     swaps: Annotated[float, typer.Option("--swaps", min=0.01, help="Proposed swaps per edge, for each null graph.")] = 20.0,
-    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Threads; the result is the same.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, help="Number of threads; the result does not depend on it.")] = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -75,13 +81,13 @@ def motifs(
         ),
     ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="With --null and a run in the database: keep the motifs there.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="With --pattern: print its Cypher instead of asking.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which the database gives up.")] = 60.0,
+    show: Annotated[bool, typer.Option("--show", help="With --pattern: print its Cypher instead of running it.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Time limit for the database, in seconds.")] = 60.0,
     *,
     address: DatabaseAddress,
 ) -> None:
-    """Count signed motifs, test them against null graphs, or ask for one of your own."""
+    """Count signed motifs, test them against null graphs, or search for your own motif."""
     if show and pattern is not None:
         _show(pattern)
         return

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from feature_graph.database.offline import Contents
     from feature_graph.database.server import Home
 
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before other clients are cut off or a database is replaced.")]
-CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Let Neo4j check the store first.")]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before other clients are disconnected or a database is replaced.")]
+CheckOption = Annotated[bool, typer.Option("--check/--no-check", help="Have Neo4j check the store first.")]
 
 
 def dump(
-    file: Annotated[Path, typer.Argument(help="File to write, such as graph.dump; its note goes beside it, as graph.dump.json.")],
+    file: Annotated[Path, typer.Argument(help="File to write, such as graph.dump; a note is written next to it, as graph.dump.json.")],
     home: HomeOption = None,
     check: CheckOption = True,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the database into one file. The server is stopped meanwhile."""
+    """Write the database into one file. The server is stopped while this is done."""
     from feature_graph.database import offline
 
     where = _free_home(home, yes)
@@ -37,13 +37,13 @@ def dump(
 
 
 def load(
-    file: Annotated[Path, typer.Argument(help="A dump that `db dump` wrote, with its note beside it.")],
+    file: Annotated[Path, typer.Argument(help="A dump written by `db dump`, with its note next to it.")],
     home: HomeOption = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Allow it where the database is not empty: what it holds is lost.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a database that is not empty; its contents are lost.")] = False,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Load a dump; it is checked before it takes the place of what is there."""
+    """Load a dump. It is checked before it replaces the database."""
     from feature_graph.database import offline
 
     where = _free_home(home, yes)
@@ -55,14 +55,14 @@ def load(
 
 
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Folder of the backups; made if absent.")],
+    folder: Annotated[Path, typer.Argument(help="Folder for the backups; created if absent.")],
     home: HomeOption = None,
-    keep: Annotated[int | None, typer.Option("--keep", min=1, help="How many backups of this home stay. Default: all.")] = None,
+    keep: Annotated[int | None, typer.Option("--keep", min=1, help="Number of backups of this home to keep. Default: all.")] = None,
     check: CheckOption = True,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Dump into a dated file; with --keep the oldest are removed once the new one is complete."""
+    """Dump into a dated file. With --keep, the oldest are removed once the new one is complete."""
     from feature_graph.database import offline
 
     where = _free_home(home, yes)

@@ -26,15 +26,20 @@ def probe(
     kind: Annotated[str, typer.Option("--kind", help="doses, insertion, mediation or gating.")] = "doses",
     pairs: Annotated[str, typer.Option("--pairs", help=f"Edges, such as {_PAIR},…; for gating {_TRIPLE}.")] = "",
     top: Annotated[
-        int, typer.Option("--top", "-n", min=1, help="Without --pairs: the strongest significant edges, or pairs of them.")
+        int,
+        typer.Option(
+            "--top", "-n", min=1, help="Without --pairs: this many of the strongest significant edges (for gating, pairs of them)."
+        ),
     ] = 10,
-    either: Annotated[bool, typer.Option("--either", help="Gating: sample where either source is active, not both.")] = False,
+    either: Annotated[
+        bool, typer.Option("--either", help="For gating: sample positions where either source is active, instead of both.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Look closer at chosen edges: at several doses, where the source is off, by part of the model, or two sources at once.
+    """Examine chosen edges more closely: at several doses, where the source is off, by part of the model, or with two sources at once.
 
-    Needs the run's activations, and its interactions to choose the strongest edges from. Writes doses, insertions, mediation or gates
-    .parquet into the run directory, replacing an earlier one.
+    Needs the run's activations, and its interactions to choose the strongest edges from. Writes doses.parquet,
+    insertions.parquet, mediation.parquet or gates.parquet into the run directory, replacing an earlier file.
     """
     if kind not in KINDS:
         raise typer.BadParameter(f"got {kind!r}; expected one of {', '.join(KINDS)}", param_hint="--kind")

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 def pruning_recall(
     run_dir: RunDirectory,
-    sources: Annotated[int, typer.Option("--sources", min=2, help="Sources per layer: half of them top features, half others.")] = 8,
+    sources: Annotated[int, typer.Option("--sources", min=2, help="Sources per layer; half are top features, half are others.")] = 8,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure which share of the true edges pruning loses.
+    """Measure what share of the true edges pruning loses.
 
     All effects of a few sources are measured and compared with what each pruning stage keeps. Needs the run's activations, atlas and
     candidates. Writes pruning_recall.json, which the report shows. An interrupted measurement is resumed.

@@ -22,31 +22,34 @@ def query(
     name: Annotated[str | None, typer.Argument(help="Name of a question; --list shows them.")] = None,
     param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the question.")] = None,
     format_: Annotated[
-        Format | None, typer.Option("--format", "-f", help="How the answer is written. Default: by the ending of --output, else a table.")
+        Format | None, typer.Option("--format", "-f", help="Format of the answer. Default: by the ending of --output, otherwise a table.")
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="File to write instead of the screen: .csv, .json, .parquet or .txt."),
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Write the answer to this file instead of the screen: .csv, .json, .parquet or .txt."
+        ),
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the questions.")] = False,
-    show: Annotated[bool, typer.Option("--show", help="Print the Cypher instead of asking.")] = False,
-    visual: Annotated[bool, typer.Option("--visual", help="The form that returns paths, for Neo4j Browser.")] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the Cypher instead of running it.")] = False,
+    visual: Annotated[bool, typer.Option("--visual", help="Use the form that returns paths, for Neo4j Browser.")] = False,
     any_status: Annotated[
-        bool, typer.Option("--any-status", help="Also ask runs that are loading, failed or dropped; what they hold is not whole.")
+        bool, typer.Option("--any-status", help="Also include runs that are loading, failed or dropped; their data are incomplete.")
     ] = False,
-    explain: Annotated[bool, typer.Option("--explain", help="Print the database's plan instead of asking.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Print the database's query plan instead of the answer.")] = False,
     cypher: Annotated[
-        Path | None, typer.Option("--cypher", metavar="FILE", help="Ask a statement of your own, read-only; - is stdin.")
+        Path | None, typer.Option("--cypher", metavar="FILE", help="Run your own Cypher statement, read-only; - reads standard input.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Ask every template its example on the shipped run, in a database of its own, and compare.")
+        bool,
+        typer.Option("--check", help="Run every template's example on the shipped run, in a temporary database, and compare the answers."),
     ] = False,
     favourites: Annotated[
         Path | None,
-        typer.Option(metavar="PATH", help="Write all questions as favourites for Neo4j Browser, into a folder or an archive PATH.zip."),
+        typer.Option(metavar="PATH", help="Write all questions as favourites for Neo4j Browser, into a folder or an archive (PATH.zip)."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds after which the database gives up.")] = 60.0,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Time limit for the database, in seconds.")] = 60.0,
     *,
     address: DatabaseAddress,
 ) -> None:

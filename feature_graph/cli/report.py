@@ -16,12 +16,12 @@ def report(
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", metavar="FILE.html", callback=ending(".html", ".htm"), help="Page to write; default RUN_DIR/report.html."
+            "--output", "-o", metavar="FILE.html", callback=ending(".html", ".htm"), help="Page to write. Default: RUN_DIR/report.html."
         ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the report of a run: one HTML page that needs nothing beside it."""
+    """Write the report of a run as one self-contained HTML page."""
     from feature_graph.report import write_report
 
     page = write_report(run_dir, output)

@@ -13,9 +13,9 @@ from feature_graph.cli import common
 from feature_graph.cli.commands import CommandLine, Commands, JsonOption, RunDirectory
 from feature_graph.cli.connection import DatabaseAddress, with_database
 
-runs_app = CommandLine(cls=Commands, no_args_is_help=True, help="Runs in the database: list, show, export, diff, drop.")
+runs_app = CommandLine(cls=Commands, no_args_is_help=True, help="List, show, export, compare and drop runs in the database.")
 
-RunArgument = Annotated[str, typer.Argument(help="Id of the run, the beginning of it, or its name.")]
+RunArgument = Annotated[str, typer.Argument(help="The run's id, the beginning of its id, or its name.")]
 
 
 class Export(StrEnum):
@@ -33,7 +33,7 @@ def list_(
     *,
     address: DatabaseAddress,
 ) -> None:
-    """Every run in the database, whatever its status."""
+    """List every run in the database, whatever its status."""
     from feature_graph.database.store import list_runs
 
     with address.open() as db:
@@ -53,7 +53,7 @@ def show(
     *,
     address: DatabaseAddress,
 ) -> None:
-    """Where a run comes from and how good it is."""
+    """Show where a run comes from and how good it is."""
     with address.open() as db:
         found = db.find_run(run)
         answers = {name: db.ask(name, run=found) for name in ("provenance", "quality")}
@@ -68,9 +68,9 @@ def show(
 @with_database
 def export(
     run: RunArgument,
-    folder: Annotated[Path, typer.Argument(help="Folder to write into; made if need be.")],
+    folder: Annotated[Path, typer.Argument(help="Folder to write into; created if absent.")],
     format_: Annotated[Export, typer.Option("--format", "-f", help="csv and parquet: nodes and edges; graphml: one file.")] = Export.CSV,
-    method: Annotated[str | None, typer.Option("--method", help="Whose edges: clamping or jacobian.")] = None,
+    method: Annotated[str | None, typer.Option("--method", help="Method whose edges are exported: clamping or jacobian.")] = None,
     as_json: JsonOption = False,
     *,
     address: DatabaseAddress,
@@ -88,16 +88,19 @@ def export(
 def diff(
     first: RunArgument,
     second: Annotated[str, typer.Argument(help="The other run.")],
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Edges to show.")] = 20,
-    method: Annotated[str | None, typer.Option("--method", help="Whose edges of the first: clamping or jacobian.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Number of edges to show.")] = 20,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Method whose edges of the first run are compared: clamping or jacobian.")
+    ] = None,
     other_method: Annotated[
-        str | None, typer.Option("--other-method", help="Whose edges of the other; default the same if it has it, else its only one.")
+        str | None,
+        typer.Option("--other-method", help="The same for the other run. Default: the same method if it has it, otherwise its only one."),
     ] = None,
     as_json: JsonOption = False,
     *,
     address: DatabaseAddress,
 ) -> None:
-    """Edges gained, lost, turned round or changed in strength from one run to another."""
+    """Show the edges gained, lost, reversed in sign or changed in strength from one run to another."""
     from feature_graph.database.store import diff_runs
 
     with address.open() as db:
@@ -139,7 +142,7 @@ def _words(value: Any) -> str:
 @with_database
 def drop(
     run: RunArgument,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
     as_json: JsonOption = False,
     *,
     address: DatabaseAddress,

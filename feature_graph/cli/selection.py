@@ -22,13 +22,15 @@ class BadRows(StrEnum):
     SKIP = "skip"
 
 
-LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the N strongest edges.")]
-MinStrengthOption = Annotated[float | None, typer.Option("--min-strength", metavar="X", help="Only edges of |strength| X or more.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", metavar="N", help="Load only the N strongest edges.")]
+MinStrengthOption = Annotated[
+    float | None, typer.Option("--min-strength", metavar="X", help="Load only edges with |strength| of X or more.")
+]
 TopOption = Annotated[
-    int | None, typer.Option("--top-k-per-source", metavar="K", help="Only the K strongest edges of each source and method.")
+    int | None, typer.Option("--top-k-per-source", metavar="K", help="Load only the K strongest edges of each source and method.")
 ]
 BadRowsOption = Annotated[
-    BadRows, typer.Option("--bad-rows", help="Refuse a run with rows that are wrong, or skip these rows and write them to a file.")
+    BadRows, typer.Option("--bad-rows", help="Refuse a run that has invalid rows, or skip these rows and write them to a file.")
 ]
 RejectedOption = Annotated[
     Path | None,
@@ -36,11 +38,12 @@ RejectedOption = Annotated[
         "--rejected",
         metavar="FILE.parquet",
         callback=ending(".parquet"),
-        help="File for skipped rows; by default RUN-rejected.parquet here.",
+        help="File for skipped rows. Default: RUN-rejected.parquet in the current folder.",
     ),
 ]
 WritersOption = Annotated[
-    int | None, typer.Option("--writers", min=1, max=16, help="Transactions at a time; by default two for large runs, else one.")
+    int | None,
+    typer.Option("--writers", min=1, max=16, help="Number of concurrent transactions. Default: two for large runs, otherwise one."),
 ]
 
 

@@ -31,8 +31,8 @@ ConfigArg = Annotated[
     str, typer.Argument(metavar="CONFIG", help="A .yaml or .json file, a run directory, or the name of a shipped one, such as bundled.")
 ]
 SetOpt = Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field; may be repeated.")]
-OutOpt = Annotated[Path | None, typer.Option("--output-dir", "-o", help="Run directory, instead of the configuration's.")]
-DeviceOpt = Annotated[str | None, typer.Option("--device", help="cpu, cuda, mps, auto; instead of the configuration's.")]
+OutOpt = Annotated[Path | None, typer.Option("--output-dir", "-o", help="Run directory to use instead of the configuration's.")]
+DeviceOpt = Annotated[str | None, typer.Option("--device", help="Device to use instead of the configuration's: cpu, cuda, mps or auto.")]
 
 
 def run(
@@ -40,12 +40,12 @@ def run(
     set_: SetOpt = None,
     output_dir: OutOpt = None,
     device: DeviceOpt = None,
-    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Do this stage and no other.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Do this stage and all after it again.")] = None,
+    only: Annotated[str | None, typer.Option("--only", metavar="STAGE", help="Run this stage only.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="STAGE", help="Run this stage and all later ones again.")] = None,
     list_: Annotated[bool, typer.Option("--list", help="List the shipped configurations.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Do all stages, or go on where the last run stopped: collect, atlas, candidates, measure, graph, behaviors, report."""
+    """Run all stages, or resume where the last run stopped: collect, atlas, candidates, measure, graph, behaviors, report."""
     if list_:
         _print_shipped(as_json)
         return
@@ -98,7 +98,7 @@ def status(
     run_dir: RunDirectory,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what stands in a run directory and what the next run would do."""
+    """Show what a run directory contains and what the next run would do."""
     from feature_graph import pipeline
 
     found = pipeline.status(run_dir)

@@ -35,14 +35,14 @@ def steer(
     target: Annotated[
         str | None, typer.Option("--target", "-t", help="The intended change, which is to stay. Default: the largest that is forecast.")
     ] = None,
-    max_counter_steers: Annotated[int, typer.Option("--max-counter-steers", min=1, help="How many counter-steers to use at most.")] = 3,
+    max_counter_steers: Annotated[int, typer.Option("--max-counter-steers", min=1, help="Maximum number of counter-steers.")] = 3,
     measured: Annotated[
         bool, typer.Option("--measured", help="Cancel the side effects measured on other documents, not those that the graph forecasts.")
     ] = False,
     compensate_directly: Annotated[
         bool, typer.Option("--compensate-directly", help="Allow counter-steers on the named features themselves.")
     ] = False,
-    top: Annotated[int, typer.Option("--top", "-n", min=1, help="Side effects to print.")] = 15,
+    top: Annotated[int, typer.Option("--top", "-n", min=1, help="Number of side effects to print.")] = 15,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE.html", callback=ending(".html", ".htm"), help="Write pictures to this page."),

@@ -1,67 +1,73 @@
-"""The commands that README and docs print, run on the session's bundled run; and the demo's closing lines from a clean shell."""
+"""The commands that README and docs print, run as printed in a folder with a small bundled run; and the demo's closing lines."""
 
 from __future__ import annotations
 
-import json
+import os
+import pty
 import re
 import shutil
 import subprocess
-from pathlib import Path
+import sys
+from collections.abc import Iterator
 
 import pytest
 from typer.testing import CliRunner
 
 from feature_graph.cli import app
+from feature_graph.database import server
 from feature_graph.graph import load_graph, structural
 from tests.support import printed
 from tests.support.demo import Demo
 from tests.support.printed import FEATURE, Printed
+from tests.support.printed_place import Place, fill, furnish
 
 pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(1800)]
 
-#: First words of what is not run here, with the reason. Everything here is read by the command line in tests/unit/test_printed_commands.py.
+LOADS = "loads the model: more than 10 s"
+RESTARTS = "stops, checks and starts the server: more than 10 s"
+#: First words of what is not run here: what needs a hub, a GPU or more than 10 s, and where it is tested. Everything here is read by the
+#: command line in tests/unit/test_printed_commands.py.
 LEFT_OUT = {
-    "run": "takes minutes, or needs a model hub; the demo runs it",
-    "ingest": "the demo ingests; files of the reader's own are in tests/graph/test_own_edges_graph.py",
-    "import": "files of the reader's own; tests/graph/test_imports.py",
-    "steer": "loads the model: more than 10 s; tests/causal/test_cli_steer.py",
-    "probe": "loads the model: more than 10 s; tests/causal/test_cli_probe.py",
-    "validate": "takes minutes; tests/causal/test_cli_validate.py",
-    "pruning-recall": "takes minutes; tests/e2e/test_figures_of_a_run.py",
-    "calibrate": "takes a minute; tests/causal/test_calibration.py",
-    "vectors": "writes into the run; tests/graph has it",
-    "db": "stops, erases or shows the session's database; tests/graph/test_server.py and test_offline_stores.py",
-    "query strongest --param method=attribution": "an imported attribution graph; tests/graph/test_imports.py",
-    "query similar": "needs decoder vectors, which the demo does not write",
-    "query --check": "starts a server of its own",
-    "query --cypher": "a statement of the reader's own",
-    "query --favourites": "tests/unit/test_queries_browser.py",
-    "runs drop": "the session's run would be gone",
-    "motifs bundled": "writes into the database of the session; tests/graph/test_motifs_stored.py",
-    "demo": "is the fixture",
+    "demo": "takes minutes; tests/e2e/test_demo.py runs it, and it is the fixture here",
+    "run gpt2-small": "needs a model hub, or its folders; tests/e2e/test_hub_models.py, test_hub_layout.py",
+    "run mine.yaml": f"{LOADS}; tests/e2e/test_worked_example.py, tests/unit/test_config.py",
+    "steer": f"{LOADS}; tests/causal/test_cli_steer.py",
+    "probe": f"{LOADS}; tests/causal/test_cli_probe.py",
+    "validate": f"{LOADS}; tests/causal/test_cli_validate.py",
+    "pruning-recall": f"{LOADS}; tests/e2e/test_figures_of_a_run.py",
+    "calibrate": "measures planted models: more than 10 s; tests/causal/test_calibration.py",
+    "query --check": "starts a server of its own: more than 10 s; tests/graph/test_queries_cli.py",
+    "ingest outputs/exhaustive --bulk always": f"{RESTARTS}; tests/graph/test_bulk.py",
+    "db dump": f"{RESTARTS}; tests/graph/test_offline_stores.py",
+    "db load": f"{RESTARTS}; tests/graph/test_offline_stores.py",
+    "db backup": f"{RESTARTS}; tests/graph/test_offline_stores.py",
+    "db start --": "starts the server once more: more than 10 s; tests/graph/test_server.py",
 }
 PAGES = {"docs/queries.md"}  # run on its own graph: tests/graph/test_printed_queries.py
-RUN_IDS = {"2dff22a5", "954c9672", "outputs/other", "OTHER"}
+#: Run ids of the pages, and which run stands for them here.
+RUN_IDS = {"2dff22a5": "run", "bundled": "run", "outputs/bundled": "run", "954c9672": "part", "outputs/other": "part", "OTHER": "part"}
+TERMINAL = {"db password"}  # says its answer to a terminal only
 
 
 def left_out(command: Printed) -> bool:
     words = " ".join(command.words)
-    return any(words == begin or words.startswith(f"{begin} ") for begin in LEFT_OUT)
+    return any(words == begin or words.startswith(begin if begin.endswith("-") else f"{begin} ") for begin in LEFT_OUT)
 
 
-CALLS = [
-    c
-    for c in printed.all_commands()
-    if c.program == "feature-graph" and c.words and c.page not in PAGES and len(c.words) > 1 and not left_out(c)
-]
+CALLS = {
+    command.words: command
+    for command in reversed(printed.all_commands())
+    if command.program == "feature-graph" and len(command.words) > 1 and command.page not in PAGES and not left_out(command)
+}
 
 
 @pytest.fixture(scope="module")
-def place(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a copy of the run where the pages have it."""
+def place(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("printed")
-    shutil.copytree(demo.run_dir, folder / "outputs" / "bundled", ignore=shutil.ignore_patterns("*.parts", "activations.h5", "atlas.h5"))
-    return folder
+    try:
+        yield furnish(folder, demo.run_dir)
+    finally:
+        server.stop(folder / ".feature-graph")
 
 
 @pytest.fixture(scope="module")
@@ -71,27 +77,68 @@ def source(demo: Demo) -> str:
     return max(graph, key=lambda node: (graph.out_degree(node), node))
 
 
-@pytest.mark.parametrize("command", CALLS, ids=str)
-def test_it_works_as_printed(command: Printed, demo: Demo, place: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(place)
-    monkeypatch.setenv("FEATURE_GRAPH_HOME", str(demo.home))
-    (run,) = json.loads(CliRunner().invoke(app, ["query", "runs", "--json"]).stdout)
+def as_here(command: Printed, place: Place, source: str) -> list[str]:
+    """Its words with this run's ids; only where the command asks for a run in the database does a run's name or folder stand for an id."""
+    asks_for_run = command.words[0] in {"runs", "motifs", "analyze"}
+    words = []
+    for word in command.words:
+        before, equals, value = word.rpartition("=")
+        if value in RUN_IDS and (asks_for_run or equals) and not (command.words[0] != "runs" and "/" in value):
+            value = getattr(place, RUN_IDS[value])
+        words.append(FEATURE.sub(source, f"{before}{equals}{value}"))
+    if words[0] == "import":  # the pages' FILE and RUN_DIR stand for an attribution graph and a new run directory
+        words = [{"own.cypher": "graph.json", "outputs/bundled": "attribution-run"}.get(word, word) for word in words]
+    return words
+
+
+def prepare(command: Printed, place: Place) -> None:
+    """What the page has done before, where it is more than a run in a database."""
     words = list(command.words)
-    if "--home" in words:
-        del words[words.index("--home") : words.index("--home") + 2]
-    swapped = [run["id"] if word in RUN_IDS or word == "bundled" else FEATURE.sub(source, word) for word in words]
-    swapped = [
-        run["id"] if word == "outputs/bundled" and words[0] == "runs" else re.sub("=(2dff22a5|OTHER)$", f"={run['id']}", word)
-        for word in swapped
-    ]
-    done = CliRunner().invoke(app, swapped, env={"COLUMNS": "100"})
+    fill(place.folder)
+    if "--output-dir" in words or words[0] == "runs":
+        for name in ("folder", "attribution-run", "my-run") if "--output-dir" in words else ("folder", "out"):
+            shutil.rmtree(place.folder / name, ignore_errors=True)
+    before = {
+        ("ingest", "folder"): [["runs", "export", place.run, "folder", "-f", "parquet"]],
+        ("db", "start"): [["db", "stop"]],
+        ("query", "similar"): [["vectors", "outputs/bundled"], ["ingest", "outputs/bundled"]],
+        ("query", "strongest", "--param", "method=attribution"): [["ingest", "my-run"]],
+    }
+    for begin, calls in before.items():
+        if command.words[: len(begin)] == begin:
+            for call in calls:
+                assert CliRunner().invoke(app, call).exit_code == 0, call
+
+
+@pytest.mark.parametrize("command", CALLS.values(), ids=str)
+def test_it_works_as_printed(command: Printed, place: Place, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(place.folder)
+    monkeypatch.setenv("BROWSER", "true")
+    prepare(command, place)
+    if command.page.startswith("docker/"):
+        monkeypatch.chdir(place.folder / "docker")
+    words = as_here(command, place, source)
+    if " ".join(words) in TERMINAL:
+        assert len(on_a_terminal(words)) > 10
+        return
+    done = CliRunner().invoke(app, words, env={"COLUMNS": "100"}, input="y\n" if words[0] != "db" or words[1] == "reset" else ":exit\n")
     assert done.exit_code == 0, done.output
+
+
+def on_a_terminal(words: list[str]) -> str:
+    """What a command says where its output is a terminal."""
+    ours, theirs = pty.openpty()
+    code = "from feature_graph.cli import main; main()"
+    env = os.environ | {"PYTHONPATH": str(printed.ROOT)}
+    with subprocess.Popen([sys.executable, "-c", code, *words], stdout=theirs, stderr=subprocess.DEVNULL, env=env) as process:
+        os.close(theirs)
+        assert process.wait(60) == 0
+    return os.read(ours, 1000).decode().strip()
 
 
 def test_every_reason_is_needed() -> None:
     words = [" ".join(c.words) for c in printed.all_commands() if c.program == "feature-graph"]
-    unused = {begin for begin in LEFT_OUT if not any(w == begin or w.startswith(f"{begin} ") for w in words)}
-    assert unused <= {"demo", "query --check"}
+    assert {begin for begin in LEFT_OUT if not any(word.startswith(begin) for word in words)} <= {"demo", "query --check"}
 
 
 def test_the_closing_lines_work_from_a_clean_shell(demo: Demo) -> None:
