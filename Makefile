@@ -1,4 +1,4 @@
-# The front door. `make help` lists what is behind it.
+# The front door. `make help` lists the targets.
 SHELL := bash
 .DEFAULT_GOAL := help
 RUN := .venv/bin
@@ -6,7 +6,7 @@ export UV_PYTHON_DOWNLOADS := never
 
 .PHONY: help setup demo test test-long check lint types contract unit bench docs browser stop clean wheel lock figures
 
-help:  ## this list
+help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## make .venv with every pinned dependency (done by the others when needed)

@@ -50,7 +50,7 @@ EDGE_CAP = {("networkx", "louvain"): 200_000, ("networkx", "label_propagation"):
 PARTITIONS = ("leiden", "louvain", "label_propagation", "wcc")
 
 Answer = np.ndarray[Any, Any]
-#: Gives one value a feature, by fid, and the seconds that it took.
+#: Gives one value per feature, by fid, and the seconds that it took.
 Task = Callable[[], tuple[Answer, float]]
 
 
@@ -114,7 +114,7 @@ def timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def timing(work: Callable[[], Any]) -> Task:
-    """A task of a function that gives one value a feature, in order."""
+    """A task of a function that gives one value per feature, in order."""
 
     def task() -> tuple[Answer, float]:
         done, seconds = timed(work)

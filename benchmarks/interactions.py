@@ -5,7 +5,7 @@ Three things, each through the library's own stages:
 1. *All targets*: sources with 20 samples, high and low, against every feature of the next site (total and pre-activation effect,
    document means and variances, p, kept rows), and of the next two (total and direct). Beside it torch.matmul in the same run at
    the engine's shapes. ``gemm_fraction`` = (smallest number of operations that the estimand needs ÷ time) ÷ matmul's best rate:
-   two rows a sample through the block and the target's encoder. Placebos, horizon and confirmation are timed apart.
+   two rows per sample through the block and the target's encoder. Placebos, horizon and confirmation are timed apart.
 2. *The worked example's stage*: 6 layers, 50 features each, window 2, 22,500 pairs, 20 samples: ``measure_interactions`` as it
    is, with placebos, later positions and confirmation.
 3. *The per-pair loop*, as a notebook writes it: for every sample of a pair two whole forward passes with a hook, and the target's
@@ -158,7 +158,7 @@ def clock(device: str) -> float:
 
 
 def operations(next_site: bool) -> float:
-    """Smallest number of floating-point operations a source: two rows a sample through block(s), encoders and, for the direct
+    """Smallest number of floating-point operations per source: two rows per sample through block(s), encoders and, for the direct
     effect over two sites, one decoder and a second stream."""
     row = 2 * SAMPLES
     block = row * (24 * D_MODEL**2 + 4 * CONTEXT * D_MODEL)

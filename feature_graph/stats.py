@@ -88,7 +88,7 @@ def mean_test(means: ArrayLike, level: float = 0.95) -> MeanTest:
     """Test whether the mean over documents differs from 0.
 
     Args:
-        means: [n_documents, ...], one value a document.
+        means: [n_documents, ...], one value per document.
         level: Coverage of the interval.
     """
     array = np.asarray(means, dtype=np.float64)

@@ -79,7 +79,7 @@ def _cast(column: pa.Array, wanted: pa.DataType) -> pa.Array | None:
         column = pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)  # pandas writes a missing whole number as NaN
     made = column.cast(wanted, safe=not pa.types.is_decimal(column.type))
     if pa.types.is_decimal(column.type) or wanted in _NARROW:
-        return made if made.cast(column.type, safe=False).equals(column) else None  # pyarrow rounds these without a word
+        return made if made.cast(column.type, safe=False).equals(column) else None  # pyarrow rounds these silently
     return made
 
 

@@ -40,7 +40,7 @@ def await_indexes(tx: Transaction) -> None:
 
 
 def check_names(database: Database) -> None:
-    """Refuse a database in which the schema cannot be made: Cypher's IF NOT EXISTS would pass over a name that is taken in silence.
+    """Refuse a database in which the schema cannot be made: Cypher's IF NOT EXISTS would silently pass over a name that is taken.
 
     Raises:
         SchemaMismatch: If an index or constraint of another program has a name that the schema needs, or stands in the way of one.

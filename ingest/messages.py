@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 _FULL = ("No space left on device", "TransactionLogError")
 _STOPPED = ("DatabaseUnavailable", "critical error", "has panicked", "not currently available")
-_AGAIN = "then give the same command again: what was acknowledged is there, and loading goes on where it stopped"
+_AGAIN = "then give the same command again: what was acknowledged is kept, and loading resumes where it stopped"
 _SHOWN = 200
 
 

@@ -51,7 +51,7 @@ def edge_columns(table: pa.Table) -> Columns:
     """One array per property of :data:`EDGE_PROPERTIES`: floats with NaN for null, whole numbers, or objects.
 
     The strength of an edge is its total effect; where only the later effect passed the test it is the later effect, and the total
-    stands beside it.
+    stands next to it.
     """
     columns = {name: _array(table[column]) for name, column in EDGE_COLUMNS.items()}
     total = _array(table["mean_strength"])

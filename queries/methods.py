@@ -1,4 +1,4 @@
-"""Which method of measuring is meant, where none is given: never one that a run does not have, which would answer nothing in silence."""
+"""Which method of measuring is meant, where none is given: never one that a run does not have, which would silently give no answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask: check the parameters, find the run, read with a time limit, leave no projection behind."""
+"""Ask: check the parameters, find the run, read with a time limit, and leave no projection behind."""
 
 from __future__ import annotations
 

@@ -45,19 +45,19 @@ class Figures:
 
     Attributes:
         layer: Block after which the residual is read.
-        l0: Mean active features a token.
+        l0: Mean active features per token.
         explained_variance: Share of variance explained, all counted tokens.
         explained_typical: The same over tokens of a norm up to five times the median.
         long_share: Share of tokens above that norm.
         dead_share: Share of features never active.
-        clean: Cross-entropy, nats a token, untouched model.
+        clean: Cross-entropy, nats per token, untouched model.
         reconstructed: The same with the residual replaced by its reconstruction.
         zero: … by zero.
         mean: … by its mean.
         recovered_zero: Cross-entropy recovered against zero.
         recovered_mean: Cross-entropy recovered against the mean.
-        n_tokens: Tokens behind L0, variance and dead share.
-        n_loss_tokens: Tokens behind the cross-entropies.
+        n_tokens: Tokens from which L0, variance and dead share are computed.
+        n_loss_tokens: Tokens from which the cross-entropies are computed.
     """
 
     layer: int

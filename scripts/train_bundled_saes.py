@@ -58,8 +58,8 @@ class Settings:
         sampled_context: Tokens a sampled row.
         recorded_blocks: Blocks of the shuffled mixture that are really recorded (61: 489,888 tokens).
         d_sae: Features a dictionary.
-        k: Mean number of active features a token.
-        samples: Training samples a site.
+        k: Mean number of active features per token.
+        samples: Training samples per site.
         batch: Samples a step.
         lr: Learning rate, warmed up over 5 % of the steps, decayed to zero over the last 30 %.
         seed: Seed of everything.

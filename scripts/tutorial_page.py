@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 SCRIPT, PAGE = ROOT / "examples" / "worked_example.py", ROOT / "docs" / "tutorial.md"
 _MADE = "<!-- Made by `python -m scripts.tutorial_page` from examples/worked_example.py; do not edit. -->"
 _NOTE = """The steps below are the cells of `examples/worked_example.py`, a script that Jupyter opens as a notebook (the notebook is
-beside it). A test runs it from start to end. What the steps print was recorded in one run; the last digits may differ elsewhere."""
+next to it). A test runs it from start to end. What the steps print was recorded in one run; the last digits may differ elsewhere."""
 _PRINTED = "It prints:"
 _LINES = 14
 _BLOCK = re.compile(rf"```python\n(.*?)```(?:\n\n{_PRINTED}\n\n```text\n(.*?)```)?", re.DOTALL)

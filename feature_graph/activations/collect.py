@@ -79,7 +79,7 @@ def collect_activations(
         tokens: int64 [n_docs, context] (torch or NumPy), each row a document; read as they are, no BOS is added. Padding only
             on the right. None draws ``cfg.n_tokens`` tokens from ``cfg.dataset``.
         path: Where the store shall lie. None: a temporary file that goes when the store is no longer used; ``store.save`` copies it.
-        parts_dir: Folder for part files, with which a killed run goes on where it was; emptied at the end.
+        parts_dir: Folder for part files, from which a killed run resumes; emptied at the end.
 
     Returns:
         The store; activations are in folded units (decoder rows of norm 1).

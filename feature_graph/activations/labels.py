@@ -20,7 +20,7 @@ _VISIBLE = {"\n": "↵", "\r": "", "\t": "⇥"}
 
 
 def feature_labels(store: ActivationStore, decode: Decode | None, layer: int, features: Sequence[int], n_examples: int = 3) -> list[str]:
-    """Labels such as ``Paris, Rome: the capital of France is «Paris»``, one a feature, in the order given.
+    """Labels such as ``Paris, Rome: the capital of France is «Paris»``, one per feature, in the order given.
 
     The first part lists up to ``n_examples`` distinct tokens, strongest first; the second shows the strongest one after the words that
     precede it in its document.
@@ -33,7 +33,7 @@ def feature_labels(store: ActivationStore, decode: Decode | None, layer: int, fe
         n_examples: Distinct tokens to list.
 
     Returns:
-        One line a feature, printable characters only; empty if the feature is never active.
+        One line per feature, printable characters only; empty if the feature is never active.
     """
     if decode is None:
         return [""] * len(features)

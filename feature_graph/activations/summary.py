@@ -14,7 +14,7 @@ _MANY = 0.02
 
 
 def report_store(store: ActivationStore, decode: Decode | None) -> None:
-    """Log what was collected: tokens, features a layer, and the outlying tokens that were left out, the commonest by name."""
+    """Log what was collected: tokens, features per layer, and the outlying tokens that were left out, the commonest by name."""
     log.info("collected %d tokens of %d documents at %d layers: %s", store.n_tokens, len(store.tokens), len(store.layers), store.path)
     for layer in store.layers:
         frequency, quality = store.feature_frequencies[layer], store.meta["sae_quality"].get(str(layer), {})

@@ -47,7 +47,7 @@ class Matrices:
         return cls(nodes, ones, sp.csr_array((weights, (rows, columns)), shape=shape))
 
     def reversed(self) -> Matrices:
-        """Every edge turned round."""
+        """Every edge reversed."""
         return Matrices(self.nodes, sp.csr_array(self.adjacency.T), sp.csr_array(self.weights.T))
 
 

@@ -32,7 +32,7 @@ class GraphStatistics:
         copy_share: Share of edges whose identity path alone gives more than half of the total effect; NaN if not measured.
         median_strength: Median |strength|; NaN without edges.
         max_strength: Largest |strength|; NaN without edges.
-        mean_degree: Structural edges a feature, in and out; degrees are of structural edges throughout.
+        mean_degree: Structural edges per feature, in and out; degrees are of structural edges throughout.
         max_in_degree: Largest number of causes of one feature.
         max_out_degree: Largest number of effects of one feature.
         degree_gini: How unevenly degrees are distributed: 0 all alike, towards 1 a few hubs have all; NaN without edges.

@@ -53,7 +53,7 @@ class ActivationStore:
     """Feature activations of one run, backed by an HDF5 file.
 
     Attributes:
-        path: The file behind the store.
+        path: The store's file.
         tokens: int64 [n_docs, context].
         valid: bool [n_docs, context]; the tokens that are counted.
         splits: uint8 [n_docs]; SELECT, TEST or CONFIRM.
@@ -198,7 +198,7 @@ class ActivationWriter:
 
 
 class _RunningStats:
-    """Count, sum and maximum of active values a feature."""
+    """Count, sum and maximum of active values per feature."""
 
     def __init__(self, d_sae: int) -> None:
         self.count = np.zeros(d_sae, dtype=np.int64)

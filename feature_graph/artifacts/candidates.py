@@ -68,7 +68,7 @@ class CandidateSet(Sequence[Candidate]):
     """Candidates sorted by PMI, descending.
 
     Attributes:
-        frame: One row a pair, columns of ``ingest.formats.CANDIDATES``.
+        frame: One row per pair, columns of ``ingest.formats.CANDIDATES``.
         store: Activations of the run; measuring draws its samples from it. None after :meth:`load` without one.
         stages: What each pruning stage kept.
         importance: Layer → float64 [d_sae], frequency × causal effect; NaN where not measured.

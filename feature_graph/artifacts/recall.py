@@ -54,7 +54,7 @@ class PruningRecall:
     """What pruning loses, measured on an exhaustive slice.
 
     Attributes:
-        losses: One entry a stage, group of sources and sign.
+        losses: One entry per stage, group of sources and sign.
         tested: Pairs measured.
         edges: Significant ones.
         sources: Per layer: alive, testable, top and drawn features, and how many of the drawn gave edges.

@@ -158,7 +158,7 @@ class ResponseStore:
     """Response vectors of a run, read one pair of sites at a time.
 
     Attributes:
-        path: The file behind the store.
+        path: The store's file.
         sites: Layer → site.
         sources: Layer → its measured sources.
         pairs: (source layer, target layer), ascending.

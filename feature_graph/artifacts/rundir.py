@@ -51,7 +51,7 @@ class RunPaths:
 
     @property
     def features(self) -> Path:
-        """One row a feature."""
+        """One row per feature."""
         return self.root / "features.parquet"
 
     @property

@@ -191,7 +191,7 @@ class _Places:
 
 
 def _draw(store: ActivationStore, layer: int, sources: NDArray[np.int64], documents: NDArray[np.int64], seed: int) -> _Places:
-    """Up to a few tokens a source at which it is active: a seeded draw, over distinct documents first."""
+    """Up to a few tokens per source at which it is active: a seeded draw, over distinct documents first."""
     active = rows_of_documents(store, layer, documents)[:, sources].tocoo()
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(active.nnz)

@@ -16,7 +16,7 @@ _TYPES = {"int32": "int32", "int64": "int64", "float64": "float64", "string": "o
 
 
 def candidate_frame(choices: Iterable[Choice], atlas: CoactivationAtlas, store: ActivationStore | None) -> pd.DataFrame:
-    """One row a pair, columns of ``ingest.formats.CANDIDATES``, by PMI, descending; ties by layers and indices, ascending."""
+    """One row per pair, columns of ``ingest.formats.CANDIDATES``, by PMI, descending; ties by layers and indices, ascending."""
     parts = [_part(choice.grid, cells, arm, atlas, store) for choice in choices for arm, cells in choice.arms.items() if len(cells)]
     empty = pd.DataFrame({c.name: pd.Series(dtype=_TYPES[c.type]) for c in CANDIDATES.columns})
     frame = pd.concat(parts, ignore_index=True) if parts else empty

@@ -34,8 +34,8 @@ def calibrate(
 ) -> None:
     """Run the public stages on planted transformers, whose true effects are known, and report how much of the truth they recover.
 
-    Aims: recall of at least 0.99, realised false discovery rate at most the level, every sign right, effects within 1 %, null runs at
-    most at the level.
+    Aims: recall of at least 0.99; a realised false discovery rate, and a share of null runs with an edge, of at most the level; every sign
+    right; effects within 1 %.
     """
     from feature_graph.evaluation.calibration import calibrate as run
     from feature_graph.evaluation.calibration import known_variants

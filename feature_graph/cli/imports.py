@@ -45,8 +45,8 @@ def attribution(
 ) -> None:
     """Turn attribution graphs of circuit-tracer or Neuronpedia into one run, whose edges have the method "attribution".
 
-    Several files must be of one model and the same dictionaries: a feature that several prompts share is one feature. Nodes that are no
-    features of a dictionary, and ids that stand for two nodes, are left out and counted.
+    Several files must belong to one model and the same dictionaries; a feature that occurs in several prompts becomes one feature. Nodes
+    that are not features of a dictionary, and ids that stand for two nodes, are left out and counted.
     """
     from ingest.attribution_graphs import Naming, import_graphs, in_words, read_graph
 

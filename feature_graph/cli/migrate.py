@@ -22,9 +22,9 @@ def migrate(
     *,
     address: DatabaseAddress,
 ) -> None:
-    """Bring the database's schema up to date. `ingest` does it too, so this is for looking first, or before a query of a newer program.
+    """Bring the database's schema up to date. `ingest` does this too; use it to look first, or before a question of a newer program.
 
-    A database that a newer or an altered program migrated is refused.
+    A database that was migrated by a newer or an altered program is refused.
     """
     with address.open() as store:
         before = store.schema_history()

@@ -47,7 +47,7 @@ class SiteCodec:
         w_dec: [d_sae, d_in], rows of norm 1 (0 for a feature that writes nothing), residual units.
         b_dec: [d_in], residual units.
         threshold: [d_sae], folded units, for JumpReLU; else None.
-        k: Features that survive the competition of a TopK dictionary, mean a token; else None.
+        k: Features that survive the competition of a TopK dictionary, mean per token; else None.
         decoder_norm: [d_sae], norm of the decoder row as the SAE was shipped (1 for a feature that writes nothing).
         shipped_scale: [d_sae], activation as ``sae.encode`` gives it × this = folded units.
         activity_threshold: [d_sae], folded units: a feature is *active* above it.

@@ -33,7 +33,7 @@ class Quality:
 
     Attributes:
         layer: Key of the dictionary.
-        l0: Mean number of active features a token.
+        l0: Mean number of active features per token.
         explained_variance: 1 - squared error / variance, over counted tokens with a norm up to five times the median: the
             few that are ten or a hundred times longer would decide the figure alone.
         expected_l0: As published; None if it is not.

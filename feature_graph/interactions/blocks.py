@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method: str) -> pd.DataFrame:
-    """Measure some sources of one site: one row a pair asked for, before floors and corrections.
+    """Measure some sources of one site: one row per pair asked for, before floors and corrections.
 
     A source under whose clamp the model gives NaN or infinity has no rows; the others of the block are measured without it.
     """

@@ -205,7 +205,7 @@ def _add_names(frame: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:
 
 
 def facts(frame: pd.DataFrame, cfg: Config) -> dict[str, Any]:
-    """Family sizes, counts, floors a site pair, replication, agreement of the methods: plain values for the table's metadata."""
+    """Family sizes, counts, floors per site pair, replication, agreement of the methods: plain values for the table's metadata."""
     methods = frame["method"].unique().tolist()
     found = frame[frame["significant"]]
     floors = {

@@ -45,7 +45,7 @@ def measure_interactions(
         clean_bytes: Memory for the clean run; with more documents the sources are measured in several passes.
 
     Returns:
-        One row a pair (and method), with everything that ``ingest.formats.INTERACTIONS`` lists; ``meta`` says how many sources
+        One row per pair (and method), with everything that ``ingest.formats.INTERACTIONS`` lists; ``meta`` says how many sources
         were left out and why.
 
     Raises:

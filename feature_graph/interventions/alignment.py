@@ -2,7 +2,7 @@
 
 1. The source's unit direction is put in as a tangent at a position p at which it is active, and carried through the blocks between.
 2. What arrives is compared with the encoder row of each target, before its non-linearity, so that targets that are off count.
-3. At p itself that is one number a sample. Attention carries the tangent on to p+1..p+h too: :func:`later_jacobian_alignment` reads it
+3. At p itself that is one number per sample. Attention carries the tangent on to p+1..p+h too: :func:`later_jacobian_alignment` reads it
    there, for the pairs of which nothing arrives at p.
 """
 

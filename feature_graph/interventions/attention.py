@@ -51,8 +51,8 @@ def attend_contexts(block: SliceBlock, x: Tensor) -> tuple[Tensor, KeysValues]:
 class Prefix:
     """Where new positions lie after cached ones.
 
-    Samples of one document share its keys and values: where a batch has several samples a document they are laid out as
-    [documents, samples a document], so that one product serves them all and nothing is read twice.
+    Samples of one document share its keys and values: where a batch has several samples per document they are laid out as
+    [documents, samples per document], so that one product serves them all and nothing is read twice.
 
     Attributes:
         documents: int64 [D], rows of the clean run.

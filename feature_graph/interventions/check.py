@@ -101,7 +101,7 @@ def _after_prefix(ids: Tensor) -> tuple[int, int]:
 
 
 def _distance(some: Values, truth: Values) -> float:
-    """Largest relative error of a vector, over both ways."""
+    """Largest relative error of a vector, over both paths."""
     return max(relative(a, b) for a, b in zip(some, truth, strict=True))
 
 

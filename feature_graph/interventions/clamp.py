@@ -117,7 +117,7 @@ def clamp_effects(
         direct: Whether the direct effect is wanted; without, the field repeats the total.
 
     Returns:
-        One entry a site of the path.
+        One entry per site of the path.
     """
     later = later_mask(clamps, horizon, counted)
     free = window_of(clean.residuals[point], clamps, horizon + 1).unsqueeze(1).repeat(1, 2, 1, 1)

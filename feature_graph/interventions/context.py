@@ -47,7 +47,7 @@ def check_sites(store: ActivationStore, model: AnalysedModel) -> None:
 
 
 class _OfAnalysedModel:
-    """Short ways to the parts of an analysed model."""
+    """Shortcuts to the parts of an analysed model."""
 
     model: AnalysedModel
 

@@ -42,7 +42,7 @@ def residual_gradients(
         model: A HookedTransformer, or its :class:`ModelSlices`.
         tokens: int64 [n, context].
         points: Points to differentiate at.
-        objective: From logits, [n, d_vocab] at ``positions`` or [n, context, d_vocab] without, to one value a row [n].
+        objective: From logits, [n, d_vocab] at ``positions`` or [n, context, d_vocab] without, to one value per row [n].
         positions: int64 [n], the position whose logits are taken in each row.
     """
     slices = model if isinstance(model, ModelSlices) else ModelSlices(model)
@@ -59,7 +59,7 @@ def residual_gradients(
         logits = slices.logits_from(point, x, positions)
         values = objective(logits)
         if values.shape != (len(x),):
-            raise InterventionError(f"objective: gave shape {tuple(values.shape)}, expected one value a row, ({len(x)},)")
+            raise InterventionError(f"objective: gave shape {tuple(values.shape)}, expected one value per row, ({len(x)},)")
         found = torch.autograd.grad(values.sum(), list(kept.values())) if kept else ()
     return ResidualGradients(values.detach(), {p: r.detach() for p, r in kept.items()}, dict(zip(kept, found, strict=True)))
 

@@ -56,7 +56,7 @@ def jacobian_effects(
         mode: Tangents carried forward, gradients carried back, or the one that needs less work; the numbers are the same.
 
     Returns:
-        One entry a site of the path.
+        One entry per site of the path.
     """
     backward = reverse_is_cheaper(samples, path, horizon) if mode == "auto" else mode == "reverse"
     run = reverse_effects if backward else _forward_effects

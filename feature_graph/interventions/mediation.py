@@ -74,7 +74,7 @@ def mediated_effects(
         derivative: At the clean point, instead of high minus low.
 
     Returns:
-        One entry a site of the path.
+        One entry per site of the path.
     """
     start = clean.residuals[point][clamps.documents, clamps.positions][:, None, None, :]
     if not derivative:

@@ -119,7 +119,7 @@ class Perturber:
             horizon: Later positions run; beyond the context's end they mean nothing.
 
         Returns:
-            One entry a variant.
+            One entry per variant.
 
         Raises:
             InterventionError: If nothing is perturbed, or something at a site that the clean run does not hold.

@@ -1,4 +1,4 @@
-"""The gated derivative in reverse mode: one backward pass a target serves every source that is sampled at the same place.
+"""The gated derivative in reverse mode: one backward pass per target serves every source that is sampled at the same place.
 
 Forward mode (:mod:`feature_graph.interventions.jacobian`) carries one tangent a (source, sample) and reads all targets. Reverse mode runs
 each distinct (document, position) once and goes back from each target; the gradient's product with a direction is then the derivative of

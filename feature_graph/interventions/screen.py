@@ -7,7 +7,7 @@ The same estimands as :func:`feature_graph.interventions.clamp.clamp_effects`, f
    averages within documents and keeps mean and spread (``moments.reduce_tile``). [samples, targets] is never held.
 3. For the direct effect the same tile, activated, goes back through the decoder at once: features are restored to their clean
    values by x + reconstruction(clean) − reconstruction(now). The clean reconstructions are computed once a position.
-4. Effects before the non-linearity are linear in x: averaged over documents first, they cost one row a source.
+4. Effects before the non-linearity are linear in x: averaged over documents first, they cost one row per source.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def screen_effects(
         clamps: Samples of all sources, in the order of ``groups``.
         groups: How they make documents and sources.
         path: Every analysed site after the source's, in order.
-        reconstructions: One a site that is passed (all but the last of the path); empty if no direct effect is wanted.
+        reconstructions: One per site that is passed (all but the last of the path); empty if no direct effect is wanted.
         horizon: Later positions.
         counted: bool [n_docs, context], positions that count as later ones.
     """

@@ -86,7 +86,7 @@ def to_bridge(model: Any, name: str, tokenizer: Any) -> TransformerBridge:
 
 @contextlib.contextmanager
 def refusals() -> Iterator[None]:
-    """TransformerLens' converters, and the models they make, end in many ways for what they do not know.
+    """TransformerLens' converters, and the models they make, fail in many ways on what they do not know.
 
     Raises:
         ConversionError: With the first words of what ended them.

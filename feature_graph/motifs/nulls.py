@@ -52,7 +52,7 @@ class Mixing:
 
     Attributes:
         proposed_per_edge: T over the number of edges.
-        accepted_per_edge: Accepted swaps an edge, mean over the nulls.
+        accepted_per_edge: Accepted swaps per edge, mean over the nulls.
         overlap_with_observed: Share of edges that a null graph still has in common with the observed one, mean.
         overlap_between_nulls: The same between null graphs: what is common by the degrees alone. Near it, the start is forgotten.
         autocorrelation_sweeps: Sweeps (one proposal an edge) after which the slowest count is no longer correlated with itself:
@@ -77,7 +77,7 @@ class NullTest:
     """Every motif against the null graphs.
 
     Attributes:
-        table: One row a motif: ``motif``, ``count``, ``null_mean``, ``null_sd``, ``z``, ``p``, ``q``, ``meaning``; p and q are NaN where
+        table: One row per motif: ``motif``, ``count``, ``null_mean``, ``null_sd``, ``z``, ``p``, ``q``, ``meaning``; p and q are NaN where
             the number follows from the degrees (chains, fans), z where no null graph differs.
         nulls: Count of each motif of ``table`` that was tested, in each null graph: columns are motifs.
         mixing: How far the swaps carry.
@@ -106,14 +106,14 @@ def null_test(
         graph: Nodes with layers, edges with strengths.
         n_nulls: Null graphs; the smallest p is 1 / (n_nulls + 1).
         seed: Seed.
-        swaps_per_edge: Proposed swaps an edge, for each null graph.
+        swaps_per_edge: Proposed swaps per edge, for each null graph.
         workers: Threads; as many as the machine has if not given. The result is the same.
 
     Raises:
         MotifError: If a number makes no sense, the graph has a cycle, or its nodes have no layers.
     """
     if n_nulls < 19 or not swaps_per_edge > 0:
-        raise MotifError(f"got {n_nulls} nulls and {swaps_per_edge:g} swaps an edge; expected 19 or more (p of 0.05) and more than 0")
+        raise MotifError(f"got {n_nulls} nulls and {swaps_per_edge:g} swaps per edge; expected 19 or more (p of 0.05) and more than 0")
     if len(TESTED) + len(TOTALS) > 0.05 * (n_nulls + 1):
         logger.info("with %d null graphs one motif alone cannot reach q < 0.05; several together can", n_nulls)
     g = SignedGraph.of(graph)

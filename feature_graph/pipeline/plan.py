@@ -24,7 +24,7 @@ class Situation:
         block_hash: The same without what is applied after the blocks.
         config: That part.
         inputs: Name → sha256 of what it reads; an input that does not exist is missing here.
-        sources: Marks of the local files behind ``inputs``.
+        sources: Marks of the local files that ``inputs`` come from.
     """
 
     config_hash: str
@@ -92,7 +92,7 @@ def _known(manifest: Manifest, name: str) -> FileMark | None:
 
 
 def _local(field: str, value: str) -> list[Path]:
-    """Local files behind a configuration value: a folder or file of the user, or the bundled dictionaries."""
+    """Local files that a configuration value refers to: a folder or file of the user, or the bundled dictionaries."""
     if field == "sae_release" and value.startswith(BUNDLED):
         folder = Path(str(files("feature_graph"))) / "loading" / "bundled_saes"
         return [folder] if folder.is_dir() else []

@@ -3,7 +3,7 @@
 1. The run directory is locked and the configuration saved.
 2. Stage by stage, ``plan.why_stale`` compares the files and the configuration with the manifest.
 3. A stale stage is recorded as running. Part files of an earlier attempt with the same key (what the blocks depend on: inputs and the
-   configuration) are kept, so that the stage goes on where it was cut off; those with another key are removed.
+   configuration) are kept, so that the stage resumes where it was cut off; those with another key are removed.
 4. When it ends well its artifacts are hashed into the manifest; only then are the part files removed (those of measuring are kept: another
    significance level then needs no measuring).
 """

@@ -1,4 +1,4 @@
-"""What stands in a run directory."""
+"""What a run directory contains."""
 
 from __future__ import annotations
 

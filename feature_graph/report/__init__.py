@@ -1,4 +1,4 @@
-"""The report of a run for people: one HTML page, made from the files of the run directory, that needs nothing beside it."""
+"""The report of a run for people: one self-contained HTML page, made from the files of the run directory."""
 
 from feature_graph.report.write import write_report
 

@@ -36,7 +36,7 @@ FILES = {
     "activations.h5": "which feature was how active at which token",
     "atlas.h5": "which features are active together",
     "candidates.parquet": "pairs chosen to be measured",
-    "features.parquet": "one row a feature, with its label",
+    "features.parquet": "one row per feature, with its label",
     "interactions.parquet": "one row a measured pair, with every figure",
     "graph.graphml": "the graph for Gephi, Cytoscape, yEd",
     "graph.json": "the graph as node-link JSON",
@@ -214,7 +214,7 @@ def evidence(material: Material) -> dict[str, Any]:
 
 
 def pruning_losses(material: Material) -> list[dict[str, Any]]:
-    """What each pruning stage loses: one row a stage, columns for all edges and by sign; empty if it was not measured."""
+    """What each pruning stage loses: one row per stage, columns for all edges and by sign; empty if it was not measured."""
     found = material.recall
     if found is None:
         return []
@@ -226,7 +226,7 @@ def pruning_losses(material: Material) -> list[dict[str, Any]]:
 
 
 def sae_quality(material: Material) -> list[dict[str, Any]]:
-    """One row a layer: what was loaded, measured figures beside published ones."""
+    """One row per layer: what was loaded, measured figures beside published ones."""
     manifest = material.manifest or {}
     quality, loaded = manifest.get("sae_quality") or {}, manifest.get("saes") or {}
     return [
@@ -236,7 +236,7 @@ def sae_quality(material: Material) -> list[dict[str, Any]]:
 
 
 def stages(material: Material) -> list[dict[str, Any]]:
-    """One row a stage of the run."""
+    """One row per stage of the run."""
     records = (material.manifest or {}).get("stages") or {}
     return [
         {"name": name, "state": r.get("state", ""), "seconds": r.get("seconds", 0.0), "rows": r.get("rows", 0), "error": r.get("error", "")}

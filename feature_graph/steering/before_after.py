@@ -25,7 +25,7 @@ class Ratio:
     high: float = math.nan
 
 
-#: How the parts of a share are called beside it.
+#: How the parts of a share are called next to it.
 ENDS = (("", "value"), ("_low", "low"), ("_high", "high"))
 
 

@@ -66,7 +66,7 @@ def output_change(steered: Tensor, clean: Tensor, there: NDArray[np.bool_], next
 
 
 def output_frame(found: OutputChange, placebo: Floats, seed: int) -> pd.DataFrame:
-    """One row a position from the steered one on (``offset``, 0 is the steered one itself); offsets that no sample has are left out.
+    """One row per position from the steered one on (``offset``, 0 is the steered one itself); offsets that no sample has are left out.
 
     Args:
         found: The steered run.

@@ -39,7 +39,7 @@ def best_paths(effects: DirectEffects, source: int, delta: float, n_hops: int, k
 
 
 def _largest(values: Floats, k: int) -> list[int]:
-    """Places of the ``k`` largest values above 0: with k better beside it, a smaller one is not among the k best of all."""
+    """Places of the ``k`` largest values above 0: with k better ones in the same set, a smaller one is not among the k best of all."""
     places = np.argpartition(-values, k - 1)[:k] if len(values) > k else np.arange(len(values))
     return [int(p) for p in places if values[p] > 0]
 

@@ -48,7 +48,7 @@ class SteeringSamples:
         return SplitSamples(confirm, select) if min(len(confirm), len(select)) >= least else None
 
     def samples(self, layer: int, index: int, split: int, most: int) -> SamplePositions:
-        """Positions at which a feature is active, one a document, in at most ``most`` documents of a split drawn at random."""
+        """Positions at which a feature is active, one per document, in at most ``most`` documents of a split drawn at random."""
         column, kept = self._layer(layer)[:, index], self.documents[split]
         rows = column.indices[column.data > self.store.thresholds[layer][index]]
         documents, positions = np.divmod(rows.astype(np.int64), self.store.context_length)

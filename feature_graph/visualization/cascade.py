@@ -1,4 +1,4 @@
-"""A forecast steering cascade, drawn over the features it reaches; with what was measured beside it."""
+"""A forecast steering cascade, drawn over the features it reaches; with what was measured next to it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def render_cascade_overlay(
         measured: Id → measured change under the same steer, in activation units (``SideEffects.measured``, ``CascadePairs.measured(…)``).
             It is drawn as a second, ringed circle beside each forecast one, and as a scatter below; features that moved though the
             forecast does not reach them are added.
-        plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies beside it, once a folder.
+        plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies next to it, once per folder.
     """
     known = None if measured is None else {n: float(m) for n, m in measured.items() if math.isfinite(m)}
     scatter = None if known is None else plot_forecast(_pairs(graph, cascade, known))
@@ -174,7 +174,7 @@ def _color(effect: float) -> str:
 
 
 def _named(node: NodeMark, effect: float, cascade: CascadeLike, measured: Mapping[str, float] | None) -> NodeMark:
-    """The mark with the text that stands beside it, and as wide as it is with its twin, so that the text begins after that."""
+    """The mark with the text next to it, and as wide as it is with its twin, so that the text begins after that."""
     values = _change(effect)
     if measured is not None and node.id in measured and node.id != cascade.source:
         values += f" | {_change(measured[node.id])}"

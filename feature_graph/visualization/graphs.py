@@ -36,7 +36,7 @@ def render_interactive_graph(
         seed_nodes: Features to ring; ids that are not in the graph are ignored.
         max_nodes: Most features drawn.
         max_edges: Most edges drawn, the strongest; the page says what was left out.
-        plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies beside it, once a folder.
+        plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies next to it, once per folder.
     """
     scene = network_scene(graph, title, seeds=seed_nodes, max_nodes=max_nodes, max_edges=max_edges)
     return _written(write_graph_page(scene, path, plotlyjs), len(scene.nodes), len(scene.edges))

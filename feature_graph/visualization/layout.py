@@ -1,4 +1,4 @@
-"""Where nodes go: one column a layer, and within a column such that edges are short and cross little.
+"""Where nodes go: one column per layer, and within a column such that edges are short and cross little.
 
 The method of Sugiyama, Tagawa and Toda (1981) for layered graphs: sweeping to and fro, each column is ordered by the weighted mean height
 of its neighbours (barycentre), then each node is put as near to that mean as a least distance to its column neighbours allows (an isotonic

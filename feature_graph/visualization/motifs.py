@@ -156,7 +156,7 @@ def render_motif_page(
     mixing = result.mixing
     notes = [
         "Null graphs have the same layers, degrees (to and from each layer) and signs; edges are swapped between features. "
-        f"{mixing.accepted_per_edge:.1f} swaps an edge were accepted; a null graph shares {mixing.overlap_with_observed:.0%} of its edges "
+        f"{mixing.accepted_per_edge:.1f} swaps per edge were accepted; a null graph shares {mixing.overlap_with_observed:.0%} of its edges "
         f"with this graph and {mixing.overlap_between_nulls:.0%} with another null graph.",
         "Blue: more than the nulls have (q < 0.05), vermilion: fewer, grey: as many. Chains and fans follow from the degrees alone.",
     ]

@@ -18,7 +18,7 @@ def network_figure(scene: Scene) -> go.Figure:
     """The figure of a scene: axes are pixels, so that what does not overlap in the scene does not overlap in the picture.
 
     Traces, in this order: edge groups (``meta.role`` "edges", ``meta.members`` their numbers in ``scene.edges``), points to hover edges,
-    rings of seeds, features, their twins if there are any (one a feature, in the same order).
+    rings of seeds, features, their twins if there are any (one per feature, in the same order).
     """
     figure = go.Figure()
     figure.add_traces([_edge_trace(scene, numbers, first) for numbers, first in _groups(scene.edges)])

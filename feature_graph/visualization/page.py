@@ -32,7 +32,7 @@ def write_graph_page(scene: Scene, path: str | Path, plotlyjs: PlotlyJs = "inlin
     Args:
         scene: What to draw.
         path: Where to; folders are made.
-        plotlyjs: ``inline`` puts the drawing library (4.8 MB) into the page, ``directory`` beside it once, for many pages in one folder.
+        plotlyjs: ``inline`` puts the drawing library (4.8 MB) into the page, ``directory`` next to it, once for many pages in one folder.
         figures: Set below the picture.
 
     Raises:

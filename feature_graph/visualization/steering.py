@@ -83,7 +83,7 @@ def render_side_effects(
         cascade: The forecast; its picture is added, with the measured changes beside the forecast ones.
         compensation: Counter-steers; their effect is added.
         title: Heading.
-        plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies beside it, once a folder.
+        plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies next to it, once per folder.
     """
     shown = [
         plot_side_effects(effects.features.to_dict("list")),

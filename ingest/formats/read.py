@@ -50,7 +50,7 @@ def read_table(path: str | Path, fmt: FileFormat) -> pa.Table:
     """Read a file after checking that it is in its format; a column that it may be without is filled.
 
     Raises:
-        FormatError: As :func:`read_meta`, or if the data behind the header cannot be read or converted without loss.
+        FormatError: As :func:`read_meta`, or if the data after the header cannot be read or converted without loss.
     """
     read_meta(path, fmt)
     try:

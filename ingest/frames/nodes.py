@@ -165,7 +165,7 @@ def _sites(table: UserTable | None, parsed: list[str], site_order: Sequence[str]
 
 
 def _given_out(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give an index to every feature without one, in the order of the names, behind those that are taken."""
+    """Give an index to every feature without one, in the order of the names, after those that are taken."""
     for _, part in frame.groupby(["layer", "site"]):
         without = part[part["index"].isna()].sort_values("name")
         first = 0 if part["index"].isna().all() else int(part["index"].max()) + 1

@@ -31,7 +31,7 @@ def put(root: Path, fmt: FileFormat, rows: list[dict[str, object]]) -> None:
 
 
 def write(root: Path, n: int = 4, edges: int = 3, significant: bool = True, label: str = "some", twice: bool = False) -> Path:
-    """``n`` features, one a layer, in a chain of attribution edges 0.5, −0.25, 0.5 …; only what must be given is."""
+    """``n`` features, one per layer, in a chain of attribution edges 0.5, −0.25, 0.5 …; only what must be given is."""
     root.mkdir()
     (root / "config.json").write_text(json.dumps({"seed": 0}))
     features = [

@@ -288,7 +288,7 @@ def test_settings_of_another_width_are_refused(tmp_path, changes, message):
 
 @pytest.mark.parametrize("k", [None, 0, -3, 49, 4.5, "4", True])
 def test_a_topk_without_a_number_of_features_is_refused(tmp_path, k):
-    with pytest.raises(LoadingError, match=r"sae_weights\.safetensors: its settings say k = .*, expected the features a token, 1 to 48"):
+    with pytest.raises(LoadingError, match=r"sae_weights\.safetensors: its settings say k = .*, expected the features per token, 1 to 48"):
         read_dictionary(write(tmp_path / "a", new("topk", **({} if k is None else {"k": k}))), "cpu")
 
 

@@ -1,6 +1,6 @@
 """Is the gradient estimate true? Ablate a sample of features for real and compare.
 
-Features are taken at even steps down the ranking, so that strong and weak ones are both checked. Each is ablated at one token a document:
+Features are taken at even steps down the ranking, so that strong and weak ones are both checked. Each is ablated at one token per document:
 x − f_i d_i at its site, the blocks after it run again, and the change is read off beside the clean run of the same batch: of the document's
 loss, or of its output, KL(clean ‖ ablated) for distributions and |Δ| for one number.
 """
@@ -82,7 +82,7 @@ def check_by_ablation(
 
 
 def _samples(layer: int, batch: Batch, effects: AblationEstimates, estimated: Estimates, n_features: int) -> pd.DataFrame:
-    """Tokens at which to ablate: one row a sample with layer, feature, document (row of the batch), position, level, estimate."""
+    """Tokens at which to ablate: one row per sample with layer, feature, document (row of the batch), position, level, estimate."""
     active, context = batch.active[layer], batch.tokens.shape[1]
     row = np.repeat(np.arange(active.shape[0]), np.diff(active.indptr))
     frame = pd.DataFrame(

@@ -5,7 +5,7 @@
    to lowest order (attribution patching: Nanda 2023; Syed, Rager and Conmy 2023, arXiv:2310.10348): the change of the document's summed
    next-token loss, or of the output itself (:mod:`feature_graph.candidates.attribution.kinds`).
 3. The effect of a feature is the mean magnitude over the tokens at which it is active. Magnitude, because a feature that helps on half of
-   its tokens and harms on the other half matters, while its signed mean is 0; the signed mean is kept beside it.
+   its tokens and harms on the other half matters, while its signed mean is 0; the signed mean is kept as well.
 4. Importance = frequency on the select documents × effect: what ablating the feature would move, a token of the text.
 """
 

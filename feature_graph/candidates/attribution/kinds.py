@@ -10,7 +10,7 @@
 3. Var_p(Δ) = E[⟨z, Δ⟩²] for z = √p ε − p ⟨√p, ε⟩ with random signs ε (Hutchinson 1990), and ⟨z, Δ⟩ = −f_i ⟨d_i, Jᵀz⟩: one backward pass
    from z, at all positions together, gives a draw for every feature, token and site. Signs at different positions are independent, so
    cross terms are 0 in the mean, and the mean of half the squares is Σ_t ½ Var_p(Δ_t).
-4. One output has no distribution (its softmax is 1, its KL 0): the change is Σ_t |Δ_t|, exactly, by one backward pass a position.
+4. One output has no distribution (its softmax is 1, its KL 0): the change is Σ_t |Δ_t|, exactly, by one backward pass per position.
 """
 
 from __future__ import annotations

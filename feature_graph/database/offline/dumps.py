@@ -1,4 +1,4 @@
-"""A database as one file, with a note beside it of what it holds; and back into a database.
+"""A database as one file, with a note next to it about what it holds; and back into a database.
 
 The note ``FILE.json`` carries checksum, size, versions, schema and runs. A dump holds the graph only: no users, no password, no settings.
 """
@@ -82,11 +82,11 @@ def read_note(file: Path) -> DumpNote | None:
 
 
 def dump(home: HomeLike, file: str | Path, *, check: bool = True) -> DumpNote:
-    """Write the database into one file. The server is stopped meanwhile and started again after, if it was running.
+    """Write the database into one file. The server is stopped meanwhile and started again afterwards, if it was running.
 
     Args:
         home: The home.
-        file: The file; it must not exist. Its note is written beside it.
+        file: The file; it must not exist. Its note is written next to it.
         check: Let Neo4j's own tool check the store first.
 
     Raises:
@@ -170,7 +170,7 @@ def _checked_note(file: Path) -> DumpNote | None:
         raise DumpError(f"{file}: no such file; expected a dump that `feature-graph db dump` wrote.")
     note = read_note(file)
     if note is None:
-        logger.warning("%s has no note %s beside it: it is loaded without comparing checksum and counts", file, note_path(file).name)
+        logger.warning("%s has no note %s next to it: it is loaded without comparing checksum and counts", file, note_path(file).name)
         return None
     if (file.stat().st_size, sha256_file(file)) != (note.bytes, note.sha256):
         raise DumpError(f"{file} is not what was dumped: its size or sha256 differs from {note_path(file).name}. Copy it again.")

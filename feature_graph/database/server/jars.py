@@ -2,7 +2,7 @@
 
 ``jars.txt`` names every jar with its sha256 and size. The jars are fetched one by one with jgo, without transitive resolution, into
 ``<cache>/neo4j/<hash of the list>``. The folder is filled beside and renamed, so it is either whole or absent; a fetch that was cut off
-goes on where it stopped. Neo4j Community is GPLv3: its jars are fetched by the user, never part of this package.
+is resumed. Neo4j Community is GPLv3: its jars are fetched by the user, never part of this package.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ def write_arguments(home: Home, jars: JarFolder, heap: str, *, quick: bool = Fal
     temporary.mkdir(exist_ok=True, mode=0o700)
     lines = [
         f"-Xmx{heap}",
-        "-XX:+UseParallelGC",  # a quarter more edges a second than G1 on two cores (docs/performance.md)
+        "-XX:+UseParallelGC",  # a quarter more edges per second than G1 on two cores (docs/performance.md)
         "-XX:-UsePerfData",  # no world-readable file in /tmp
         *(["-XX:TieredStopAtLevel=1"] if quick else []),
         "-Dfile.encoding=UTF-8",

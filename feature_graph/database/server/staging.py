@@ -98,7 +98,7 @@ class Staging:
 
 @contextmanager
 def staging(home: HomeLike = None, check: Callable[[RunningServer], None] | None = None) -> Iterator[Staging]:
-    """Stop the server of ``home`` and give a :class:`Staging`; the server is started again after, if it was running.
+    """Stop the server of ``home`` and give a :class:`Staging`; the server is started again afterwards, if it was running.
 
     Whatever happens, the staged home is removed in the end; the home has its old store, or, after a swap, the new one.
 

@@ -54,7 +54,7 @@ def calibrate(
     """Run the public stages on models whose effects are known, and on models without any.
 
     Args:
-        seeds: Planted worlds a variant, from seed 0 on. Null runs take half as many (at least one).
+        seeds: Planted worlds per variant, from seed 0 on. Null runs take half as many (at least one).
         variants: Names; None takes all.
         nulls: Whether to run the null runs and the comparison with shuffled weights.
         programs: Whether to run the compiled programs.

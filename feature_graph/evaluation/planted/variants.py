@@ -93,7 +93,7 @@ VARIANTS = {
         Variant("overlap", "each direction has a cosine of ±0.25 with one other", overlap=0.25, every_sample=True),
         Variant("faint", "twelve more wires of 0.002 to 0.008, under min_effect", faint=True),
         Variant(
-            "sampled", "RMSNorm, thirty samples a source as shipped; the truth is that of fresh text", normalization="RMS", population=400
+            "sampled", "RMSNorm, thirty samples per source as shipped; the truth is that of fresh text", normalization="RMS", population=400
         ),
         Variant("pruned", "the thresholds of candidate choice as shipped", settings=_SHIPPED),
     )

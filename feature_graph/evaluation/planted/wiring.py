@@ -64,7 +64,7 @@ class Wiring:
     """The plan of a planted transformer.
 
     Attributes:
-        dictionaries: One list of direction names a site; site L lies after block L. A name may stand twice (a duplicate).
+        dictionaries: One list of direction names per site; site L lies after block L. A name may stand twice (a duplicate).
         wires: Linear connections.
         gates: AND gates.
         pushed: Wires that push their target below its threshold; not linear in the target's activation.

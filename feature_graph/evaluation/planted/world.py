@@ -22,7 +22,7 @@ class World:
 
     Attributes:
         directions: [n, d_model], one row a name of the wiring. Orthonormal unless directions overlap.
-        places: [context, d_model], one a position, orthogonal to each other and to every direction.
+        places: [context, d_model], one per position, orthogonal to each other and to every direction.
         values: [n_vocab, n], what each token writes along each direction; token 0 (BOS) writes nothing.
         normalization: Of the blocks' inputs.
         gain: By how much a block's input is typically multiplied by its normalisation; wires are divided by it.

@@ -62,7 +62,7 @@ def by_document(rows: SampleRows) -> SampleRows:
 
 
 def groups_of(parts: Sequence[SampleRows]) -> Groups:
-    """How the samples of a block, one part a source, make documents and sources."""
+    """How the samples of a block, one part per source, make documents and sources."""
     source = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     documents = np.concatenate([part.documents for part in parts]) if parts else np.zeros(0, dtype=np.int64)
     return Groups.padded(source, documents, len(parts))
@@ -215,7 +215,7 @@ def _confirmed(site: SiteContext, probes: Sequence[Probe]) -> list[Floats]:
 
 
 def source_table(site: SiteContext, probes: Sequence[Probe]) -> pd.DataFrame:
-    """One row a source: levels, samples, level reached, spill."""
+    """One row per source: levels, samples, level reached, spill."""
     codec = site.source
     index = torch.tensor([p.source.index for p in probes], device=codec.device)
     return pd.DataFrame(

@@ -69,7 +69,7 @@ def measure_doses(
         progress: Whether to show a progress bar.
 
     Returns:
-        One row a pair and level, the low one (response 0) first; ``meta`` says which sources were left out and why.
+        One row per pair and level, the low one (response 0) first; ``meta`` says which sources were left out and why.
 
     Raises:
         MeasureError: If a level is no quantile or no positive multiple, or a pair cannot be.

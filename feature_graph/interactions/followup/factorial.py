@@ -107,7 +107,7 @@ def measure_groups(context: MeasurementContext, plan: Plan, groups: Sequence[Gro
 
 
 def _rows(context: MeasurementContext, setting: Setting, group: Group) -> list[dict[str, Any]]:
-    """Rows of one pair of sources: one a target, before correction; none if the model overflows under the clamps."""
+    """Rows of one pair of sources: one per target, before correction; none if the model overflows under the clamps."""
     cells = _cells(setting, group)
     if not all(np.isfinite(site).all() for site in cells):
         log.warning("%s and %s: under the clamps the model gives NaN or infinity. Left out", group.a.id, group.b.id)

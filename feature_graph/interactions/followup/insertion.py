@@ -60,7 +60,7 @@ def measure_insertions(
         progress: Whether to show a progress bar.
 
     Returns:
-        One row a pair, sorted by q; ``meta`` says which sources were left out and why.
+        One row per pair, sorted by q; ``meta`` says which sources were left out and why.
 
     Raises:
         feature_graph.interactions.MeasureError: If a pair names a feature that does not exist or runs backwards.

@@ -48,7 +48,7 @@ def measure_mediation(
         progress: Whether to show a progress bar.
 
     Returns:
-        One row a pair, method and part, the total first; ``meta`` says which sources were left out and why.
+        One row per pair, method and part, the total first; ``meta`` says which sources were left out and why.
 
     Raises:
         MeasureError: If a method or a pair cannot be.

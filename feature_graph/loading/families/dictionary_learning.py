@@ -126,7 +126,7 @@ def _k(trainer: dict[str, Any], weights: dict[str, Tensor], file: Path) -> int:
     said, held = trainer.get("k"), weights.get("k")
     k = said if held is None else int(held)
     if not isinstance(k, int) or k < 1:
-        raise LoadingError(f"{file}: neither the file nor {CFG} says k, the number of features a token")
+        raise LoadingError(f"{file}: neither the file nor {CFG} says k, the number of features per token")
     if said is not None and said != k:
-        raise LoadingError(f"{file} says k = {k}, {CFG} beside it k = {said}; one of the two files is not its own")
+        raise LoadingError(f"{file} says k = {k}, but {CFG} next to it says k = {said}; the two files do not belong together")
     return k

@@ -80,7 +80,7 @@ def _check_settings(parts: DictionaryParts, name: str) -> None:
     if name == "topk":
         k, width = parts.settings.get("k"), parts.weights["b_enc"].shape[-1] if "b_enc" in parts.weights else None
         if not isinstance(k, int) or isinstance(k, bool) or k < 1 or (width is not None and k > width):
-            raise LoadingError(f"{parts.file}: its settings say k = {k!r}, expected the features a token, 1 to {width or 'd_sae'}")
+            raise LoadingError(f"{parts.file}: its settings say k = {k!r}, expected the features per token, 1 to {width or 'd_sae'}")
 
 
 def _says_something(name: str, tensor: Tensor) -> bool:

@@ -1,6 +1,6 @@
 """SAELens' own folders: ``cfg.json`` and ``sae_weights.safetensors``, as every version since the first wrote them.
 
-The settings are brought to the layout of SAELens 6 by SAELens' own function, after what that function drops without a word has been
+The settings are brought to the layout of SAELens 6 by SAELens' own function, after what that function silently drops has been
 looked at: the activation function of old files, a scaling factor among the weights, a layout of version 6 without a version number.
 """
 
@@ -100,7 +100,7 @@ def _refuse_activation(raw: dict[str, Any], file: Path) -> None:
     if name not in ("relu", "topk"):
         raise UnsupportedSAEError(f"{file}: activation function {name!r}: only relu and topk have a gate that is open or shut")
     if name == "topk" and not isinstance(given.get("k"), int | float):
-        raise LoadingError(f"{file}: activation function topk without activation_fn_kwargs.k, the number of features a token")
+        raise LoadingError(f"{file}: activation function topk without activation_fn_kwargs.k, the number of features per token")
     if given.get("signed"):
         raise UnsupportedSAEError(f"{file}: a signed topk keeps negative activations; its features have no gate")
 

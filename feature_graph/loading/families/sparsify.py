@@ -39,7 +39,7 @@ def read(folder: Path) -> DictionaryParts:
     if raw.get("activation", "topk") != "topk":
         raise UnsupportedSAEError(f"{folder / CFG}: activation {raw['activation']!r}: only topk is read")
     if not isinstance(raw.get("k"), int) or raw["k"] < 1:
-        raise LoadingError(f"{folder / CFG}: k = {raw.get('k')!r}; expected the number of features a token")
+        raise LoadingError(f"{folder / CFG}: k = {raw.get('k')!r}; expected the number of features per token")
     if re.fullmatch(r"layer_\d+", folder.name):
         raise LoadingError(
             f"{folder}: the versions of sparsify that wrote folders named layer_N read the block's input in some and its output in others; "

@@ -121,7 +121,7 @@ def _documents(path: Path, _column: str) -> Iterator[str]:
 
 
 def _json_lines(path: Path, column: str) -> Iterator[Any]:
-    """Split at line feeds only: U+2028 and its like may stand in a string."""
+    """Split at line feeds only: a string may contain U+2028 and the like."""
     lines = _text(path).split("\n")
     for number, line in enumerate(lines, 1):
         if line.strip():
@@ -216,4 +216,4 @@ _PLAIN: dict[str, Callable[[Path, str], Iterator[Any]]] = {
     ".tsv": _separated,
 }
 _READERS = _PLAIN | {".parquet": _parquet, ".arrow": _arrow}
-ENDINGS = f"{', '.join(_READERS)} (text files also with .gz, .bz2, .xz, .zst behind)"
+ENDINGS = f"{', '.join(_READERS)} (text files also compressed, with .gz, .bz2, .xz or .zst at the end)"

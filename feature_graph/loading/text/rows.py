@@ -1,7 +1,7 @@
 """The contexts that a corpus gives: whole windows of long texts, and short texts and remainders that share a context.
 
 1. A stretch of n tokens gives n // c windows of c tokens (context_length, less BOS where contexts begin with it) and a remainder.
-2. Remainders and short texts are packed into shared contexts by best fit, in random order, each behind a separator: the tokenizer's
+2. Remainders and short texts are packed into shared contexts by best fit, in random order, each after a separator: the tokenizer's
    BOS, else its EOS. None of them is cut; what is left of a shared context is padded on the right.
 
 So every token is in exactly one context.

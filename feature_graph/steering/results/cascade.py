@@ -63,7 +63,7 @@ class Cascade:
 
 
 def _text(cascade: Cascade, top: int) -> str:
-    """Head, one line a hop, strongest up and down, strongest paths, what the forecast leaves open."""
+    """Head, one line per hop, strongest up and down, strongest paths, what the forecast leaves open."""
     name = _named(cascade, cascade.source)
     lines = [f"Steering {name} by {cascade.steer_delta:+g} activation units at one position, forecast over paths of any length:"]
     if not cascade.effects:

@@ -23,7 +23,7 @@ class Algorithm:
         endpoint: Attribute of the graphdatascience client.
         written_to: Property of Observation that carries its score.
         meaning: One clause for people.
-        family: ``hubs`` (a score a feature), ``communities`` (a partition) or ``cores`` (a core number a feature).
+        family: ``hubs`` (a score per feature), ``communities`` (a partition) or ``cores`` (a core number per feature).
         params: Arguments of the call.
         column: Column of what it streams that is the score.
         indexed: It needs the edges from target to source too.

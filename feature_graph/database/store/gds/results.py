@@ -120,7 +120,7 @@ def write(store: Store, run: str, kind: str, scores: Scores, record: dict[str, A
 
 
 def _places(store: Store, run: str, nodes: list[int]) -> pd.DataFrame:
-    """``node``, ``fid``, ``id``, ``layer``, ``label`` of the Observations behind these numbers."""
+    """``node``, ``fid``, ``id``, ``layer``, ``label`` of the Observations that these numbers belong to."""
     found = [store.run(_PLACES, {"run": run, "nodes": batch}) for batch in _batches(nodes)]
     return pd.concat(found) if found else pd.DataFrame(columns=["node", "fid", "id", "layer", "label"])
 
