@@ -249,7 +249,7 @@ def naive_strengths(bench: EngineBenchmark, source: Any, target_layer: int) -> n
 
 
 def against_loop(bench: EngineBenchmark, frame: pd.DataFrame, n_loops: int) -> tuple[float, float]:
-    """Seconds a pair of the loop, and the largest difference of strengths over their RMS."""
+    """Seconds per pair of the loop, and the largest difference of strengths over their RMS."""
     from feature_graph.interactions.plan import layer_sources
 
     rng = np.random.default_rng(0)

@@ -33,7 +33,7 @@ class DocumentMeans:
     Attributes:
         values: float64 [n_documents, ...].
         documents: The documents, ascending [n_documents].
-        counts: Samples a document [n_documents].
+        counts: Samples per document [n_documents].
     """
 
     values: Float

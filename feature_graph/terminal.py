@@ -25,7 +25,7 @@ def shown(value: object) -> object:
 
 
 class SafeConsole(Console):
-    """A console that shows control characters instead of sending them; its own colours and cursor movements are no text."""
+    """A console that shows control characters instead of sending them; its own colours and cursor movements are not text."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The pieces of what is printed."""

@@ -31,7 +31,7 @@ def setup_logging(level: str | int = "INFO") -> None:
         level: A name (``"DEBUG"``, ``"INFO"``, …) or number of the logging module.
 
     Raises:
-        ValueError: If the name is no level.
+        ValueError: If the name is not a level.
     """
     from rich.logging import RichHandler
 

@@ -112,7 +112,7 @@ def _scheme(text: str) -> str:
 
 
 def _shown(text: str) -> str:
-    """As much of what is no address as cannot be a secret: a host and a port, no more."""
+    """As much of what is not an address as cannot be a secret: a host and a port, no more."""
     parts = _split(text)
     if parts is None or (not parts.netloc and parts.path.strip("0123456789")):
         return f"{_scheme(text)}…"

@@ -44,7 +44,7 @@ def read_password_file(path: Path) -> str:
     """The first line of a file.
 
     Raises:
-        PasswordUnavailable: If the file cannot be read or its first line is no password. No message holds one.
+        PasswordUnavailable: If the file cannot be read or its first line is not a password. No message holds one.
     """
     try:
         with path.open("rb") as file:

@@ -100,7 +100,7 @@ def split_uid(uid: str) -> tuple[str, str, int]:
     """Model with hash, dictionary, and index of a uid.
 
     Raises:
-        ValueError: If the text is no uid.
+        ValueError: If the text is not a uid.
     """
     match = _UID.fullmatch(uid)
     if match is None:

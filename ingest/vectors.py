@@ -53,7 +53,7 @@ def read(run: RunDirectory, features: pd.DataFrame) -> Vectors | None:
     """Check decoders.parquet against the run's features; None if the directory has none.
 
     Raises:
-        InvalidRun: If the file is not in its format, names what is no feature of the run, or holds a vector that is no direction.
+        InvalidRun: If the file is not in its format, names what is not a feature of the run, or holds a vector that is not a direction.
     """
     path = run.root / DECODERS.name
     if not path.is_file():

@@ -52,7 +52,7 @@ class Settings:
     """What decides the result.
 
     Attributes:
-        context: Tokens a row of speeches.
+        context: Tokens per row of speeches.
         speech_tokens: Tokens of speeches to choose from.
         sampled_rows: Rows of the model's own writing, made in whole parts of 128; one in eleven is held out.
         sampled_context: Tokens a sampled row.
@@ -60,7 +60,7 @@ class Settings:
         d_sae: Features a dictionary.
         k: Mean number of active features per token.
         samples: Training samples per site.
-        batch: Samples a step.
+        batch: Samples per step.
         lr: Learning rate, warmed up over 5 % of the steps, decayed to zero over the last 30 %.
         seed: Seed of everything.
     """

@@ -15,7 +15,7 @@ import logging
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -50,7 +50,7 @@ from feature_graph.utils import progress, sha256_json, whole_file
 
 log = logging.getLogger(__name__)
 
-#: Tokens a block; not a setting, since part files of a run must be cut alike.
+#: Tokens per block; not a setting, since part files of a run must be cut alike.
 _BLOCK_TOKENS = 4096
 #: Documents on which L0 and explained variance are measured.
 _JUDGED_DOCUMENTS = 8
@@ -106,11 +106,19 @@ def collect_activations(
     }
     widths = {layer: codec.d_sae for layer, codec in codecs.items()}
     parts = PartFiles(Path(parts_dir) if parts_dir is not None else None, _key(analysed, contexts, cfg), BlockParts(widths))
+    store = _stored(path, lambda part: _write(part, meta, codecs, contexts, _blocks(analysed, contexts, cfg, parts), cfg))
+    parts.remove()
+    report_store(store, decoder_of(getattr(model, "tokenizer", None)))
+    return store
+
+
+def _stored(path: str | Path | None, write: Callable[[Path], None]) -> ActivationStore:
+    """The store in a file that ``write`` fills; without a path in a temporary one, which goes when the store is no longer used."""
     folder = Path(tempfile.mkdtemp(prefix="feature-graph-")) if path is None else None
     target = Path(path) if path is not None else Path(folder or "", "activations.h5")
     try:
         with whole_file(target) as part:
-            _write(part, meta, codecs, contexts, _blocks(analysed, contexts, cfg, parts), cfg)
+            write(part)
         store = ActivationStore(target)
     except BaseException:
         if folder is not None:
@@ -118,8 +126,6 @@ def collect_activations(
         raise
     if folder is not None:
         weakref.finalize(store.activations, shutil.rmtree, folder, ignore_errors=True)  # it may outlive the store, not the reverse
-    parts.remove()
-    report_store(store, decoder_of(getattr(model, "tokenizer", None)))
     return store
 
 

@@ -92,7 +92,7 @@ class ActivationStore:
 
     @property
     def context_length(self) -> int:
-        """Tokens a document."""
+        """Tokens per document."""
         return int(self.tokens.shape[1])
 
     def rows_of(self, split: int) -> NDArray[np.int64]:

@@ -75,7 +75,7 @@ def parse_feature_id(text: str) -> tuple[int, int]:
     """Layer and index of a short id; the site of ids such as ``L5.mlp_F12`` is not part of them.
 
     Raises:
-        ValueError: If the text is no id.
+        ValueError: If the text is not an id.
     """
     match = FEATURE_ID.fullmatch(text)
     if match is None:

@@ -116,7 +116,7 @@ def logs(
 
     where = resolve_home(home)
     if which not in ("neo4j", "debug", "console"):
-        raise typer.BadParameter(f"{which!r} is no log; expected neo4j, debug or console", param_hint="--which")
+        raise typer.BadParameter(f"{which!r} is not a log; expected neo4j, debug or console", param_hint="--which")
     path = where.logs / f"{which}.log"
     if not path.exists():
         raise server.HomeError(f"There is no log {path}: no server was started on this home.")
@@ -135,7 +135,7 @@ def password(
     secret = server.read_password(where)
     if not (show or sys.stdout.isatty()):
         raise server.ServerError(
-            f"The output is no terminal, so the password is not printed. It is in {where.password_file}; --show prints it anyway."
+            f"The output is not a terminal, so the password is not printed. It is in {where.password_file}; --show prints it anyway."
         )
     common.send(f"{secret}\n")
 

@@ -57,7 +57,7 @@ class EdgeFile:
         """The run directory of a path: itself, or one that is made of a file of edges.
 
         Raises:
-            FormatError: If the file is no file of edges.
+            FormatError: If the file is not a file of edges.
             InvalidRun: If it contradicts itself.
         """
         if self == EdgeFile() and not path.suffix and not path.is_dir():
@@ -67,7 +67,7 @@ class EdgeFile:
         if not is_edges(path):
             if self != EdgeFile():
                 options = "--model, --method, --features, --output-dir, --release and --site-order"
-                common.fail(f"{path} is no file of edges (.csv, .tsv, .parquet, .graphml); {options} are for such files", common.USAGE)
+                common.fail(f"{path} is not a file of edges (.csv, .tsv, .parquet, .graphml); {options} are for such files", common.USAGE)
             return path
         found = read_frames(path, self.features)
         order = [name.strip() for name in self.site_order.split(",") if name.strip()]

@@ -11,7 +11,7 @@ import typer
 
 
 def check_features(run_dir: Path, option: str, names: Iterable[str]) -> None:
-    """Refuse what is no feature of the run's SAEs; a run whose files do not tell its sites is not checked.
+    """Refuse what is not a feature of the run's SAEs; a run whose files do not tell its sites is not checked.
 
     Raises:
         BadParameter: Naming the first wrong one, and described features near it.
@@ -46,7 +46,7 @@ def _widths(sites: Iterable[dict[str, Any]]) -> dict[int, int]:
 
 
 def check_nodes(run_dir: Path, names: Iterable[str]) -> None:
-    """Refuse what is no node of the run's graph.
+    """Refuse what is not a node of the run's graph.
 
     Raises:
         BadParameter: Naming the first wrong one, and nodes near it.

@@ -17,37 +17,48 @@ if TYPE_CHECKING:
     from queries import Template
 
 
+ParamOption = Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the question.")]
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", "-f", help="Format of the answer. Default: by the ending of --output, otherwise a table."),
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write the answer to this file instead of the screen: .csv, .json, .parquet or .txt."
+    ),
+]
+AnyStatusOption = Annotated[
+    bool, typer.Option("--any-status", help="Also include runs that are loading, failed or dropped; their data are incomplete.")
+]
+CypherOption = Annotated[
+    Path | None,
+    typer.Option("--cypher", metavar="FILE", help="Run your own Cypher statement, read-only; - reads standard input."),
+]
+CheckOption = Annotated[
+    bool,
+    typer.Option("--check", help="Run every template's example on the shipped run, in a temporary database, and compare the answers."),
+]
+FavouritesOption = Annotated[
+    Path | None,
+    typer.Option(metavar="PATH", help="Write all questions as favourites for Neo4j Browser, into a folder or an archive (PATH.zip)."),
+]
+
+
 @with_database
 def query(
     name: Annotated[str | None, typer.Argument(help="Name of a question; --list shows them.")] = None,
-    param: Annotated[list[str] | None, typer.Option("--param", "-p", metavar="KEY=VALUE", help="A parameter of the question.")] = None,
-    format_: Annotated[
-        Format | None, typer.Option("--format", "-f", help="Format of the answer. Default: by the ending of --output, otherwise a table.")
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "--output", "-o", metavar="FILE", help="Write the answer to this file instead of the screen: .csv, .json, .parquet or .txt."
-        ),
-    ] = None,
+    param: ParamOption = None,
+    format_: FormatOption = None,
+    output: OutputOption = None,
     list_: Annotated[bool, typer.Option("--list", help="List the questions.")] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the Cypher instead of running it.")] = False,
     visual: Annotated[bool, typer.Option("--visual", help="Use the form that returns paths, for Neo4j Browser.")] = False,
-    any_status: Annotated[
-        bool, typer.Option("--any-status", help="Also include runs that are loading, failed or dropped; their data are incomplete.")
-    ] = False,
+    any_status: AnyStatusOption = False,
     explain: Annotated[bool, typer.Option("--explain", help="Print the database's query plan instead of the answer.")] = False,
-    cypher: Annotated[
-        Path | None, typer.Option("--cypher", metavar="FILE", help="Run your own Cypher statement, read-only; - reads standard input.")
-    ] = None,
-    check: Annotated[
-        bool,
-        typer.Option("--check", help="Run every template's example on the shipped run, in a temporary database, and compare the answers."),
-    ] = False,
-    favourites: Annotated[
-        Path | None,
-        typer.Option(metavar="PATH", help="Write all questions as favourites for Neo4j Browser, into a folder or an archive (PATH.zip)."),
-    ] = None,
+    cypher: CypherOption = None,
+    check: CheckOption = False,
+    favourites: FavouritesOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Time limit for the database, in seconds.")] = 60.0,
     *,

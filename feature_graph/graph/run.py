@@ -25,7 +25,7 @@ def graph_of_run(place: str | Path) -> nx.DiGraph:
 
     Raises:
         ArtifactError: If there is neither a graph nor measured edges.
-        GraphFileError: If a file is no graph, or the edges make none.
+        GraphFileError: If a file is not a graph, or the edges make none.
         ingest.formats.FormatError: If a table is not in its format.
     """
     if not Path(place).is_dir():

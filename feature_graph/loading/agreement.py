@@ -34,7 +34,7 @@ class Difference:
     Attributes:
         error: Largest ‖a − b‖ / ‖b‖ over residual vectors and logits.
         where: Where the two first differ: ``the residual stream before block 3``, ``the logits``; empty if nowhere.
-        tokens: Tokens a context on which they were compared.
+        tokens: Tokens per context on which they were compared.
     """
 
     error: float

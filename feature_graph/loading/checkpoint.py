@@ -127,7 +127,7 @@ def _refuse_left_out(unexpected: list[str], parameters: set[str], what: str) -> 
         left_out = biases or unexpected
         raise LoadingError(f"model_name: {what} holds {len(left_out)} weights that its config.json leaves out ({_some(left_out)}){why}")
     if unexpected:
-        log.warning("%s: %d weights of the files are no part of the model and are not used (%s)", what, len(unexpected), _some(unexpected))
+        log.warning("%s: %d weights of the files are not part of the model and are not used (%s)", what, len(unexpected), _some(unexpected))
 
 
 def _cause(names: list[str]) -> str:

@@ -40,7 +40,7 @@ def find_pattern(graph: nx.DiGraph | SignedGraph, pattern: Pattern | str, limit:
     twice as many, until there are enough.
 
     Raises:
-        PatternError: If the text is no pattern.
+        PatternError: If the text is not a pattern.
         MotifError: As :func:`count_pattern`.
     """
     wanted = parse_pattern(pattern) if isinstance(pattern, str) else pattern

@@ -61,7 +61,7 @@ def status(run_dir: str | Path) -> RunStatus:
     """Look at a run directory, without changing it.
 
     Raises:
-        ArtifactError: If it is no run directory.
+        ArtifactError: If it is not a run directory.
         ConfigError: If its configuration cannot be read.
         ManifestError: If its manifest is damaged.
     """

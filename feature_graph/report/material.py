@@ -43,8 +43,8 @@ class Material:
         features: Feature table.
         candidates: What candidates.parquet says of itself: pruning counts and other facts.
         behaviors: What behaviors.json holds.
-        recall: What pruning loses; None where it was not measured, which is no gap.
-        validation: What `feature-graph validate` found; None where it was not run, which is no gap.
+        recall: What pruning loses; None where it was not measured, which is not a gap.
+        validation: What `feature-graph validate` found; None where it was not run, which is not a gap.
         gaps: What could not be read.
     """
 

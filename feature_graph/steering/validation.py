@@ -105,7 +105,7 @@ def validate_cascade(
         n_sources: Random sources; all that can be steered if there are fewer.
         n_hubs: Hubs besides, by structural edges out; they are not among the random sources.
         multiples: Deltas, in units of the source's mean activation where active.
-        max_documents: Documents a source is steered in, one position each.
+        max_documents: Documents in which each source is steered, at one position each.
         min_documents: Sources active in fewer confirm documents are left out.
 
     Raises:

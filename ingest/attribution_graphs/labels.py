@@ -23,7 +23,7 @@ def labels_of(nodes: pd.DataFrame, graphs: Sequence[AttributionGraph]) -> tuple[
         given[i].get(node) or own or grouped[i].get(node, "")
         for i, node, own in zip(nodes["graph"], nodes["node_id"], nodes["label"], strict=True)
     ]
-    # Unpaired surrogates, which JSON can hold, are no text that a file can.
+    # Unpaired surrogates, which JSON can hold, are not text that a file can.
     clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     by_place = nodes.assign(text=pd.Series(clean, index=nodes.index, dtype=object))
     said = by_place[by_place["text"] != ""].groupby("id")["text"].agg(["first", "nunique"])

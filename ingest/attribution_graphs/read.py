@@ -157,7 +157,7 @@ def _is_link(link: Any, number: int, problems: list[str]) -> bool:
 def _check_links(links: pd.DataFrame, known: set[str], features: pd.DataFrame, problems: list[str]) -> None:
     for end in ("source", "target"):
         for row in links.index[~links[end].isin(known)]:
-            problems.append(f"links[{row}]: {end} {links[end][row]!r} is no node of the graph")
+            problems.append(f"links[{row}]: {end} {links[end][row]!r} is not a node of the graph")
     for row in links.index[links.duplicated(["source", "target"])]:
         problems.append(f"links[{row}]: {links['source'][row]!r} to {links['target'][row]!r} appears twice")
     # Attention comes before the MLP of its layer.

@@ -86,7 +86,7 @@ def _with_headings(own: dict[str, Any], columns: dict[str, Any], types: dict[str
 
 
 def _plain(values: Any, kind: str) -> pa.Array | pa.ChunkedArray:
-    """Values in their type; a NaN is no value."""
+    """Values in their type; a NaN is not a value."""
     wanted = {"string": pa.string(), "long": pa.int64(), "double": pa.float64(), "boolean": pa.bool_()}[kind]
     array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)
     array = array.cast(wanted)

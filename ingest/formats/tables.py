@@ -181,7 +181,7 @@ DECODERS = FileFormat(
     1,
     "decoders.parquet",
     "One row per feature whose decoder direction is to be in the graph, sorted by fid. `feature-graph vectors` writes it on request; "
-    "`feature-graph ingest` loads it where it is there, also onto a run that is in the graph already. It is no part of the run's id.",
+    "`feature-graph ingest` loads it where it is there, also onto a run that is in the graph already. It is not part of the run's id.",
     (
         Column("fid", "int64", "fid of the feature in features.parquet"),
         Column("uid", "string", "its uid there"),

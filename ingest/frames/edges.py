@@ -68,7 +68,7 @@ def edges_of(table: UserTable, nodes: Nodes, method: str, effect: Effect, level:
         level: Level of significance for p or q of the table.
 
     Raises:
-        FormatError: If a column is missing, a strength is no finite number, or a pair stands twice.
+        FormatError: If a column is missing, a strength is not a finite number, or a pair stands twice.
     """
     frame = pd.DataFrame({f"{end}_fid": [nodes.fid[n] for n in table.ids(str(table.found(f"{end}_id")))] for end in ("src", "tgt")})
     frame["method"] = _methods(table, method)

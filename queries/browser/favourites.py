@@ -46,7 +46,7 @@ def write_favourites(where: Path) -> int:
     """Write them into the folder ``where``, or into the archive if it ends in ``.zip``; give how many.
 
     Raises:
-        QueryError: If ``where`` is a file that is no archive, or an archive of that name is there already.
+        QueryError: If ``where`` is a file that is not an archive, or an archive of that name is there already.
     """
     files = favourites()
     if where.suffix == ".zip":

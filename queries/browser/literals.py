@@ -19,7 +19,7 @@ def literal(value: object) -> str:
     """A value as Cypher writes it.
 
     Raises:
-        ParameterError: If it is no plain value, or a text that Cypher could read as anything else: one with a backslash (Cypher decodes
+        ParameterError: If it is not a plain value, or a text that Cypher could read as anything else: one with a backslash (Cypher decodes
             ``\\u0027`` before it looks for the end of a text) or a control character.
     """
     if value is None:

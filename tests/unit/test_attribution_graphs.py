@@ -111,7 +111,7 @@ BAD = [
     (r"links\[0\]: got .*nan.*; expected .* a finite weight", spoiled(links=[link("0_7_1", "2_9_3", math.nan)])),
     (r"links\[0\]: got .*Infinity|inf", spoiled(links=[link("0_7_1", "2_9_3", math.inf)])),
     (r"links\[0\]: got .*'1'", spoiled(links=[link("0_7_1", "2_9_3", "1")])),  # type: ignore[arg-type]
-    (r"links\[0\]: target '2_9_4' is no node of the graph", spoiled(links=[link("0_7_1", "2_9_4", 1.0)])),
+    (r"links\[0\]: target '2_9_4' is not a node of the graph", spoiled(links=[link("0_7_1", "2_9_4", 1.0)])),
     (r"links\[0\]: from layer 2, position 3 to layer 0, position 3; expected a later layer", spoiled(links=[link("2_9_3", "0_7_3", 1.0)])),
     (
         r"links\[0\]: from layer 0, position 3 to layer 1, position 2",

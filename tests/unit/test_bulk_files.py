@@ -30,7 +30,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00
 
 
 def read(path: Path | io.BytesIO) -> pd.DataFrame:
-    """A CSV as the importer reads it: an empty field is no value, an empty quoted one is an empty text."""
+    """A CSV as the importer reads it: an empty field is not a value, an empty quoted one is an empty text."""
     lines = csv.ParseOptions(newlines_in_values=True)
     head = path.read_bytes() if isinstance(path, Path) else path.getvalue()
     names = csv.read_csv(io.BytesIO(head), parse_options=lines).column_names

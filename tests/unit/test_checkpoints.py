@@ -70,7 +70,7 @@ def test_what_old_files_hold_besides_is_said_and_not_refused(tmp_path: Path, cap
     rewrite(tmp_path, with_more(transformer__h__0__attn__old_bias=torch.ones(1, 1, 8, 8), mtp__head__weight=torch.ones(3)))
     with caplog.at_level(logging.WARNING, logger="feature_graph"):
         model = load(tmp_path)
-    assert [r.message for r in caplog.records if "2 weights of the files are no part of the model" in r.message]
+    assert [r.message for r in caplog.records if "2 weights of the files are not part of the model" in r.message]
     with torch.no_grad():
         assert torch.allclose(model(torch.arange(9)[None]), theirs(torch.arange(9)[None]).logits, atol=1e-4)
 

@@ -56,7 +56,7 @@ def test_where_nothing_can_be_dumped(tmp_path: Path) -> None:
     (tmp_path / "a.dump").write_bytes(b"precious")
     with pytest.raises(offline.DumpError, match="never replaces a file"):
         offline.dump(home, tmp_path / "a.dump")
-    with pytest.raises(offline.DumpError, match="is no folder"):
+    with pytest.raises(offline.DumpError, match="is not a folder"):
         offline.dump(home, tmp_path / "nowhere" / "a.dump")
     with pytest.raises(offline.DumpError, match="got 0; expected 1 or more"):
         offline.backup(home, tmp_path, keep=0)

@@ -156,7 +156,7 @@ def test_the_overlay_sets_measured_beside_forecast(tmp_path: Path) -> None:
     measured = Toy().measured | {"L2_F3": 0.0001, "L9_F9": 3.0, "L1_F1": 0.25}
     scene = cascade_scene(graph(), cascade, measured=measured)
     marks = {n.id: n for n in scene.nodes}
-    assert set(marks) == {"L0_F0", "L1_F1", "L2_F1", "L2_F2"}  # L2_F3 hardly moved, L9_F9 is no feature of the graph
+    assert set(marks) == {"L0_F0", "L1_F1", "L2_F1", "L2_F2"}  # L2_F3 hardly moved, L9_F9 is not a feature of the graph
     assert marks["L1_F1"].twin_radius < marks["L1_F1"].radius  # 0.25 measured, 1 forecast
     assert (marks["L2_F1"].color, marks["L2_F1"].twin_color) == (INHIBITS, INHIBITS)
     assert (marks["L2_F2"].color, marks["L2_F2"].twin_color) == (PASSES, EXCITES)

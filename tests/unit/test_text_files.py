@@ -117,7 +117,7 @@ def test_null_and_empty_rows_are_counted_aloud(tmp_path, caplog):
         ("a.json", "{", "is not JSON"),
         ("a.json", '{"data": []}', r"has no field 'text' .* it has \['data'\]"),
         ("a.csv", "body\nw1\n", r"has no field 'text' .* it has \['body'\]"),
-        ("a.csv", "", "is no table"),
+        ("a.csv", "", "is not a table"),
         ("a.txt", "café".encode("latin-1"), "is not UTF-8 text .* iconv"),
         ("a.txt", BODY.encode("utf-16-le"), "a quarter or more of it are zero bytes"),
         ("a.jsonl", "", "holds no text in column 'text'"),

@@ -126,7 +126,7 @@ def _check_target(home: Home, file: Path) -> int:
     if file.exists():
         raise DumpError(f"{file} exists. A dump never replaces a file: choose another name, or remove it.")
     if not file.parent.is_dir():
-        raise DumpError(f"{file.parent} is no folder: make it first, or choose another place.")
+        raise DumpError(f"{file.parent} is not a folder: make it first, or choose another place.")
     size = folder_bytes(home.data / "databases" / DATABASE)
     free = shutil.disk_usage(file.parent).free
     if free < size:

@@ -26,7 +26,7 @@ def connection_from_environment(environ: Mapping[str, str] | None = None) -> Con
     """The user's own server, if ``NEO4J_URI`` names one.
 
     Raises:
-        ServerError: ``NEO4J_URI`` is set to what is no address, or carries a password; or there is no password, by ``NEO4J_PASSWORD`` or
+        ServerError: ``NEO4J_URI`` is not an address, or carries a password; or there is no password, by ``NEO4J_PASSWORD`` or
             ``NEO4J_PASSWORD_FILE``; or one that cannot be read.
     """
     theirs = read_environment(environ)

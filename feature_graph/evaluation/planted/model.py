@@ -106,7 +106,7 @@ def planted_model(
     Args:
         seed: Of the basis, the tokens and the activations.
         n_docs: Contexts of text.
-        context: Tokens a context.
+        context: Tokens per context.
         d_model: Width; it must be much larger than the number of directions.
         architecture: Kind of the dictionaries.
         normalization: Of the blocks' inputs: RMSNorm, LayerNorm, or none.

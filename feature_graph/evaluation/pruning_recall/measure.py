@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -42,7 +43,7 @@ def pruning_recall(
     parts_dir: str | Path | None = None,
     progress: bool = True,
 ) -> PruningRecall:
-    """Measure which share of the true edges each pruning stage loses.
+    """Measure what share of the true edges each pruning stage loses.
 
     "True" is what an exhaustive measurement calls significant: up to a share of ``significance_level`` of these edges may be false, and a
     stage that removes such an edge is counted as if it had lost something.
@@ -53,9 +54,9 @@ def pruning_recall(
         store: Activations of the run.
         atlas: Joint counts of the run.
         cfg: The run's configuration, whose thresholds are judged.
-        n_sources: Sources a layer.
+        n_sources: Sources per layer.
         importance: Layer → importance of every feature, as a :class:`CandidateSet` carries it; measured anew without.
-        parts_dir: Folder for part files, with which a run that was cut off goes on.
+        parts_dir: Folder for part files, from which an interrupted run resumes.
         progress: Whether to show a progress bar.
 
     Raises:
@@ -63,7 +64,7 @@ def pruning_recall(
         feature_graph.candidates.CandidateError: If store, atlas, SAEs and configuration do not belong together.
     """
     if n_sources < 2:
-        raise RecallError(f"n_sources: got {n_sources}; at least 2 a layer are needed, one of the top features and one of the others")
+        raise RecallError(f"n_sources: got {n_sources}; at least 2 per layer are needed, one of the top features and one of the others")
     analysed = analysed_of(model, saes, cfg)
     check_inputs(atlas, analysed.codecs, cfg, store)
     ranked = _importance(importance, atlas, analysed, cfg, store)
@@ -81,18 +82,22 @@ def pruning_recall(
         edges=len(edges),
         sources=_sources(drawn, edges),
         left_out=dict(found.meta["sources"]["left_out"]) if "sources" in found.meta else {},
-        settings={
-            "top_k_features": cfg.top_k_features,
-            "min_coactivation": cfg.min_coactivation,
-            "min_decoder_alignment": cfg.min_decoder_alignment,
-            "alignment": cfg.alignment,
-            "layer_window": cfg.layer_window,
-            "measured_window": wide.layer_window,
-            "level": cfg.significance_level,
-            "correction": cfg.correction_method,
-            "n_sources": n_sources,
-        },
+        settings=_settings(cfg, wide, n_sources),
     )
+
+
+def _settings(cfg: Config, measured: Config, n_sources: int) -> dict[str, Any]:
+    return {
+        "top_k_features": cfg.top_k_features,
+        "min_coactivation": cfg.min_coactivation,
+        "min_decoder_alignment": cfg.min_decoder_alignment,
+        "alignment": cfg.alignment,
+        "layer_window": cfg.layer_window,
+        "measured_window": measured.layer_window,
+        "level": cfg.significance_level,
+        "correction": cfg.correction_method,
+        "n_sources": n_sources,
+    }
 
 
 def _importance(

@@ -27,7 +27,7 @@ class Field:
     Attributes:
         sources: Layer → sources, by index.
         targets: Source layer → target layers of its window.
-        left_out: Short id of a feature that is no source → why.
+        left_out: Short id of a feature that is not a source → why.
         documents: int64 [n], documents of the clean run.
         n_tests: (source, target) pairs: the size of each family.
     """

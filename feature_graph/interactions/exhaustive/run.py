@@ -116,23 +116,18 @@ def measure_exhaustive(
         raise MeasureError(f"interaction_method: got {cfg.interaction_method!r}; with targets = all it must be clamping")
     context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
     field = plan_field(context, sources, clean_bytes)
-    if not field.sources:
+    n_sources = sum(map(len, field.sources.values()))
+    if not n_sources:
         raise MeasureError("no feature can be a source: none is active in enough test documents. Collect more text or lower min_documents")
     warnings = announce(Plan(field.sources, {}, field.left_out, field.n_tests), cfg)
-    log.info(
-        "%d sources, %d pairs to test; %d features left out", sum(map(len, field.sources.values())), field.n_tests, len(field.left_out)
-    )
-    key = sha256_json(
-        {"version": _VERSION, "block": BLOCK_SAMPLES, "bytes": clean_bytes, "confirm": confirm, "config": cfg.digest(set(_FIELDS))}
-        | {"sources": sorted(f"{n}:{s.index}" for n, found in field.sources.items() for s in found)}
-        | context.input_hashes()
-    )
-    kept = _measure(context, field, FrameFiles(Path(parts_dir), key), confirm=confirm, progress=progress)
+    log.info("%d sources, %d pairs to test; %d features left out", n_sources, field.n_tests, len(field.left_out))
+    parts = FrameFiles(Path(parts_dir), _part_key(context, field, clean_bytes, confirm))
+    kept = _measure(context, field, parts, confirm=confirm, progress=progress)
     meta, features = write_edges(Path(path), kept, context, field, warnings)
     counts = meta["exhaustive"]
     return Exhaustive(
         path=Path(path),
-        n_sources=sum(map(len, field.sources.values())),
+        n_sources=n_sources,
         n_tests=field.n_tests,
         n_kept=counts["kept"],
         n_significant=counts["significant"],
@@ -140,6 +135,13 @@ def measure_exhaustive(
         features=features,
         meta=meta,
     )
+
+
+def _part_key(context: MeasurementContext, field: Field, clean_bytes: int, confirm: bool) -> str:
+    """Hash of everything that a part depends on."""
+    settings = {"version": _VERSION, "block": BLOCK_SAMPLES, "bytes": clean_bytes, "confirm": confirm}
+    sources = sorted(f"{layer}:{source.index}" for layer, found in field.sources.items() for source in found)
+    return sha256_json(settings | {"config": context.cfg.digest(set(_FIELDS)), "sources": sources} | context.input_hashes())
 
 
 def _measure(context: MeasurementContext, field: Field, parts: FrameFiles, *, confirm: bool, progress: bool) -> Kept:

@@ -72,7 +72,7 @@ def measure_doses(
         One row per pair and level, the low one (response 0) first; ``meta`` says which sources were left out and why.
 
     Raises:
-        MeasureError: If a level is no quantile or no positive multiple, or a pair cannot be.
+        MeasureError: If a level is not a quantile or no positive multiple, or a pair cannot be.
     """
     if not all(0 < q < 1 for q in quantiles) or not all(m > 0 for m in multiples) or not (*quantiles, *multiples):
         raise MeasureError(

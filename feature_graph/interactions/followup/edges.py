@@ -137,7 +137,7 @@ def feature_ref(text: str) -> FeatureRef:
     """A feature from its short id.
 
     Raises:
-        MeasureError: If the text is no id.
+        MeasureError: If the text is not an id.
     """
     try:
         return FeatureRef(*parse_feature_id(text.strip()))

@@ -75,7 +75,7 @@ def _parts(folder: Path, overrides: dict[str, Any] | None) -> DictionaryParts:
 
 
 def what_is_there(folder: Path) -> str:
-    """The rest of a sentence: what a folder that is no dictionary holds, and what was expected."""
+    """The rest of a sentence: what a folder that is not a dictionary holds, and what was expected."""
     if not folder.is_dir():
         return "is not a folder" if folder.exists() else "does not exist"
     names = sorted(p.name for p in folder.iterdir())

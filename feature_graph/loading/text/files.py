@@ -105,7 +105,7 @@ def _text(path: Path) -> str:
 
 
 def _decoded(data: bytes, path: Path) -> str:
-    """Text of UTF-8, or of UTF-16 or UTF-32 that begins with its mark; a mark is no text."""
+    """Text of UTF-8, or of UTF-16 or UTF-32 that begins with its mark; a mark is not text."""
     coding = next((coding for mark, coding in _MARKS.items() if data.startswith(mark)), "utf-8-sig")
     try:
         text = data.decode(coding)
@@ -170,7 +170,7 @@ def _separated(path: Path, column: str) -> Iterator[Any]:
     try:
         frame = pd.read_csv(io.StringIO(_text(path)), sep=separator, dtype=str, keep_default_na=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise LoadingError(f"dataset: {path} is no table: {error}") from error
+        raise LoadingError(f"dataset: {path} is not a table: {error}") from error
     if column not in frame:
         raise no_column(str(path), column, frame.columns)
     yield from frame[column]

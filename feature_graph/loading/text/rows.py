@@ -22,7 +22,7 @@ class ContextMarks:
     """What a context is made of besides text.
 
     Attributes:
-        width: Tokens a context.
+        width: Tokens per context.
         bos: Put at the beginning of a window; None: nothing is.
         separator: Put before each text of a shared context; None: no context can be shared.
         pad: Fills a shared context.
