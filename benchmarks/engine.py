@@ -1,7 +1,7 @@
 """The engine against the plain path, in one run, on the bundled model: clamps at layer 11 read at all features of layers 15 and 19.
 
 The plain path runs the whole model for each sample; the engine runs the blocks between, after a cached prefix, many samples at a time.
-Both compute the same effects (total, direct, later, before the non-linearity); the largest difference is printed beside the ratio.
+Both compute the same effects (total, direct, later, before the non-linearity); the largest difference is printed next to the ratio.
 
     python benchmarks/engine.py [--json]
 """

@@ -3,7 +3,7 @@
 Three things, each through the library's own stages:
 
 1. *All targets*: sources with 20 samples, high and low, against every feature of the next site (total and pre-activation effect,
-   document means and variances, p, kept rows), and of the next two (total and direct). Beside it torch.matmul in the same run at
+   document means and variances, p, kept rows), and of the next two (total and direct). For comparison, torch.matmul in the same run at
    the engine's shapes. ``gemm_fraction`` = (smallest number of operations that the estimand needs ÷ time) ÷ matmul's best rate:
    two rows per sample through the block and the target's encoder. Placebos, horizon and confirmation are timed apart.
 2. *The worked example's stage*: 6 layers, 50 features each, window 2, 22,500 pairs, 20 samples: ``measure_interactions`` as it

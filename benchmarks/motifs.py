@@ -1,7 +1,7 @@
 """Motifs and cascades on graphs of 10 thousand, 100 thousand and a million edges: times, and agreement with slower methods.
 
 Counts: the census (every signed motif) and three patterns, exact; compared with the plain sparse products at each size, and with
-networkx on small random graphs. Null graphs: how many a second. Cascades: all paths from the feature that reaches furthest, in process
+networkx on small random graphs. Null graphs: how many per second. Cascades: all paths from the feature that reaches furthest, in process
 (sparse vectors) and, with --database, by the template in a real Neo4j that is filled by bulk import; the two forecasts are compared. The
 runs have seven sites, as many as the template follows.
 

@@ -106,7 +106,7 @@ def without_progress() -> Iterator[None]:
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; rename it over ``path`` when the block ends well, remove it otherwise.
+    """Give a temporary path next to ``path``; rename it over ``path`` when the block ends well, remove it otherwise.
 
     A killed process therefore never leaves a half file that looks whole.
     """

@@ -1,6 +1,6 @@
 """Write a finished run into Neo4j: file formats, graph schema, loading, cleaning up.
 
-Public modules beside this face:
+Public modules in addition to this face:
 
 - ``formats``: every Parquet file's columns, types, versions and meaning; ``measures``: those of further measures of chosen edges
 - ``schema``: the graph's nodes, relationships and properties; ``migrations``: its numbered changes

@@ -82,7 +82,7 @@ INSERTIONS = FileFormat(
     "insertions",
     1,
     "insertions.parquet",
-    "One row per (source, target): the effect of raising the source to its high level where it is off, beside its effect where it is on.",
+    "One row per (source, target): the effect of raising the source to its high level where it is off, and its effect where it is on.",
     (
         *_BETWEEN,
         Column("strength", "float64", f"total effect where the source is off, {_STRENGTH}"),

@@ -143,7 +143,7 @@ def _note(rows: CheckedRows, start: int, broken: dict[str, np.ndarray], problems
 
 
 class _Rejects:
-    """Writes wrong rows beside their number and the first reason; makes the file with the first of them."""
+    """Writes wrong rows with their number and the first reason; makes the file with the first of them."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path

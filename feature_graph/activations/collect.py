@@ -1,4 +1,4 @@
-"""Recording which feature is how active at which token of the run's text.
+"""Recording how active each feature is at each token of the run's text.
 
 1. Contexts come from the corpus, or from the caller's ``tokens``; what does not fit the model is refused before work starts.
 2. Blocks of documents pass the model up to the last analysed site; every site's dictionary encodes what is read there. Tokens whose

@@ -42,7 +42,7 @@ class Replication:
 
 @dataclass(frozen=True)
 class EdgeAgreement:
-    """Clamping beside the derivative, over the significant edges that have both (``agreement`` of a run's file is over all pairs).
+    """Clamping compared with the derivative, over the significant edges that have both (``agreement`` of a run's file is over all pairs).
 
     Attributes:
         pairs: Edges compared.

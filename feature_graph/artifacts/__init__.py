@@ -1,4 +1,4 @@
-"""What passes between the stages and how it lies on disk. Stages meet here and nowhere else."""
+"""What passes between the stages and how it is stored on disk. Stages meet here and nowhere else."""
 
 from feature_graph.artifacts.activations import ActivationStore, ActivationWriter
 from feature_graph.artifacts.atlas import AtlasWriter, CoactivationAtlas

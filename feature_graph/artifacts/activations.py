@@ -1,4 +1,4 @@
-"""Recorded feature activations: which feature was how active at which (document, position).
+"""Recorded feature activations: how active each feature was at each (document, position).
 
 Rows of every matrix are ``document * context_length + position``. Rows that are not counted (BOS, padding, EOS, position 0 where the
 model treats it as an outlier, other tokens with an outlying residual norm) are empty and ``False`` in ``valid``.

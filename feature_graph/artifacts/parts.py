@@ -1,7 +1,7 @@
 """The cache of part files: what a long computation has made so far, trusted only under the key that it was made with.
 
 Each part is one file that carries its key: a hash of everything that its contents depend on. A part with another key, or one that cannot
-be read, is made again. Files are written beside and renamed, so that a killed process leaves no half part.
+be read, is made again. Files are written under another name and renamed, so that a killed process leaves no half part.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class FrameFiles(PartFiles[pd.DataFrame]):
 
 
 def keep_only(folder: Path, key: str) -> None:
-    """Empty a folder of parts that were made under another key; the key lies beside them in ``key.json``."""
+    """Empty a folder of parts that were made under another key; the key lies next to them in ``key.json``."""
     mark = folder / "key.json"
     if folder.exists() and not (mark.is_file() and key in mark.read_text(encoding="utf-8")):
         log.info("%s: part files of another configuration are removed", folder)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from feature_graph.terminal import SafeConsole
 
-#: Characters that a column of text may be folded to, and what a column costs beside its text.
+#: Characters that a column of text may be folded to, and what a column costs in addition to its text.
 _NARROWEST, _EDGE = 8, 3
 
 

@@ -39,7 +39,7 @@ def validate(
     heads = ["hop", "pairs", "Spearman", "95 %", "Pearson", "slope", "sign", "covered"]
     common.out.print(common.table("Forecast of steering compared with the model", heads, _hops(found["cascade"]), right=heads[1:]))
     heads = ["hop", "graph", "cosine", "co-activation", "Jacobian", "placebo"]
-    common.out.print(common.table("Rank correlation beside other forecasts", heads, _baselines(found["cascade"]), right=heads[1:]))
+    common.out.print(common.table("Rank correlation compared with other forecasts", heads, _baselines(found["cascade"]), right=heads[1:]))
     rate = found["replication_rate"]
     if rate is not None:
         common.out.print(f"{rate:.1%} of the significant edges replicate on held-out documents", highlight=False)

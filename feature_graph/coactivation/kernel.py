@@ -29,7 +29,7 @@ class ActivityPattern:
 
     Attributes:
         indptr: int64 [rows + 1].
-        indices: int32 [nnz], features, each once a row, in any order.
+        indices: int32 [nnz], features, each once per row, in any order.
         n_features: Width.
     """
 
@@ -172,7 +172,7 @@ def _grown(table, size, needed):  # type: ignore[no-untyped-def]  # compiled
 
 @numba.njit(nogil=True, cache=True)
 def _count_block(src_ptr, src_rows, tgt_ptr, tgt, lat_ptr, lat, n_targets, first, last, min_count):  # type: ignore[no-untyped-def]  # compiled
-    """Pairs kept a source, and a table of their target, same-position count and later count."""
+    """Pairs kept per source, and a table of their target, same-position count and later count."""
     same = np.zeros(n_targets, dtype=np.int32)
     later = np.zeros(n_targets, dtype=np.int32)
     touched = np.empty(n_targets, dtype=np.int32)

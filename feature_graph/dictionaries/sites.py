@@ -26,7 +26,7 @@ _hashes: WeakKeyDictionary[nn.Module | HookedModel, tuple[tuple[tuple[int, int],
 def weights_hash(module: nn.Module | HookedModel) -> str:
     """First 8 hex digits of the sha256 over a module's parameters, by name, shape, type and bytes.
 
-    Computed once a module, and again if a parameter was replaced or written to.
+    Computed once per module, and again if a parameter was replaced or written to.
     """
     parameters = sorted(module.named_parameters())
     state = tuple((p.data_ptr(), p._version) for _, p in parameters)

@@ -6,7 +6,7 @@ The same estimands as :func:`feature_graph.interventions.clamp.clamp_effects`, f
 2. Each site's dictionary is applied in tiles of targets: one matrix product, then one pass that applies the non-linearity,
    averages within documents and keeps mean and spread (``moments.reduce_tile``). [samples, targets] is never held.
 3. For the direct effect the same tile, activated, goes back through the decoder at once: features are restored to their clean
-   values by x + reconstruction(clean) − reconstruction(now). The clean reconstructions are computed once a position.
+   values by x + reconstruction(clean) − reconstruction(now). The clean reconstructions are computed once per position.
 4. Effects before the non-linearity are linear in x: averaged over documents first, they cost one row per source.
 """
 

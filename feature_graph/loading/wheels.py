@@ -71,7 +71,7 @@ def unpack(wheel: Wheel, folder: Path) -> None:
 def cached_folder(name: str, fill: Callable[[Path], None]) -> Path:
     """The folder ``name`` in the user's cache, made by ``fill`` if it is not there yet.
 
-    ``fill`` gets an empty folder beside it, which is renamed when ``fill`` returns: a killed process never leaves half a
+    ``fill`` gets an empty folder next to it, which is renamed when ``fill`` returns: a killed process never leaves half a
     folder that looks whole, and a lock lets only one process fill it.
 
     Args:

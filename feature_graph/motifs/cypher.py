@@ -17,7 +17,7 @@ class CypherPattern:
 
     Attributes:
         match: Statement that gives the letters' features (a column each, short ids), ``strengths`` and ``weakest``, strongest first. It
-            takes ``$run``, ``$method``, ``$edges`` (structural or all) and ``$limit`` beside ``parameters``.
+            takes ``$run``, ``$method``, ``$edges`` (structural or all) and ``$limit`` in addition to ``parameters``.
         count: Statement that gives ``count``; the same parameters, without ``$limit``.
         parameters: Values of the pattern itself.
     """

@@ -64,7 +64,7 @@ class Manifest:
         versions: Package → version that did the last stage.
         model: Name and weights hash.
         saes: Layer → what was really loaded.
-        sae_quality: Layer → measured figures beside the published ones.
+        sae_quality: Layer → measured figures next to the published ones.
         sources: Absolute path → mark of local files (model, SAEs, text) the run read.
         stages: Stage → record.
     """

@@ -226,7 +226,7 @@ def pruning_losses(material: Material) -> list[dict[str, Any]]:
 
 
 def sae_quality(material: Material) -> list[dict[str, Any]]:
-    """One row per layer: what was loaded, measured figures beside published ones."""
+    """One row per layer: what was loaded, measured figures next to published ones."""
     manifest = material.manifest or {}
     quality, loaded = manifest.get("sae_quality") or {}, manifest.get("saes") or {}
     return [

@@ -1,4 +1,4 @@
-"""Features by name: unknown ones are refused with near ones, and labels are shown beside ids."""
+"""Features by name: unknown ones are refused with near ones, and labels are shown next to ids."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@
 3. Measured is the mean change, over documents, of EVERY feature that the forecast reaches within the hops, whether it changes or not.
 4. Placebo: a random direction of the decoder row's norm is added by the same amounts at the same positions; the source's forecast should
    say nothing about that.
-5. Beside the forecast, on the same pairs: the cosine of the decoder rows, the slope of target on source over the select documents
+5. In addition to the forecast, on the same pairs: the cosine of the decoder rows, the slope of target on source over the select documents
    (co-activation), and the gated Jacobian at samples of the select documents. All are times the delta.
 
 Pairs are grouped by the hop at which the forecast first reaches them. Hop 1 repeats, in essence, the measurement of the edge itself.

@@ -19,7 +19,7 @@ from feature_graph.visualization.style import EXCITES, INHIBITS, PASSES, number,
 from feature_graph.visualization.validation import plot_forecast
 
 _MAX_REACHED = 120
-#: Features that moved though no path reaches them: so many are drawn beside the forecast ones, if they moved by this share of the largest.
+#: Features that moved though no path reaches them: so many are also drawn, if they moved by this share of the largest.
 _MAX_UNREACHED, _LARGE = 15, 0.05
 
 

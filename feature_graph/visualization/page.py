@@ -51,7 +51,7 @@ def write_graph_page(scene: Scene, path: str | Path, plotlyjs: PlotlyJs = "inlin
 
 
 def write_page(template: str, path: str | Path, plotlyjs: PlotlyJs = "inline", **values: Any) -> Path:
-    """Write a page from one of the package's templates, which gets ``css`` and ``plotly`` beside ``values``.
+    """Write a page from one of the package's templates, which gets ``css`` and ``plotly`` in addition to ``values``.
 
     Raises:
         ValueError: If ``plotlyjs`` is neither ``inline`` nor ``directory``.

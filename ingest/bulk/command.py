@@ -12,7 +12,7 @@ def import_arguments(files: ImportFiles, database: str = "neo4j", folder: str | 
         files: The files.
         database: Name of the database.
         folder: Where the server finds the files; where they were written, if not given.
-        report: File for the importer's report of faults; beside the files, if not given.
+        report: File for the importer's report of faults; next to the files, if not given.
 
     The first fault ends the import: nothing is skipped. ``--overwrite-destination`` is never given.
     """

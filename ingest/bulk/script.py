@@ -55,7 +55,7 @@ echo "Imported. Now steps 2 and 3 at the top of $0."
 """
 
 _AFTER = """\
-// After import.sh: constraints and indexes, then counts beside what they should be. Run it with cypher-shell or in Neo4j Browser.
+// After import.sh: constraints and indexes, then counts compared with what they should be. Run it with cypher-shell or in Neo4j Browser.
 {schema}
 CALL db.awaitIndexes(3600);
 {counts}

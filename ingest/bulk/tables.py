@@ -26,7 +26,7 @@ ID, START, END, LABEL = ":ID({})", ":START_ID({})", ":END_ID({})", ":LABEL"
 
 
 def feature_table(run: RunDirectory, features: pd.DataFrame, n: int) -> pa.Table:
-    """Feature nodes, by fid; the display label is this run's. Beside ``Feature`` each carries the label of its layer."""
+    """Feature nodes, by fid; the display label is this run's. In addition to ``Feature``, each carries the label of its layer."""
     sites = {site.name: site for site in run_sites(run, features)}
     rows = [sites[row["id"].rpartition("_F")[0]].feature(row) for row in features.to_dict("records")]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}

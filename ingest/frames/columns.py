@@ -30,7 +30,7 @@ EDGE_NAMES: dict[str, tuple[str, ...]] = {
 } | {column: (column, name) for name, column in EDGE_COLUMNS.items()}
 #: Column of features.parquet → names under which it is looked for.
 FEATURE_NAMES: dict[str, tuple[str, ...]] = {"id": ("id", "feature", "node")}
-#: What exports and graph files hold beside, and what follows from other columns here.
+#: What else exports and graph files hold, and what follows from other columns here.
 _KNOWN = frozenset({"src_fid", "tgt_fid", "abs_strength", "run", "sign", "kind", "structural", "strength", "weight", "total"})
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 

@@ -43,7 +43,7 @@ def read_frames(path: str | Path, features: str | Path | None = None) -> Frames:
 
     Args:
         path: A .csv, .tsv, .parquet or .graphml file, or a folder that ``runs export`` wrote.
-        features: File of the features, of the same format; by default ``nodes`` beside a file called ``edges``.
+        features: File of the features, of the same format; by default ``nodes`` next to a file called ``edges``.
 
     Raises:
         FormatError: If a file is missing, not readable, or of another format.

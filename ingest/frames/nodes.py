@@ -183,7 +183,7 @@ def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _names(frame: pd.DataFrame, table: UserTable | None, model: str, release: str) -> pd.DataFrame:
-    """Columns of features.parquet: names, and what the table knows beside."""
+    """Columns of features.parquet: names, and what else the table holds."""
     made = frame[["fid", "layer", "index"]].copy()
     prefix = [site_name(layer, site) for layer, site in zip(frame["layer"], frame["site"], strict=True)]
     made.insert(1, "id", [f"{p}_F{i}" for p, i in zip(prefix, frame["index"], strict=True)])

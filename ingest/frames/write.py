@@ -84,7 +84,7 @@ def from_frames(
 
 
 def _placed(out: Path, nodes: Nodes, edges: UserEdges, effect: Effect) -> Path:
-    """Write beside, check, and put in place: a run directory that is wrong, or half written, is never there."""
+    """Write under another name, check, and put in place: a run directory that is wrong, or half written, is never there."""
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         part = Path(folder) / out.name

@@ -41,7 +41,7 @@ class Relationship:
 
 @dataclass(frozen=True)
 class Index:
-    """One index beside the unique keys. ``on`` is a label, or a relationship type."""
+    """One index in addition to the unique keys. ``on`` is a label, or a relationship type."""
 
     name: str
     kind: Literal["RANGE", "FULLTEXT", "VECTOR"]

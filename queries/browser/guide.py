@@ -1,4 +1,4 @@
-"""The guide that Neo4j Browser shows beside the editor (``:guide URL``): what the run holds, then every question, to be asked by a click.
+"""The guide that Neo4j Browser shows next to the editor (``:guide URL``): what the run holds, then every question, to be asked by a click.
 
 Browser reads one page of HTML, a ``<slide>`` a page of the guide. What is in ``data-populate`` goes into the editor by a click, and is run
 by the play sign that Browser puts before it; ``data-exec`` runs one of Browser's own commands. Before showing the page, Browser strips

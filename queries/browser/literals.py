@@ -1,4 +1,4 @@
-"""Templates with their parameters written out, for a place that takes no parameters beside a statement."""
+"""Templates with their parameters written out, for a place that takes no parameters along with a statement."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 WITH run, $other AS id
 MATCH (second:Run {id: id, status: 'ready'})
-// each run in a subquery of its own: rows that are sorted or grouped carry nothing else, which would count once a row
+// each run in a subquery of its own: rows that are sorted or grouped carry nothing else, which would count once per row
 CALL (run) {
   CALL (run) {
     MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)

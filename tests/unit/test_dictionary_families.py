@@ -128,7 +128,7 @@ def test_dictionary_learning_topk_uses_k_and_not_its_threshold(tmp_path):
     state = linear(t) | {"b_dec": t["c"], "k": torch.tensor(K, dtype=torch.int), "threshold": torch.tensor(0.7)}
     sae = read_dictionary(dictionary_learning(tmp_path / "a", "AutoEncoderTopK", state, k=K), "cpu")
     close(sae, top(((x - t["c"]) @ t["W"].T + t["b"]).relu()), t["D"], t["c"], x)
-    with pytest.raises(LoadingError, match=r"ae\.pt says k = 5, config\.json beside it k = 7"):
+    with pytest.raises(LoadingError, match=r"ae\.pt says k = 5, but config\.json next to it says k = 7"):
         read_dictionary(dictionary_learning(tmp_path / "b", "AutoEncoderTopK", state, k=7), "cpu")
 
 

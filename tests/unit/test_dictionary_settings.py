@@ -342,7 +342,7 @@ def test_weights_alone_and_settings_alone_are_refused(tmp_path):
         read_dictionary(folder, "cpu")
     (folder / "kept.json").rename(folder / "cfg.json")
     (folder / "sae_weights.safetensors").rename(folder / "model.safetensors")
-    with pytest.raises(LoadingError, match=r"sae_weights\.safetensors does not exist; beside cfg\.json there is model\.safetensors"):
+    with pytest.raises(LoadingError, match=r"sae_weights\.safetensors does not exist; next to cfg\.json there is model\.safetensors"):
         read_dictionary(folder, "cpu")
 
 

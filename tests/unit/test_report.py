@@ -135,7 +135,7 @@ def test_unmeasured_figures_are_dashes(tmp_path: Path) -> None:
     type(interactions)(bare, {}).save(paths.interactions)
     text = words(write_report(paths.root))
     assert "No edge was measured again" in text
-    assert "Clamping beside the derivative" not in text
+    assert "Clamping compared with the derivative" not in text
     assert "nan" not in text.lower().split()
 
 

@@ -1,7 +1,7 @@
 """Is the gradient estimate true? Ablate a sample of features for real and compare.
 
 Features are taken at even steps down the ranking, so that strong and weak ones are both checked. Each is ablated at one token per document:
-x − f_i d_i at its site, the blocks after it run again, and the change is read off beside the clean run of the same batch: of the document's
+x − f_i d_i at its site, the blocks after it run again, and the change is read off against the clean run of the same batch: of the document's
 loss, or of its output, KL(clean ‖ ablated) for distributions and |Δ| for one number.
 """
 
@@ -60,7 +60,7 @@ class AblationCheck:
 def check_by_ablation(
     model: HookedModel, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: AblationEstimates, n_features: int = _FEATURES
 ) -> AblationCheck:
-    """Ablate about ``n_features`` features, once a document, on a few documents of ``effects``, and compare with the estimate."""
+    """Ablate about ``n_features`` features, once per document, on a few documents of ``effects``, and compare with the estimate."""
     batch = Batch.of(store, codecs, effects.documents[:_DOCUMENTS])
     estimated = effects.kind.estimates(model, codecs, batch)
     each = -(-n_features // len(codecs))

@@ -114,7 +114,7 @@ def bulk_refusals(home: HomeLike, edges: int, features: int) -> list[str]:
 
 
 def bulk_ingest(home: HomeLike, run_dir: str | Path, progress: Progress | None = None, *, check_store: bool = True) -> BulkReport:
-    """Write a run into an empty embedded database by Neo4j's importer. The server is stopped meanwhile, and running after.
+    """Write a run into an empty embedded database by Neo4j's importer. The server is stopped meanwhile and runs again afterwards.
 
     Args:
         home: The home; its server is started if it is not running.

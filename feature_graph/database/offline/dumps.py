@@ -139,7 +139,7 @@ def _now() -> str:
 
 
 def load(home: HomeLike, file: str | Path, *, overwrite: bool = False) -> Contents:
-    """Load a dump into a home. It is loaded beside, started, compared with its note, and only then put in place.
+    """Load a dump into a home. It is loaded into a store next to the old one, started, compared with its note, and only then put in place.
 
     Args:
         home: The home; made if absent. A server that runs is stopped, and started again on what was loaded.

@@ -69,7 +69,7 @@ def contents(connection: server.Connection) -> Contents:
 
 
 def other_content(connection: server.Connection) -> list[str]:
-    """What the database holds beside an untouched schema of ours, in words; empty if nothing would be lost with it.
+    """What the database holds besides an untouched schema of ours, in words; empty if nothing would be lost with it.
 
     Raises:
         SchemaMismatch: If its schema is newer than this program, or was altered.

@@ -23,7 +23,7 @@ class Client:
 
 
 def other_clients(connection: Connection) -> list[Client]:
-    """Connections to the server beside the one that asks."""
+    """Connections to the server other than the one that asks."""
     mine = f"feature-graph/{uuid.uuid4().hex}"
     with connection.open(user_agent=mine) as driver:
         rows = driver.execute_query(_LIST, mine=mine, routing_="r").records

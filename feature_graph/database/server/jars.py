@@ -1,8 +1,8 @@
 """The jars of the embedded server: a pinned list, fetched once into the user's cache, each checked before use.
 
 ``jars.txt`` names every jar with its sha256 and size. The jars are fetched one by one with jgo, without transitive resolution, into
-``<cache>/neo4j/<hash of the list>``. The folder is filled beside and renamed, so it is either whole or absent; a fetch that was cut off
-is resumed. Neo4j Community is GPLv3: its jars are fetched by the user, never part of this package.
+``<cache>/neo4j/<hash of the list>``. The folder is filled under another name and renamed, so it is either whole or
+absent; a fetch that was cut off is resumed. Neo4j Community is GPLv3: its jars are fetched by the user, never part of this package.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def ensure_jars(cache: Path | None = None, text: str | None = None) -> JarFolder
 
 
 def _fill(folder: JarFolder) -> None:
-    """Complete the set beside its place and rename it; the caller holds the lock."""
+    """Complete the set under another name and rename it; the caller holds the lock."""
     part = folder.root.with_name(folder.root.name + ".part")
     if folder.root.exists():  # damaged: keep what is good
         shutil.rmtree(part, ignore_errors=True)

@@ -26,5 +26,5 @@ FAMILIES = """
 
 
 def allowed_procedures() -> list[str]:
-    """Patterns of the procedures and functions that may be called, beside Neo4j's own."""
+    """Patterns of the procedures and functions that may be called, in addition to Neo4j's own."""
     return [f"gds.{name}" for name in EXACT.split()] + [f"gds.{name}.*" for name in FAMILIES.split()]

@@ -1,4 +1,4 @@
-"""A second store beside a home's own, made whole and checked before it takes the place of the old one.
+"""A second store next to a home's own, made whole and checked before it takes the place of the old one.
 
 1. The home's lock is held from the first step to the last, so that nobody starts its server in between; its server is stopped.
 2. A home of its own is made in ``<home>/staging`` with the users and the password of the first, and an empty database.

@@ -1,4 +1,4 @@
-"""Compiled programs: the engine's edges laid beside the expressions that were compiled."""
+"""Compiled programs: the engine's edges compared with the expressions that were compiled."""
 
 from __future__ import annotations
 

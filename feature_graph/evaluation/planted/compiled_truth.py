@@ -1,7 +1,7 @@
 """What a compiled program's steps really do: Tracr's weights in their own basis, in float64 NumPy, one step at a time.
 
 It shares no code with the engine or TransformerLens. Effects run over one step only (one attention or one MLP), so that what is
-found can be laid beside the program's expressions.
+found can be compared with the program's expressions.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ _NOMINAL = 0.9
 def cascade_figures(found: CascadePairs, n_hops: int, main: float) -> dict[str, Any]:
     """``hop1`` … with everything of :class:`Agreement`, coverage, baselines and controls; then the same over the size of the push.
 
-    Each hop holds, beside the agreement: ``coverage`` (of a 90 % interval fitted on other sources) and its ``width``; ``baselines``
+    Each hop holds, in addition to the agreement: ``coverage`` (of a 90 % interval fitted on other sources) and its ``width``; ``baselines``
     (Spearman of each with the measurement, same pairs); ``placebo`` (of the forecast with what a random direction does: should be 0);
     ``computed`` (copy-dominated edges left out of the graph, hops counted anew); ``with_residual`` (forecast plus what the residual
     stream passes straight to targets that no edge of the source reaches).

@@ -19,7 +19,7 @@ from scipy import special
 from feature_graph.interactions.errors import MeasureError
 
 Floats = NDArray[np.float64]
-#: Gives every kept p of one effect, chunk by chunk; called once a group of bins.
+#: Gives every kept p of one effect, chunk by chunk; called once per group of bins.
 Reader = Callable[[], Iterable[Floats]]
 _SHIFT = np.uint64(40)
 _BINS = (0x3FF0000000000000 >> 40) + 1  # up to p = 1

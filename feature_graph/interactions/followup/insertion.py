@@ -53,7 +53,7 @@ def measure_insertions(
     progress: bool = True,
     store: ActivationStore,
 ) -> InsertionSet:
-    """Measure chosen edges where their source is off, beside where it is on.
+    """Measure chosen edges where their source is off, to compare with where it is on.
 
     Args:
         model: As for :func:`feature_graph.interactions.measure_doses`, as are ``saes``, ``pairs``, ``cfg`` and ``store``.

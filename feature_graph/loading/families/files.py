@@ -42,7 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings that lie beside weights, by :func:`read_json`.
+    """The settings that lie next to weights, by :func:`read_json`.
 
     Raises:
         LoadingError: If they are missing or cannot be read.

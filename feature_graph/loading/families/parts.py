@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Architecture → its tensors beside W_enc, W_dec and b_dec.
+#: Architecture → its tensors besides W_enc, W_dec and b_dec.
 TENSORS = {
     "standard": ("b_enc",),
     "topk": ("b_enc",),
@@ -117,7 +117,7 @@ def _sizes(parts: DictionaryParts, weights: Mapping[str, Tensor]) -> tuple[int, 
     for key, tensor in weights.items():
         shape = expected.get(key, (d_in, d_sae) if key == "W_enc" else (d_sae,))
         if tuple(tensor.shape) != shape:
-            raise LoadingError(f"{parts.file}: {key} has shape {tuple(tensor.shape)}, expected {shape} beside W_enc {d_in} × {d_sae}")
+            raise LoadingError(f"{parts.file}: {key} has shape {tuple(tensor.shape)}, expected {shape} with W_enc {d_in} × {d_sae}")
     return d_in, d_sae
 
 

@@ -113,7 +113,7 @@ def _weights(folder: Path) -> tuple[Path, dict[str, Tensor]]:
     if old.exists():
         return old, read_torch(old)
     there = ", ".join(sorted(p.name for p in folder.iterdir() if p.name != CFG)) or "nothing else"
-    raise LoadingError(f"{file} does not exist; beside {CFG} there is {there}")
+    raise LoadingError(f"{file} does not exist; next to {CFG} there is {there}")
 
 
 def _scaled(weights: dict[str, Tensor], applied: bool, file: Path) -> dict[str, Tensor]:

@@ -50,7 +50,7 @@ def _factor(folder: Path, known: float | None) -> float:
     if found is None:
         raise LoadingError(
             f"{folder}: normalize_activations = 'expected_average_only_in' says that the scaling of the input is not folded into the "
-            f"weights, and no {SCALER} with the factor lies beside them; put it there, or, if they are folded, set the field to 'none'"
+            f"weights, and no {SCALER} with the factor lies next to them; put it there, or, if they are folded, set the field to 'none'"
         )
     if not isinstance(found, int | float) or not 0 < found < float("inf"):
         raise LoadingError(f"{folder / where}: the factor is {found!r}, expected a positive number")
@@ -70,7 +70,7 @@ def _whitening(folder: Path) -> Any:
     if scaler.whitening is None:
         raise LoadingError(
             f"{folder}: normalize_activations = 'covariance_whitening' says that the whitening of the input is not folded into the "
-            f"weights, and no {SCALER} with {WHITENING} lies beside them"
+            f"weights, and no {SCALER} with {WHITENING} lies next to them"
         )
     log.info("%s: the input's whitening is folded into the weights", folder)
     return scaler.whitening

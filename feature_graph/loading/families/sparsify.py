@@ -19,7 +19,7 @@ from feature_graph.loading.families.parts import DictionaryParts
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
 _REFUSED = {
     "transcode": "it is a transcoder: it reads one place and writes another",
-    "skip_connection": "it has a skip connection beside its features",
+    "skip_connection": "it has a skip connection in addition to its features",
     "signed": "it keeps the features of largest magnitude, negative ones too",
 }
 _NAMES = {"encoder.weight": "W_enc", "encoder.bias": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}

@@ -76,7 +76,7 @@ class SideEffects(SavedResult):
         return float(self.output["kl"].iloc[0])
 
     def table(self, top: int = 20, *, moved_only: bool = True) -> pd.DataFrame:
-        """The largest side effects, forecast beside measured; only features that moved (q < 0.05) unless asked otherwise."""
+        """The largest side effects, forecast and measured; only features that moved (q < 0.05) unless asked otherwise."""
         kept = self.features[self.features["q_value"] < LEVEL] if moved_only else self.features
         return kept[_SHOWN].head(top).reset_index(drop=True)
 
