@@ -12,6 +12,7 @@ The unit is the document (one context row), not the token: tokens of one documen
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +25,12 @@ Float = NDArray[np.float64]
 SIGN_FLIP_MAX = 12
 #: Families above this are not written down to count how many edges a correction needs.
 LARGE_FAMILY = 200_000
+
+
+class StatisticsError(ValueError):
+    """Values that cannot be tested; the message says what was got and what is expected."""
+
+    exit_code: ClassVar[int] = 1
 
 
 @dataclass(frozen=True)
@@ -70,13 +77,13 @@ def document_means(values: ArrayLike, documents: ArrayLike) -> DocumentMeans:
         documents: int [n_samples], the document of each sample.
 
     Raises:
-        ValueError: If the lengths differ or a value is not finite.
+        StatisticsError: If the lengths differ or a value is not finite.
     """
     array, labels = np.asarray(values, dtype=np.float64), np.asarray(documents)
     if len(array) != len(labels):
-        raise ValueError(f"values: got {len(array)} samples for {len(labels)} documents labels; one label a sample is needed")
+        raise StatisticsError(f"values: got {len(array)} samples for {len(labels)} documents labels; one label per sample is needed")
     if not np.isfinite(array).all():
-        raise ValueError("values: NaN or infinite effects cannot be averaged; check the activations")
+        raise StatisticsError("values: NaN or infinite effects cannot be averaged; check the activations")
     names, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     weights = np.zeros((len(names), len(labels)))
     weights[inverse, np.arange(len(labels))] = 1 / counts[inverse]
@@ -136,11 +143,11 @@ def sign_flip_p(means: Float) -> Float:
     """Exact two-sided p: the share of all sign patterns whose |mean| is at least the observed one.
 
     Raises:
-        ValueError: With more documents than :data:`SIGN_FLIP_MAX`.
+        StatisticsError: With more documents than :data:`SIGN_FLIP_MAX`.
     """
     n = len(means)
     if not 1 <= n <= SIGN_FLIP_MAX:
-        raise ValueError(f"got {n} documents; the exact test takes 1 to {SIGN_FLIP_MAX}")
+        raise StatisticsError(f"got {n} documents; the exact test takes 1 to {SIGN_FLIP_MAX}")
     # Patterns come in pairs of opposite sign with the same |mean|: the first sign can stay fixed.
     bits = (np.arange(2 ** (n - 1))[:, None] >> np.arange(n - 1)[None, :]) & 1
     signs = np.hstack([np.ones((len(bits), 1)), 1.0 - 2.0 * bits])
@@ -157,13 +164,13 @@ def adjust(p: ArrayLike, method: str) -> Float:
     """p adjusted over one family, by statsmodels' ``multipletests``; an empty family stays empty.
 
     Raises:
-        ValueError: If a p is NaN or outside [0, 1].
+        StatisticsError: If a p is NaN or outside [0, 1].
     """
     array = np.asarray(p, dtype=np.float64)
     if array.size == 0:
         return array.copy()
     if not ((array >= 0) & (array <= 1)).all():
-        raise ValueError("p: every p of a family must lie between 0 and 1; give 1 to what was not tested")
+        raise StatisticsError("p: every p of a family must lie between 0 and 1; give 1 to what was not tested")
     return np.asarray(multipletests(array.ravel(), method=method)[1], dtype=np.float64).reshape(array.shape)
 
 

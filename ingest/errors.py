@@ -59,3 +59,9 @@ class AddressRefused(IngestError):
 
 class PasswordUnavailable(IngestError):
     """The environment names a password in two ways, or a file that holds none."""
+
+
+class SelectionError(IngestError, ValueError):
+    """A part of a run was asked for with a number that makes no sense."""
+
+    exit_code: ClassVar[int] = 2

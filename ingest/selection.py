@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ingest.errors import SelectionError
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -16,7 +18,7 @@ class Selection:
         limit: Only so many in all, the largest |strength| first; ties by file order.
 
     Raises:
-        ValueError: If a number is below its smallest value.
+        SelectionError: If a number is below its smallest value.
     """
 
     min_strength: float | None = None
@@ -25,11 +27,11 @@ class Selection:
 
     def __post_init__(self) -> None:
         if self.min_strength is not None and not self.min_strength >= 0:
-            raise ValueError(f"min_strength: got {self.min_strength}; expected 0 or more")
+            raise SelectionError(f"min_strength: got {self.min_strength}; expected 0 or more")
         for name in ("top_k_per_source", "limit"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name}: got {value}; expected 1 or more")
+                raise SelectionError(f"{name}: got {value}; expected 1 or more")
 
     @property
     def chosen(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from feature_graph.activations.errors import CollectError
 from feature_graph.activations.labels import Decode, feature_labels
 from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureNumbers, number_pairs
 from feature_graph.dictionaries import HookedModel
@@ -54,10 +55,10 @@ def write_features(
         Rows written.
 
     Raises:
-        ValueError: If the candidates carry no store.
+        CollectError: If the candidates carry no store.
     """
     if candidates.store is None:
-        raise ValueError("candidates: got a set without its store; load it with CandidateSet.load(path, store)")
+        raise CollectError("candidates: got a set without its store; load it with CandidateSet.load(path, store)")
     tokenizer = getattr(model, "tokenizer", None)
     table = build_features_table(candidates.store, candidates, decoder_of(tokenizer), numbers)
     with whole_file(path) as part:

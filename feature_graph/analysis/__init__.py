@@ -1,6 +1,7 @@
 """Questions to an interaction graph, answered in process: statistics, hubs, communities, motifs, and what the evidence is worth."""
 
 from feature_graph.analysis.communities import detect_communities, modularity
+from feature_graph.analysis.errors import AnalysisError
 from feature_graph.analysis.evidence import EdgeAgreement, Replication, edge_agreement, replication
 from feature_graph.analysis.hubs import HUB_METRICS, find_hubs
 from feature_graph.analysis.statistics import GraphStatistics, compute_graph_statistics
@@ -8,6 +9,7 @@ from feature_graph.motifs import count_motifs
 
 __all__ = [
     "HUB_METRICS",
+    "AnalysisError",
     "EdgeAgreement",
     "GraphStatistics",
     "Replication",

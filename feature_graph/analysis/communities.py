@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import networkx as nx
 
+from feature_graph.analysis.errors import AnalysisError
 from feature_graph.graph import edge_strength
 
 CommunityMethod = Literal["louvain", "label_propagation", "greedy_modularity", "components"]
@@ -27,10 +28,10 @@ def detect_communities(
         seed: Of the random order; the same seed gives the same groups.
 
     Raises:
-        ValueError: If the method is unknown.
+        AnalysisError: If the method is unknown.
     """
     if method not in get_args(CommunityMethod):
-        raise ValueError(f"method: got {method!r}, expected one of {', '.join(get_args(CommunityMethod))}")
+        raise AnalysisError(f"method: got {method!r}, expected one of {', '.join(get_args(CommunityMethod))}")
     weighted = _undirected(graph)
     groups: Iterable[Iterable[str]]
     if method == "components" or not weighted.number_of_edges():

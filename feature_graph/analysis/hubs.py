@@ -8,6 +8,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
+from feature_graph.analysis.errors import AnalysisError
 from feature_graph.analysis.matrices import Matrices, Scores, article_rank, betweenness, closeness, core_number, harmonic, hits, pagerank
 
 
@@ -61,12 +62,12 @@ def find_hubs(graph: nx.DiGraph, top_k: int = 10, metric: str = "total_degree") 
             [{'id': 'L3_F1024', 'label': ' war| and', 'layer': 3, 'in_degree': 4, 'out_degree': 31, 'total_degree_score': 35}, …]
 
     Raises:
-        ValueError: If the metric is unknown or ``top_k`` is negative.
+        AnalysisError: If the metric is unknown or ``top_k`` is negative.
     """
     if metric not in HUB_METRICS:
-        raise ValueError(f"metric: got {metric!r}, expected one of {', '.join(HUB_METRICS)}")
+        raise AnalysisError(f"metric: got {metric!r}, expected one of {', '.join(HUB_METRICS)}")
     if top_k < 0:
-        raise ValueError(f"top_k: got {top_k}, expected 0 or more")
+        raise AnalysisError(f"top_k: got {top_k}, expected 0 or more")
     matrices = Matrices.of(graph)
     scores = HUB_METRICS[metric](matrices)
     keys = [(-round(float(s), 12), graph.nodes[n].get("layer", 0), str(n)) for s, n in zip(scores, matrices.nodes, strict=True)]

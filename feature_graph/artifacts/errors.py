@@ -9,3 +9,9 @@ class ArtifactError(ValueError):
     """A file that is not what it should be; the message names it, what was got, what was expected and what to do."""
 
     exit_code: ClassVar[int] = 1
+
+
+class FeatureIdError(ArtifactError):
+    """A text that is not a feature id; the message says how one looks."""
+
+    exit_code: ClassVar[int] = 2

@@ -18,6 +18,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from feature_graph.artifacts.errors import ArtifactError
 from feature_graph.utils import whole_file, write_json
 
 log = logging.getLogger(__name__)
@@ -101,10 +102,10 @@ class PartFiles(Generic[T]):
         """Where a part lies, or would lie.
 
         Raises:
-            ValueError: If parts are not kept.
+            ArtifactError: If parts are not kept.
         """
         if self.folder is None:
-            raise ValueError(f"part {name}: parts are not kept; give a folder for them")
+            raise ArtifactError(f"part {name}: parts are not kept; give a folder for them")
         return self.folder / f"{name}{self._form.suffix}"
 
     def remove(self) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from feature_graph.artifacts.errors import FeatureIdError
 from ingest import FEATURE_ID
 
 
@@ -75,11 +76,11 @@ def parse_feature_id(text: str) -> tuple[int, int]:
     """Layer and index of a short id; the site of ids such as ``L5.mlp_F12`` is not part of them.
 
     Raises:
-        ValueError: If the text is not an id.
+        FeatureIdError: If the text is not an id.
     """
     match = FEATURE_ID.fullmatch(text)
     if match is None:
         meant = re.sub(r"^l|(?<=_)f(?=\d+$)", lambda letter: letter[0].upper(), text.strip())
         hint = f"; did you mean {meant}?" if FEATURE_ID.fullmatch(meant) else ""
-        raise ValueError(f"feature id: got {text!r}, expected L<layer>_F<index>, such as L5_F1024{hint}")
+        raise FeatureIdError(f"feature id: got {text!r}, expected L<layer>_F<index>, such as L5_F1024{hint}")
     return int(match["layer"]), int(match["index"])

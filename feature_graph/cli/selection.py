@@ -57,10 +57,7 @@ def options(
         return None
     from ingest import Options, Selection
 
-    try:
-        selection = Selection(min_strength, top_k, limit)
-    except ValueError as error:
-        common.fail(str(error), common.USAGE)
+    selection = Selection(min_strength, top_k, limit)
     if bad_rows is BadRows.REFUSE:
         return Options(selection)
     return Options(selection, "skip", rejected or Path(f"{run_dir.resolve().name}-rejected.parquet"))

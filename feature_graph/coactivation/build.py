@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import SELECT, ActivationStore, AtlasWriter, CoactivationAtlas
+from feature_graph.coactivation.errors import CoactivationError
 from feature_graph.coactivation.kernel import ActivityPattern, count_pairs
 from feature_graph.config import Config
 from feature_graph.utils import progress, whole_file
@@ -37,14 +38,14 @@ def build_coactivation_atlas(store: ActivationStore, cfg: Config, *, path: str |
         path: Where the atlas shall lie; then not more than one layer pair is held in memory. None: all of it is held.
 
     Raises:
-        ValueError: If the store lacks a layer of ``cfg.layers``, or has no select document.
+        CoactivationError: If the store lacks a layer of ``cfg.layers``, or has no select document.
     """
     lacking = sorted(set(cfg.layers) - set(store.layers))
     if lacking:
-        raise ValueError(f"layers: the configuration names {lacking}, the store holds {store.layers}; collect them first")
+        raise CoactivationError(f"layers: the configuration names {lacking}, the store holds {store.layers}; collect them first")
     n_tokens = len(store.rows_of(SELECT))
     if n_tokens == 0:
-        raise ValueError(f"the store has {len(store.tokens)} documents, none of them for selection; collect more tokens")
+        raise CoactivationError(f"the store has {len(store.tokens)} documents, none of them for selection; collect more tokens")
     min_count = max(cfg.min_coactivation, 1)
     if path is None:
         held = _Held({}, {})

@@ -5,6 +5,7 @@ Built from measured interactions, viewed by what an edge stands for, saved as Gr
 
 from feature_graph.graph.attributes import EDGE, NODE, unknowns
 from feature_graph.graph.build import build_interaction_graph
+from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.files import GraphFileError, load_graph, save_graph
 from feature_graph.graph.run import built_graph, graph_of_run, with_standardised
 from feature_graph.graph.views import (
@@ -22,6 +23,7 @@ __all__ = [
     "EDGE",
     "NODE",
     "GraphFileError",
+    "InteractionGraphError",
     "build_interaction_graph",
     "built_graph",
     "edge_strength",

@@ -15,6 +15,7 @@ import pandas as pd
 from feature_graph.artifacts import Interaction, InteractionSet, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
+from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.views import scale
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def build_interaction_graph(
         ``graph.attributes.NODE``; edges carry those of ``graph.attributes.EDGE``. ``G.graph`` holds facts of the run as plain values.
 
     Raises:
-        ValueError: If a pair occurs twice for one method, an edge does not go to a later layer, or ``method`` was not measured.
+        InteractionGraphError: If a pair occurs twice for one method, an edge does not go to a later layer, or ``method`` was not measured.
     """
     frame = _frame(interactions)
     chosen = _one_method(frame, method)
@@ -69,7 +70,7 @@ def _frame(interactions: InteractionSet | Sequence[Interaction]) -> pd.DataFrame
 def _one_method(frame: pd.DataFrame, method: str | None) -> pd.DataFrame:
     present = sorted(frame["method"].unique())
     if method is not None and method not in present and present:
-        raise ValueError(f"method: got {method!r}; the interactions were measured by {', '.join(present)}")
+        raise InteractionGraphError(f"method: got {method!r}; the interactions were measured by {', '.join(present)}")
     if method is None:
         method = "clamping" if "clamping" in present or not present else present[0]
     return frame[frame["method"] == method]
@@ -80,11 +81,13 @@ def _check(kept: pd.DataFrame) -> None:
     backward = kept[(kept["src_layer"] >= kept["tgt_layer"]) & ~between]
     if len(backward):
         row = backward.iloc[0]
-        raise ValueError(f"{row['src_id']} → {row['tgt_id']}: an edge must go to a later layer ({len(backward)} do not)")
+        raise InteractionGraphError(f"{row['src_id']} → {row['tgt_id']}: an edge must go to a later layer ({len(backward)} do not)")
     twice = kept[kept.duplicated(["src_id", "tgt_id"])]
     if len(twice):
         row = twice.iloc[0]
-        raise ValueError(f"{row['src_id']} → {row['tgt_id']}: got {len(twice) + 1} or more results for one pair and method; expected one")
+        raise InteractionGraphError(
+            f"{row['src_id']} → {row['tgt_id']}: got {len(twice) + 1} or more results for one pair and method; expected one"
+        )
 
 
 def _described(interactions: InteractionSet | Sequence[Interaction], kept: pd.DataFrame) -> pd.DataFrame | None:

@@ -11,22 +11,21 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping
 from math import nan
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import networkx as nx
 
 from feature_graph.artifacts import parse_feature_id
 from feature_graph.graph.attributes import KIND, VERSION
+from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.utils import whole_file
 from ingest.graphml import SCALARS, GraphMLError, read_graphml, write_graphml
 
 FileKind = Literal["graphml", "json"]
 
 
-class GraphFileError(ValueError):
+class GraphFileError(InteractionGraphError):
     """A file that is not a graph; the message names it and what was expected."""
-
-    exit_code: ClassVar[int] = 1
 
 
 def save_graph(graph: nx.DiGraph, path: str | Path, format: FileKind | None = None) -> Path:
@@ -38,7 +37,7 @@ def save_graph(graph: nx.DiGraph, path: str | Path, format: FileKind | None = No
         format: ``"graphml"`` or ``"json"``. Default: by the ending of ``path``.
 
     Raises:
-        ValueError: If the format is unknown or an attribute is of another type.
+        InteractionGraphError: If the format is unknown or an attribute is of another type.
     """
     kind = _kind(Path(path), format)
     _check_values(graph)
@@ -79,7 +78,7 @@ def _kind(path: Path, format: str | None) -> FileKind:
         return "graphml"
     if name == "json":
         return "json"
-    raise ValueError(f"format: got {format or path.name!r}, expected graphml or json (or a file name that ends so)")
+    raise InteractionGraphError(f"format: got {format or path.name!r}, expected graphml or json (or a file name that ends so)")
 
 
 def _check_values(graph: nx.DiGraph) -> None:
@@ -92,7 +91,7 @@ def _check_values(graph: nx.DiGraph) -> None:
         for name, data in items:
             for key, value in data.items():
                 if not isinstance(value, SCALARS):
-                    raise ValueError(
+                    raise InteractionGraphError(
                         f"{part} {name} attribute {key!r}: got {type(value).__name__}; text, numbers and truth values can be saved"
                     )
 

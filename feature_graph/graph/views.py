@@ -9,6 +9,8 @@ from typing import Any, Literal
 import networkx as nx
 import numpy as np
 
+from feature_graph.graph.errors import InteractionGraphError
+
 Effect = Literal["total", "direct", "later", "computed"]
 
 
@@ -34,10 +36,10 @@ def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
     blocks compute, without what the residual stream only carries along.
 
     Raises:
-        ValueError: If ``effect`` is not total, direct, later or computed.
+        InteractionGraphError: If ``effect`` is not total, direct, later or computed.
     """
     if effect not in {"total", "direct", "later", "computed"}:
-        raise ValueError(f"effect: got {effect!r}, expected total, direct, later or computed")
+        raise InteractionGraphError(f"effect: got {effect!r}, expected total, direct, later or computed")
     edges = []
     for u, v, d in graph.edges(data=True):
         value = float(d.get(effect, np.nan))

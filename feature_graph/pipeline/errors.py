@@ -21,3 +21,9 @@ class ManifestError(PipelineError, ValueError):
 
 class StaleInput(PipelineError, ValueError):
     """A stage was asked for alone, but an earlier one is not up to date."""
+
+
+class StageError(PipelineError, ValueError):
+    """Stages were asked for that do not exist or exclude each other."""
+
+    exit_code: ClassVar[int] = 2

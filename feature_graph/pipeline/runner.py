@@ -22,7 +22,7 @@ from typing import Literal
 
 from feature_graph.artifacts import RunPaths, keep_only
 from feature_graph.config import Config
-from feature_graph.pipeline.errors import StaleInput
+from feature_graph.pipeline.errors import StageError, StaleInput
 from feature_graph.pipeline.fingerprint import FileMark
 from feature_graph.pipeline.lock import locked
 from feature_graph.pipeline.manifest import Manifest, StageRecord, now
@@ -84,7 +84,7 @@ def run(cfg: Config, only: StageName | None = None, from_: StageName | None = No
         from_: Do this stage and all after it again, even if up to date.
 
     Raises:
-        ValueError: If a stage is unknown, or both arguments are given.
+        StageError: If a stage is unknown, or both arguments are given.
         StaleInput: If a stage before ``only`` or ``from_`` is not up to date.
         RunLocked: If another process writes into the run directory.
         ManifestError: If the manifest is damaged.
@@ -100,7 +100,7 @@ def run(cfg: Config, only: StageName | None = None, from_: StageName | None = No
 def run_with(work: StageFunctions, cfg: Config, only: StageName | None = None, from_: StageName | None = None) -> RunResult:
     """:func:`run` with other work in the stages: what each stage does is given by ``work``."""
     if only is not None and from_ is not None:
-        raise ValueError("only, from_: got both; give one of them")
+        raise StageError("only, from_: got both; give one of them")
     wanted = _wanted(cfg, only, from_)
     paths = RunPaths.of(cfg.output_dir)
     with locked(paths.lock):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from feature_graph.config import OUTSIDE_HASH, Config
+from feature_graph.pipeline.errors import StageError
 from feature_graph.utils import sha256_json
 
 StageName = Literal["collect", "atlas", "responses", "candidates", "measure", "graph", "behaviors", "report"]
@@ -146,9 +147,9 @@ def stage_named(name: str) -> Stage:
     """The stage of that name.
 
     Raises:
-        ValueError: If there is none; the message lists them.
+        StageError: If there is none; the message lists them.
     """
     for stage in STAGES:
         if stage.name == name:
             return stage
-    raise ValueError(f"stage: got {name!r}; the stages are {', '.join(STAGE_NAMES)}")
+    raise StageError(f"stage: got {name!r}; the stages are {', '.join(STAGE_NAMES)}")

@@ -16,6 +16,7 @@ from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import CleanRun
 from feature_graph.stats import document_means
 from feature_graph.subgraphs.effects import BehaviorModel, Float, attributed, changed, chunks
+from feature_graph.subgraphs.errors import SubgraphError
 from feature_graph.subgraphs.tokens import PromptTokens
 
 
@@ -29,10 +30,10 @@ def integrated_attribution(model: BehaviorModel, prompts: PromptTokens, baseline
         steps: Points on the path; each costs a forward and a backward pass from each site on.
 
     Raises:
-        ValueError: If ``steps`` is under 1.
+        SubgraphError: If ``steps`` is under 1.
     """
     if steps < 1:
-        raise ValueError(f"steps: got {steps}, expected at least 1")
+        raise SubgraphError(f"steps: got {steps}, expected at least 1")
     parts: dict[int, list[Tensor]] = {layer: [] for layer in model.codecs}
     for rows in chunks(len(prompts)):
         part = prompts.take(rows)

@@ -10,6 +10,7 @@ import networkx as nx
 
 from feature_graph.graph import edge_strength
 from feature_graph.utils import whole_file
+from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.page import PlotlyJs, write_graph_page
 from feature_graph.visualization.scene import MAX_EDGES, MAX_NODES, network_scene
 from feature_graph.visualization.svg import svg_text
@@ -60,10 +61,10 @@ def render_neighborhood(
         The neighbourhood as a graph.
 
     Raises:
-        ValueError: If ``n_hops`` is negative.
+        VisualizationError: If ``n_hops`` is negative.
     """
     if n_hops < 0:
-        raise ValueError(f"n_hops: got {n_hops}, expected 0 or more")
+        raise VisualizationError(f"n_hops: got {n_hops}, expected 0 or more")
     if node not in graph:
         log.warning("%s is not in the graph; its neighbourhood is empty", node)
     near = {node} & set(graph)

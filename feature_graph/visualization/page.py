@@ -16,6 +16,7 @@ from plotly.offline import get_plotlyjs
 
 from feature_graph.terminal import shown
 from feature_graph.utils import whole_file
+from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.network import CURVE_STEPS, edge_hover, network_figure
 from feature_graph.visualization.scene import Scene
 from feature_graph.visualization.style import SIGN_NAMES
@@ -36,7 +37,7 @@ def write_graph_page(scene: Scene, path: str | Path, plotlyjs: PlotlyJs = "inlin
         figures: Set below the picture.
 
     Raises:
-        ValueError: If ``plotlyjs`` is neither.
+        VisualizationError: If ``plotlyjs`` is neither.
     """
     below = "".join(f'<div class="fg-card fg-figure">{figure_section(figure)}</div>' for figure in figures)
     return write_page(
@@ -54,7 +55,7 @@ def write_page(template: str, path: str | Path, plotlyjs: PlotlyJs = "inline", *
     """Write a page from one of the package's templates, which gets ``css`` and ``plotly`` in addition to ``values``.
 
     Raises:
-        ValueError: If ``plotlyjs`` is neither ``inline`` nor ``directory``.
+        VisualizationError: If ``plotlyjs`` is neither ``inline`` nor ``directory``.
     """
     path = Path(path)
     if plotlyjs == "directory":
@@ -64,7 +65,7 @@ def write_page(template: str, path: str | Path, plotlyjs: PlotlyJs = "inline", *
     elif plotlyjs == "inline":
         plotly = plotly_script()
     else:
-        raise ValueError(f"plotlyjs: got {plotlyjs!r}, expected inline or directory")
+        raise VisualizationError(f"plotlyjs: got {plotlyjs!r}, expected inline or directory")
     text = render_template(template, css=css(), plotly=plotly, **values)
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")

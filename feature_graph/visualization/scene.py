@@ -13,6 +13,7 @@ from typing import Any
 import networkx as nx
 
 from feature_graph.graph import edge_strength, is_structural, standardised, structural_degrees
+from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.layout import Layout, Margins, layered_layout
 from feature_graph.visualization.style import edge_color, layer_colors, number, short_label
 
@@ -106,10 +107,10 @@ def select(
     The strongest edges are kept, taken in order of |strength| while their features fit; features in ``keep`` stay whatever their edges.
 
     Raises:
-        ValueError: If a limit is below 1.
+        VisualizationError: If a limit is below 1.
     """
     if max_nodes < 1 or max_edges < 1:
-        raise ValueError(f"max_nodes and max_edges: got {max_nodes} and {max_edges}, expected 1 or more")
+        raise VisualizationError(f"max_nodes and max_edges: got {max_nodes} and {max_edges}, expected 1 or more")
     if len(graph) <= max_nodes and graph.number_of_edges() <= max_edges:
         return graph, ()
     nodes = {n for n in keep if n in graph}

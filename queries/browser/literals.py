@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from queries.errors import ParameterError
+from queries.errors import ParameterError, QueryError
 from queries.template import Parameter, Template
 
 #: Texts and comments, in which a dollar sign means nothing; else a parameter.
@@ -53,10 +53,10 @@ def written_out(template: Template, values: Mapping[str, Any], visual: bool = Fa
 
     Raises:
         ParameterError: If a value cannot be written as a literal.
-        ValueError: If the form that returns paths is asked for and there is none.
+        QueryError: If the form that returns paths is asked for and there is none.
     """
     if visual and template.visual is None:
-        raise ValueError(f"{template.name} has no form that returns paths")
+        raise QueryError(f"{template.name} has no form that returns paths")
     given = {p.name: values.get(p.name, p.default) for p in template.parameters if p.name in values or not p.required}
     same = {p.name: given["method"] for p in template.parameters if p.type == "other_method" and given.get(p.name) is None}
     expressions = {name: literal(value) for name, value in (given | same).items() if name != "run"}

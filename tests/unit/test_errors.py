@@ -15,33 +15,42 @@ from feature_graph.cli import common
 ROOT = Path(__file__).parents[2]
 BASES = {
     "feature_graph.activations": "CollectError",
+    "feature_graph.analysis": "AnalysisError",
     "feature_graph.artifacts": "ArtifactError",
     "feature_graph.candidates": "CandidateError",
+    "feature_graph.coactivation": "CoactivationError",
     "feature_graph.config": "ConfigError",
     "feature_graph.database": "GraphDatabaseError",
     "feature_graph.dictionaries": "LoadingError",
     "feature_graph.evaluation": "EvaluationError",
-    "feature_graph.graph": "GraphFileError",
+    "feature_graph.graph": "InteractionGraphError",
     "feature_graph.interactions": "MeasureError",
     "feature_graph.interventions": "InterventionError",
     "feature_graph.loading": "LoadingError",
     "feature_graph.motifs": "MotifError",
     "feature_graph.pipeline": "PipelineError",
+    "feature_graph.stats": "StatisticsError",
     "feature_graph.steering": "SteeringError",
     "feature_graph.subgraphs": "SubgraphError",
+    "feature_graph.visualization": "VisualizationError",
     "ingest": "IngestError",
     "queries": "QueryError",
 }
 MISTYPED = {
+    "AnalysisError",
     "BehaviorError",
     "UnknownTemplate",
     "AddressError",
     "AddressRefused",
     "CalibrationError",
     "ConfigError",
+    "FeatureIdError",
     "NotEncrypted",
     "ParameterError",
     "PatternError",
+    "SelectionError",
+    "StageError",
+    "VisualizationError",
 }
 
 
@@ -86,3 +95,26 @@ def test_a_subclass_of_another_program_counts() -> None:
         pass
 
     assert common.exit_code(Theirs("x")) == 2
+
+
+#: Where a built-in error is raised and does not reach the command line: pydantic's validators, errors that the same module words anew,
+#: and arguments that only Python gives.
+PLAIN = {
+    "feature_graph/config.py",
+    "feature_graph/database/offline/dumps.py",
+    "feature_graph/evaluation/calibration/variants.py",
+    "feature_graph/evaluation/planted/compiled.py",
+    "feature_graph/utils.py",
+    "ingest/behaviors.py",
+    "ingest/validate.py",
+}
+
+
+def test_no_other_module_raises_a_plain_value_error() -> None:
+    found = set()
+    for path in sorted(path for package in ("feature_graph", "ingest", "queries") for path in (ROOT / package).rglob("*.py")):
+        raised = [node.exc for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Raise)]
+        names = {call.func.id for call in raised if isinstance(call, ast.Call) and isinstance(call.func, ast.Name)}
+        if names & {"ValueError", "RuntimeError", "Exception"}:
+            found.add(path.relative_to(ROOT).as_posix())
+    assert found == PLAIN

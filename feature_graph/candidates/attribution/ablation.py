@@ -1,8 +1,8 @@
 """Is the gradient estimate true? Ablate a sample of features for real and compare.
 
 Features are taken at even steps down the ranking, so that strong and weak ones are both checked. Each is ablated at one token per document:
-x − f_i d_i at its site, the blocks after it run again, and the change is read off against the clean run of the same batch: of the document's
-loss, or of its output, KL(clean ‖ ablated) for distributions and |Δ| for one number.
+x − f_i d_i at its site, the blocks after it run again, and the change is read off against the clean run of the same batch: of the
+document's loss, or of its output, KL(clean ‖ ablated) for distributions and |Δ| for one number.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from feature_graph.artifacts import SELECT, ActivationStore
 from feature_graph.candidates.attribution.batch import Batch
 from feature_graph.candidates.attribution.kinds import Effect, effect_of
+from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
 from feature_graph.dictionaries import HookedModel, SiteCodec
 from feature_graph.utils import derived_seed, progress
@@ -52,11 +53,11 @@ def importance_documents(store: ActivationStore, cfg: Config) -> NDArray[np.int6
     """Select documents on which importance is measured: a seeded draw, at least one, ``importance_tokens`` tokens at most; ascending.
 
     Raises:
-        ValueError: If the store has no select document.
+        CandidateError: If the store has no select document.
     """
     documents = np.flatnonzero(store.splits == SELECT)
     if len(documents) == 0:
-        raise ValueError(f"the store has {len(store.tokens)} documents, none of them for selection; collect more tokens")
+        raise CandidateError(f"the store has {len(store.tokens)} documents, none of them for selection; collect more tokens")
     n = max(1, cfg.importance_tokens // store.context_length)
     rng = np.random.default_rng(derived_seed(cfg.seed, "importance"))
     return np.sort(rng.permutation(documents)[:n])
@@ -72,7 +73,7 @@ def measure_effects(model: HookedModel, codecs: Mapping[int, SiteCodec], store: 
         cfg: ``importance_effect``, ``importance_positions``, ``importance_tokens``, ``batch_size`` and ``seed`` are read.
 
     Raises:
-        ValueError: If the next-token loss is asked of a model whose outputs are not tokens, or the store has no select document.
+        CandidateError: If the next-token loss is asked of a model whose outputs are not tokens, or the store has no select document.
     """
     kind, documents = effect_of(model, cfg), importance_documents(store, cfg)
     sums = {layer: _Sums(codec.d_sae) for layer, codec in codecs.items()}

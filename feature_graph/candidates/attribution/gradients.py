@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from feature_graph.artifacts import Site
+from feature_graph.candidates.errors import CandidateError
 from feature_graph.dictionaries import HookedModel
 from feature_graph.interventions import is_bridge
 
@@ -71,7 +72,7 @@ def recorded_pass(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor)
     The stream is cut off from what lies before the first site, so nothing is computed backwards there; parameters are frozen meanwhile.
 
     Raises:
-        RuntimeError: If a hook did not fire.
+        CandidateError: If a hook did not fire.
     """
     names = _hooks_in_order(sites.values())
     seen: dict[str, Tensor] = {}
@@ -86,7 +87,7 @@ def recorded_pass(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor)
         logits = model.run_with_hooks(tokens, return_type="logits", fwd_hooks=[(name, partial(record, name=name)) for name in names])
         lost = [name for name in names if name not in seen]
         if lost:
-            raise RuntimeError(f"hooks {lost} did not fire; the model has {type(model).__name__} blocks 0 to {model.cfg.n_layers - 1}")
+            raise CandidateError(f"hooks {lost} did not fire; the model has {type(model).__name__} blocks 0 to {model.cfg.n_layers - 1}")
         yield RecordedPass(logits, seen, sites)
 
 
@@ -109,7 +110,7 @@ def site_gradients(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor
         counted: bool [n, context]; the loss of predicting these tokens counts.
 
     Raises:
-        RuntimeError: If a hook did not fire.
+        CandidateError: If a hook did not fire.
     """
     parts = [_loss_gradients(model, sites, tokens[rows], counted[rows]) for rows in rows_a_pass(tokens)]
     return SiteGradients(

@@ -26,6 +26,7 @@ from torch import Tensor
 from feature_graph.artifacts import Site
 from feature_graph.candidates.attribution.batch import Batch, Estimates, ablation_estimates
 from feature_graph.candidates.attribution.gradients import RecordedPass, next_token_loss, recorded_pass, rows_a_pass, site_gradients
+from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
 from feature_graph.dictionaries import HookedModel, SiteCodec
 from feature_graph.interventions import n_outputs, predicts_tokens
@@ -71,11 +72,11 @@ def effect_of(model: HookedModel, cfg: Config) -> Effect:
     """The effect that the configuration asks for; ``auto``: the loss where outputs stand for tokens, else the change of the output.
 
     Raises:
-        ValueError: If the loss is asked for and the outputs are not the next token.
+        CandidateError: If the loss is asked for and the outputs are not the next token.
     """
     chosen = cfg.importance_effect
     if chosen == "loss" and not predicts_tokens(model):
-        raise ValueError(
+        raise CandidateError(
             f"importance_effect: got loss, but the model's {n_outputs(model)} outputs do not stand for its {model.cfg.d_vocab} tokens, so "
             "there is no next-token loss; set output or auto"
         )

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.config import Config
+from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.planted.dictionaries import TEMPLATE, Architecture, Dictionary, dictionary_of, planted_sae
 from feature_graph.evaluation.planted.weights import write_model
 from feature_graph.evaluation.planted.wiring import FeatureKey, Pair, TrueEffect, Wiring, nonlinear_pairs, standard_wiring, true_effects
@@ -115,14 +116,14 @@ def planted_model(
         window: Sites that an effect may span in ``edges``.
 
     Raises:
-        ValueError: If the width does not hold the directions, or the overlap is not a cosine below 1.
+        EvaluationError: If the width does not hold the directions, or the overlap is not a cosine below 1.
     """
     plan = wiring or standard_wiring()
     needed = 2 * (len(plan.names) + context)
     if d_model < needed:
-        raise ValueError(f"d_model: got {d_model}; {len(plan.names)} directions and {context} positions need at least {needed}")
+        raise EvaluationError(f"d_model: got {d_model}; {len(plan.names)} directions and {context} positions need at least {needed}")
     if not 0 <= overlap < 1:
-        raise ValueError(f"overlap: got {overlap}; expected a cosine from 0 to below 1")
+        raise EvaluationError(f"overlap: got {overlap}; expected a cosine from 0 to below 1")
     rng = np.random.default_rng([seed, 1])
     world = make_world(plan, rng, d_model, context, normalization, overlap)
     model = write_model(plan, world, rng)
