@@ -12,21 +12,25 @@ from feature_graph.pipeline.stages import STAGES
 from scripts import config_page
 
 
-def test_the_page_is_what_the_code_says() -> None:
+@pytest.fixture(scope="module")
+def page() -> str:
+    return config_page.page()
+
+
+def test_the_page_is_what_the_code_says(page: str) -> None:
     written = config_page.PAGE.read_text(encoding="utf-8")
-    assert written == config_page.page(), "out of date: python -m scripts.config_page"
+    assert written == page, "out of date: python -m scripts.config_page"
 
 
-def test_every_field_is_there_once_with_a_sentence() -> None:
+def test_every_field_is_there_once_with_a_sentence(page: str) -> None:
     named = [name for _, names in config_page.sections() for name in names]
     assert sorted(named) == sorted(Config.model_fields)
     for name in named:
-        entry = config_page.page().split(f"### `{name}`\n\n")[1].split("\n\n")
+        entry = page.split(f"### `{name}`\n\n")[1].split("\n\n")
         assert entry[1].endswith("."), name
 
 
-def test_a_field_names_the_stages_that_depend_on_it() -> None:
-    page = config_page.page()
+def test_a_field_names_the_stages_that_depend_on_it(page: str) -> None:
     for name in Config.model_fields:
         line = page.split(f"### `{name}`\n\n")[1].splitlines()[0]
         for stage in STAGES:
@@ -35,8 +39,7 @@ def test_a_field_names_the_stages_that_depend_on_it() -> None:
         assert ("no stage" in line) is (name in OUTSIDE_HASH), name
 
 
-def test_types_and_ranges_in_words() -> None:
-    page = config_page.page()
+def test_types_and_ranges_in_words(page: str) -> None:
     assert "### `placebo_quantile`\n\nnumber, above 0, below 1 · default `0.99`" in page
     assert "### `layers`\n\nlist of whole numbers, at least 2 entries · default `[3, 7, 11, 15, 19, 23, 27]`" in page
     assert "### `alignment`\n\none of `block`, `cosine`, `off` · default `block` · stage `candidates`" in page
