@@ -25,7 +25,7 @@ from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 #: Directions of a document that are multiplied with its keys and values together; the last row of a document is filled up.
 _ROW = 32
-#: Carries tangents [n, …], one a direction.
+#: Carries tangents [n, …], one per direction.
 Push = Callable[[Tensor], Tensor]
 
 

@@ -33,7 +33,7 @@ class OpenGates:
 
 @dataclass(frozen=True)
 class _Activity:
-    """Activity at the select tokens, one column a feature: all, and only just above the threshold. Entries are 1."""
+    """Activity at the select tokens, one column per feature: all, and only just above the threshold. Entries are 1."""
 
     on: sp.csc_matrix
     near: sp.csc_matrix

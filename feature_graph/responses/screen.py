@@ -110,13 +110,13 @@ class ResponseScreen:
             response) and reliability (cosine of the response's half-means; NaN where a half is empty).
 
         Raises:
-            ValueError: If neither source, target nor sites is given, sites go with one of the others, or an effect is unknown.
+            ArtifactError: If neither source, target nor sites is given, sites go with one of the others, or an effect is unknown.
             ArtifactError: If a feature has no response, or a pair of sites was not measured.
         """
         if effect not in EFFECTS:
-            raise ValueError(f"effect: got {effect!r}; expected one of {', '.join(EFFECTS)}")
+            raise ArtifactError(f"effect: got {effect!r}; expected one of {', '.join(EFFECTS)}")
         if (sites is None) == (source is None and target is None):
-            raise ValueError("edges: give source=, target= (or both), or sites=")
+            raise ArtifactError("edges: give source=, target= (or both), or sites=")
         best: list[pd.DataFrame] = []
         for block in self._asked(source, target, sites):
             best.append(self._table(block, effect, top))
