@@ -12,7 +12,12 @@ A program becomes two files: NAME.safetensors with the weights as Tracr gives th
 - ``vocabulary``: token → id, BOS included;
 - ``wiring``: [variable, variable it is computed from], read from the program's expression graph, not from the weights;
 - ``output``: the variable that holds the program's result, and ``values``: whether its directions stand for values;
+- ``distinct``: whether no input may hold a token twice, since the program is made for such inputs only;
 - ``examples``: inputs with what the RASP interpreter (not the transformer) gives for them.
+
+Besides three programs of ours it compiles every program of Tracr's own library (``tracr.compiler.lib``, version 1.0.0), each for a small
+vocabulary and a short context. All are compiled with a causal mask, since the engine measures causal attention: what a program reads
+"of all tokens" is then read of those so far. A program that does not compile is named at the end.
 
 Tracr: Lindner et al., "Tracr: Compiled Transformers as a Laboratory for Interpretability", https://arxiv.org/abs/2301.05062.
 """
@@ -22,6 +27,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,37 +71,103 @@ def share_of_x() -> rasp.SOp:
     return lib.make_frac_prevs((rasp.tokens == "x").named("is_x")).named("share")
 
 
-def programs() -> dict[str, tuple[str, rasp.SOp, bool]]:
-    """Name → (what it does, program, whether its result is one direction whose length is the value)."""
+@dataclass(frozen=True)
+class Program:
+    """A program to compile.
+
+    Attributes:
+        text: What it does.
+        make: Gives the expression.
+        vocabulary: Its tokens.
+        length: Tokens of an input.
+        distinct: Whether no input may hold a token twice.
+    """
+
+    text: str
+    make: Callable[[], rasp.SOp]
+    vocabulary: tuple[Any, ...] = VOCABULARY
+    length: int = LENGTH
+    distinct: bool = False
+
+
+def _sum(x: int, y: int, z: int) -> int:
+    return x + y - z
+
+
+def programs() -> dict[str, Program]:
+    """Name → program: three of ours, then Tracr's library."""
     return {
-        "share_of_x": ("the share of x among the tokens so far", share_of_x(), True),
-        "so_far": ("how often this token has occurred so far", so_far(), False),
-        "repeats": ("whether the token before is the same", repeats(), False),
+        "share_of_x": Program("the share of x among the tokens so far", share_of_x),
+        "so_far": Program("how often this token has occurred so far", so_far),
+        "repeats": Program("whether the token before is the same", repeats),
+    } | library()
+
+
+def library() -> dict[str, Program]:
+    """Every program of ``tracr.compiler.lib``, under the name that it has there."""
+    from tracr.compiler import lib
+    from tracr.rasp import rasp
+
+    tokens, brackets = rasp.tokens, ("(", ")", "x")
+    return {
+        "length": Program("how many tokens there are so far", lib.make_length),
+        "reverse": Program("the tokens in reverse order", lambda: lib.make_reverse(tokens)),
+        "pair_balance": Program("the surplus of ( over ), as a share", lambda: lib.make_pair_balance(tokens, "(", ")"), brackets),
+        "shuffle_dyck": Program("whether ( and ) are balanced", lambda: lib.make_shuffle_dyck(["()"]), brackets, 6),
+        "shuffle_dyck2": Program("whether () and {} are balanced, each for itself", lib.make_shuffle_dyck2, ("(", ")", "{", "}"), 5),
+        "hist": Program("how often this token occurs", lib.make_hist),
+        "sort_unique": Program("the tokens sorted, none twice", lambda: lib.make_sort_unique(tokens, tokens), (1, 2, 3, 4, 5), 5, True),
+        "sort": Program("the tokens sorted", lambda: lib.make_sort(tokens, tokens, max_seq_len=6, min_key=1), (1, 2, 3, 4), 6),
+        "sort_freq": Program("the tokens sorted by how often they occur", lambda: lib.make_sort_freq(max_seq_len=5), ("a", "b", "c"), 5),
+        "frac_prevs": Program("the share of x among the tokens so far", lambda: lib.make_frac_prevs(tokens == "x")),
+        "shift_by": Program("the token two places before", lambda: lib.shift_by(2, tokens)),
+        "detect_pattern": Program("whether ab ends here", lambda: lib.detect_pattern(tokens, "ab"), ("a", "b", "c")),
+        "count_less_freq": Program("how many tokens occur at most twice", lambda: lib.make_count_less_freq(2), VOCABULARY, 6),
+        "count": Program("how often a occurs", lambda: lib.make_count(tokens, "a")),
+        "nary_sequencemap": Program(
+            "twice the token less its index, as a sum of three sequences",
+            lambda: lib.make_nary_sequencemap(_sum, tokens, tokens, rasp.indices),
+            (1, 2, 3),
+            5,
+        ),
     }
 
 
 def main() -> None:
     """Write every program."""
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    failures = {}
+    for name, program in programs().items():
+        try:
+            write(name, program)
+        except (ValueError, NotImplementedError, TypeError, KeyError) as error:
+            failures[name] = f"{type(error).__name__}: {error}"
+    print("do not compile:", failures or "none")
+
+
+def write(name: str, program: Program) -> None:
+    """Compile a program and write its two files."""
     from tracr.compiler import compiling
 
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for name, (text, program, numerical) in programs().items():
-        model = compiling.compile_rasp_to_model(program, set(VOCABULARY), LENGTH, causal=True, compiler_bos=BOS)
-        save_file(weights(model), FOLDER / f"{name}.safetensors")
-        facts = {
-            "text": text,
-            "heads": model.model_config.num_heads,
-            "layers": model.model_config.num_layers,
-            "labels": list(model.residual_labels),
-            "vocabulary": dict(model.input_encoder.encoding_map),
-            "wiring": wiring(program),
-            "output": program.label,
-            "values": not numerical,
-            "examples": examples(program),
-        }
-        (FOLDER / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
-        print(name, facts["wiring"], len(facts["labels"]), "directions")
+    expression = program.make()
+    model = compiling.compile_rasp_to_model(expression, set(program.vocabulary), program.length, causal=True, compiler_bos=BOS)
+    save_file(weights(model), FOLDER / f"{name}.safetensors")
+    labels = list(model.residual_labels)
+    facts = {
+        "text": program.text,
+        "heads": model.model_config.num_heads,
+        "layers": model.model_config.num_layers,
+        "labels": labels,
+        "vocabulary": {str(token): number for token, number in model.input_encoder.encoding_map.items()},
+        "wiring": wiring(expression),
+        "output": expression.label,
+        "values": expression.label not in labels,
+        "distinct": program.distinct,
+        "examples": examples(expression, program),
+    }
+    (FOLDER / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    print(name, facts["wiring"], len(labels), "directions")
 
 
 def weights(model: Any) -> dict[str, np.ndarray]:
@@ -130,13 +203,17 @@ def inputs(expression: rasp.SOp) -> list[str]:
     return list(dict.fromkeys(sop.label for sop in read))
 
 
-def examples(program: rasp.SOp) -> list[dict[str, list[Any]]]:
+def examples(expression: rasp.SOp, program: Program) -> list[dict[str, list[Any]]]:
     """Random inputs and what the interpreter gives for them, under a causal mask."""
     from tracr.rasp import causal_eval
 
     draw = random.Random(0)
-    inputs = [[draw.choice(VOCABULARY) for _ in range(LENGTH)] for _ in range(EXAMPLES)]
-    return [{"input": text, "output": list(causal_eval.evaluate(program, text))} for text in inputs]
+    words = list(program.vocabulary)
+    inputs = [
+        draw.sample(words, program.length) if program.distinct else [draw.choice(words) for _ in range(program.length)]
+        for _ in range(EXAMPLES)
+    ]
+    return [{"input": [str(t) for t in text], "output": list(causal_eval.evaluate(expression, text))} for text in inputs]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from feature_graph.evaluation.calibration import Calibration
 
 QUICK_SEEDS = 1
+#: Programs in their own width that --quick runs.
+QUICK_LIBRARY = ("hist", "frac_prevs", "shift_by")
 Values = dict[str, Any]
 
 
@@ -23,7 +25,12 @@ def calibrate(
     variants: str = typer.Option("", "--variants", help="Only these variants, separated by commas; see --list."),
     quick: bool = typer.Option(False, "--quick", help="One seed of everything, in about a minute."),
     nulls: bool = typer.Option(True, "--nulls/--no-nulls", help="Include null runs, in which there is nothing to find."),
-    programs: bool = typer.Option(True, "--programs/--no-programs", help="Include programs compiled into transformers by Tracr."),
+    programs: bool = typer.Option(
+        True, "--programs/--no-programs", help="Include programs compiled into transformers by Tracr, with the library."
+    ),
+    library: bool = typer.Option(
+        True, "--library/--no-library", help="Include Tracr's own library of programs in their own width: the longest part."
+    ),
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-o", help="Folder for calibration.json; an interrupted run is resumed there.")
     ] = Path("outputs/calibration"),
@@ -44,7 +51,16 @@ def calibrate(
         out.print(table("Variants", ["name", "what is different"], known_variants().items()))
         return
     names = [name.strip() for name in variants.split(",") if name.strip()] or None
-    done = run(QUICK_SEEDS if quick else seeds, names, nulls=nulls, programs=programs, folder=str(output_dir), workers=workers or None)
+    asked = QUICK_LIBRARY if quick else None
+    done = run(
+        QUICK_SEEDS if quick else seeds,
+        names,
+        nulls=nulls,
+        programs=programs,
+        library=asked if library else (),
+        folder=str(output_dir),
+        workers=workers or None,
+    )
     if as_json:
         common.say(json.dumps(done.figures, allow_nan=False, ensure_ascii=False))
     else:
@@ -67,6 +83,10 @@ def _show(done: Calibration, folder: Path) -> None:
     if figures["programs"]:
         rows = [[name, v["text"], v["agreement"], v["max_error"], v["came_back"]] for name, v in figures["programs"].items()]
         out.print(table("Compiled programs", ["program", "what it does", "wiring", "largest error", "came back"], rows))
+    if figures["own_width"]:
+        columns = ["program and basis", "wiring", "recall", "95 %", "false", "95 % "]
+        rows = [_own_width_row(name, v) for name, v in figures["own_width"].items()]
+        out.print(table("Compiled programs in their own width", columns, rows, right=columns[1:]))
     rows = [[aim["name"], aim["aim"], aim["value"], "met" if aim["met"] else "MISSED"] for aim in figures["aims"]]
     out.print(table("Aims", ["what", "aim", "reached", ""], rows, right=["reached"]))
     out.print(f"{folder / 'calibration.json'} ({figures['seconds']:.0f} s)", highlight=False)
@@ -81,6 +101,15 @@ def _row(values: Values) -> list[str]:
         *("" if error is None else f"{error['max']:.2g}" for error in errors),
         *(_share(share) for share in shares),
     ]
+
+
+def _own_width_row(name: str, values: Values) -> list[str]:
+    recall, false = values["recall"], values["fdr"]
+    return [name, cell(recall["of"]) if recall else "0", _share(recall), _interval(recall), _share(false), _interval(false)]
+
+
+def _interval(share: Values | None) -> str:
+    return "" if share is None else f"{share['low']:.2f}–{share['high']:.2f}"
 
 
 def _null_row(values: Values) -> list[str]:

@@ -82,7 +82,7 @@ class CleanReconstruction:
         flat = residual.flatten(0, 1)
         self._values = torch.empty(len(keys), residual.shape[2], device=residual.device)
         for part in torch.arange(len(keys), device=residual.device).split(ROWS):
-            x = flat[keys[part]]
+            x = flat[keys[part]].to(codec.w_enc.dtype)
             self._values[part] = codec.record(x) @ codec.w_dec if codec.k is not None else _through(codec, x)
 
     def at(self, documents: Tensor, positions: Tensor) -> Tensor:
@@ -183,7 +183,7 @@ def encode_reduce(codec: SiteCodec, x: Tensor, groups: Groups, *, decode: bool) 
         Moments [K, d_sae], and activations × decoder [R, 2, d_model] or None.
     """
     moments = Moments.empty(len(groups.sources) - 1, codec.d_sae, x.device)
-    flat, limits = x.flatten(0, 1), limits_of(codec)
+    flat, limits = x.flatten(0, 1).to(codec.w_enc.dtype), limits_of(codec)  # a model may be in float64, dictionaries are not
     written = torch.zeros_like(flat) if decode and codec.k is None else None
     for columns, product in _tiles(codec, flat):
         here = limits.tile(columns)
@@ -209,7 +209,7 @@ def _preactivation(codec: SiteCodec, x: Tensor, groups: Groups) -> Tensor:
     source = torch.repeat_interleave(torch.as_tensor(rows, device=x.device))
     mean = torch.zeros(len(groups.sources) - 1, x.shape[-1], device=x.device, dtype=x.dtype)
     mean.index_add_(0, source, weights * (x[:, 0] - x[:, 1]))
-    return mean @ codec.w_enc
+    return mean.to(codec.w_enc.dtype) @ codec.w_enc
 
 
 def _rows_a_source(groups: Groups) -> np.ndarray:

@@ -23,7 +23,7 @@ from feature_graph.evaluation.calibration.nulls import measure_null
 from feature_graph.evaluation.calibration.report import pool, share
 from feature_graph.evaluation.calibration.variants import judge, measure_variant, run_stages
 from feature_graph.evaluation.planted import VARIANTS, TrueEffect, planted_model, simulated_effects
-from feature_graph.evaluation.planted.compiled import PROGRAMS, load_program
+from feature_graph.evaluation.planted.compiled import LIBRARY, PROGRAMS, load_program
 from feature_graph.evaluation.planted.compiled_truth import results, run_program
 from feature_graph.evaluation.planted.simulate import Simulation
 
@@ -118,7 +118,7 @@ def test_shuffled_weights_leave_copies_only() -> None:
     assert cell["unshuffled"]["found"] - cell["unshuffled"]["copies"] >= 15
 
 
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("name", [*PROGRAMS, *LIBRARY])
 def test_programs_do_what_the_interpreter_says(name: str) -> None:
     program = load_program(name)
     streams = run_program(program, program.tokens([text for text, _ in program.examples]))

@@ -21,7 +21,8 @@ from feature_graph.candidates.importance import Importance
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.dictionaries.build import build_codecs
-from feature_graph.evaluation.planted.compiled import as_hooked, load_program
+from feature_graph.evaluation.planted.compiled import load_program
+from feature_graph.evaluation.planted.compiled_model import as_hooked
 from feature_graph.graph import build_interaction_graph, load_graph
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import AnalysedModel, InterventionError, next_token_loss, residual_gradients

@@ -14,7 +14,8 @@ from feature_graph.artifacts import SELECT, TEST
 from feature_graph.candidates import identify_candidates
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.evaluation.planted import Pair, TrueEffect
-from feature_graph.evaluation.planted.compiled import CONSTANT, CompiledProgram, LoadedProgram, as_hooked, load_program
+from feature_graph.evaluation.planted.compiled import CONSTANT, CompiledProgram, load_program
+from feature_graph.evaluation.planted.compiled_model import LoadedProgram, as_hooked
 from feature_graph.evaluation.planted.compiled_truth import results, run_program, step_effects
 from feature_graph.evaluation.planted.score import EFFECTS, pair_of
 from feature_graph.interactions import measure_interactions

@@ -3,46 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import binomtest
 
+from feature_graph.evaluation.calibration.aims import Aim
 from feature_graph.evaluation.calibration.cells import Cell
+from feature_graph.evaluation.calibration.own_width_report import own_width_aims, pool_own_width
+from feature_graph.evaluation.calibration.shares import share
 from feature_graph.evaluation.calibration.variants import COUNTS
 from feature_graph.evaluation.planted import VARIANTS
 
 Values = dict[str, Any]
-#: Confidence of the binomial (Clopper–Pearson) intervals.
-CONFIDENCE = 0.95
 MIN_RECALL, MAX_ERROR = 0.99, 0.01
 EFFECTS = ("total", "direct", "later")
-
-
-@dataclass(frozen=True)
-class Aim:
-    """What a calibration must reach.
-
-    Attributes:
-        name: What is judged.
-        aim: In words.
-        value: What was reached.
-        met: Whether that is enough.
-    """
-
-    name: str
-    aim: str
-    value: float
-    met: bool
-
-
-def share(successes: int, trials: int) -> Values | None:
-    """A proportion with its exact binomial interval; None without trials."""
-    if not trials:
-        return None
-    interval = binomtest(successes, trials).proportion_ci(CONFIDENCE, method="exact")
-    return {"value": successes / trials, "low": float(interval.low), "high": float(interval.high), "of": trials}
 
 
 def pool_variant(name: str, cells: list[Values]) -> Values:
@@ -125,14 +99,15 @@ def _pooled(cells: list[Values]) -> Values | None:
 
 def pool(results: Mapping[Cell, Values], level: float) -> Values:
     """All figures, and the aims."""
-    by: dict[str, dict[str, list[Values]]] = {"variant": {}, "null": {}, "program": {}}
+    by: dict[str, dict[str, list[Values]]] = {"variant": {}, "null": {}, "program": {}, "own_width": {}}
     for cell, values in results.items():
         by[cell.kind].setdefault(cell.name, []).append(values)
     variants = {name: pool_variant(name, cells) for name, cells in by["variant"].items()}
     nulls = {name: pool_null(name, cells, level) for name, cells in by["null"].items()}
     programs = {name: cells[0] for name, cells in by["program"].items()}
-    aims = judge(variants, nulls, programs, level)
-    return {"variants": variants, "nulls": nulls, "programs": programs, "aims": [vars(aim) for aim in aims]}
+    own_width = pool_own_width({name: cells[0] for name, cells in by["own_width"].items()})
+    aims = judge(variants, nulls, programs, level) + own_width_aims(own_width, level)
+    return {"variants": variants, "nulls": nulls, "programs": programs, "own_width": own_width, "aims": [vars(aim) for aim in aims]}
 
 
 def judge(variants: Mapping[str, Values], nulls: Mapping[str, Values], programs: Mapping[str, Values], level: float) -> list[Aim]:

@@ -15,6 +15,7 @@ from feature_graph.evaluation.calibration.errors import CalibrationError
 from feature_graph.evaluation.calibration.provenance import code_key, versions
 from feature_graph.evaluation.calibration.report import pool
 from feature_graph.evaluation.calibration.schedule import default_workers, run_cells
+from feature_graph.evaluation.planted.compiled import LIBRARY
 from feature_graph.utils import write_json
 
 FILE, PARTS = "calibration.json", "parts"
@@ -26,7 +27,8 @@ class Calibration:
     """What a calibration found.
 
     Attributes:
-        figures: Everything, as in calibration.json: ``variants``, ``nulls``, ``programs``, ``aims``, and how they came about.
+        figures: Everything, as in calibration.json: ``variants``, ``nulls``, ``programs``, ``own_width``, ``aims``, and how they came
+            about.
     """
 
     figures: dict[str, Any]
@@ -48,6 +50,7 @@ def calibrate(
     *,
     nulls: bool = True,
     programs: bool = True,
+    library: Sequence[str] | None = None,
     folder: str | Path | None = None,
     workers: int | None = None,
 ) -> Calibration:
@@ -57,17 +60,19 @@ def calibrate(
         seeds: Planted worlds per variant, from seed 0 on. Null runs take half as many (at least one).
         variants: Names; None takes all.
         nulls: Whether to run the null runs and the comparison with shuffled weights.
-        programs: Whether to run the compiled programs.
+        programs: Whether to run compiled programs: three in a wide residual stream, and the library.
+        library: Programs of Tracr's library to run in their own width, in both bases; None takes all, ``()`` none.
         folder: Where calibration.json goes, with a part file a cell under ``parts``, from which a killed run goes on. None keeps nothing.
         workers: Processes of one thread each; None: two, where there are two cores.
 
     Raises:
-        CalibrationError: If a number is below 1, or a variant is not known.
+        CalibrationError: If a number is below 1, or a variant or program is not known.
     """
     names = _checked(seeds, variants, workers)
+    library = _known("library", library, list(LIBRARY))
     place = Path(folder) if folder is not None else None
     begun = time.monotonic()
-    cells = make_cells(names, seeds, max(1, seeds // 2), nulls=nulls, programs=programs)
+    cells = make_cells(names, seeds, max(1, seeds // 2), nulls=nulls, programs=programs, library=library if programs else ())
     parts = PartFiles(place / PARTS if place else None, code_key(), JsonParts())
     level = float(Config.model_fields["significance_level"].default)
     results = run_cells(cells, parts, workers or default_workers())
@@ -79,11 +84,14 @@ def calibrate(
 
 
 def _checked(seeds: int, variants: Sequence[str] | None, workers: int | None) -> list[str]:
-    known = list(known_variants())
     if seeds < 1 or (workers is not None and workers < 1):
         raise CalibrationError(f"seeds and workers: got {seeds} and {workers}; both must be at least 1")
-    names = list(dict.fromkeys(variants)) if variants is not None else known
+    return _known("variants", variants, list(known_variants()))
+
+
+def _known(what: str, asked: Sequence[str] | None, known: list[str]) -> list[str]:
+    names = list(dict.fromkeys(asked)) if asked is not None else known
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise CalibrationError(f"variants: got {', '.join(unknown)}; known are {', '.join(known)}")
+        raise CalibrationError(f"{what}: got {', '.join(unknown)}; known are {', '.join(known)}")
     return names

@@ -6,6 +6,9 @@ found can be compared with the program's expressions.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -62,6 +65,34 @@ def results(program: CompiledProgram, stream: Floats) -> list[list[str | float]]
     return [[names[j] for j in row] for row in read.argmax(-1).tolist()]
 
 
+@dataclass(frozen=True)
+class _Clamp:
+    """A source, and where and how it is clamped; S samples.
+
+    Attributes:
+        stream: Clean stream at its site [n_docs, context, directions].
+        after: Clean stream one step later, likewise.
+        site: Its site.
+        index: Its direction.
+        documents: int64 [S].
+        positions: int64 [S].
+        levels: High and low.
+    """
+
+    stream: Floats
+    after: Floats
+    site: int
+    index: int
+    documents: NDArray[np.int64]
+    positions: NDArray[np.int64]
+    levels: tuple[float, float]
+
+    @property
+    def width(self) -> float:
+        """Of the clamp."""
+        return self.levels[0] - self.levels[1]
+
+
 def step_effects(program: CompiledProgram, tokens: NDArray[np.int64], cfg: Config, select: Bools, test: Bools) -> dict[Pair, TrueEffect]:
     """True effect of each direction at each site on each direction one step later, over the test documents.
 
@@ -70,39 +101,56 @@ def step_effects(program: CompiledProgram, tokens: NDArray[np.int64], cfg: Confi
         tokens: int64 [n_docs, context].
         cfg: Levels and horizon.
         select: [n_docs], documents that levels come from.
-        test: [n_docs], documents that effects are averaged over.
+        test: [n_docs], documents that effects are averaged over: first within each, then over them.
     """
     streams = run_program(program, tokens)
     found: dict[Pair, TrueEffect] = {}
-    for site, stream in enumerate(streams[:-1]):
+    for site, (stream, after) in enumerate(pairwise(streams)):
         for i in range(len(program.labels)):
             active = np.maximum(stream[..., i], 0)
             documents, positions = np.nonzero((active > TINY) & test[:, None])
             levels = active[select][active[select] > TINY]
             if len(documents) and len(levels):
                 high = float(np.quantile(levels, cfg.clamp_high_quantile))
-                found |= _effects(program, stream, (site, i), documents, positions, (high, cfg.clamp_low), cfg.position_horizon)
+                clamp = _Clamp(stream, after, site, i, documents, positions, (high, cfg.clamp_low))
+                found |= _effects(program, clamp, cfg.position_horizon)
     return found
 
 
-def _effects(
-    program: CompiledProgram,
-    stream: Floats,
-    source: tuple[int, int],
-    documents: NDArray[np.int64],
-    positions: NDArray[np.int64],
-    levels: tuple[float, float],
-    horizon: int,
-) -> dict[Pair, TrueEffect]:
-    site, index = source
-    clamped = np.repeat(stream[documents][None], 2, axis=0)
-    rows = np.arange(len(documents))
-    clamped[:, rows, positions, index] = np.array(levels)[:, None]
-    after = np.maximum(run_step(program, clamped, site), 0)
-    change = (after[0] - after[1]) / (levels[0] - levels[1])
+def _effects(program: CompiledProgram, clamp: _Clamp, horizon: int) -> dict[Pair, TrueEffect]:
+    total, later, has = (_through_mlp if clamp.site % 2 else _through_attention)(program, clamp, horizon)
+    documents = clamp.documents
+    same, onward = document_means(total, documents), document_means(later[has], documents[has])
+    copy = np.zeros_like(same)
+    copy[clamp.index] = document_means(_copies(clamp)[:, None], documents)[0]
+    rows = np.stack([same, same, onward, copy], 1).tolist()  # over one step, the total effect is the direct one
+    source = (clamp.site, clamp.index)
+    return {(source, (clamp.site + 1, j)): TrueEffect(*values) for j, values in enumerate(rows)}
+
+
+def _through_mlp(program: CompiledProgram, clamp: _Clamp, horizon: int) -> tuple[Floats, Floats, Bools]:
+    """Change per unit at the same position and later [S, directions], and which samples have a later position: an MLP sees one position."""
+    now = np.repeat(clamp.stream[clamp.documents, clamp.positions][None], 2, axis=0)
+    now[..., clamp.index] = np.array(clamp.levels)[:, None]
+    high, low = np.maximum(run_step(program, now, clamp.site), 0)
+    total = (high - low) / clamp.width
+    return total, np.zeros_like(total), clamp.positions < (clamp.stream.shape[1] - 1 if horizon else 0)
+
+
+def _through_attention(program: CompiledProgram, clamp: _Clamp, horizon: int) -> tuple[Floats, Floats, Bools]:
+    clamped = np.repeat(clamp.stream[clamp.documents][None], 2, axis=0)
+    rows, positions = np.arange(len(clamp.documents)), clamp.positions
+    clamped[:, rows, positions, clamp.index] = np.array(clamp.levels)[:, None]
+    high, low = np.maximum(run_step(program, clamped, clamp.site), 0)
+    change = (high - low) / clamp.width
     steps = np.arange(change.shape[1])
     inside = (steps > positions[:, None]) & (steps <= positions[:, None] + horizon)
-    later, has = (change * inside[..., None]).sum(1), inside.any(1)
-    total = document_means(change[rows, positions], documents)
-    onward = document_means(later[has], documents[has])
-    return {(source, (site + 1, j)): TrueEffect(*values) for j, values in enumerate(np.stack([total, total, onward], 1).tolist())}
+    return change[rows, positions], (change * inside[..., None]).sum(1), np.asarray(inside.any(1), dtype=np.bool_)
+
+
+def _copies(clamp: _Clamp) -> Floats:
+    """What the clamp alone does to the same direction one step later, through its non-linearity, per unit [S]."""
+    at = clamp.documents, clamp.positions, clamp.index
+    shifts = np.array(clamp.levels)[:, None] - np.maximum(clamp.stream[at], 0)
+    high, low = np.maximum(clamp.after[at] + shifts, 0)
+    return (high - low) / clamp.width

@@ -8,7 +8,8 @@ and normalisation exact:
 2. For each source: its high level from the select documents; every active position of the test documents is a sample.
 3. Clamp high and low at the sample's position, run positions p..p+h on, and compare every feature of the later sites in the window.
 4. The direct effect: the same with each passed site's features restored to their clean values.
-5. Average within documents, then over them.
+5. The copy: what the clamp's own direction does at the target's clean site, at the same two levels.
+6. Average within documents, then over them.
 """
 
 from __future__ import annotations
@@ -102,10 +103,14 @@ def _effects_of(world: Simulation, clean: list[Floats], samples: _Samples, sourc
         features, direct = world.encode(now, target), world.encode(held, target)
         change = (features[0] - features[1]) / (samples.high - samples.low)
         later = (change[:, 1:] * inside[..., None]).sum(1)
+        moved = np.repeat(clean[target][d, samples.positions][None], 2, axis=0)
+        moved[..., world.direction(source)] += levels[:, None] - samples.values
+        carried = world.encode(moved, target)
         means = (
             document_means(change[:, 0], d),
             document_means((direct[0] - direct[1]) / (samples.high - samples.low), d),
             document_means(later[inside.any(1)], d[inside.any(1)]),
+            document_means((carried[0] - carried[1]) / (samples.high - samples.low), d),
         )
         found |= {(source, (target, j)): TrueEffect(*values) for j, values in enumerate(np.stack(means, 1).tolist())}
         restore_clean = world.record(clean[target][d, samples.positions], target) - world.record(held, target)
@@ -117,8 +122,10 @@ def document_means(values: Floats, documents: NDArray[np.int64]) -> Floats:
     """Mean over documents of the mean within each; [samples, T] → [T], 0 without samples."""
     if not len(values):
         return np.zeros(values.shape[1:])
-    names = np.unique(documents)
-    return np.mean([values[documents == name].mean(0) for name in names], axis=0)
+    _, at, counts = np.unique(documents, return_inverse=True, return_counts=True)
+    sums = np.zeros((len(counts), *values.shape[1:]))
+    np.add.at(sums, at, values)
+    return (sums / counts.reshape(-1, *[1] * (values.ndim - 1))).mean(0)
 
 
 class Simulation:

@@ -47,16 +47,23 @@ class TrueEffect:
         total: Same position, everything free.
         direct: With the dictionaries between restored to their clean features.
         later: Summed over later positions.
+        copy: Part of the total that the source's own direction gives, still there at the target's site.
     """
 
     total: float
     direct: float
     later: float
+    copy: float = 0.0
+
+    @property
+    def computed(self) -> float:
+        """Total less copy: what the blocks between do about it."""
+        return self.total - self.copy
 
     @property
     def exists(self) -> bool:
         """Whether there is any effect at all."""
-        return max(abs(self.total), abs(self.direct), abs(self.later)) > 1e-9
+        return max(abs(self.total), abs(self.direct), abs(self.later), abs(self.computed)) > 1e-9
 
 
 @dataclass(frozen=True)
@@ -111,7 +118,7 @@ def true_effects(wiring: Wiring, window: int) -> dict[Pair, TrueEffect]:
             for i, read in enumerate(wiring.dictionaries[source]):
                 for j, write in enumerate(wiring.dictionaries[target]):
                     at = number[write], number[read]
-                    effect = TrueEffect(float(total[at]), float(direct[at]), float(later[at]))
+                    effect = TrueEffect(float(total[at]), float(direct[at]), float(later[at]), float(read == write))
                     if effect.exists and "dead" not in (read, write) and ((source, i), (target, j)) not in bent:
                         found[(source, i), (target, j)] = effect
     return found

@@ -196,7 +196,7 @@ def _copies(site: SiteContext, probes: Sequence[Probe], codec: SiteCodec, row: I
         part = by_document(source.test)
         clamps = clamps_of(setting, [probes[k]], [part])
         w = codec.w_enc.T[targets]
-        clean = torch.nn.functional.linear(window_of(residual, clamps, 1)[:, 0], w, codec.b_enc[targets])
+        clean = torch.nn.functional.linear(window_of(residual, clamps, 1)[:, 0].to(w.dtype), w, codec.b_enc[targets])
         along = clamps.directions[:1].to(w.dtype) @ w.T
         levels = (codec.activate(clean + x[:, None] * along, targets) for x in (clamps.high, clamps.low))
         change = next(levels) - next(levels)
