@@ -46,7 +46,8 @@ LEFT_OUT = {
 PAGES = {"docs/queries.md"}  # run on its own graph: tests/graph/test_printed_queries.py
 #: Run ids of the pages, and which run stands for them here.
 RUN_IDS = {"2dff22a5": "run", "bundled": "run", "outputs/bundled": "run", "954c9672": "part", "outputs/other": "part", "OTHER": "part"}
-TERMINAL = {"db password"}  # says its answer to a terminal only
+ON_A_TERMINAL = {("db", "password")}  # says its answer to a terminal only
+PROGRAM = [sys.executable, "-c", "from feature_graph.cli import main; main()"]
 
 
 def left_out(command: Printed) -> bool:
@@ -91,46 +92,53 @@ def as_here(command: Printed, place: Place, source: str) -> list[str]:
     return words
 
 
-def prepare(command: Printed, place: Place) -> None:
-    """What the page has done before, where it is more than a run in a database."""
-    words = list(command.words)
+#: What the page has done before, where it is more than a run in a database: first words → commands.
+BEFORE = {
+    ("ingest", "folder"): ["runs export RUN folder -f parquet"],
+    ("db", "start"): ["db stop"],
+    ("query", "similar"): ["vectors outputs/bundled", "ingest outputs/bundled"],
+    ("query", "strongest", "--param", "method=attribution"): [
+        "import attribution graph.json --output-dir attribution-run",
+        "ingest attribution-run",
+    ],
+}
+
+
+def prepare(words: list[str], place: Place) -> None:
     fill(place.folder)
-    if "--output-dir" in words or words[0] == "runs":
-        for name in ("folder", "attribution-run", "my-run") if "--output-dir" in words else ("folder", "out"):
-            shutil.rmtree(place.folder / name, ignore_errors=True)
-    before = {
-        ("ingest", "folder"): [["runs", "export", place.run, "folder", "-f", "parquet"]],
-        ("db", "start"): [["db", "stop"]],
-        ("query", "similar"): [["vectors", "outputs/bundled"], ["ingest", "outputs/bundled"]],
-        ("query", "strongest", "--param", "method=attribution"): [["ingest", "my-run"]],
-    }
-    for begin, calls in before.items():
-        if command.words[: len(begin)] == begin:
-            for call in calls:
-                assert CliRunner().invoke(app, call).exit_code == 0, call
+    if "--output-dir" in words:
+        shutil.rmtree(place.folder / words[words.index("--output-dir") + 1], ignore_errors=True)
+    for begin, calls in BEFORE.items():
+        for call in calls if tuple(words[: len(begin)]) == begin else []:
+            done = CliRunner().invoke(app, call.replace("RUN", place.run).split())
+            assert done.exit_code == 0, done.output
 
 
 @pytest.mark.parametrize("command", CALLS.values(), ids=str)
 def test_it_works_as_printed(command: Printed, place: Place, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place.folder)
     monkeypatch.setenv("BROWSER", "true")
-    prepare(command, place)
+    words = as_here(command, place, source)
+    prepare(words, place)
     if command.page.startswith("docker/"):
         monkeypatch.chdir(place.folder / "docker")
-    words = as_here(command, place, source)
-    if " ".join(words) in TERMINAL:
+    if command.words in ON_A_TERMINAL:
         assert len(on_a_terminal(words)) > 10
-        return
-    done = CliRunner().invoke(app, words, env={"COLUMNS": "100"}, input="y\n" if words[0] != "db" or words[1] == "reset" else ":exit\n")
-    assert done.exit_code == 0, done.output
+    elif command.words == ("db", "browser"):  # a process of its own: it starts another and does not wait for it
+        subprocess.run(PROGRAM + words, env=environment(), check=True, capture_output=True)
+    else:
+        done = CliRunner().invoke(app, words, env={"COLUMNS": "100"}, input=":exit\n" if words[:2] == ["db", "shell"] else "y\n")
+        assert done.exit_code == 0, done.output
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(printed.ROOT)}
 
 
 def on_a_terminal(words: list[str]) -> str:
     """What a command says where its output is a terminal."""
     ours, theirs = pty.openpty()
-    code = "from feature_graph.cli import main; main()"
-    env = os.environ | {"PYTHONPATH": str(printed.ROOT)}
-    with subprocess.Popen([sys.executable, "-c", code, *words], stdout=theirs, stderr=subprocess.DEVNULL, env=env) as process:
+    with subprocess.Popen(PROGRAM + words, stdout=theirs, stderr=subprocess.DEVNULL, env=environment()) as process:
         os.close(theirs)
         assert process.wait(60) == 0
     return os.read(ours, 1000).decode().strip()

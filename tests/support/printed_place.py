@@ -57,7 +57,8 @@ def write_readers_files(folder: Path) -> None:
     pd.DataFrame({"id": ["L0_F17", "L3_F240", "L7_F9"], "label": ["a", "b", "c"]}).to_parquet(folder / "nodes.parquet", index=False)
     nx.write_graphml(nx.from_pandas_edgelist(EDGES, edge_attr="strength", create_using=nx.DiGraph), folder / "graph.graphml")
     (folder / "graph.json").write_text(json.dumps(random_document()))
-    shutil.rmtree(folder / "my-run", ignore_errors=True)
+    for made in (*folder.glob("*-run"), folder / "folder", folder / "out"):
+        shutil.rmtree(made, ignore_errors=True)
     ingest.from_frames(None, EDGES, model="gpt2", method="attribution", out=folder / "my-run")
     (folder / "own.cypher").write_text("MATCH (f:Feature) RETURN count(f) AS features")
 
