@@ -77,7 +77,7 @@ class InteractionSet(Sequence[Interaction]):
     """All measured interactions of a run, sorted by source fid, target fid and method.
 
     Attributes:
-        frame: One row a result, columns of ``ingest.formats.INTERACTIONS``; missing values are NaN (or None for ``replicated``).
+        frame: One row per result, columns of ``ingest.formats.INTERACTIONS``; missing values are NaN (or None for ``replicated``).
         meta: Family sizes, correction, level, counts of what was left out and why, placebo summary.
         describe: Short ids → rows of ``ingest.formats.FEATURES`` for them, ``fid`` counted among them; None when read from a file, where
             ``features.parquet`` says it.

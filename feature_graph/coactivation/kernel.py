@@ -2,7 +2,7 @@
 
 For one source feature: walk the rows at which it is active; for each, add one to a dense counter of every target active at that row (and,
 in a second counter, of every target active at one or more of the next rows). Only the counters that were touched are read and cleared, so
-the work is the number of joint events and the memory two counters a thread, never a matrix of features × features (Gustavson's algorithm,
+the work is the number of joint events and the memory two counters per thread, never a matrix of features × features (Gustavson's algorithm,
 ACM TOMS 4(3), 1978).
 
 :func:`count_pairs` runs it compiled and over several threads; :func:`count_pairs_plain` is the same by scipy's sparse product, kept as the

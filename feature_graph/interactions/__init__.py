@@ -10,7 +10,7 @@ https://arxiv.org/abs/2403.19647), with the delta form that keeps the dictionary
 3. Effects are divided by (high − low), averaged within documents and tested over documents.
 4. Random directions with a real clamp's norm go through the same code: their largest effects are the floor below which nothing
    counts.
-5. p is corrected over the family of all tests, one family an effect; the total effect is measured again on the confirmation
+5. p is corrected over the family of all tests, one family per effect; the total effect is measured again on the confirmation
    documents.
 """
 

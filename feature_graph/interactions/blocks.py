@@ -104,7 +104,7 @@ def achieved(setting: Setting, probes: Sequence[Probe]) -> np.ndarray:
 
 
 def placebo_rows(setting: Setting, plan: Plan, probes: Sequence[Probe], method: str) -> pd.DataFrame:
-    """Measure some placebos of one site on every target of the site: one row a placebo and target; none of those that overflow."""
+    """Measure some placebos of one site on every target of the site: one row per placebo and target; none of those that overflow."""
     try:
         return _placebo_rows(setting, plan, probes, method) if probes else pd.DataFrame()
     except BrokenEffect as broken:

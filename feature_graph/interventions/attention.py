@@ -90,7 +90,7 @@ class Prefix:
 
 
 def _share(documents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Documents, slots and places (see :class:`Prefix`); one sample a row where sharing would mostly fill up."""
+    """Documents, slots and places (see :class:`Prefix`); one sample per row where sharing would mostly fill up."""
     alone = torch.arange(len(documents), device=documents.device)
     rows, group, counts = documents.unique(return_inverse=True, return_counts=True)
     most = int(counts.max()) if len(counts) else 0

@@ -55,7 +55,7 @@ class Mixing:
         accepted_per_edge: Accepted swaps per edge, mean over the nulls.
         overlap_with_observed: Share of edges that a null graph still has in common with the observed one, mean.
         overlap_between_nulls: The same between null graphs: what is common by the degrees alone. Near it, the start is forgotten.
-        autocorrelation_sweeps: Sweeps (one proposal an edge) after which the slowest count is no longer correlated with itself:
+        autocorrelation_sweeps: Sweeps (one proposal per edge) after which the slowest count is no longer correlated with itself:
             integrated autocorrelation time; NaN if no count varies.
     """
 

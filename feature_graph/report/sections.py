@@ -37,7 +37,7 @@ FILES = {
     "atlas.h5": "which features are active together",
     "candidates.parquet": "pairs chosen to be measured",
     "features.parquet": "one row per feature, with its label",
-    "interactions.parquet": "one row a measured pair, with every figure",
+    "interactions.parquet": "one row per measured pair, with every figure",
     "graph.graphml": "the graph for Gephi, Cytoscape, yEd",
     "graph.json": "the graph as node-link JSON",
     "behaviors.json": "features that known behaviours rest on",

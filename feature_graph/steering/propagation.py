@@ -181,7 +181,7 @@ def _unknown(effects: DirectEffects, found: Propagation) -> np.ndarray:
 
 
 def _draw(effects: DirectEffects, found: Propagation, draws: int, rng: np.random.Generator) -> Floats:
-    """Changes of all features with drawn strengths [n, draws]; every edge has one strength a draw."""
+    """Changes of all features with drawn strengths [n, draws]; every edge has one strength per draw."""
     total = np.zeros((len(effects.nodes), draws))
     total[found.source] = found.delta
     for level in found.levels:

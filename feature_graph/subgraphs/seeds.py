@@ -40,7 +40,7 @@ class Chosen:
 
 @dataclass(frozen=True)
 class TestedSeeds:
-    """Seeds after the held-out half: one dict a seed, largest |effect| first, and the floor that effects had to reach."""
+    """Seeds after the held-out half: one dict per seed, largest |effect| first, and the floor that effects had to reach."""
 
     seeds: list[dict[str, Any]]
     floor: float

@@ -167,7 +167,7 @@ def network_scene(
 
 
 def node_marks(part: nx.DiGraph, layout: Layout, seeds: Collection[str], whole: nx.DiGraph) -> tuple[NodeMark, ...]:
-    """One mark a feature of ``part``; degrees are those of the whole graph, over its structural edges."""
+    """One mark per feature of ``part``; degrees are those of the whole graph, over its structural edges."""
     colors = layer_colors([d.get("layer", 0) for _, d in part.nodes(data=True)])
     degrees = structural_degrees(whole)
     most = max((sum(degrees[n]) for n in part), default=1) or 1
@@ -197,7 +197,7 @@ def node_marks(part: nx.DiGraph, layout: Layout, seeds: Collection[str], whole: 
 
 
 def edge_marks(part: nx.DiGraph, number_of: dict[str, int]) -> tuple[EdgeMark, ...]:
-    """One mark an edge, weakest first; widths by the square root of |strength| against the strongest."""
+    """One mark per edge, weakest first; widths by the square root of |strength| against the strongest."""
     strongest = max((abs(edge_strength(d)) for *_, d in part.edges(data=True)), default=1.0) or 1.0
     crowding = min(1.0, (150 / max(part.number_of_edges(), 1)) ** 0.4)
     marks = []
@@ -255,7 +255,7 @@ def place_labels(nodes: Sequence[NodeMark], layout: Layout, order: Iterable[int]
 
 
 def column_marks(layout: Layout) -> tuple[TextMark, ...]:
-    """One heading a layer."""
+    """One heading per layer."""
     return tuple(TextMark(x, 22, f"layer {layer}", "middle") for layer, x in layout.columns.items())
 
 

@@ -55,7 +55,7 @@ class Estimates:
 
     Attributes:
         residuals: Layer → residual stream at the site, float32 [n, context, d_in].
-        changes: Layer → float64, one value a stored entry of the batch's ``active``, in its order.
+        changes: Layer → float64, one value per stored entry of the batch's ``active``, in its order.
     """
 
     residuals: dict[int, Tensor]

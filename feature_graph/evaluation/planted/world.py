@@ -21,7 +21,7 @@ class World:
     """Vectors in float64; directions have norm 1.
 
     Attributes:
-        directions: [n, d_model], one row a name of the wiring. Orthonormal unless directions overlap.
+        directions: [n, d_model], one row per name of the wiring. Orthonormal unless directions overlap.
         places: [context, d_model], one per position, orthogonal to each other and to every direction.
         values: [n_vocab, n], what each token writes along each direction; token 0 (BOS) writes nothing.
         normalization: Of the blocks' inputs.

@@ -78,7 +78,7 @@ def measure_gating(
         progress: Whether to show a progress bar.
 
     Returns:
-        One row a triple, sorted by q; ``meta`` says what was left out and why.
+        One row per triple, sorted by q; ``meta`` says what was left out and why.
 
     Raises:
         MeasureError: If a triple names a feature that does not exist or a source twice, or its target does not lie after both.

@@ -136,7 +136,7 @@ _Effects = dict[tuple[FeatureRef, FeatureRef], _Effect]
 
 
 def _effects(context: MeasurementContext, plan: Plan, *, floors: bool) -> Iterator[_Effects]:
-    """Effects of each source on its targets, one dict a source."""
+    """Effects of each source on its targets, one dict per source."""
     for work in sites(context, plan):
         limits = _floors(context, work) if floors else [np.full(len(r.features), 0.0) for r in work.path if r.features is not None]
         codec = work.setting.codecs[work.sources[0].layer]
