@@ -102,8 +102,6 @@ def test_a_subclass_of_another_program_counts() -> None:
 PLAIN = {
     "feature_graph/config.py",
     "feature_graph/database/offline/dumps.py",
-    "feature_graph/evaluation/calibration/variants.py",
-    "feature_graph/evaluation/planted/compiled.py",
     "feature_graph/utils.py",
     "ingest/behaviors.py",
     "ingest/validate.py",

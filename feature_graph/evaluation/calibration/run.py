@@ -62,7 +62,7 @@ def calibrate(
         nulls: Whether to run the null runs and the comparison with shuffled weights.
         programs: Whether to run compiled programs: three in a wide residual stream, and the library.
         library: Programs of Tracr's library to run in their own width, in both bases; None takes all, ``()`` none.
-        folder: Where calibration.json goes, with a part file a cell under ``parts``, from which a killed run goes on. None keeps nothing.
+        folder: Where calibration.json goes, with a part file per cell under ``parts``, from which a killed run resumes. None keeps nothing.
         workers: Processes of one thread each; None: two, where there are two cores.
 
     Raises:

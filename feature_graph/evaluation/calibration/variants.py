@@ -12,6 +12,7 @@ from feature_graph.candidates import identify_candidates
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.evaluation.calibration.gates import measure_gates
+from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.planted import VARIANTS, PlantedModel, PlantedScore, Variant, score, simulated_effects
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import AnalysedModel
@@ -49,7 +50,7 @@ def judge(variant: Variant, planted: PlantedModel, cfg: Config, candidates: Cand
     """Score a run against the simulated truth of its own documents, or of fresh ones where the variant samples."""
     store = candidates.store
     if store is None:
-        raise ValueError("candidates: they carry no activations, so nothing says which documents were tested")
+        raise EvaluationError("candidates: they carry no activations, so nothing says which documents were tested")
     sources = {source for source, _ in planted.edges} if variant.population else None
     truth = simulated_effects(
         planted,

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from feature_graph.config import Config
+from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.planted.compiled import CompiledProgram
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class LoadedProgram:
 
     Attributes:
         model: HookedTransformer; block 2l is the attention, block 2l + 1 the MLP of Tracr's layer l.
-        saes: Site → SAE with one feature a label: site 0 before the first block, site k after block k − 1.
+        saes: Site → SAE with one feature per label: site 0 before the first block, site k after block k − 1.
     """
 
     model: HookedTransformer
@@ -79,14 +80,14 @@ def as_hooked(program: CompiledProgram, d_model: int | None = 512, seed: int = 0
         basis: ``original`` keeps Tracr's basis (in its own width), ``rotated`` turns it.
 
     Raises:
-        ValueError: If the width does not hold the directions, or the original basis is asked for in another width.
+        EvaluationError: If the width does not hold the directions, or the original basis is asked for in another width.
     """
     size = len(program.labels)
     width = size if d_model is None else d_model
     if width < size:
-        raise ValueError(f"d_model: got {width}; {program.name} has {size} directions")
+        raise EvaluationError(f"d_model: got {width}; {program.name} has {size} directions")
     if basis == "original" and width != size:
-        raise ValueError(f"d_model: got {width}; the original basis of {program.name} has {size} directions, so leave d_model at None")
+        raise EvaluationError(f"d_model: got {width}; the original basis of {program.name} has {size} directions, so leave d_model at None")
     turn = np.eye(size) if basis == "original" else _rotation(size, width, seed)
     return LoadedProgram(_model(program, turn), {site: _sae(site, turn) for site in range(2 * program.n_layers + 1)})
 
