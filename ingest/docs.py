@@ -49,6 +49,7 @@ def artifacts_page() -> str:
             config=CONFIG, manifest=MANIFEST, behaviors=BEHAVIORS, outside=", ".join(f"`{n}`" for n in sorted(OUTSIDE_IDENTITY))
         ),
         *[_format(fmt) for fmt in (FEATURES, INTERACTIONS, DECODERS, CANDIDATES, *MEASURES.values())],
+        _RESPONSES,
         _REST.format(behaviors=BEHAVIORS, block=BLOCK_ROWS),
         _ATTRIBUTION,
     ]
@@ -75,6 +76,7 @@ _DIRECTORY = """## The directory
 `artifacts`: from file name to `sha256`. A file whose hash differs from the recorded one is refused. |
 | `decoders.parquet` | MAY | directions of the decoder rows, see below |
 | `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
+| `responses.h5` | MAY | response vectors, see below; not loaded into the graph |
 | `gates.parquet`, `doses.parquet`, `insertions.parquet`, `mediation.parquet` | MAY | further measures of chosen edges \
 (`feature-graph probe`); not loaded into the graph |
 
@@ -104,6 +106,48 @@ Edges go to a later layer. Within a layer they go from one site to another if `m
 `{{"layer": 5, "site": "attn", "order": 0}}`, and ids name the site: `L5.attn_F12` to `L5.mlp_F3`. Where `sites` (or `layers` of the
 configuration) say which sites were analysed, `span` MUST be exact; otherwise it lies between the number of sites that have features and the
 number of layers."""
+
+_RESPONSES = """## responses.h5
+
+What one unit of a feature does to the residual stream at every later site, averaged over tokens of the select documents at which it is
+active. Not loaded into the graph. An HDF5 file, `kind` = `responses`, `version` = `1` (attributes of the file), all numbers little-endian:
+
+| path | | type | meaning |
+|---|---|---|---|
+| attribute `meta` | MUST | text | a JSON object; `dictionaries`: from layer to the sha256 of its dictionary's weights; `text`: sha256 of \
+the tokens; `config`: fields that the samples depend on; `left_out`: from layer to reason to number of features |
+| `sites/<layer>`, attribute `site` | MUST | text | a JSON object: the site with its hook, model and dictionary, as in `manifest.json` |
+| `sources/<layer>/index` | MUST | int32 [n] | features that were measured, ascending |
+| `sources/<layer>/n_tokens` | MUST | int32 [n] | tokens averaged over |
+| `sources/<layer>/n_documents` | MUST | int32 [n, 2] | documents in each half |
+| `responses/<source layer>-<later layer>/values` | MUST | float16 [n, 2, d_model] | half-means, divided by their scale: entries lie in \
+−1 to 1 |
+| `responses/<source layer>-<later layer>/scale` | MUST | float32 [n, 2] | largest absolute entry of each half-mean; 0 for a half without \
+documents |
+| `generic/<source layer>-<later layer>/values`, `scale` | MAY | float16 [n, d_model], float32 [n] | what any direction would have \
+computed there, fitted to other sources; divided by its scale |
+
+A response is the derivative of the residual stream at the later site along the source's decoder row, scaled to length 1: residual units
+there per unit of activation, where a unit of activation is one unit of length. The direction itself (the copy) is part of it. Each
+document counts alike, and each token of a document. Halves are drawn by document. The rounding to float16 is at most 2⁻¹² of a half-mean's
+largest entry.
+
+A loader without this library:
+
+```python
+import h5py
+import numpy as np
+
+
+def load_responses(path, source_layer, later_layer):
+    # features [n] and their mean responses [n, d_model]
+    with h5py.File(path) as file:
+        pair, sources = file[f"responses/{source_layer}-{later_layer}"], file[f"sources/{source_layer}"]
+        halves = pair["values"][:].astype(np.float32) * pair["scale"][:][..., None]
+        documents = sources["n_documents"][:].astype(np.float32)
+        weights = documents / documents.sum(axis=1, keepdims=True)
+        return sources["index"][:], (halves * weights[..., None]).sum(axis=1)
+```"""
 
 _REST = """## {behaviors}
 

@@ -20,6 +20,8 @@ STAGE_NAMES = {
     "all_stages": "these together",
     "layer_window": "window",
 }
+#: The other way to choose, judged where the run has responses.
+SHORTLIST = {"responses": "shortlist by responses instead"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class StageLoss:
     """What one stage, asked alone, would lose of the significant edges.
 
     Attributes:
-        stage: ``source`` or ``target`` (importance), ``coactivation``, ``alignment``, ``all_stages`` (any of these four), ``layer_window``.
+        stage: ``source`` or ``target`` (importance), ``coactivation``, ``alignment``, ``all_stages`` (any of these four), ``layer_window``;
+            ``responses`` (the shortlist by responses, which takes the place of these four).
         sources: Whose edges: ``all`` testable sources, or the ``top`` ones that a run takes.
         sign: ``both``, ``excitatory`` or ``inhibitory``.
         edges: Significant edges of the slice that the stage was asked about.
@@ -79,6 +82,12 @@ class PruningRecall:
             if (loss.stage, loss.sources, loss.sign) == (stage, sources, sign):
                 return loss
         raise KeyError(f"no figures for {stage}, {sources} sources, sign {sign}")
+
+    @property
+    def stage_names(self) -> dict[str, str]:
+        """Stage → its name for people, of those that were judged."""
+        judged = {loss.stage for loss in self.losses}
+        return {stage: name for stage, name in (STAGE_NAMES | SHORTLIST).items() if stage in judged}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as they lie in the file."""

@@ -6,7 +6,7 @@ from feature_graph.candidates.errors import CandidateError
 from feature_graph.candidates.importance import Importance, measure_importance
 from feature_graph.candidates.inputs import analysed_of, check_inputs
 from feature_graph.candidates.shortlist import shortlist, shortlisted
-from feature_graph.candidates.verdicts import removed_by
+from feature_graph.candidates.verdicts import missed_by_shortlist, removed_by
 
 __all__ = [
     "CandidateError",
@@ -15,6 +15,7 @@ __all__ = [
     "check_inputs",
     "identify_candidates",
     "measure_importance",
+    "missed_by_shortlist",
     "removed_by",
     "shortlist",
     "shortlisted",

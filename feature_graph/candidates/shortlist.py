@@ -53,13 +53,17 @@ def shortlist(
     check_inputs(atlas, model.codecs, cfg, store)
     screen = ResponseScreen(responses, store, model.codecs)
     allowed = {layer: within_density(screen.gates.density(layer), cfg) for layer in model.codecs}
-    share = max(1, cfg.shortlist_pairs // (len(RANKED) * max(1, len(cfg.layer_pairs))))
-    choices = [_choose(screen, model.codecs, pair, allowed, share) for pair in progress(cfg.layer_pairs, "Choosing candidates")]
+    choices = [_choose(screen, model.codecs, pair, allowed, places_each(cfg)) for pair in progress(cfg.layer_pairs, "Choosing candidates")]
     frame = candidate_frame(choices, atlas, store)
     importance = measure_importance(atlas, model.codecs, cfg, store, model.model)
     stages = _stages(choices, allowed)
     arms = {str(k): int(v) for k, v in frame["arm"].value_counts().items()}
     return CandidateSet(frame, store, stages, importance.measured, {"importance": importance.facts, "arms": arms, "chosen_by": "responses"})
+
+
+def places_each(cfg: Config) -> int:
+    """Places of each list between two sites."""
+    return max(1, cfg.shortlist_pairs // (len(RANKED) * max(1, len(cfg.layer_pairs))))
 
 
 def shortlisted(

@@ -22,7 +22,8 @@ def pruning_recall(
 ) -> None:
     """Measure what share of the true edges pruning loses.
 
-    All effects of a few sources are measured and compared with what each pruning stage keeps. Needs the run's activations, atlas and
+    All effects of a few sources are measured and compared with what each pruning stage keeps, and with what the shortlist by
+    responses keeps if the run has responses. Needs the run's activations, atlas and
     candidates. Writes pruning_recall.json, which the report shows. An interrupted measurement is resumed.
     """
     found = _measure(run_dir, sources)
@@ -34,7 +35,7 @@ def pruning_recall(
 
 
 def _measure(run_dir: Path, sources: int) -> PruningRecall:
-    from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, RunPaths
+    from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, ResponseStore, RunPaths
     from feature_graph.evaluation.pruning_recall import pruning_recall as measure
     from feature_graph.loading import load_model_and_saes
     from feature_graph.pipeline import locked
@@ -44,7 +45,11 @@ def _measure(run_dir: Path, sources: int) -> PruningRecall:
     atlas, chosen = CoactivationAtlas.load(paths.atlas), CandidateSet.load(paths.candidates)
     with locked(paths.lock):
         model, saes = load_model_and_saes(cfg)
-        found = measure(model, saes, store, atlas, cfg, n_sources=sources, importance=chosen.importance, parts_dir=paths.parts("recall"))
+        responses = ResponseStore(paths.responses) if paths.responses.is_file() else None
+        found = measure(
+            model, saes, store, atlas, cfg,
+            n_sources=sources, importance=chosen.importance, responses=responses, parts_dir=paths.parts("recall"),
+        )  # fmt: skip
         found.save(paths.pruning_recall)
     return found
 
@@ -67,15 +72,13 @@ def _show(found: PruningRecall) -> None:
 
 
 def _rows(found: PruningRecall, group: str) -> Iterator[tuple[object, ...]]:
-    from feature_graph.artifacts import STAGE_NAMES
-
     for loss in found.losses:
         if loss.sources != group or (group == "top" and loss.stage == "source"):
             continue
         between = "" if loss.low is None or loss.high is None else f"{loss.low:.0%} … {loss.high:.0%}"
         shares = ["" if share is None else f"{share:.1%}" for share in (loss.share, loss.strength_share)]
         yield (
-            *(("", loss.sign) if loss.sign != "both" else (STAGE_NAMES[loss.stage], "all")),
+            *(("", loss.sign) if loss.sign != "both" else (found.stage_names[loss.stage], "all")),
             loss.lost,
             loss.edges,
             shares[0],

@@ -24,7 +24,6 @@ from feature_graph.analysis import (
     modularity,
     replication,
 )
-from feature_graph.artifacts import STAGE_NAMES
 from feature_graph.graph import EDGE, edge_strength, is_structural, largest_first, standardised, structural, unknowns
 from feature_graph.motifs import MEANINGS
 from feature_graph.report.material import Material
@@ -219,7 +218,7 @@ def pruning_losses(material: Material) -> list[dict[str, Any]]:
     if found is None:
         return []
     rows = []
-    for stage, name in STAGE_NAMES.items():
+    for stage, name in found.stage_names.items():
         by_sign = {sign: found.of(stage, sign=sign) for sign in ("both", "excitatory", "inhibitory")}
         rows.append({"name": name, "top": found.of(stage, "top") if stage != "source" else None, **by_sign})
     return rows

@@ -89,7 +89,7 @@ def measure_responses(
 
 
 @dataclass(frozen=True)
-class Block:
+class SampledBlock:
     """Some sources of a site, measured together: the name of its part file, the layer, the first source and the one after the last."""
 
     name: str
@@ -133,14 +133,16 @@ def _meta(context: MeasurementContext, plan: ResponsePlan, dictionaries: Mapping
     }
 
 
-def _blocks(plan: ResponsePlan) -> Iterator[Block]:
+def _blocks(plan: ResponsePlan) -> Iterator[SampledBlock]:
     """The same whatever was measured before."""
     for layer, samples in plan.samples.items():
         for first in range(0, len(samples), BLOCK_SOURCES):
-            yield Block(f"site{layer:03d}-{first // BLOCK_SOURCES:05d}", layer, first, min(first + BLOCK_SOURCES, len(samples)))
+            yield SampledBlock(f"site{layer:03d}-{first // BLOCK_SOURCES:05d}", layer, first, min(first + BLOCK_SOURCES, len(samples)))
 
 
-def _work(context: MeasurementContext, plan: ResponsePlan, parts: PartFiles[ResponseBlock], blocks: Sequence[Block]) -> Iterator[None]:
+def _work(
+    context: MeasurementContext, plan: ResponsePlan, parts: PartFiles[ResponseBlock], blocks: Sequence[SampledBlock]
+) -> Iterator[None]:
     clean = cache(partial(CleanDocuments, context, plan.documents))  # only if a block is to be measured
     setting: Callable[[], Setting] | None = None
     at = -1
@@ -190,7 +192,7 @@ def half_means(setting: Setting, layer: int, later: Sequence[int], samples: Laye
         index = torch.as_tensor(samples.index[owner[chosen]], device=device)
         cells, place = np.unique(2 * owner[chosen] + samples.half[chosen], return_inverse=True)
         weight = torch.as_tensor(samples.weight[chosen], device=device)[:, None]
-        sums = _Sums(torch.as_tensor(place, device=device), weight, len(cells))
+        sums = _CellSums(torch.as_tensor(place, device=device), weight, len(cells))
         directions = model.codecs[layer].w_dec[index]
         carried = carry_directions(setting.slices, setting.clean, model.point(layer), tokens, directions, points)
         for k, vectors in enumerate(carried):
@@ -198,7 +200,7 @@ def half_means(setting: Setting, layer: int, later: Sequence[int], samples: Laye
     return means.reshape(len(later), len(samples), 2, width)
 
 
-class _Sums:
+class _CellSums:
     """Weighted sums of rows by cell."""
 
     def __init__(self, place: Tensor, weight: Tensor, n: int) -> None:

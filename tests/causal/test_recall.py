@@ -14,6 +14,8 @@ from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.evaluation.planted import PlantedModel, nonlinear_pairs, true_effects
 from feature_graph.evaluation.pruning_recall import PruningRecall, RecallError, pruning_recall
+from feature_graph.interventions import AnalysedModel
+from feature_graph.responses import measure_responses
 
 CHOSEN = {0: ("excite", "inhibit", "chain", "carry"), 1: ("excited", "chain1", "carried"), 2: ("chain2",), 3: ("chain3", "forwarded")}
 Edge = tuple[tuple[int, int], tuple[int, int]]
@@ -63,6 +65,21 @@ def lost(planted: PlantedModel, side: int) -> set[Edge]:
     for layer, others in ranked.items():  # ties go to the lower index
         top |= {(layer, k) for k in others[: 4 - sum(n == layer for n, _ in top)]}
     return {edge for edge in truth(planted, 2) if edge[side] not in top}
+
+
+def test_the_shortlist_by_responses_is_judged_beside_the_stages(planted: PlantedModel, store: ActivationStore, tmp_path: Path) -> None:
+    cfg = settings(planted, shortlist_pairs=600)
+    analysed = AnalysedModel.of(planted.model, planted.saes, cfg)
+    responses = measure_responses(analysed, planted.saes, store, cfg, tmp_path / "responses.h5", progress=False)
+    found = pruning_recall(
+        analysed, planted.saes, store, build_coactivation_atlas(store, cfg), cfg,
+        n_sources=64, importance=importance(planted), responses=responses, progress=False,
+    )  # fmt: skip
+    loss = found.of("responses")
+    assert loss.edges == found.of("all_stages").edges
+    assert loss.lost < found.of("all_stages").lost  # four features a site lose most; 40 pairs of two sites, by effect, do not
+    assert found.stage_names["responses"] == "shortlist by responses instead"
+    assert found.settings["shortlist_pairs"] == 600
 
 
 def test_the_slice_finds_the_planted_edges_and_each_stage_its_losses(found: PruningRecall, planted: PlantedModel) -> None:

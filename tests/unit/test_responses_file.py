@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -87,3 +88,36 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         file.attrs["kind"], file.attrs["version"] = "atlas", 1
     with pytest.raises(ArtifactError, match="expected responses version 1"):
         ResponseStore(tmp_path / "x.h5")
+
+
+def test_the_loader_of_the_docs_needs_no_library(written: tuple[Path, np.ndarray]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "artifacts.md").read_text(encoding="utf-8")
+    code = page.split("A loader without this library:")[1].split("```python\n")[1].split("```")[0]
+    assert "feature_graph" not in code
+    made: dict[str, Any] = {}
+    exec(code, made)
+    index, means = made["load_responses"](written[0], 2, 10)
+    store = ResponseStore(written[0])
+    assert index.tolist() == store.sources[2].index.tolist()
+    np.testing.assert_allclose(means, store.means(2, 10), rtol=1e-5, atol=1e-9)
+
+
+def test_generic_responses_come_back(tmp_path: Path) -> None:
+    rows = np.random.default_rng(2).normal(size=(3, 16))
+    counts = ResponseSources(np.arange(3, dtype=np.int32), np.full(3, 4, dtype=np.int32), np.full((3, 2), 2, dtype=np.int32))
+    with ResponseWriter(tmp_path / "responses.h5", {n: site(n) for n in (2, 10)}, {}) as writer:
+        writer.sources(2, counts)
+        writer.pair(2, 10, np.zeros((3, 2, 16)))
+        writer.generic(2, 10, rows)
+    found = ResponseStore(tmp_path / "responses.h5").generic(2, 10, slice(1, 3))
+    assert np.abs(found - rows[1:]).max() <= 2.0**-12 * np.abs(rows).max()
+
+
+def test_blocks_of_sources_make_the_same_file(written: tuple[Path, np.ndarray], tmp_path: Path) -> None:
+    store = ResponseStore(written[0])
+    with ResponseWriter(tmp_path / "blocks.h5", {n: site(n) for n in (2, 10)}, {}) as writer:
+        writer.sources(2, store.sources[2])
+        writer.begin(2, 10, 3, 16)
+        for first in (0, 2):
+            writer.put(2, 10, first, *pack(written[1][first : first + 2]))
+    np.testing.assert_array_equal(ResponseStore(tmp_path / "blocks.h5").halves(2, 10), store.halves(2, 10))

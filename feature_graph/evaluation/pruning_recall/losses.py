@@ -44,7 +44,7 @@ def losses(edges: pd.DataFrame, verdicts: pd.DataFrame, drawn: Mapping[int, Draw
     groups = {"all": known, TOP: known[known["stratum"] == TOP]}
     asked = {"alignment": table["adjacent"], "layer_window": anywhere}
     found = []
-    for stage in (*INSIDE, "all_stages", "layer_window"):
+    for stage in (*INSIDE, "all_stages", *(("responses",) if "responses" in verdicts else ()), "layer_window"):
         for group, sources in groups.items():
             for sign, right in signs.items():
                 mask = asked.get(stage, table["inside"]) & right & table["source_id"].isin(sources["source_id"])

@@ -11,8 +11,16 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
-from feature_graph.candidates import Importance, analysed_of, check_inputs, measure_importance, removed_by, within_density
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, ResponseStore, parse_feature_id
+from feature_graph.candidates import (
+    Importance,
+    analysed_of,
+    check_inputs,
+    measure_importance,
+    missed_by_shortlist,
+    removed_by,
+    within_density,
+)
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.evaluation.errors import EvaluationError
@@ -40,6 +48,7 @@ def pruning_recall(
     *,
     n_sources: int = 8,
     importance: Mapping[int, NDArray[np.float64]] | None = None,
+    responses: ResponseStore | None = None,
     parts_dir: str | Path | None = None,
     progress: bool = True,
 ) -> PruningRecall:
@@ -56,6 +65,7 @@ def pruning_recall(
         cfg: The run's configuration, whose thresholds are judged.
         n_sources: Sources per layer.
         importance: Layer → importance of every feature, as a :class:`CandidateSet` carries it; measured anew without.
+        responses: Responses of the run; with them the shortlist that they give is judged as well.
         parts_dir: Folder for part files, from which an interrupted run resumes.
         progress: Whether to show a progress bar.
 
@@ -75,6 +85,8 @@ def pruning_recall(
     frame = found.frame[found.frame["method"] != "jacobian"] if cfg.interaction_method == "both" else found.frame
     edges = _with_indices(frame[frame["significant"].astype(bool)].reset_index(drop=True))
     verdicts = removed_by(edges, ranked, atlas, cfg, store, analysed)
+    if responses is not None:
+        verdicts = verdicts.assign(responses=missed_by_shortlist(edges, responses, cfg, store, analysed))
     log.info("recall: %d of %d pairs are significant", len(edges), len(frame))
     return PruningRecall(
         tuple(losses(edges, verdicts, drawn, cfg)),
@@ -82,7 +94,7 @@ def pruning_recall(
         edges=len(edges),
         sources=_sources(drawn, edges),
         left_out=dict(found.meta["sources"]["left_out"]) if "sources" in found.meta else {},
-        settings=_settings(cfg, wide, n_sources),
+        settings=_settings(cfg, wide, n_sources) | ({} if responses is None else {"shortlist_pairs": cfg.shortlist_pairs}),
     )
 
 
@@ -113,9 +125,8 @@ def _importance(
     wrong = [n for n, codec in codecs.items() if n not in given or len(given[n]) != codec.d_sae]
     if wrong:
         raise RecallError(f"importance: layer {wrong[0]} is missing or of another width; choose the candidates again")
-    frequency = {layer: atlas.active[layer] / max(atlas.n_tokens, 1) for layer in codecs}
-    allowed = {layer: within_density(values, cfg) for layer, values in frequency.items()}
-    return Importance({layer: np.nan_to_num(given[layer]) for layer in codecs}, frequency, dict(given), allowed=allowed)
+    allowed = {layer: within_density(atlas.active[layer] / max(atlas.n_tokens, 1), cfg) for layer in codecs}
+    return Importance({layer: np.nan_to_num(given[layer]) for layer in codecs}, dict(given), allowed=allowed)
 
 
 def _pairs(store: ActivationStore, drawn: Mapping[int, Drawn], wide: Config) -> pd.DataFrame:

@@ -1,0 +1,231 @@
+"""Responses on a run of the bundled model: what they cost, and how well the screen made of them agrees with exact effects.
+
+``speed`` carries the same directions by the reference (``vmap(jvp)``) and by derivatives written out, in one run, and compares the time
+with the matrix products that the arithmetic needs at this machine's best rate.
+
+``screen`` draws sources and targets of a run, half of the targets with P̂ ≥ 0.1, and compares the screen, with and without the term for
+tokens near a JumpReLU's threshold, with two exact effects at the very same select tokens: the gated derivative, and the clamp between the
+run's levels. Both are averaged within documents, then over documents.
+
+    python benchmarks/responses.py speed [--json]
+    python benchmarks/responses.py screen RUN_DIR [--sources 102] [--targets 100] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats as scipy_stats
+
+from feature_graph.artifacts import SELECT, ActivationStore, RunPaths
+from feature_graph.config import Config
+from feature_graph.interventions import (
+    AnalysedModel,
+    Clamps,
+    CleanDocuments,
+    DirectionTokens,
+    MeasurementContext,
+    Reading,
+    Setting,
+    arrivals,
+    carry_directions,
+    clamp_effects,
+)
+from feature_graph.loading import draw_contexts, load_model_and_saes
+from feature_graph.responses import LayerSamples, ResponseScreen, measure_responses, plan_responses
+
+N_DIRECTIONS, A_TOKEN = 1024, 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["speed", "screen"], help="what is measured")
+    parser.add_argument("run_dir", nargs="?", help="a run of the bundled model, for screen")
+    parser.add_argument("--sources", type=int, default=102, help="sources, over all sites")
+    parser.add_argument("--targets", type=int, default=100, help="targets of each source, over its later sites")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    given = parser.parse_args()
+    if given.what == "screen" and given.run_dir is None:
+        parser.error("screen needs a run directory")
+    found = speed() if given.what == "speed" else screen(Path(given.run_dir), given.sources, given.targets)
+    if given.json:
+        print(json.dumps(found))
+    else:
+        for name, value in found.items():
+            print(f"{name:44} {value if isinstance(value, str | int) else f'{value:.4g}'}")
+
+
+def speed() -> dict[str, Any]:
+    """Seconds for 1,024 directions from point 12 to every later site, four directions a token, both ways."""
+    cfg = Config(layers=[11, 15, 19, 23, 27], n_tokens=16 * 128, sae_quality="off")
+    model, saes = load_model_and_saes(cfg)
+    analysed = AnalysedModel.of(model, saes, cfg)
+    tokens = torch.as_tensor(draw_contexts(model, saes, cfg))
+    points, slices = [16, 20, 24, 28], analysed.slices
+    clean = slices.residuals(tokens, [12], range(12, 28))
+    generator = torch.Generator().manual_seed(0)
+    n = N_DIRECTIONS // A_TOKEN
+    documents, positions = torch.randint(0, 16, (n,), generator=generator), torch.randint(1, 128, (n,), generator=generator)
+    directions = analysed.codecs[11].w_dec[torch.randint(0, 2304, (n, A_TOKEN), generator=generator)]
+    at = DirectionTokens.distinct(documents.repeat_interleave(A_TOKEN), positions.repeat_interleave(A_TOKEN))
+
+    def fast() -> list[torch.Tensor]:
+        return list(carry_directions(slices, clean, 12, at, directions.flatten(0, 1), points))
+
+    def reference() -> list[torch.Tensor]:
+        return arrivals(slices, clean, 12, documents, positions, directions, points)
+
+    fast(), reference()  # warm
+    times = {"written out": 0.0, "vmap(jvp)": 0.0}
+    for _ in range(2):
+        for name, run in (("written out", fast), ("vmap(jvp)", reference)):
+            begun = time.process_time()
+            result = run()
+            times[name] += (time.process_time() - begun) / 2
+            if name == "written out":
+                made = result
+    error = max(float((a - b.flatten(0, 1)).abs().max() / b.square().mean().sqrt()) for a, b in zip(made, result, strict=True))
+    rate, work = _matmul_rate(), _operations(slices.block(12), 16)
+    return {
+        "CPU s, derivatives written out": times["written out"],
+        "CPU s, vmap(jvp)": times["vmap(jvp)"],
+        "ratio": times["vmap(jvp)"] / times["written out"],
+        "largest difference / RMS": error,
+        "matmul's best rate, GFLOP/s": rate / 1e9,
+        "share of it": work / rate / times["written out"],
+        "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def _matmul_rate() -> float:
+    x, w = torch.randn(N_DIRECTIONS, 576), torch.randn(1536, 576)
+    best = 0.0
+    for _ in range(5):
+        begun = time.process_time()
+        for _ in range(20):
+            torch.nn.functional.linear(x, w)
+        best = max(best, 20 * 2 * N_DIRECTIONS * 576 * 1536 / (time.process_time() - begun))
+    return best
+
+
+def _operations(block: Any, n_blocks: int) -> float:
+    """Of the weights' matrix products alone."""
+    weights = sum(w.numel() for w in (block.w_qkv, block.w_o, block.mlp.w_in, block.mlp.w_out, block.mlp.w_gate) if w is not None)
+    return 2.0 * N_DIRECTIONS * n_blocks * weights
+
+
+def screen(run_dir: Path, n_sources: int, n_targets: int) -> dict[str, Any]:
+    """Agreement of the screen with exact effects on sources × targets pairs of a run."""
+    paths = RunPaths.of(run_dir)
+    cfg, store = Config.load(paths.config), ActivationStore.load(paths.activations)
+    analysed = AnalysedModel.of(*load_model_and_saes(cfg), cfg)
+    context = MeasurementContext.open(analysed, store, cfg)
+    rng = np.random.default_rng(0)
+    everything = plan_responses(context)
+    each = max(1, n_sources // len(everything.samples))
+    chosen = {n: np.sort(rng.choice(s.index, min(each, len(s.index)), replace=False)).tolist() for n, s in everything.samples.items()}
+    with tempfile.TemporaryDirectory() as folder:
+        responses = measure_responses(analysed, analysed.saes, store, cfg, Path(folder) / "responses.h5", sources=chosen, progress=False)
+        screens = {name: ResponseScreen(responses, store, analysed.codecs, threshold=jump) for name, jump in _SCREENS.items()}
+        plan = plan_responses(context, chosen)
+        clean = CleanDocuments(context, plan.documents)
+        rows = []
+        for layer, samples in plan.samples.items():
+            setting = clean.setting([layer, *plan.later[layer]])
+            for k in range(len(samples)):
+                rows.append(_pairs(setting, screens, store, layer, plan.later[layer], samples.part(k, k + 1), n_targets, rng, cfg))
+    return _agreement(pd.concat(rows, ignore_index=True))
+
+
+_SCREENS = {"with threshold term": True, "without": False}
+
+
+def _pairs(
+    setting: Setting,
+    screens: dict[str, ResponseScreen],
+    store: ActivationStore,
+    layer: int,
+    later: list[int],
+    one: LayerSamples,
+    n_targets: int,
+    rng: np.random.Generator,
+    cfg: Config,
+) -> pd.DataFrame:
+    found = {
+        name: made.edges(source=f"L{layer}_F{one.index[0]}").sort_values("target").reset_index(drop=True) for name, made in screens.items()
+    }
+    frame = found["with threshold term"][["source", "target", "on", "copy"]].copy()
+    for name, table in found.items():
+        frame[name] = table["total"]
+    often = np.flatnonzero(frame["on"] >= 0.1)
+    some = rng.choice(often, min(len(often), n_targets // 2), replace=False)
+    rest = rng.choice(np.setdiff1d(np.arange(len(frame)), some), n_targets - len(some), replace=False)
+    frame = frame.iloc[np.r_[some, rest]].reset_index(drop=True)
+    frame["site"] = [int(name[1:].split("_")[0]) for name in frame["target"]]
+    frame["feature"] = [int(name.split("F")[1]) for name in frame["target"]]
+    exact = [_exact(setting, store, layer, later, one, group, cfg) for group in _by_site(frame, later)]
+    return pd.concat(exact, ignore_index=True)
+
+
+def _by_site(frame: pd.DataFrame, later: list[int]) -> Iterator[pd.DataFrame]:
+    return (frame[frame["site"] == n].reset_index(drop=True) for n in later if (frame["site"] == n).any())
+
+
+def _exact(
+    setting: Setting, store: ActivationStore, layer: int, later: list[int], one: LayerSamples, frame: pd.DataFrame, cfg: Config
+) -> pd.DataFrame:
+    """Derivative and clamp of one source on some targets of one site, at the tokens of its response."""
+    target = int(frame["site"].iloc[0])
+    model, codec = setting.model, setting.model.codecs[target]
+    features = torch.as_tensor(frame["feature"].to_numpy())
+    documents, positions = torch.as_tensor(setting.rows[one.documents]), torch.as_tensor(one.positions)
+    directions = model.codecs[layer].w_dec[int(one.index[0])].expand(len(documents), -1)
+    at = DirectionTokens.distinct(documents, positions)
+    (v,) = carry_directions(setting.slices, setting.clean, model.point(layer), at, directions, [model.point(target)])
+    pre = codec.preactivation(setting.clean.residuals[model.point(target)][documents, positions], features)
+    derivative = codec.gate(pre, features) * (v @ codec.w_enc[:, features])
+    values = np.asarray(store.activations[layer][:, [int(one.index[0])]].toarray()).ravel()
+    now = torch.as_tensor(values[one.documents * store.context_length + one.positions])
+    mine = values[store.rows_of(SELECT)]
+    high = float(np.quantile(mine[mine > 0], cfg.clamp_high_quantile))
+    clamps = Clamps(documents, positions, directions, high - now, cfg.clamp_low - now)
+    passed = [Reading(model.codecs[n], torch.zeros(0, dtype=torch.long)) for n in later if n < target]
+    effects = clamp_effects(
+        setting.slices, setting.clean, model.point(layer), clamps, [*passed, Reading(codec, features)], 0,
+        torch.ones_like(setting.clean.tokens, dtype=torch.bool), direct=False,
+    )  # fmt: skip
+    by = pd.DataFrame({"document": one.documents})
+    for name, sample in (("derivative", derivative), ("clamp", effects[-1].total / (high - cfg.clamp_low))):
+        means = pd.DataFrame(sample.double().numpy()).groupby(by["document"]).mean()
+        frame[name] = means.mean().to_numpy()
+    return frame
+
+
+def _agreement(pairs: pd.DataFrame) -> dict[str, Any]:
+    found: dict[str, Any] = {"pairs": len(pairs)}
+    bins = {"all": pairs, "P >= 0.1": pairs[pairs["on"] >= 0.1], "P < 0.1": pairs[pairs["on"] < 0.1]}
+    for where, part in bins.items():
+        found[f"{where}: pairs"] = len(part)
+        for exact in ("derivative", "clamp"):
+            for name in (*_SCREENS, "copy"):
+                rank = scipy_stats.spearmanr(part[name], part[exact]).statistic
+                slope = float((part[name] * part[exact]).sum() / (part[name] ** 2).sum())
+                found[f"{where}: {exact}, {name}: Spearman"] = float(rank)
+                found[f"{where}: {exact}, {name}: slope"] = slope
+    return found
+
+
+if __name__ == "__main__":
+    main()
