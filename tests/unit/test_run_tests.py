@@ -32,7 +32,7 @@ def test_what_counts_as_a_failure(codes: tuple[int, int], chosen: bool, expected
 
 
 def test_no_test_at_all_is_a_failure() -> None:
-    command = [sys.executable, "-m", "scripts.run_tests", "--", "tests/unit/test_stats.py", "-k", "no_test_of_this_name", "-q"]
+    command = [sys.executable, "-m", "scripts.run_tests", "--", "tests/unit/test_readme.py", "-k", "no_test_of_this_name", "-q"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"failed: {ONE}, {OTHER}" in done.stdout
