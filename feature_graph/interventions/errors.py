@@ -11,7 +11,5 @@ class InterventionError(ValueError):
     exit_code: ClassVar[int] = 1
 
 
-class MeasureError(ValueError):
+class MeasureError(InterventionError):
     """Input that cannot be measured; the message names the feature or the field, what was got and what to do."""
-
-    exit_code: ClassVar[int] = 1
