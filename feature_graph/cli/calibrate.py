@@ -38,6 +38,10 @@ def calibrate(
     as_json: bool = typer.Option(False, "--json", help="Print only one JSON object with the figures."),
     strict: bool = typer.Option(False, "--strict", help="Exit with code 1 if an aim is missed."),
     listing: bool = typer.Option(False, "--list", help="List the variants."),
+    score: Annotated[Path | None, typer.Option("--score", help="Instead, score this edge list (.parquet, .csv) against the truth.")] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Instead, write the benchmark's models, SAEs and text here.")] = None,
+    methods: bool = typer.Option(False, "--methods", help="Instead, score known ways to draw edges."),
+    models: str = typer.Option("", "--models", help="Models of --export and --methods, separated by commas; the standard ones without it."),
 ) -> None:
     """Run the public stages on planted transformers, whose true effects are known, and report how much of the truth they recover.
 
@@ -47,6 +51,11 @@ def calibrate(
     from feature_graph.evaluation.calibration import calibrate as run
     from feature_graph.evaluation.calibration import known_variants
 
+    if score or export or methods:
+        from feature_graph.cli.benchmark import answer
+
+        answer(score, export, models, as_json=as_json)
+        return
     if listing:
         out.print(table("Variants", ["name", "what is different"], known_variants().items()))
         return

@@ -2,6 +2,7 @@
 
 - ``planted``: transformers with hand-written weights and compiled programs, whose true effects are known
 - ``calibration``: does the engine find what was planted, and nothing else?
+- ``benchmark``: the same models for anybody's edge list
 - ``pruning_recall``: which true edges do the pruning stages lose?
 - ``validation``: does the graph of a run predict what the model does?
 """

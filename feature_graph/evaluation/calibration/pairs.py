@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import pandas as pd
 
 from feature_graph.config import Config
-from feature_graph.evaluation.planted import PlantedModel
-from feature_graph.evaluation.planted.compiled_model import LoadedProgram
+from feature_graph.dictionaries import Dictionaries
 from ingest.formats import CANDIDATES
 
 
-def all_pairs(model: PlantedModel | LoadedProgram, cfg: Config) -> pd.DataFrame:
+class HasDictionaries(Protocol):
+    """A planted model, a compiled program, or one of the benchmark."""
+
+    @property
+    def saes(self) -> Dictionaries:
+        """Layer → SAE."""
+
+
+def all_pairs(model: HasDictionaries, cfg: Config) -> pd.DataFrame:
     """All features of each source site with all features of each target site."""
     rows = [
         (source, i, target, j, 0.0, 0.0, 0, 0.0, "kept")

@@ -13,10 +13,10 @@ from feature_graph.evaluation.calibration.own_width_report import own_width_aims
 from feature_graph.evaluation.calibration.shares import share
 from feature_graph.evaluation.calibration.variants import COUNTS
 from feature_graph.evaluation.planted import VARIANTS
+from feature_graph.evaluation.planted.score import EFFECTS
 
 Values = dict[str, Any]
 MIN_RECALL, MAX_ERROR = 0.99, 0.01
-EFFECTS = ("total", "direct", "later")
 
 
 def pool_variant(name: str, cells: list[Values]) -> Values:

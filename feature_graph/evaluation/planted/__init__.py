@@ -1,6 +1,7 @@
 """A planted transformer: hand-written weights, dictionaries that read its directions, known effects."""
 
 from feature_graph.evaluation.planted.model import PlantedModel, planted_model
+from feature_graph.evaluation.planted.plans import disjoint_wiring, faint_wiring, standard_wiring
 from feature_graph.evaluation.planted.score import PlantedScore, score
 from feature_graph.evaluation.planted.simulate import simulated_effects
 from feature_graph.evaluation.planted.variants import VARIANTS, Variant
@@ -10,10 +11,7 @@ from feature_graph.evaluation.planted.wiring import (
     TrueEffect,
     Wire,
     Wiring,
-    disjoint_wiring,
-    faint_wiring,
     nonlinear_pairs,
-    standard_wiring,
     true_effects,
 )
 

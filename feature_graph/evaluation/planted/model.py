@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from feature_graph.config import Config
 from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.planted.dictionaries import TEMPLATE, Architecture, Dictionary, dictionary_of, planted_sae
+from feature_graph.evaluation.planted.plans import standard_wiring
 from feature_graph.evaluation.planted.weights import write_model
-from feature_graph.evaluation.planted.wiring import FeatureKey, Pair, TrueEffect, Wiring, nonlinear_pairs, standard_wiring, true_effects
+from feature_graph.evaluation.planted.wiring import FeatureKey, Pair, TrueEffect, Wiring, nonlinear_pairs, true_effects
 from feature_graph.evaluation.planted.world import Normalization, World, make_world
 
 if TYPE_CHECKING:

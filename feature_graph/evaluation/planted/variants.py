@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,16 @@ from numpy.typing import NDArray
 from feature_graph.config import Config
 from feature_graph.evaluation.planted.dictionaries import Architecture
 from feature_graph.evaluation.planted.model import BOS, PlantedModel, planted_model
-from feature_graph.evaluation.planted.wiring import faint_wiring
+from feature_graph.evaluation.planted.plans import (
+    attenuated_wiring,
+    crowded_wiring,
+    erased_wiring,
+    faint_wiring,
+    many_wiring,
+    standard_wiring,
+    turned_wiring,
+)
+from feature_graph.evaluation.planted.wiring import Wiring
 from feature_graph.evaluation.planted.world import Normalization
 
 #: Enough that every planted source fires in more test documents than the exact sign-flip test takes: with fewer its p cannot be small.
@@ -32,7 +42,7 @@ class Variant:
         architecture: Kind of the dictionaries.
         normalization: Of the blocks' inputs.
         overlap: |cosine| of each direction with one other.
-        faint: Whether wires under ``min_effect`` are added.
+        plan: Makes what is planted.
         every_sample: Whether all samples are measured. Where an effect differs from token to token, its truth is a mean over a
             population, and a sample of it would add sampling error to what is compared.
         population: So many fresh documents stand for the text that the samples were drawn from: the truth is the mean over them, and what
@@ -46,7 +56,7 @@ class Variant:
     architecture: Architecture = "standard"
     normalization: Normalization = None
     overlap: float = 0.0
-    faint: bool = False
+    plan: Callable[[], Wiring] = standard_wiring
     every_sample: bool = False
     population: int = 0
     gates: bool = False
@@ -61,7 +71,7 @@ class Variant:
             architecture=self.architecture,
             normalization=self.normalization,
             overlap=self.overlap,
-            wiring=faint_wiring() if self.faint else None,
+            wiring=self.plan(),
         )
 
     def config(self, planted: PlantedModel) -> Config:
@@ -81,6 +91,9 @@ class Variant:
 
 _SHIPPED = tuple((name, Config.model_fields[name].default) for name in ("min_coactivation", "min_decoder_alignment"))
 
+#: Floors of random directions would hide weak drivers beside a strong one, and each of very many.
+_NO_FLOOR = (("n_placebo", 0), ("top_k_features", 128))
+
 VARIANTS = {
     variant.name: variant
     for variant in (
@@ -91,10 +104,15 @@ VARIANTS = {
         Variant("rms", "RMSNorm before every attention and MLP", normalization="RMS", every_sample=True),
         Variant("layernorm", "LayerNorm before every attention and MLP", normalization="LN", every_sample=True),
         Variant("overlap", "each direction has a cosine of ±0.25 with one other", overlap=0.25, every_sample=True),
-        Variant("faint", "twelve more wires of 0.002 to 0.008, under min_effect", faint=True),
+        Variant("faint", "twelve more wires of 0.002 to 0.008, under min_effect", plan=faint_wiring),
         Variant(
             "sampled", "RMSNorm, thirty samples per source as shipped; the truth is that of fresh text", normalization="RMS", population=400
         ),
+        Variant("erased", "three copies that a block takes away: a computed effect of −1, and in total none", plan=erased_wiring),
+        Variant("attenuated", "three copies of which a block leaves two fifths", plan=attenuated_wiring),
+        Variant("turned", "three directions that a block turns into others: edges between decoders of cosine 0", plan=turned_wiring),
+        Variant("crowded", "one target with a strong driver and sixteen of a fortieth of it", plan=crowded_wiring, settings=_NO_FLOOR),
+        Variant("many", "one target with sixty equal drivers, too many to stand out", plan=many_wiring, settings=_NO_FLOOR),
         Variant("pruned", "the thresholds of candidate choice as shipped", settings=_SHIPPED),
     )
 }

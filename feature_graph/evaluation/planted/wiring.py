@@ -7,7 +7,7 @@ and the direct effect the same product with the directions of every dictionary b
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -156,68 +156,3 @@ def nonlinear_pairs(wiring: Wiring, window: int) -> list[Pair]:
             for target in range(block, min(source + window, len(wiring.dictionaries) - 1) + 1):
                 pairs += [(s, t) for s in wiring.keys(source, read) for t in wiring.keys(target, write)]
     return pairs
-
-
-def standard_wiring(n_filler: int = 12) -> Wiring:
-    """Four sites with one of each: excitation, inhibition, double inhibition, chain, branch, skip, carry, gate, push and decoys.
-
-    ``hidden`` and ``bypass`` are in no dictionary: what passes along them is what a direct effect over two sites measures.
-    """
-    filler = [tuple(f"filler{site}_{k}" for k in range(n_filler)) for site in range(4)]
-    first = ("excite", "inhibit", "chain", "carry", "skip", "branch", "gate_a", "gate_b", "decoy", "push", "pass", "twin", "twin")
-    second = ("excited", "inhibited", "chain1", "carried", "branch1", "gated", "decoyed", "pushed", "pass", "twinned", "dense1")
-    return Wiring(
-        dictionaries=(
-            (*first, "dead", "dense", *filler[0]),
-            (*second, "dead", *filler[1]),
-            ("chain2", "skipped", "branched", "released", "pass", *filler[2]),
-            ("chain3", "forwarded", *filler[3]),
-        ),
-        wires=(
-            Wire(1, "excite", "excited", 0.8),
-            Wire(1, "inhibit", "inhibited", -0.6),
-            Wire(1, "chain", "chain1", 0.9),
-            Wire(1, "carry", "carried", 0.75, "head"),
-            Wire(1, "skip", "hidden", 0.9),
-            Wire(1, "branch", "branch1", 0.6),
-            Wire(1, "branch", "bypass", 1.0),
-            Wire(1, "twin", "twinned", 0.7),
-            Wire(2, "chain1", "chain2", 0.7),
-            Wire(2, "hidden", "skipped", 0.8),
-            Wire(2, "branch1", "branched", 0.5),
-            Wire(2, "bypass", "branched", 0.3),
-            Wire(2, "inhibited", "released", -0.5),
-            Wire(3, "chain2", "chain3", 0.8),
-            Wire(3, "carried", "forwarded", 0.65),
-        ),
-        gates=(Gate(1, "gate_a", "gate_b", "gated", 3.2),),
-        pushed=(Wire(1, "push", "pushed", -0.8),),
-        base={1: {"inhibited": 3.0, "pushed": 1.0}, 2: {"released": 2.5}},
-        driven=(*sorted(set(first)), "decoyed", "dense", "dense1", *(name for group in filler for name in group)),
-        decoys=(("decoy", "decoyed"), ("dense", "dense1")),
-    )
-
-
-def faint_wiring(n: int = 12, slopes: tuple[float, float] = (0.002, 0.008)) -> Wiring:
-    """The standard plan with ``n`` more wires that are too weak to count, of both signs, between features that tokens drive.
-
-    Args:
-        n: How many.
-        slopes: The smallest and the largest |slope|; both under ``min_effect``.
-    """
-    plan = standard_wiring()
-    sizes = np.geomspace(*slopes, n)
-    wires = tuple(Wire(1, f"faint{k}", f"fainter{k}", float(size) * (-1) ** k) for k, size in enumerate(sizes))
-    first, second, *rest = plan.dictionaries
-    first, second = (*first, *(w.read for w in wires)), (*second, *(w.write for w in wires))
-    driven = (*plan.driven, *(w.read for w in wires), *(w.write for w in wires))
-    return replace(plan, dictionaries=(first, second, *rest), driven=driven, faint=wires)
-
-
-def disjoint_wiring(n_features: int = 16, n_hidden: int = 6) -> Wiring:
-    """Four sites without a path between any two features: what moves the targets comes from directions in no dictionary."""
-    features = tuple(tuple(f"island{site}_{k}" for k in range(n_features)) for site in range(4))
-    hidden = tuple(f"hidden{k}" for k in range(n_hidden))
-    wires = tuple(Wire(block, hidden[k], features[block][k], 0.5) for block in (1, 2, 3) for k in range(n_hidden))
-    driven = (*hidden, *(name for group in features for name in group))
-    return Wiring(features, wires, (), (), {}, driven, ())
