@@ -189,7 +189,7 @@ def _exact(
     """Derivative and clamp of one source on some targets of one site, at the tokens of its response."""
     target = int(frame["site"].iloc[0])
     model, codec = setting.model, setting.model.codecs[target]
-    features = torch.as_tensor(frame["feature"].to_numpy())
+    features = torch.tensor(frame["feature"].tolist())
     documents, positions = torch.as_tensor(setting.rows[one.documents]), torch.as_tensor(one.positions)
     directions = model.codecs[layer].w_dec[int(one.index[0])].expand(len(documents), -1)
     at = DirectionTokens.distinct(documents, positions)

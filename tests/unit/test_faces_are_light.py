@@ -34,6 +34,7 @@ FACES = [
     "motifs",
     "pipeline",
     "report",
+    "responses",
     "steering",
     "subgraphs",
     "visualization",
