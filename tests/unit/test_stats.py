@@ -86,7 +86,7 @@ def test_samples_are_averaged_within_documents_first(labels: list[int]) -> None:
 
 
 def test_averaging_refuses_what_it_cannot_average() -> None:
-    with pytest.raises(ValueError, match="one label a sample"):
+    with pytest.raises(ValueError, match="one label per sample"):
         stats.document_means(np.ones(3), [0, 1])
     with pytest.raises(ValueError, match="NaN or infinite"):
         stats.document_means([1.0, np.nan], [0, 1])
