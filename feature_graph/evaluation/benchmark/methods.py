@@ -26,9 +26,10 @@ from feature_graph.dictionaries import SiteCodec
 from feature_graph.evaluation.benchmark.models import BenchmarkModel, benchmark_model
 from feature_graph.evaluation.benchmark.score import score_edges
 from feature_graph.evaluation.calibration.pairs import all_pairs
+from feature_graph.evaluation.calibration.schedule import errors_only
 from feature_graph.interactions import leading_strength, measure_interactions
 from feature_graph.interventions import AnalysedModel
-from feature_graph.utils import without_progress
+from feature_graph.utils import progress, without_progress
 
 Floats = NDArray[np.float64]
 
@@ -40,11 +41,11 @@ def compare_methods(names: Iterable[str]) -> pd.DataFrame:
         BenchmarkError: If a model is not known.
     """
     found = []
-    for name in names:
+    for name in progress(list(names), "scoring"):
         model = benchmark_model(name)
         truth = {name: model.truth()}
         analysed = AnalysedModel.of(model.model, model.saes, model.cfg)
-        with without_progress():
+        with without_progress(), errors_only():
             store = collect_activations(analysed, model.saes, model.cfg, tokens=model.tokens)
             for method, edges_of in METHODS.items():
                 scored = score_edges(edges_of(model, analysed, store).assign(model=name), {name: model}, truth)
