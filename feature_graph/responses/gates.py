@@ -33,10 +33,11 @@ class OpenGates:
 
 @dataclass(frozen=True)
 class _Activity:
-    """Activity at the select tokens, one column per feature: all, and only just above the threshold. Entries are 1."""
+    """Activity at the select tokens, one column per feature: all (by column and by row), and just above the threshold. Entries are 1."""
 
-    on: sp.csc_matrix
-    near: sp.csc_matrix
+    columns: sp.csc_matrix
+    on: sp.csr_matrix
+    near: sp.csr_matrix
     counts: Ints
 
     @classmethod
@@ -45,13 +46,13 @@ class _Activity:
         on = sp.csr_matrix((np.ones(values.nnz, dtype=np.float32), values.indices, values.indptr), shape=values.shape)
         row = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr))[near]
         close = sp.csr_matrix((np.ones(len(row), dtype=np.float32), (row, values.indices[near])), shape=values.shape)
-        return cls(on.tocsc(), close.tocsc(), np.bincount(values.indices, minlength=values.shape[1]).astype(np.int64))
+        return cls(on.tocsc(), on, close, np.bincount(values.indices, minlength=values.shape[1]).astype(np.int64))
 
 
 class GateTable:
     """Counts of joint activity at select tokens, computed for the pairs that are asked for.
 
-    A site's activity is read from the file once and kept (12 bytes a stored activation).
+    A site's activity is read from the file once and kept (about 20 bytes per stored activation).
 
     Args:
         store: Recorded activations.
@@ -68,8 +69,8 @@ class GateTable:
         one, two = self._activity(source), self._activity(target)
         on, near, counts = two.on, two.near, two.counts
         if targets is not None:
-            on, near, counts = on[:, targets], near[:, targets], counts[targets]
-        mine = one.on[:, sources].T.tocsr()
+            on, near, counts = two.columns[:, targets].tocsr(), near[:, targets], counts[targets]
+        mine = one.columns[:, sources].T.tocsr()
         n = one.counts[sources][:, None].astype(np.float64)
         base = counts / max(1, len(self._rows))
         joint, close = ((mine @ part).toarray().astype(np.float64) for part in (on, near))

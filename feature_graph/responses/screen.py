@@ -66,6 +66,7 @@ class ResponseScreen:
         limits = {n: None if c.threshold is None else c.threshold.cpu().numpy() for n, c in codecs.items()}
         self.gates = GateTable(activations, limits)
         self._jump = threshold
+        self._names: dict[int, NDArray[np.object_]] = {}
         self._readers = {n: c.w_enc.cpu().numpy().astype(np.float32) for n, c in codecs.items()}
         self._directions = {n: c.w_dec.cpu().numpy() for n, c in codecs.items()}
 
@@ -173,6 +174,11 @@ class ResponseScreen:
         effects: dict[Effect, Floats] = {"total": total, "copy": copy, "computed": total - copy, "specific": total - copy - usual}
         return ScreenBlock(source, target, sources, np.arange(readers.shape[1]) if targets is None else targets, gates.on, effects)
 
+    def _ids(self, layer: int, index: Ints) -> NDArray[np.object_]:
+        if layer not in self._names:
+            self._names[layer] = _all_ids(layer, self.codecs[layer].d_sae if layer in self.codecs else 0)
+        return self._names[layer][index]
+
     def _table(self, block: ScreenBlock, effect: Effect, top: int | None) -> pd.DataFrame:
         size = np.abs(block.effects[effect]).ravel()
         kept = np.argpartition(-size, top)[:top] if top is not None and top < len(size) else np.arange(len(size))
@@ -180,13 +186,16 @@ class ResponseScreen:
         known = self.store.sources.get(block.source)
         place = np.searchsorted(known.index, block.sources) if known is not None else np.zeros(0, dtype=np.int64)
         n_tokens = known.n_tokens[place] if known is not None else place
-        names = [np.array([feature_id(n, int(i)) for i in index], dtype=object) for n, index in
-                 ((block.source, block.sources), (block.target, block.targets))]  # fmt: skip
+        names = self._ids(block.source, block.sources), self._ids(block.target, block.targets)
         reliable = self.store.reliability(block.source, block.target, place) if len(place) else np.zeros(0)
         columns: dict[str, NDArray[Any]] = {"source": names[0][row], "target": names[1][column]}
         columns |= {name: values[row, column] for name, values in block.effects.items()}
         columns |= {"on": block.on[row, column], "n_tokens": n_tokens[row], "reliability": reliable[row]}
         return pd.DataFrame(columns)
+
+
+def _all_ids(layer: int, n: int) -> NDArray[np.object_]:
+    return np.array([feature_id(layer, i) for i in range(n)], dtype=object)
 
 
 def _nothing() -> ScreenBlock:
