@@ -123,7 +123,7 @@ def test_a_hook_that_does_not_fire_is_an_error(setup):
     model, codecs, store, _ = setup
     sites = {0: codecs[0].site, 9: dataclasses.replace(codecs[0].site, layer=9, hook="blocks.9.hook_resid_post", point=10)}
     tokens = torch.as_tensor(store.tokens[:2])
-    with pytest.raises((RuntimeError, KeyError), match=r"blocks\.9\.hook_resid_post"):
+    with pytest.raises((ValueError, KeyError), match=r"blocks\.9\.hook_resid_post"):
         site_gradients(model, sites, tokens, torch.ones_like(tokens, dtype=torch.bool))
 
 
