@@ -13,6 +13,7 @@ import numpy as np
 
 from ingest.checks import CheckedRows, Rule
 from ingest.sites import SiteOrder
+from ingest.strength import leading_of
 
 #: Relative rounding that is no contradiction: a number that went through float32 once or twice, or a sum of such numbers.
 TOLERANCE = 1e-6
@@ -63,8 +64,12 @@ def _strength_rules() -> list[Rule]:
             "computed_strength = {computed_strength}: expected mean_strength − copy_strength, {mean_strength} − {copy_strength}",
             computed,
         ),
-        Rule(f"interaction_type = 'excitatory', {_SHOWN}: expected inhibitory", lambda r: said("excitatory", r) & (leading(r) < 0)),
-        Rule(f"interaction_type = 'inhibitory', {_SHOWN}: expected excitatory", lambda r: said("inhibitory", r) & (leading(r) > 0)),
+        Rule(
+            f"interaction_type = 'excitatory', {_SHOWN}: expected inhibitory", lambda r: said("excitatory", r) & (leading_of(r.batch) < 0)
+        ),
+        Rule(
+            f"interaction_type = 'inhibitory', {_SHOWN}: expected excitatory", lambda r: said("inhibitory", r) & (leading_of(r.batch) > 0)
+        ),
         Rule(
             "interaction_type = 'pass_through', mean_strength = {mean_strength}: what is passed through keeps its sign",
             lambda r: said("pass_through", r) & (r["mean_strength"] < 0),
@@ -74,13 +79,6 @@ def _strength_rules() -> list[Rule]:
             lambda r: r["replicated"].astype(bool) & (r["mean_strength"] * r["confirm_strength"] < 0),
         ),
     ]
-
-
-def leading(r: CheckedRows) -> np.ndarray:
-    """The effect whose sign an edge has: see :func:`ingest.derive.leading`."""
-    direct = r.each("significant_by", lambda v: v.startswith("direct"))
-    first = np.where(direct, r["direct_strength"], r["mean_strength"])
-    return np.where(r.each("significant_by", lambda v: v == "later"), r["later_strength"], first)
 
 
 def _span_rules(sites: SiteOrder) -> list[Rule]:

@@ -226,5 +226,5 @@ def _row(named: NamedFeature, **values: float | None) -> dict[str, Any]:
     model, dictionary, _ = split_uid(named.uid)
     release, _, sae_id = dictionary.partition("/")
     feature: dict[str, Any] = {"uid": named.uid, "model": model, "release": release, "sae_id": sae_id}
-    feature |= {"layer": named.layer, "hook": named.hook, "index": named.index}
+    feature |= {"id": named.id, "layer": named.layer, "hook": named.hook, "index": named.index}
     return {"feature": feature, "values": {"id": named.id, **values}}

@@ -83,10 +83,10 @@ def _numbers(column: np.ndarray, type_: str) -> np.ndarray:
     if type_ == "FLOAT":
         units = np.clip(np.nan_to_num(column.astype(float), nan=0.0) * _UNIT, -(2.0**62), 2.0**62).astype(np.int64)
         return np.where(np.isnan(column), _NULL, np.fmod(units, _PRIME))
-    if type_ == "INTEGER":
+    if type_ in {"INTEGER", "BOOLEAN"}:
+        if column.dtype == object:
+            column = np.array([_NULL if value is None else int(value) for value in column])
         return np.fmod(column.astype(np.int64), _PRIME)
-    if type_ == "BOOLEAN":
-        return np.array([_NULL if value is None else int(value) for value in column], np.int64)
     known = {text: _text(text) for text in set(column.tolist())}
     return np.array([known[text] for text in column], np.int64)
 
@@ -99,7 +99,7 @@ def _term(name: str) -> str:
         if name in _OPTIONAL:
             number = f"CASE WHEN {value} IS NULL THEN {_NULL} ELSE {number} END"
     elif type_ == "INTEGER":
-        number = f"{value} % {_PRIME}"
+        number = f"coalesce({value}, {_NULL}) % {_PRIME}" if name in _OPTIONAL else f"{value} % {_PRIME}"
     elif type_ == "BOOLEAN":
         number = f"coalesce(toInteger({value}), {_NULL})"
     else:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-
-def leading(mean: Any, direct: Any, later: Any, by: Any) -> Any:
-    """The effect whose sign an edge has: the total one, or the first of direct and later where the total did not pass."""
-    first = pc.if_else(pc.starts_with(by, "direct"), direct, mean)
-    return pc.if_else(pc.equal(by, "later"), later, first)
+from ingest.strength import leading
 
 
 def _type(mean: pa.Array, direct: pa.Array, later: pa.Array, by: pa.Array) -> pa.Array:
-    lead = leading(mean, direct, later, pc.fill_null(by, ""))
-    return pc.if_else(pc.fill_null(pc.less(lead, 0.0), False), "inhibitory", "excitatory")
+    return pc.if_else(pc.fill_null(pc.less(leading(mean, direct, later, by), 0.0), False), "inhibitory", "excitatory")
 
 
 def _same(mean: pa.Array) -> pa.Array:

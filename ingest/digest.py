@@ -1,6 +1,8 @@
 """The digest of a run: a sum of row hashes, free of order, taken from the files and from the graph alike, column by column.
 
-What was added to edges later (:data:`ADDED`) takes part where it is there, so that runs from before keep their digest.
+What was added to edges later (:data:`ADDED`) takes part where it is there, so that runs from before keep their digest. Where the meaning
+of a property changed, the digest got a new version, which stands on the run: version 1 took the total effect for the strength of an edge
+that its direct effect alone let in, and knew neither sign nor structural.
 
 A row's hash mixes 64 bits of each of its values (the bits of a float, a hash of a text, a mark for null) with splitmix64's finaliser; a
 row that is lost, doubled or altered in any bit changes the sum (but for one case in 2^64).
@@ -17,29 +19,41 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from ingest.rows import EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_columns
+from ingest.rows import EDGE_PROPERTIES, OBSERVATION_PROPERTIES, Columns, edge_columns
 
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
+#: Version of the digests that are made now.
+VERSION = 2
 #: Properties of edges that runs loaded by earlier versions do not have.
-ADDED = ("standardised",)
+ADDED = ("standardised", "sign", "structural")
+#: What a run had before its effects were standardised, and all that could be added to version 1.
+UNSTANDARDISED, FORMERLY = ("sign", "structural"), ("standardised",)
 _FIRST = tuple(name for name in EDGE_PROPERTIES if name not in ADDED)
 _MODULUS = 2**64
 _NULL = np.uint64(0x9E3779B97F4A7C15)
 _STEPS = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
 
 
-def edges_of_table(table: pa.Table, uids: Words, added: bool = True) -> int:
+def edges_of_table(table: pa.Table, uids: Words, added: Sequence[str] = ADDED, version: int = VERSION) -> int:
     """Digest of rows of interactions.parquet.
 
     Args:
         table: The columns :data:`ingest.rows.EDGE_FILE_COLUMNS`.
         uids: (features,) :func:`words` of the uids, by fid.
-        added: Whether :data:`ADDED` take part; without them it is the digest that earlier versions made.
+        added: Which of :data:`ADDED` take part.
+        version: Version of the digest.
     """
-    columns = edge_columns(table)
+    columns = edge_columns(table) if version > 1 else _formerly(edge_columns(table), table["mean_strength"].to_numpy())
     ends = [uids[table[f"{end}_fid"].to_numpy()] for end in ("src", "tgt")]
-    return _of_edges(ends, {name: words(column) for name, column in columns.items()}, ADDED if added else ())
+    return _of_edges(ends, {name: words(column) for name, column in columns.items()}, added)
+
+
+def _formerly(columns: Columns, total: np.ndarray) -> Columns:
+    """With the strengths of version 1: the later effect where only that passed, else the total one."""
+    only_later = columns["by"] == "later"
+    strength, beside = np.where(only_later, columns["later"], total), np.where(only_later, total, np.nan)
+    return columns | {"strength": strength, "total": beside}
 
 
 def observations_of_table(features: pd.DataFrame) -> int:

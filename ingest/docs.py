@@ -57,9 +57,15 @@ def artifacts_page() -> str:
 
 
 _RULES = """- `AFFECTS` goes from an earlier site to a later one. There is one per run, method and pair.
-- Questions about hubs, communities, motifs and cascades use the *structural* graph: edges with `span = 1`, or with a direct effect that is
-  itself significant (`by` contains `direct`). A total effect over a longer span is partly the sum of the edges in between.
-- `strength` is the total effect; if `by` is `later`, it is the later effect, and `total` holds the total effect.
+- Questions about hubs, communities, motifs and cascades use the *structural* graph: edges with `structural`, which means `span = 1`, or a
+  direct effect that is itself significant (`by` contains `direct`). A total effect over a longer span is partly the sum of the edges in
+  between.
+- `strength` is the total effect. Where the total effect did not pass the test it is the effect that did: the direct one if `by` begins with
+  `direct`, the later one if `by` is `later`; `total` then holds the total effect. `sign` is the sign of `strength`, and `type` says the
+  same in words, except that `pass_through` is said of the total effect.
+- A `Feature` is shared between runs. What it shows of them (`label`, `density`, `importance`, scores) is a copy from the newest run that
+  has it; `label_run` and `scores_run` say which. Loading a newer run overwrites it, dropping that run brings back the next newest. What one
+  run saw is its `Observation`, which nothing overwrites.
 - The cost of an edge is −ln(|direct| / `Run.scale`), never negative.
 - A run is immutable. Its number `n` identifies it on edges and observations and is never used twice; dropping it touches no other run."""
 

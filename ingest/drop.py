@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ingest import displayed
 from ingest.connection import Database, Transaction, as_database
 from ingest.errors import ServerMemory
 from ingest.migrations import migrate
@@ -47,19 +48,12 @@ _UNUSED = (
     "UNWIND $features AS id MATCH (f:Feature) WHERE elementId(f) = id AND f.brought_by IS NOT NULL SET f.brought_by = f.brought_by "
     "WITH f WHERE NOT EXISTS { (f)--() } DELETE f RETURN count(*) AS gone"
 )
-# A feature that stays gives up what the run wrote on it.
-_UNLABEL = (
-    "UNWIND $features AS id MATCH (f:Feature) WHERE elementId(f) = id AND f.brought_by IS NOT NULL AND f.label_run = $n "
-    "REMOVE f.label, f.label_run"
-)
+# A feature that another program made gives up what runs wrote on it when none refers to it any more.
 _EMPTY = (
     "UNWIND $features AS id MATCH (f:Feature) WHERE elementId(f) = id AND f.filled IS NOT NULL "
-    "AND NOT EXISTS { (f)<-[:OF]-(:Observation) } AND NOT EXISTS { (f)-[:SEEDED_BY|HAS_MEMBER|WRITES_TO]-(:Behavior) } "
+    "AND NOT EXISTS { (f)<-[:OF]-(o:Observation) WHERE o.key STARTS WITH toString(o.run) + '/' } "
+    "AND NOT EXISTS { (f)-[:SEEDED_BY|HAS_MEMBER|WRITES_TO]-(b:Behavior) WHERE b.uid STARTS WITH toString(b.run) + '/' } "
     "FOREACH (name IN f.filled | REMOVE f[name]) REMOVE f.filled"
-)
-_RELABEL = (
-    "MATCH (f:Feature) WHERE f.label IS NULL AND f.brought_by IS NOT NULL MATCH (f)<-[:OF]-(o:Observation) WHERE o.label <> '' "
-    "WITH f, o ORDER BY o.run DESC WITH f, collect(o)[0] AS newest SET f.label = newest.label, f.label_run = newest.run"
 )
 
 
@@ -101,7 +95,6 @@ def delete_contents(database: Database, n: int) -> dict[str, int]:
         for gone, features in _delete(database, query, n):
             deleted[what] += gone
             deleted["features"] += features
-    database.write(lambda tx: tx.run(_RELABEL))
     return deleted
 
 
@@ -127,6 +120,6 @@ def _delete_some(tx: Transaction, query: str, n: int, batch: int) -> tuple[int, 
     if not row["features"]:
         return int(row["gone"]), 0
     unused = int(tx.run(_UNUSED, features=row["features"])[0]["gone"])
-    tx.run(_UNLABEL, features=row["features"], n=n)
+    displayed.hand_on(tx, row["features"], n)
     tx.run(_EMPTY, features=row["features"])
     return int(row["gone"]), unused

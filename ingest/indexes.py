@@ -58,6 +58,11 @@ def check_names(database: Database) -> None:
     for index in INDEXES:
         _refuse_other(named.get(index.name), _wanted(index))
         for row in rows:
+            if _what(row) == _wanted(index) and row["owningConstraint"] is not None:
+                raise SchemaMismatch(
+                    f"the unique key {row['owningConstraint']} on {_where(row)} stands in the way of {index.name}: several may have "
+                    f"the same value. DROP CONSTRAINT {row['owningConstraint']}, {_DO}"
+                )
             # Queries call these two kinds by their names, and there can be one only on the same properties.
             if index.kind != "RANGE" and _what(row) == _wanted(index) and row["name"] != index.name:
                 raise SchemaMismatch(

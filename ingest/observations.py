@@ -7,18 +7,21 @@ from typing import Any
 
 import pandas as pd
 
-from ingest import digest, provenance
+from ingest import digest, displayed, provenance
 from ingest.connection import Database, Transaction
-from ingest.rows import OBSERVATION_PROPERTIES, observation_rows
+from ingest.rows import DISPLAYED, OBSERVATION_PROPERTIES, observation_rows
 from ingest.rundir import BLOCK_ROWS, RunDirectory
 from ingest.writers import Ledger, Progress, commit
 
 _READ_ROWS = 10_000
 _VALUES = ", ".join(f"{name}: row.seen[{i + 1}]" for i, name in enumerate(OBSERVATION_PROPERTIES))
+_SHOWN = ", ".join(f"f.{name} = row.seen[{OBSERVATION_PROPERTIES.index(name) + 1}]" for name in DISPLAYED)
 _CREATE = (
     f"UNWIND $rows AS row {provenance.MERGE_FEATURE} "
     "FOREACH (_ IN CASE WHEN row.label <> '' AND f.brought_by IS NOT NULL AND $n >= coalesce(f.label_run, 0) THEN [1] ELSE [] END | "
     "SET f.label = row.label, f.label_run = $n) "
+    f"FOREACH (_ IN CASE WHEN f.brought_by IS NOT NULL AND $n >= coalesce(f.scores_run, 0) THEN [1] ELSE [] END | {displayed.CLEAR} "
+    f"SET {_SHOWN}, f.scores_run = $n) "
     f"CREATE (o:Observation {{key: toString($n) + '/' + f.uid, run: $n, {_VALUES}}})-[:OF]->(f) RETURN count(*) AS written"
 )
 _READ = (

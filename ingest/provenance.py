@@ -19,6 +19,7 @@ from ingest.validate import split_uid
 MERGE_FEATURE = (
     "MERGE (f:Feature {uid: row.feature.uid}) "
     "ON CREATE SET f = row.feature, f.brought_by = $n, f:$('Layer' + toString(row.feature.layer)) "
+    "ON MATCH SET f.brought_by = f.brought_by "  # takes the lock: two runs that load the same feature see what the other wrote
     "WITH *, properties(f) AS own "
     "FOREACH (_ IN CASE WHEN own.brought_by IS NULL THEN [1] ELSE [] END | SET f += row.feature, f += own, "
     "f.filled = coalesce(own.filled, []) + [name IN keys(row.feature) WHERE row.feature[name] IS NOT NULL AND own[name] IS NULL]) "
@@ -42,6 +43,7 @@ class RunSite:
         """Properties of a Feature, from its row of features.parquet."""
         return {
             "uid": row["uid"],
+            "id": row["id"],
             "model": self.model,
             "release": self.release,
             "sae_id": self.sae_id,

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
-#: Property of AFFECTS → column of interactions.parquet. ``strength`` and ``total`` are derived (see :func:`edge_columns`).
+from ingest.strength import DERIVED, derived_columns
+
+#: Property of AFFECTS → column of interactions.parquet. Others follow from several columns: :data:`ingest.strength.DERIVED`.
 EDGE_COLUMNS = {
     "method": "method",
     "span": "span",
@@ -34,8 +35,9 @@ EDGE_COLUMNS = {
     "jacobian": "strength_jacobian",
     "standardised": "standardised_effect",
 }
-EDGE_PROPERTIES = (*EDGE_COLUMNS, "strength", "total")
-EDGE_FILE_COLUMNS = ["src_fid", "tgt_fid", "mean_strength", *EDGE_COLUMNS.values()]
+EDGE_PROPERTIES = (*EDGE_COLUMNS, *DERIVED)
+_NEEDED = [column for _, columns in DERIVED.values() for column in columns]
+EDGE_FILE_COLUMNS = list(dict.fromkeys(["src_fid", "tgt_fid", *EDGE_COLUMNS.values(), *_NEEDED]))
 
 #: What an interaction can be, and the effects that can make it an edge.
 TYPES = frozenset({"excitatory", "inhibitory", "pass_through"})
@@ -43,22 +45,16 @@ EFFECTS = frozenset({"total", "direct", "later"})
 
 #: Properties of Observation that come from features.parquet, under the same names.
 OBSERVATION_PROPERTIES = ("id", "fid", "layer", "label", "density", "mean_act", "max_act", "dead", "dense", "importance")
+#: Those of them that a Feature shows, too: of the newest run that observed it.
+DISPLAYED = ("density", "mean_act", "max_act", "dead", "dense", "importance")
 
 Columns = dict[str, np.ndarray]
 
 
 def edge_columns(table: pa.Table) -> Columns:
-    """One array per property of :data:`EDGE_PROPERTIES`: floats with NaN for null, whole numbers, or objects.
-
-    The strength of an edge is its total effect; where only the later effect passed the test it is the later effect, and the total
-    stands next to it.
-    """
-    columns = {name: _array(table[column]) for name, column in EDGE_COLUMNS.items()}
-    total = _array(table["mean_strength"])
-    only_later = pc.equal(table["significant_by"], "later").to_numpy()
-    columns["strength"] = np.where(only_later, columns["later"], total)
-    columns["total"] = np.where(only_later, total, np.nan)
-    return columns
+    """One array per property of :data:`EDGE_PROPERTIES`: floats with NaN for null, whole numbers, truth values, or objects."""
+    columns = {name: table[column] for name, column in EDGE_COLUMNS.items()} | derived_columns(table)
+    return {name: _array(column) for name, column in columns.items()}
 
 
 def edge_groups(table: pa.Table, ends: Sequence[str]) -> list[list[Any]]:
@@ -82,8 +78,10 @@ def observation_rows(features: pd.DataFrame) -> list[list[Any]]:
 
 
 def _array(column: pa.ChunkedArray) -> np.ndarray:
-    if pa.types.is_string(column.type) or pa.types.is_boolean(column.type):
+    if pa.types.is_string(column.type) or (column.null_count and pa.types.is_boolean(column.type)):
         return column.to_numpy().astype(object)
+    if column.null_count and pa.types.is_integer(column.type):
+        return np.array(column.to_pylist(), object)
     return column.to_numpy()
 
 

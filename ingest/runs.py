@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ingest.connection import Database, Row, Transaction
+from ingest.digest import VERSION
 from ingest.errors import IngestError, LeaseHeld, LeaseLost
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,11 @@ LEASE_SECONDS = 60
 
 #: Whether a node ``r`` with the label Run is one of this program's; others keep nodes of that label, too.
 IS_RUN = "r.n IS NOT NULL AND r.status IN ['loading', 'ready', 'failed', 'dropped']"
+
+
+def short_id(run: str) -> str:
+    """The beginning of a run's id, as it stands on edges beside the run's number."""
+    return run[:8]
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ def _claim(tx: Transaction, run_id: str, owner: str, properties: Row) -> Claim:
     tx.run(
         "MERGE (r:Run {id: $id}) ON CREATE SET r.n = $n, r.created = timestamp() "
         "SET r += $properties, r.status = 'loading', r.lease_owner = $owner, r.lease_since = timestamp(), r.lease_at = timestamp() "
-        "REMOVE r.error, r.finished, r.digest, r.decoders",
+        "REMOVE r.error, r.finished, r.digest, r.digest_version, r.decoders",
         id=run_id,
         n=number,
         owner=owner,
@@ -130,12 +136,14 @@ def set_failed(database: Database, lease: Claim, reason: str) -> None:
 def set_ready(tx: Transaction, lease: Claim, nodes: int, edges: int, digest: str) -> None:
     """Make the run visible to queries."""
     tx.run(
-        "MATCH (r:Run {id: $id}) SET r.status = 'ready', r.nodes = $nodes, r.edges = $edges, r.digest = $digest, r.finished = timestamp() "
+        "MATCH (r:Run {id: $id}) SET r.status = 'ready', r.nodes = $nodes, r.edges = $edges, r.digest = $digest, "
+        "r.digest_version = $version, r.finished = timestamp() "
         "REMOVE r.lease_owner, r.lease_since, r.lease_at",
         id=lease.id,
         nodes=nodes,
         edges=edges,
         digest=digest,
+        version=VERSION,
     )
 
 

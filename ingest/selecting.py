@@ -6,7 +6,7 @@ so the same selection is the same edges everywhere, and in pieces: memory grows 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,9 +17,10 @@ from ingest.blocks import Mask
 from ingest.formats import INTERACTIONS
 from ingest.reading import TableFile
 from ingest.selection import Selection
+from ingest.strength import leading_of
 
 _READ_ROWS = 50_000
-_COLUMNS = ["src_fid", "method", "significant_by", "mean_strength", "later_strength"]
+_COLUMNS = ["src_fid", "method", "significant_by", "mean_strength", "direct_strength", "later_strength"]
 
 
 def select(path: Path, right: Mask, selection: Selection) -> Mask:
@@ -28,11 +29,11 @@ def select(path: Path, right: Mask, selection: Selection) -> Mask:
         return right
     chosen = right
     if selection.min_strength is not None:
-        chosen = _where(path, chosen, selection.min_strength)
+        chosen = _where(_pieces(path, chosen, selection), chosen, selection.min_strength)
     if selection.top_k_per_source is not None:
-        chosen = chosen.only(np.concatenate([*_top_of_sources(path, chosen, selection.top_k_per_source), np.zeros(0, np.int64)]))
+        chosen = chosen.only(_joined(_top_of_sources(_pieces(path, chosen, selection), selection.top_k_per_source)))
     if selection.limit is not None:
-        chosen = chosen.only(_strongest(path, chosen, selection.limit))
+        chosen = chosen.only(_strongest(_pieces(path, chosen, selection), selection.limit))
     return chosen
 
 
@@ -52,8 +53,9 @@ class _Piece:
         return _Piece(self.row[which], self.source[which], self.method[which], self.strength[which])
 
 
-def _pieces(path: Path, mask: Mask) -> Iterator[_Piece]:
+def _pieces(path: Path, mask: Mask, selection: Selection) -> Iterator[_Piece]:
     start, methods = 0, dict[str, int]()
+    strength = leading_of if selection.by == "leading" else _former
     with TableFile(path, INTERACTIONS, ["method", "significant_by"]) as file:
         for group in range(file.groups):
             kept, offset = mask.group(group), 0
@@ -63,7 +65,7 @@ def _pieces(path: Path, mask: Mask) -> Iterator[_Piece]:
                     start + rows,
                     batch.column("src_fid").to_numpy()[rows],
                     _codes(batch.column("method"), methods)[rows],
-                    np.abs(_strength(batch))[rows],
+                    np.abs(strength(batch))[rows],
                 )
                 start, offset = start + len(batch), offset + len(batch)
 
@@ -74,23 +76,26 @@ def _codes(column: pa.DictionaryArray, known: dict[str, int]) -> np.ndarray:
     return numbers[column.indices.to_numpy(zero_copy_only=False)] if len(numbers) else np.zeros(0, np.int64)
 
 
-def _strength(batch: pa.RecordBatch) -> np.ndarray:
-    """The strength that the edge has in the graph: see :func:`ingest.rows.edge_columns`."""
+def _former(batch: pa.RecordBatch) -> np.ndarray:
+    """The strength by which earlier versions selected: the later effect where only that passed, else the total one."""
     by = batch.column("significant_by")
     later = np.array([text == "later" for text in by.dictionary.to_pylist()], bool)[by.indices.to_numpy(zero_copy_only=False)]
     total, after = (batch.column(f"{name}_strength").to_numpy(zero_copy_only=False) for name in ("mean", "later"))
     return np.where(later, after, total)
 
 
-def _where(path: Path, mask: Mask, least: float) -> Mask:
-    rows = [piece.row[piece.strength >= least] for piece in _pieces(path, mask)]
-    return mask.only(np.concatenate([*rows, np.zeros(0, np.int64)]))
+def _where(pieces: Iterator[_Piece], mask: Mask, least: float) -> Mask:
+    return mask.only(_joined(piece.row[piece.strength >= least] for piece in pieces))
 
 
-def _top_of_sources(path: Path, mask: Mask, k: int) -> Iterator[np.ndarray]:
+def _joined(rows: Iterable[np.ndarray]) -> np.ndarray:
+    return np.concatenate([*rows, np.zeros(0, np.int64)])
+
+
+def _top_of_sources(pieces: Iterator[_Piece], k: int) -> Iterator[np.ndarray]:
     """Rows of the strongest of each source and method; a source whose rows go on in the next piece waits for it."""
     waiting: _Piece | None = None
-    for piece in _pieces(path, mask):
+    for piece in pieces:
         joined = piece if waiting is None else _join(waiting, piece)
         if not len(joined):
             continue
@@ -118,10 +123,10 @@ def _join(first: _Piece, second: _Piece) -> _Piece:
     return _Piece(*(np.concatenate(part) for part in parts))
 
 
-def _strongest(path: Path, mask: Mask, limit: int) -> np.ndarray:
+def _strongest(pieces: Iterator[_Piece], limit: int) -> np.ndarray:
     """Rows of the strongest; never more than a few times ``limit`` are held."""
     row, strength = np.zeros(0, np.int64), np.zeros(0)
-    for piece in _pieces(path, mask):
+    for piece in pieces:
         row, strength = np.concatenate([row, piece.row]), np.concatenate([strength, piece.strength])
         if len(row) > 2 * limit + _READ_ROWS:
             row, strength = _first(row, strength, limit)

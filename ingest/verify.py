@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import behaviors, digest, vectors
+from ingest import behaviors, digest, displayed, vectors
 from ingest.blocks import edge_blocks
 from ingest.connection import Database, Row, as_database
 from ingest.indexes import missing_constraints, missing_indexes
-from ingest.rows import EDGE_FILE_COLUMNS
+from ingest.migrations import history
+from ingest.rows import DISPLAYED, EDGE_FILE_COLUMNS
 from ingest.rundir import RunDirectory, open_run
+from ingest.runs import short_id
 from ingest.selection import Selection
 from ingest.stored import stored
 from ingest.validate import Validated, validate
@@ -37,9 +39,11 @@ _TWICE = (
     "MATCH (s)-[e:AFFECTS]->(t) WHERE e.run = $n AND e.method IS NOT NULL "
     "WITH s, t, e.method AS method, count(*) - 1 AS more RETURN coalesce(sum(more), 0) AS n"
 )
+_OTHER_ID = "MATCH ()-[e:AFFECTS]->() WHERE e.run = $n AND e.method IS NOT NULL AND coalesce(e.run_id, '') <> $run_id RETURN count(e) AS n"
 _FIND = (
     "MATCH (r:Run) WHERE (r.id = $id OR r.whole = $id) "
-    "RETURN r.id AS id, r.n AS n, r.status AS status, r.selection AS selection, r.rejected AS rejected, r.digest AS digest "
+    "RETURN r.id AS id, r.n AS n, r.status AS status, r.selection AS selection, r.rejected AS rejected, "
+    "r.digest AS digest, r.digest_version AS version "
     "ORDER BY r.id <> $id, r.n"
 )
 
@@ -87,15 +91,19 @@ def verify_run(connection: neo4j.Driver | py2neo.Graph | Database, run_dir: str 
 
     Raises:
         InvalidRun: If a file is missing or wrong.
+        SchemaMismatch: If the database was made by a newer or an altered program.
     """
     database, run = as_database(connection), open_run(run_dir)
+    pending = [step.migration.n for step in history(database) if step.applied is None]
     found = database.read(_FIND, id=run.id)
+    if found and pending:
+        return VerifyReport(run.id, (Check("migrations still to be applied (`feature-graph db migrate`)", pending, []),))
     if not found:
         validate(run)
         return VerifyReport(run.id, (Check("run", "not in the database", "ready"),))
     checks: list[Check] = []
     for row in found:
-        selection = Selection(**json.loads(row["selection"] or "{}"))
+        selection = Selection.noted(json.loads(row["selection"] or "{}"))
         part = _of_run(database, open_run(run_dir, selection), row)
         checks += part if len(found) == 1 else [replace(check, name=f"{row['id']}: {check.name}") for check in part]
     checks += [
@@ -116,11 +124,13 @@ def _of_run(database: Database, run: RunDirectory, row: Row) -> list[Check]:
         Check("run", row["status"], "ready"),
         Check("features observed", got.nodes, len(seen.features)),
         Check("edges", got.edges, seen.edges),
-        Check("digest of all properties", digest.hex_of(got.digest), _of_files(run, seen, row["digest"])),
+        *_digests(run, seen, got.digest, row),
+        Check("edges with the id of another run", database.read(_OTHER_ID, n=n, run_id=short_id(row["id"]))[0]["n"], 0),
         *(Check(name, number, wanted[name]) for name, number in behaviors.stored(database, n).items()),
         *_decoders(database, run, seen, n),
         Check("edges that are there twice", database.read(_TWICE, n=n)[0]["n"], 0),
         *(Check(name, database.read(query, n=n)[0]["n"], 0) for name, query in _ORPHANS.items()),
+        Check("features that do not show what it saw", database.read(displayed.WRONG, n=n, names=list(DISPLAYED))[0]["n"], 0),
     ]
 
 
@@ -135,10 +145,21 @@ def _decoders(database: Database, run: RunDirectory, seen: Validated, n: int) ->
     ]
 
 
-def _of_files(run: RunDirectory, seen: Validated, noted: str | None) -> str:
-    """The digest that the files make; the one of earlier versions, if that is what the run was noted with when it was loaded."""
-    uids, both = digest.words(seen.features["uid"].tolist()), [digest.observations_of_table(seen.features)] * 2
+def _digests(run: RunDirectory, seen: Validated, found: int, row: Row) -> list[Check]:
+    """What the database holds, and what was noted when the run was loaded, against the digests that the files make.
+
+    A run from before effects were standardised has none, which its noted digest tells.
+    """
+    uids, observed = digest.words(seen.features["uid"].tolist()), digest.observations_of_table(seen.features)
+    kinds = [(digest.VERSION, digest.ADDED), (digest.VERSION, digest.UNSTANDARDISED), (1, digest.FORMERLY), (1, ())]
+    kinds = kinds if row["version"] != digest.VERSION else kinds[:1]
+    sums = [observed] * len(kinds)
     for block in edge_blocks(run.interactions, seen.layout, EDGE_FILE_COLUMNS):
-        both = [digest.add(one, digest.edges_of_table(block.table, uids, added)) for one, added in zip(both, (True, False), strict=True)]
-    now, before = map(digest.hex_of, both)
-    return before if noted == before else now
+        sums = [digest.add(one, digest.edges_of_table(block.table, uids, a, v)) for one, (v, a) in zip(sums, kinds, strict=True)]
+    now, *before = map(digest.hex_of, sums)
+    expected = before[0] if before and row["digest"] == before[2] else now
+    noted = before[2] if expected != now else before[1] if before else now
+    return [
+        Check("digest of all properties", digest.hex_of(found), expected),
+        Check("digest noted when it was loaded", row["digest"], noted),
+    ]

@@ -35,7 +35,8 @@ _VALUES = ", ".join(f"{name}: row[{i + 1}]" for i, name in enumerate(EDGE_PROPER
 # Nodes by their element id: half the work of a look-up in the index of uids. Each source is looked up once.
 _CREATE = (
     "UNWIND $rows AS source MATCH (s:Feature) WHERE elementId(s) = source[0] UNWIND source[1] AS row "
-    f"MATCH (t:Feature) WHERE elementId(t) = row[0] CREATE (s)-[:AFFECTS {{run: $n, {_VALUES}}}]->(t) RETURN count(*) AS written"
+    f"MATCH (t:Feature) WHERE elementId(t) = row[0] CREATE (s)-[:AFFECTS {{run: $n, run_id: $run_id, {_VALUES}}}]->(t) "
+    "RETURN count(*) AS written"
 )
 
 _NOTE = (
@@ -92,7 +93,10 @@ def commit(database: Database, ledger: Ledger, query: str, rows: dict[str, int],
         there = [row["there"] for row in tx.run(_NOTE, blocks=[list(item) for item in keys.items()], n=ledger.lease.n)]
         if all(there):
             return
-        written, sent = tx.run(query, rows=values, n=ledger.lease.n)[0]["written"], sum(keys.values())
+        written, sent = (
+            tx.run(query, rows=values, n=ledger.lease.n, run_id=runs.short_id(ledger.lease.id))[0]["written"],
+            sum(keys.values()),
+        )
         if written != sent or any(there):
             raise IngestMismatch(
                 f"run {ledger.lease.id}: {sent} rows were sent, {written} written, {sum(there)} of {len(there)} blocks were there; "

@@ -10,7 +10,17 @@ run(driver, "hubs", measure="pagerank").records
 from queries.check import Checked, check, example_run
 from queries.connection import Answer
 from queries.custom import ask, explain
-from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TemplateError, TooDeep
+from queries.errors import (
+    DecodersMissing,
+    GdsMissing,
+    OldSchema,
+    ParameterError,
+    QueryError,
+    QueryTimeout,
+    QueryTooLarge,
+    TemplateError,
+    TooDeep,
+)
 from queries.gds import gds_failure
 from queries.library import names, template, templates, text
 from queries.methods import choose_method, choose_other_method
@@ -23,6 +33,7 @@ __all__ = [
     "Checked",
     "DecodersMissing",
     "GdsMissing",
+    "OldSchema",
     "Parameter",
     "ParameterError",
     "QueryError",

@@ -1,4 +1,4 @@
-"""Write docs/queries.md from the templates: ``python -m queries.docs [FOLDER]``."""
+"""Write docs/queries.md from the templates, and docs/cypher.md from the plain statements: ``python -m queries.docs [FOLDER]``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from itertools import groupby
 from pathlib import Path
 
+from queries.browser import STATEMENTS, Facts, filled
 from queries.library import templates
 from queries.template import Parameter, Template
 
@@ -34,6 +35,57 @@ or in [Neo4j Browser](browser.md), from its guide or from favourites. Parameters
 in read access mode with a time limit, and is answered only from runs that are ready. If `run` is not given, it is the newest ready run.
 With `--any-status` (`any_status=True`) a question about a named run that is loading, failed or dropped is answered from what is there of
 it. The structural graph, which most questions are about, is explained in [the schema](schema.md)."""
+
+
+_CYPHER = """# Plain Cypher
+
+<!-- Made by `python -m queries.docs`; do not edit. -->
+
+Statements to type into [Neo4j Browser](browser.md) or to pass to `feature-graph query --cypher FILE`. Here they are filled in for the run
+that is shipped as an example, loaded into an empty database; on the first page of the guide in Neo4j Browser the same statements are filled
+in for your newest run. [The questions](queries.md) do more, and check what they are given.
+
+What to know before you write your own:
+
+- **A feature** is `(:Feature {id: 'L5_F280'})`. Another dictionary may have a feature of the same `id`, so name the `model`, too, where the
+  database holds more than one. `label`, `importance`, `density` and scores such as `pagerank` are what the newest run saw that has the
+  feature, `scores_run`; what one run saw of it is `(:Observation {run: 1, id: 'L5_F280'})-[:OF]->(:Feature)`.
+- **An edge** belongs to one run and one method. Always write `{run: 1, method: 'clamping'}`: without the run, edges of all runs are
+  mixed; with both, the index is used. `run` is the number of the run and `run_id` the beginning of its id, by which
+  `feature-graph runs list` and `query -p run=…` name it.
+- **`strength`** is the effect that the edge stands for, in target units per source unit; `sign` is its sign, and `type` says it in words.
+- **`structural`** edges lead to the next analysed site, or have a direct effect that passed the test by itself. Follow these along paths
+  and for degrees: a total effect over several sites is partly the sum of the edges in between.
+
+[The schema](schema.md) lists everything else. The number of a run and its id:
+
+```cypher
+MATCH (r:Run {status: 'ready'}) RETURN r.n AS run, left(r.id, 8) AS run_id, r.name, r.methods, r.edges ORDER BY run
+```"""
+#: The shipped run in an empty database.
+_SHIPPED = Facts(
+    run="86fb9dde5333978c",
+    name="example",
+    nodes=48,
+    edges=167,
+    layers=(2, 5, 8, 11),
+    methods=("clamping", "jacobian"),
+    other="",
+    other_methods=("clamping", "jacobian"),
+    behaviors=("capital_of", "counting"),
+    feature="L5_F280",
+    word="river",
+    n=1,
+    model="toy@0123abcd",
+    other_n=2,
+    importance=True,
+)
+
+
+def cypher_page() -> str:
+    """docs/cypher.md."""
+    parts = [f"## {s.question}\n\n```cypher\n{filled(s, _SHIPPED)}\n```" for s in STATEMENTS]
+    return "\n\n".join([_CYPHER, *parts]) + "\n"
 
 
 def page() -> str:
@@ -78,12 +130,15 @@ def _table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Write the page into the folder that the command line names."""
-    parser = argparse.ArgumentParser(prog="python -m queries.docs", description="Write queries.md from the templates.")
+    """Write the pages into the folder that the command line names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m queries.docs", description="Write queries.md from the templates, and cypher.md from the plain statements."
+    )
     parser.add_argument("folder", nargs="?", type=Path, default=Path("docs"), help="where to; made if absent (default: docs)")
     folder: Path = parser.parse_args(arguments).folder
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "queries.md").write_text(page(), encoding="utf-8")
+    (folder / "cypher.md").write_text(cypher_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

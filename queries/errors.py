@@ -27,6 +27,10 @@ class ParameterError(QueryError):
     exit_code: ClassVar[int] = 2
 
 
+class OldSchema(QueryError):
+    """The database was not brought to the schema that the questions are asked of."""
+
+
 class QueryTimeout(QueryError):
     """The database gave no answer in the time allowed."""
 

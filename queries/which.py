@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from queries.connection import Read, reader
-from queries.errors import ParameterError, QueryError
+from queries.errors import OldSchema, ParameterError, QueryError
 
 if TYPE_CHECKING:
     import neo4j
@@ -15,11 +15,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 30.0
+#: Version of the schema whose properties the questions name.
+SCHEMA = 6
+#: Whether the database has that schema, in Cypher.
+CURRENT = f"EXISTS {{ MATCH (v:SchemaVersion) WHERE v.n >= {SCHEMA} AND v.checksum IS NOT NULL }}"
 # Other programs may keep nodes called Run; ours have a number and one of these statuses.
 _RUNS = (
     "MATCH (r:Run) WHERE r.n IS NOT NULL AND r.status IN ['loading', 'ready', 'failed', 'dropped'] "
     "AND ($run = '' OR r.id STARTS WITH $run OR r.name = $run) "
-    "RETURN r.id AS id, r.n AS n, r.name AS name, r.status AS status, r.methods AS methods, r.decoders AS decoders ORDER BY r.n DESC"
+    "RETURN r.id AS id, r.n AS n, r.name AS name, r.status AS status, r.methods AS methods, r.decoders AS decoders, "
+    f"{CURRENT} AS current ORDER BY r.n DESC"
 )
 
 
@@ -45,8 +50,10 @@ def which_run(read: Read, name: str, wanted: str | None, any_status: bool = Fals
     Raises:
         ParameterError: If no ready run, or more than one, is called or begins like this.
         QueryError: If there is no ready run at all.
+        OldSchema: If the database's schema is of an earlier version.
     """
     rows = read(_RUNS, {"run": wanted or ""}, LOOKUP_SECONDS).records
+    require_current(rows)
     ready = [row for row in rows if row["status"] == "ready"]
     if wanted is None:
         if not ready:
@@ -68,6 +75,19 @@ def which_run(read: Read, name: str, wanted: str | None, any_status: bool = Fals
         )
     known = [row for row in read(_RUNS, {"run": ""}, LOOKUP_SECONDS).records if row["status"] == "ready"]
     raise ParameterError(f"{name}: got {wanted!r}; the ready runs are {_listed(known) or 'none'}")
+
+
+def require_current(rows: list[dict[str, Any]]) -> None:
+    """Refuse runs of a database whose schema is of an earlier version: questions would find nothing in them.
+
+    Raises:
+        OldSchema: If it is.
+    """
+    if rows and not rows[0]["current"]:
+        raise OldSchema(
+            f"the database has a schema of before version {SCHEMA}, which these questions need: bring it up to date with "
+            "`feature-graph db migrate` (the next `feature-graph ingest` does it, too)"
+        )
 
 
 def _listed(rows: list[dict[str, Any]]) -> str:

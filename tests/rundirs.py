@@ -50,8 +50,22 @@ def write_files(root: Path, features: pd.DataFrame, interactions: pd.DataFrame, 
     return root
 
 
-def random_run(root: Path, n_layers: int = 4, n_features: int = 12, n_edges: int = 120, seed: int = 0, window: int = 2) -> Path:
-    """A run directory with random interactions."""
+def by_direct_alone(interactions: pd.DataFrame, edges: int) -> pd.DataFrame:
+    """With so many edges over several sites that their direct effect alone let in, its sign opposite to the total one's."""
+    frame = interactions.copy()
+    at = frame.index[frame["significant"] & (frame["span"] > 1)][:edges]
+    assert len(at) == edges
+    frame.loc[at, "direct_strength"] = -np.sign(frame.loc[at, "mean_strength"]) * (frame.loc[at, "floor_direct"] + 0.1)
+    frame.loc[at, ["q_value", "q_direct", "q_later"]] = 0.9, 0.01, 0.9
+    frame.loc[at, "significant_by"] = "direct"
+    return agreeing(frame)
+
+
+def random_run(
+    root: Path, n_layers: int = 4, n_features: int = 12, n_edges: int = 120, seed: int = 0, window: int = 2, direct_alone: int = 0
+) -> Path:
+    """A run directory with random interactions; ``direct_alone`` of its edges were let in by their direct effect alone."""
     made = random_interactions(n_layers, n_features, n_edges, seed, window)
     features, frame = dense(made, seed)
+    frame = by_direct_alone(frame, direct_alone) if direct_alone else frame
     return write_files(root, features, frame, made.meta, seed)

@@ -17,6 +17,8 @@ from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.views import scale
+from ingest.strength import leading_effect, leading_of
+from ingest.strength import structural as is_structural
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ def build_interaction_graph(
     """The graph of significant edges.
 
     An edge enters if its total, direct or later effect passed (``significant``). Its ``strength`` is the total effect; an edge that only
-    its later effect let in has the later effect. A node is a feature with at least one edge.
+    its direct or its later effect let in has that one. A node is a feature with at least one edge.
 
     Args:
         interactions: An :class:`InteractionSet` or any sequence of :class:`Interaction`.
@@ -127,13 +129,12 @@ def _edge_attributes(kept: pd.DataFrame) -> list[dict[str, Any]]:
     for a in EDGE:
         if a.column:
             columns[a.name] = [_plain(v, a.unknown) for v in kept[a.column].tolist()]
-    later_only = (kept["significant_by"] == "later").to_numpy(dtype=bool)
-    strength = np.where(later_only, kept["later_strength"], kept["mean_strength"]).astype(float)
+    strength = leading_of(kept)
     columns["strength"] = strength.tolist()
     columns["weight"] = np.abs(strength).tolist()
     columns["sign"] = np.sign(strength).astype(int).tolist()
-    columns["kind"] = np.where(later_only, "later", "total").tolist()
-    columns["structural"] = [s == 1 or "direct" in b.split("+") for s, b in zip(columns["span"], columns["by"], strict=True)]
+    columns["kind"] = leading_effect(columns["by"]).to_pylist()
+    columns["structural"] = is_structural(columns["span"], columns["by"]).to_pylist()
     names = list(unknowns(EDGE))
     return [dict(zip(names, values, strict=True)) for values in zip(*(columns[n] for n in names), strict=True)]
 

@@ -18,6 +18,7 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import MeasurementContext
 from ingest.formats import INTERACTIONS
+from ingest.strength import leading_of
 
 Floats = NDArray[np.float64]
 #: Effect → (strength, p, q, floor, name in ``significant_by``).
@@ -134,10 +135,8 @@ def mark_significant(frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
 
 
 def leading_strength(frame: pd.DataFrame) -> Floats:
-    """The strength by which an edge enters the graph: the total effect, or the first of direct and later that passed alone."""
-    by = frame["significant_by"]
-    lead = np.where(by.str.startswith("direct"), frame["direct_strength"], frame["mean_strength"])
-    return np.where(by == "later", frame["later_strength"], lead).astype(np.float64)
+    """The strength by which an edge enters the graph, by the rule of :mod:`ingest.strength`; [n]."""
+    return leading_of(frame)
 
 
 def interaction_types(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> NDArray[np.object_]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from feature_graph.motifs.pattern import Pattern, PatternEdge, parse_pattern
 
-_STRUCTURAL = "($edges = 'all' OR {e}.span = 1 OR {e}.by CONTAINS 'direct')"
+_STRUCTURAL = "($edges = 'all' OR {e}.structural)"
 _EFFECT = "CASE WHEN $edges = 'all' OR {e}.by = 'later' THEN {e}.strength ELSE {e}.direct END"
 
 

@@ -14,9 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.provenance import run_sites
-from ingest.rows import EDGE_COLUMNS, OBSERVATION_PROPERTIES
+from ingest.rows import DISPLAYED, EDGE_COLUMNS, OBSERVATION_PROPERTIES
 from ingest.rundir import RunDirectory
+from ingest.runs import short_id
 from ingest.schema import NODES, RELATIONSHIPS
+from ingest.strength import derived_columns
 
 _TYPES = {"STRING": "string", "INTEGER": "long", "FLOAT": "double", "BOOLEAN": "boolean"}
 _NODES = {node.label: {p.name: p.type for p in node.properties} for node in NODES}
@@ -26,7 +28,7 @@ ID, START, END, LABEL = ":ID({})", ":START_ID({})", ":END_ID({})", ":LABEL"
 
 
 def feature_table(run: RunDirectory, features: pd.DataFrame, n: int) -> pa.Table:
-    """Feature nodes, by fid; the display label is this run's. In addition to ``Feature``, each carries the label of its layer."""
+    """Feature nodes, by fid; display label and values are this run's. In addition to ``Feature``, each carries the label of its layer."""
     sites = {site.name: site for site in run_sites(run, features)}
     rows = [sites[row["id"].rpartition("_F")[0]].feature(row) for row in features.to_dict("records")]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
@@ -34,6 +36,7 @@ def feature_table(run: RunDirectory, features: pd.DataFrame, n: int) -> pa.Table
     columns["label"] = [label or None for label in labels]
     columns["label_run"] = [n if label else None for label in labels]
     columns["brought_by"] = np.full(len(features), n)
+    columns |= {name: pa.Array.from_pandas(features[name]) for name in DISPLAYED} | {"scores_run": np.full(len(features), n)}
     own = {ID.format("Feature"): features["fid"].to_numpy(), LABEL: [f"Layer{layer}" for layer in features["layer"]]}
     return _with_headings(own, columns, _NODES["Feature"])
 
@@ -51,14 +54,10 @@ def of_table(features: pd.DataFrame) -> pa.Table:
     return pa.table({START.format("Observation"): fid, END.format("Feature"): fid})
 
 
-def edge_table(rows: pa.Table, n: int) -> pa.Table:
-    """AFFECTS relationships from rows of interactions.parquet; strength and total as in :func:`ingest.rows.edge_rows`."""
-    only_later = pc.equal(rows["significant_by"], "later")
-    nothing = pa.scalar(None, pa.float64())
-    columns: dict[str, Any] = {"run": pa.array(np.full(len(rows), n))}
-    columns |= {name: rows[column] for name, column in EDGE_COLUMNS.items()}
-    columns["strength"] = pc.if_else(only_later, rows["later_strength"], rows["mean_strength"])
-    columns["total"] = pc.if_else(only_later, rows["mean_strength"], nothing)
+def edge_table(rows: pa.Table, run: str, n: int) -> pa.Table:
+    """AFFECTS relationships of a run from rows of interactions.parquet."""
+    columns: dict[str, Any] = {"run": pa.array(np.full(len(rows), n)), "run_id": pa.array([short_id(run)] * len(rows), pa.string())}
+    columns |= {name: rows[column] for name, column in EDGE_COLUMNS.items()} | derived_columns(rows)
     ends = {START.format("Feature"): rows["src_fid"], END.format("Feature"): rows["tgt_fid"]}
     return _with_headings(ends, columns, _AFFECTS)
 

@@ -6,6 +6,7 @@ from ingest.schema.nodes import NODES
 from ingest.schema.parts import Index
 
 INDEXES = (
+    Index("feature_id", "RANGE", "Feature", ("id",)),
     Index("observation_run_layer", "RANGE", "Observation", ("run", "layer")),
     Index("observation_run_id", "RANGE", "Observation", ("run", "id")),
     Index("affects_run_method", "RANGE", "AFFECTS", ("run", "method"), relationship=True),

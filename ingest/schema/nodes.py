@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ingest.schema.parts import RUN, Node, Property
 
 _SCORES = (
@@ -29,6 +31,16 @@ _SCORES = (
     Property("core", "INTEGER", "core number of the Analysis of kind kcore", True),
 )
 
+#: What a run observed of a feature; a Feature shows it, too.
+_DISPLAYED = (
+    Property("density", "FLOAT", "share of counted tokens at which the feature is active", True),
+    Property("mean_act", "FLOAT", "mean activation where active", True),
+    Property("max_act", "FLOAT", "largest activation", True),
+    Property("dead", "BOOLEAN", "never active on the run's text", True),
+    Property("dense", "BOOLEAN", "active at more than a fifth of the tokens", True),
+    Property("importance", "FLOAT", "frequency × causal effect on the output", True),
+)
+
 #: Properties of Observation that analyses write.
 SCORE_NAMES = frozenset(p.name for p in _SCORES)
 
@@ -40,6 +52,12 @@ NODES = (
         "a second label, Layer<layer>: Neo4j Browser colours by label.",
         (
             Property("uid", "STRING", "<model>@<weights hash>/<release>/<SAE id really loaded>/<index>"),
+            Property(
+                "id",
+                "STRING",
+                'short id "L<layer>_F<index>", as the run that first brought it named it; another dictionary may have the same, so name '
+                "the model or the run, too; Observation.id is a run's own",
+            ),
             Property("model", "STRING", "<model>@<weights hash>"),
             Property("release", "STRING", "SAE release"),
             Property("sae_id", "STRING", "SAE id that was really loaded"),
@@ -50,6 +68,10 @@ NODES = (
             Property("neuronpedia_url", "STRING", "page of the feature", True),
             Property("label", "STRING", "display label: that of the newest run that gives one", True),
             Property("label_run", "INTEGER", "Run.n that gave the display label", True),
+            *_DISPLAYED,
+            Property("scores_run", "INTEGER", "Run.n of the newest run that observed it; density to core are its", True),
+            Property("scores", "LIST<STRING>", "properties here that come from that run's Analyses; absent if none do", True),
+            *_SCORES,
             Property(
                 "brought_by",
                 "INTEGER",
@@ -76,12 +98,7 @@ NODES = (
             Property("fid", "INTEGER", "dense number within the run"),
             Property("layer", "INTEGER", "layer as the configuration names it"),
             Property("label", "STRING", "top activating tokens in context, on this run's text"),
-            Property("density", "FLOAT", "share of counted tokens at which the feature is active", True),
-            Property("mean_act", "FLOAT", "mean activation where active", True),
-            Property("max_act", "FLOAT", "largest activation", True),
-            Property("dead", "BOOLEAN", "never active on the run's text"),
-            Property("dense", "BOOLEAN", "active at more than a fifth of the tokens", True),
-            Property("importance", "FLOAT", "frequency × causal effect on the output", True),
+            *(replace(p, optional=p.name != "dead") for p in _DISPLAYED),
             *_SCORES,
         ),
     ),
@@ -151,7 +168,8 @@ NODES = (
             Property("scale", "FLOAT", "largest |direct| of its edges; cost of an edge = −ln(|direct| / scale)"),
             Property("nodes", "INTEGER", "features observed"),
             Property("edges", "INTEGER", "edges"),
-            Property("digest", "STRING", "sum of the hashes of all observations and edges, in any order"),
+            Property("digest", "STRING", "sum of the hashes of all observations and edges, in any order, as they were loaded"),
+            Property("digest_version", "INTEGER", "how the digest was made; 1 by programs before schema version 6"),
             Property("selection", "STRING", "which of its edges were loaded, as JSON, where not all", True),
             Property("whole", "STRING", "id that the run has with all its edges, where not all were loaded", True),
             Property("rejected", "INTEGER", "rows left out because they are wrong", True),

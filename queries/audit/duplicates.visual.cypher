@@ -7,10 +7,10 @@ WITH run, o.layer AS layer, count(*) AS features
 // layer by layer: pairs are counted in memory
 CALL (run, layer) {
   MATCH (o:Observation {run: run.n, layer: layer})-[:OF]->(f:Feature)
-  WITH run, o, f, COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS targets
+  WITH run, o, f, COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS targets
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
-  WITH run, t, o, targets, sign(e.strength) AS direction ORDER BY f.uid
+  WHERE $edges = 'all' OR e.structural
+  WITH run, t, o, targets, e.sign AS direction ORDER BY f.uid
   WITH run, t, collect(o) AS seen, collect(targets) AS targets, collect(direction) AS directions
   WHERE size(seen) > 1 AND COUNT { (t)<-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $method } <= $max_drivers
   UNWIND range(0, size(seen) - 2) AS i
@@ -27,11 +27,11 @@ CALL (run, layer) {
 WITH run, o, p ORDER BY overlap DESC, o.key, p.key LIMIT $limit
 MATCH (o)-[:OF]->(f:Feature) MATCH (p)-[:OF]->(g:Feature)
 MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)<-[x:AFFECTS {run: run.n, method: $method}]-(g)
-WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND ($edges = 'all' OR x.span = 1 OR x.by CONTAINS 'direct')
+WHERE ($edges = 'all' OR e.structural) AND ($edges = 'all' OR x.structural)
   AND COUNT { (t)<-[y:AFFECTS]-() WHERE y.run = run.n AND y.method = $method } <= $max_drivers
 UNWIND [f, g] AS s
 WITH DISTINCT run, s, t
 MATCH path = (s)-[e:AFFECTS {run: run.n, method: $method}]->(t)
-WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WHERE $edges = 'all' OR e.structural
 RETURN path
 LIMIT 300

@@ -20,7 +20,7 @@ MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (o:Observation)-[:OF]->(f:Feature)
 USING INDEX o:Observation(run, layer)
 WHERE o.run = run.n AND o.layer IS NOT NULL
-WITH o, NOT EXISTS { (f)-[e:AFFECTS]-(:Feature) WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS orphan
+WITH o, NOT EXISTS { (f)-[e:AFFECTS]-(:Feature) WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS orphan
 ORDER BY o.fid
 WITH o.layer AS layer, count(*) AS observed, collect(CASE WHEN orphan THEN o END) AS alone
 RETURN layer, observed, size(alone) AS orphans, toFloat(size(alone)) / observed AS share, size([o IN alone WHERE o.dead]) AS dead,

@@ -27,20 +27,20 @@ WITH run, collect(seed) AS seeds
 CALL (run, seeds) {
   UNWIND CASE WHEN $hops >= 1 THEN seeds ELSE [] END AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
   RETURN collect(DISTINCT x) AS first
 }
 CALL (run, first) {
   UNWIND CASE WHEN $hops >= 2 THEN first ELSE [] END AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
   RETURN collect(DISTINCT x) AS second
 }
 WITH run, seeds, seeds + first + second AS whole
 UNWIND whole AS s
 WITH DISTINCT run, seeds, whole, s
 MATCH (s)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength AND t IN whole
+WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength AND t IN whole
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
 RETURN a.id AS source, b.id AS target, e.strength AS strength, e.direct AS direct, e.span AS span, s IN seeds AS source_seed,

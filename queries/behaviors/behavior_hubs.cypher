@@ -28,15 +28,15 @@ CALL (run, b) {
   UNION ALL
   WITH run, b WHERE $hops >= 1
   MATCH (b)-[:SEEDED_BY]->(s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(f:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   RETURN DISTINCT f, 0 AS seed
   UNION ALL
   WITH run, b WHERE $hops >= 2
   MATCH (b)-[:SEEDED_BY]->(s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(m:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   WITH DISTINCT run, m
   MATCH (m)-[e:AFFECTS {run: run.n, method: $method}]->(f:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   RETURN DISTINCT f, 0 AS seed
 }
 WITH run, f, b.name AS name, max(seed) AS seed
@@ -45,8 +45,8 @@ WITH run, f, collect(name) AS behaviors, sum(seed) AS seed_of
 WHERE size(behaviors) >= $min_behaviors
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
 WITH run, f, o, behaviors, seed_of,
-     COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS incoming,
-     COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS outgoing
+     COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS incoming,
+     COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS outgoing
 RETURN o.id AS id, o.layer AS layer, size(behaviors) AS count, behaviors, seed_of, incoming, outgoing, o.label AS label
 ORDER BY count DESC, incoming + outgoing DESC, id
 LIMIT $limit

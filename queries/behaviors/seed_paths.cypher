@@ -26,7 +26,7 @@ MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})
 // the behaviour itself is where all paths begin, at no cost
 CALL (run, b) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND e.direct <> 0
+  WHERE e.structural AND e.by <> 'later' AND e.direct <> 0
   RETURN s, t, -log(abs(e.direct) / run.scale) AS cost
   UNION ALL
   MATCH (b)-[:SEEDED_BY]->(t:Feature)

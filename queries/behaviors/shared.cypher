@@ -19,14 +19,14 @@ MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})-[:SEEDED_BY]->(seed:Feature)
   OPTIONAL MATCH (seed)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   WITH collect(DISTINCT seed) AS seeds, collect(DISTINCT x) AS targets
   RETURN seeds AS a_seeds, targets AS a_targets
 }
 CALL (run) {
   MATCH (b:Behavior {uid: toString(run.n) + '/' + $other})-[:SEEDED_BY]->(seed:Feature)
   OPTIONAL MATCH (seed)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   WITH collect(DISTINCT seed) AS seeds, collect(DISTINCT x) AS targets
   RETURN seeds AS b_seeds, targets AS b_targets
 }

@@ -10,6 +10,7 @@ from queries.browser.literals import literal
 from queries.connection import Read, reader
 from queries.errors import ParameterError
 from queries.template import Parameter, Template
+from queries.which import CURRENT, require_current
 
 if TYPE_CHECKING:
     import neo4j
@@ -21,20 +22,23 @@ _SAMPLE = 20_000
 
 _RUNS = (
     "MATCH (r:Run {status: 'ready'}) WHERE r.n IS NOT NULL RETURN r.id AS id, r.n AS n, r.name AS name, r.nodes AS nodes, "
-    "r.edges AS edges, r.layers AS layers, r.methods AS methods ORDER BY r.n DESC LIMIT 2"
+    "r.edges AS edges, r.layers AS layers, r.methods AS methods, "
+    "COLLECT { MATCH (r)-[:OF_MODEL]->(m:Model) WHERE m.uid IS NOT NULL RETURN m.uid LIMIT 1 }[0] AS model, "
+    "EXISTS { MATCH (o:Observation) WHERE o.run = r.n AND o.layer IS NOT NULL AND o.importance IS NOT NULL } AS importance, "
+    f"{CURRENT} AS current ORDER BY r.n DESC LIMIT 2"
 )
 _BEHAVIORS = "MATCH (b:Behavior) WHERE b.run = $n AND b.uid STARTS WITH toString($n) + '/' RETURN b.name AS name ORDER BY name"
 _MIDDLE = (
     "MATCH ()-[e:AFFECTS]->() WHERE e.run = $n AND e.method = $method WITH e LIMIT $sample "
-    "WITH e WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' "
+    "WITH e WHERE e.structural AND e.by <> 'later' "
     "UNWIND [[startNode(e), 1, 0], [endNode(e), 0, 1]] AS end "
     "WITH end[0] AS f, sum(end[1]) AS outgoing, sum(end[2]) AS incoming "
     "ORDER BY CASE WHEN incoming < outgoing THEN incoming ELSE outgoing END DESC, incoming + outgoing DESC, f.uid LIMIT 1 "
     "CALL (f) { OPTIONAL MATCH (x)-[e:AFFECTS {run: $n, method: $method}]->(f) "
-    "WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' "
+    "WHERE e.structural AND e.by <> 'later' "
     "WITH x ORDER BY abs(e.direct) DESC, x.uid LIMIT 1 RETURN x AS before } "
     "CALL (f) { OPTIONAL MATCH (f)-[e:AFFECTS {run: $n, method: $method}]->(x) "
-    "WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' "
+    "WHERE e.structural AND e.by <> 'later' "
     "WITH x ORDER BY abs(e.direct) DESC, x.uid LIMIT 1 RETURN x AS after } "
     "UNWIND [before, f, after] AS one "
     "OPTIONAL MATCH (one)<-[:OF]-(o:Observation {run: $n}) RETURN o.id AS id, o.label AS label, one.decoder IS NOT NULL AS decoder"
@@ -60,6 +64,10 @@ class Facts:
         target: The feature that it drives most.
         word: A word of its label.
         decoders: It has its direction, so probably all have.
+        n: Number of the run, as it stands on edges.
+        model: The model that it studied, with the hash of its weights.
+        other_n: Number of the run before.
+        importance: Whether the importance of its features was measured.
     """
 
     run: str
@@ -76,6 +84,10 @@ class Facts:
     target: str | None = None
     word: str | None = None
     decoders: bool = False
+    n: int = 0
+    model: str | None = None
+    other_n: int | None = None
+    importance: bool = False
 
     @property
     def method(self) -> str:
@@ -121,16 +133,22 @@ def gather(driver: neo4j.Driver, database: str | None = None) -> Facts | None:
     Args:
         driver: An open driver.
         database: Name of the database, if not the user's default.
+
+    Raises:
+        OldSchema: If the database's schema is of an earlier version.
     """
     read = reader(driver, database)
     runs = read(_RUNS, {}, _SECONDS).records
     if not runs:
         return None
+    require_current(runs)
     run = runs[0]
     facts = Facts(
         run["id"], run["name"], run["nodes"], run["edges"], tuple(run["layers"] or ()), tuple(run["methods"] or ()),
         other=runs[1]["id"] if len(runs) > 1 else None,
         other_methods=tuple(runs[1]["methods"] or ()) if len(runs) > 1 else (),
+        other_n=runs[1]["n"] if len(runs) > 1 else None,
+        n=run["n"], model=run["model"], importance=run["importance"],
         behaviors=tuple(row["name"] for row in read(_BEHAVIORS, {"n": run["n"]}, _SECONDS).records),
     )  # fmt: skip
     return _with_features(read, facts, run["n"])

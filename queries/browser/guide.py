@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from queries.browser.facts import Facts
 from queries.browser.literals import written_out
+from queries.browser.statements import STATEMENTS, filled
 from queries.library import templates
 from queries.template import Template
 
@@ -65,6 +66,7 @@ def guide(facts: Facts | None, style_url: str, favourites_url: str, colors: Mapp
     return env.get_template("guide.html.j2").render(
         title=TITLE,
         facts=facts,
+        statements=[(s, text) for s in STATEMENTS if facts and (text := filled(s, facts))],
         style_url=style_url,
         favourites_url=favourites_url,
         colors=colors,

@@ -28,7 +28,7 @@ CALL (run, ahead0) {
   UNWIND ahead0 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS ahead1
 }
@@ -36,7 +36,7 @@ CALL (run, ahead1) {
   UNWIND ahead1 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS ahead2
 }
@@ -44,7 +44,7 @@ CALL (run, ahead2) {
   UNWIND ahead2 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS ahead3
 }
@@ -52,7 +52,7 @@ CALL (run, ahead3) {
   UNWIND ahead3 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS ahead4
 }
@@ -60,7 +60,7 @@ CALL (run, ahead4) {
   UNWIND ahead4 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS ahead5
 }
@@ -68,7 +68,7 @@ CALL (run, ahead5) {
   UNWIND ahead5 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 6}) AS ahead6
 }
@@ -76,7 +76,7 @@ CALL (run, ahead6) {
   UNWIND ahead6 AS step
   WITH run, step.feature AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH e LIMIT 1
   RETURN count(e) > 0 AS on
 }
@@ -84,7 +84,7 @@ CALL (run, back0) {
   UNWIND back0 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS back1
 }
@@ -92,7 +92,7 @@ CALL (run, back1) {
   UNWIND back1 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS back2
 }
@@ -100,7 +100,7 @@ CALL (run, back2) {
   UNWIND back2 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS back3
 }
@@ -108,7 +108,7 @@ CALL (run, back3) {
   UNWIND back3 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS back4
 }
@@ -116,7 +116,7 @@ CALL (run, back4) {
   UNWIND back4 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS back5
 }
@@ -124,7 +124,7 @@ CALL (run, back5) {
   UNWIND back5 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 6}) AS back6
 }
@@ -132,7 +132,7 @@ CALL (run, back6) {
   UNWIND back6 AS step
   WITH run, step.feature AS f
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH e LIMIT 1
   RETURN count(e) > 0 AS before
 }

@@ -21,7 +21,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
   RETURN s, t
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
@@ -37,7 +37,7 @@ CALL gds.graph.drop(graph) YIELD graphName
 UNWIND points AS f
 CALL (run, f) {
   OPTIONAL MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
   RETURN sum(CASE WHEN endNode(e) = f THEN 1 ELSE 0 END) AS incoming, sum(CASE WHEN startNode(e) = f THEN 1 ELSE 0 END) AS outgoing
 }
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})

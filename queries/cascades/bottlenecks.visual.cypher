@@ -2,7 +2,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
   RETURN s, t
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
@@ -20,6 +20,6 @@ WITH run, f, COUNT { (f)-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $meth
 ORDER BY size DESC, f.uid
 LIMIT 10
 MATCH path = (f)-[e:AFFECTS {run: run.n, method: $method}]-(:Feature)
-WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
+WHERE ($edges = 'all' OR e.structural) AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
 RETURN path
 LIMIT 200

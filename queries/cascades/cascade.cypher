@@ -28,7 +28,7 @@ CALL (run, level0) {
   UNWIND level0 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS level1
 }
@@ -36,7 +36,7 @@ CALL (run, level1) {
   UNWIND level1 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS level2
 }
@@ -44,7 +44,7 @@ CALL (run, level2) {
   UNWIND level2 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS level3
 }
@@ -52,7 +52,7 @@ CALL (run, level3) {
   UNWIND level3 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS level4
 }
@@ -60,7 +60,7 @@ CALL (run, level4) {
   UNWIND level4 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS level5
 }
@@ -68,7 +68,7 @@ CALL (run, level5) {
   UNWIND level5 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 6}) AS level6
 }
@@ -76,7 +76,7 @@ CALL (run, level6) {
   UNWIND level6 AS step
   WITH run, step.feature AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength
+  WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH e LIMIT 1
   RETURN count(e) > 0 AS deeper
 }

@@ -3,7 +3,7 @@ MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(start:Feature)
 MATCH path = (start)-[steps:AFFECTS*1..3]->(:Feature)
 WHERE size(steps) <= $max_hops
-  AND all(e IN steps WHERE e.run = run.n AND e.method = $method AND (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND abs(e.direct) >= $min_strength)
+  AND all(e IN steps WHERE e.run = run.n AND e.method = $method AND e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength)
 WITH path, abs(reduce(effect = $delta, e IN steps | effect * e.direct)) * $decay ^ (size(steps) - 1) AS effect
 WHERE effect >= $min_effect
 RETURN path

@@ -21,7 +21,7 @@ MATCH (:Observation {run: run.n, id: $source})-[:OF]->(a:Feature)
 MATCH (:Observation {run: run.n, id: $target})-[:OF]->(b:Feature)
 CALL (run, a, b) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE (e.span = 1 OR e.by CONTAINS 'direct') AND e.by <> 'later' AND e.direct <> 0
+  WHERE e.structural AND e.by <> 'later' AND e.direct <> 0
   RETURN s, t, -log(abs(e.direct) / run.scale) AS cost
   UNION ALL
   UNWIND [a, b] AS s

@@ -23,7 +23,7 @@ WITH run, [start] AS level0, [start] AS seen0
 CALL (run, level0, seen0) {
   UNWIND CASE WHEN $max_hops >= 1 THEN level0 ELSE [] END AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
     AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen0
   RETURN collect(DISTINCT x) AS level1
 }
@@ -31,7 +31,7 @@ WITH *, seen0 + level1 AS seen1
 CALL (run, level1, seen1) {
   UNWIND CASE WHEN $max_hops >= 2 THEN level1 ELSE [] END AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
     AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen1
   RETURN collect(DISTINCT x) AS level2
 }
@@ -39,7 +39,7 @@ WITH *, seen1 + level2 AS seen2
 CALL (run, level2, seen2) {
   UNWIND CASE WHEN $max_hops >= 3 THEN level2 ELSE [] END AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
     AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen2
   RETURN collect(DISTINCT x) AS level3
 }
@@ -47,7 +47,7 @@ WITH *, seen2 + level3 AS seen3
 CALL (run, level3, seen3) {
   UNWIND CASE WHEN $max_hops >= 4 THEN level3 ELSE [] END AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
     AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen3
   RETURN collect(DISTINCT x) AS level4
 }
@@ -55,7 +55,7 @@ WITH *, seen3 + level4 AS seen4
 CALL (run, level4, seen4) {
   UNWIND CASE WHEN $max_hops >= 5 THEN level4 ELSE [] END AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
     AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen4
   RETURN collect(DISTINCT x) AS level5
 }
@@ -63,7 +63,7 @@ WITH *, seen4 + level5 AS seen5
 CALL (run, level5, seen5) {
   UNWIND CASE WHEN $max_hops >= 6 THEN level5 ELSE [] END AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
     AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen5
   RETURN collect(DISTINCT x) AS level6
 }
@@ -71,7 +71,7 @@ WITH *, seen5 + level6 AS seen6
 CALL (run, level6, seen6) {
   UNWIND level6 AS f
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-  WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(e.strength) >= $min_strength
+  WHERE ($edges = 'all' OR e.structural) AND abs(e.strength) >= $min_strength
     AND CASE $direction WHEN 'downstream' THEN startNode(e) = f ELSE endNode(e) = f END AND NOT x IN seen6
   WITH e LIMIT 1
   RETURN count(e) > 0 AS deeper

@@ -2,7 +2,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
   RETURN s, t, abs(signed) AS weight
@@ -48,7 +48,7 @@ ORDER BY size(members) DESC, first
 LIMIT 3
 UNWIND members AS f
 MATCH path = (f)-[e:AFFECTS]->(t:Feature)
-WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND t IN members
+WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) AND t IN members
 WITH path, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
 WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
 RETURN path

@@ -32,7 +32,7 @@ MATCH (second:Run {id: id, status: 'ready'})
 CALL (run) {
   CALL (run) {
     MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-    WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+    WHERE $edges = 'all' OR e.structural
     WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
     WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
     RETURN s, t, abs(signed) AS weight
@@ -74,7 +74,7 @@ CALL (run) {
 CALL (second) {
   CALL (second) {
     MATCH (s:Feature)-[e:AFFECTS {run: second.n, method: $other_method}]->(t:Feature)
-    WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+    WHERE $edges = 'all' OR e.structural
     WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
     WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
     RETURN s, t, abs(signed) AS weight

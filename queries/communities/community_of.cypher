@@ -23,7 +23,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
   RETURN s, t, abs(signed) AS weight
@@ -66,7 +66,7 @@ WITH run, [row IN assigned WHERE row.community = mine | row.feature] AS members
 UNWIND members AS f
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
 OPTIONAL MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
-WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WHERE $edges = 'all' OR e.structural
 WITH o, x IN members AS within, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
 WITH o, within, CASE
   WHEN $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0) THEN abs(signed)

@@ -22,7 +22,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
   RETURN s, t, abs(signed) AS weight
@@ -51,7 +51,7 @@ ORDER BY core DESC, o.fid
 LIMIT $limit
 CALL (run, core_of, f, core) {
   OPTIONAL MATCH (f)-[e:AFFECTS]-(:Feature)<-[:OF]-(b:Observation {run: run.n})
-  WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
+  WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural)
   WITH core, core_of[b.fid] AS theirs, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
   RETURN sum(CASE WHEN theirs >= core THEN 1 ELSE 0 END) AS within, sum(CASE WHEN theirs < core THEN 1 ELSE 0 END) AS beyond

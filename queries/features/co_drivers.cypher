@@ -20,11 +20,11 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(f:Feature)
 MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WHERE $edges = 'all' OR e.structural
 MATCH (t)<-[x:AFFECTS {run: run.n, method: $method}]-(other:Feature)
-WHERE other <> f AND ($edges = 'all' OR x.span = 1 OR x.by CONTAINS 'direct')
+WHERE other <> f AND ($edges = 'all' OR x.structural)
 MATCH (t)<-[:OF]-(ot:Observation {run: run.n})
-WITH run, other, sign(e.strength) = sign(x.strength) AS same, ot.id AS target
+WITH run, other, e.sign = x.sign AS same, ot.id AS target
 ORDER BY target
 WITH run, other, count(*) AS shared, sum(CASE WHEN same THEN 1 ELSE 0 END) AS agree, collect(target) AS targets
 WHERE shared >= $min_shared

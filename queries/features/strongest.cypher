@@ -27,7 +27,7 @@
 // example: {sign: inhibitory, limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
+WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.structural)
 WITH run, s, e, t, CASE $effect
   WHEN 'direct' THEN e.direct
   WHEN 'later' THEN e.later
@@ -40,6 +40,6 @@ ORDER BY CASE $by WHEN 'value' THEN 0.0 ELSE coalesce(abs(standardised), -1.0) E
 LIMIT $limit
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
-RETURN a.id AS source, b.id AS target, value, standardised, e.span = 1 OR e.by CONTAINS 'direct' AS structural, e.type AS type,
+RETURN a.id AS source, b.id AS target, value, standardised, e.structural AS structural, e.type AS type,
        e.span AS span, e.copy AS copy, e.q AS q, e.replicated AS replicated, a.label AS source_label, b.label AS target_label
 ORDER BY CASE $by WHEN 'value' THEN 0.0 ELSE coalesce(abs(standardised), -1.0) END DESC, abs(value) DESC, source, target

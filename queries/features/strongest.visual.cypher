@@ -1,7 +1,7 @@
 // Strongest edges: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH path = (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
+WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.structural)
 WITH path, s, e, t, CASE $effect
   WHEN 'direct' THEN e.direct
   WHEN 'later' THEN e.later

@@ -30,7 +30,7 @@ USING INDEX o:Observation(run, layer)
 WHERE o.run = r.n AND o.layer IS NOT NULL
 CALL (r, method, f) {
   OPTIONAL MATCH (f)-[e:AFFECTS]-(:Feature)
-  WHERE e.run = r.n AND e.method = method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct')
+  WHERE e.run = r.n AND e.method = method AND ($edges = 'all' OR e.structural)
     AND (NOT $measure STARTS WITH 'in_' OR endNode(e) = f) AND (NOT $measure STARTS WITH 'out_' OR startNode(e) = f)
   WITH CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))

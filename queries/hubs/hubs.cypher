@@ -25,7 +25,7 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+  WHERE $edges = 'all' OR e.structural
   WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
   RETURN s, t, abs(signed) AS weight
@@ -103,7 +103,7 @@ WITH run, layer, layer_rank, row.feature AS f, row.seen AS o, row.score AS score
 ORDER BY CASE WHEN $per_layer THEN layer ELSE 0 END, rounded DESC, o.id
 LIMIT CASE WHEN $per_layer THEN 1000 * $limit ELSE $limit END
 RETURN o.id AS id, layer, score, layer_rank,
-       COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS incoming,
-       COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') } AS outgoing,
+       COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS incoming,
+       COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS outgoing,
        o.label AS label
 ORDER BY CASE WHEN $per_layer THEN layer ELSE 0 END, rounded DESC, id

@@ -18,7 +18,7 @@
 //   targets: distinct targets
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WHERE $edges = 'all' OR e.structural
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
 WITH a, b, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect

@@ -18,10 +18,10 @@
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Feature)-[x:AFFECTS {run: run.n, method: $method}]->(m:Feature)
-WHERE (x.span = 1 OR x.by CONTAINS 'direct') AND x.by <> 'later'
+WHERE x.structural AND x.by <> 'later'
 WITH run, m, count(*) AS sources, sum(abs(x.direct)) AS arriving, sum(x.direct) AS net_arriving
 MATCH (m)-[y:AFFECTS]->(:Feature)
-WHERE y.run = run.n AND y.method = $method AND (y.span = 1 OR y.by CONTAINS 'direct') AND y.by <> 'later'
+WHERE y.run = run.n AND y.method = $method AND y.structural AND y.by <> 'later'
 WITH run, m, sources, arriving, net_arriving, count(*) AS targets, sum(abs(y.direct)) AS leaving, sum(y.direct) AS net_leaving
 MATCH (m)<-[:OF]-(o:Observation {run: run.n})
 WHERE $layer IS NULL OR o.layer = $layer
@@ -30,8 +30,8 @@ ORDER BY round(passed, 10) DESC, o.id
 LIMIT $limit
 CALL (run, m) {
   MATCH (a:Feature)-[x:AFFECTS]->(m)-[y:AFFECTS]->(b:Feature)
-  WHERE x.run = run.n AND x.method = $method AND (x.span = 1 OR x.by CONTAINS 'direct') AND x.by <> 'later'
-    AND y.run = run.n AND y.method = $method AND (y.span = 1 OR y.by CONTAINS 'direct') AND y.by <> 'later'
+  WHERE x.run = run.n AND x.method = $method AND x.structural AND x.by <> 'later'
+    AND y.run = run.n AND y.method = $method AND y.structural AND y.by <> 'later'
     AND NOT EXISTS { (a)-[z:AFFECTS]->(b) WHERE z.run = run.n AND z.method = $method }
   RETURN count(*) AS unbridged
 }

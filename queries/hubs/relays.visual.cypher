@@ -1,17 +1,17 @@
 // Relays: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Feature)-[x:AFFECTS {run: run.n, method: $method}]->(m:Feature)
-WHERE (x.span = 1 OR x.by CONTAINS 'direct') AND x.by <> 'later'
+WHERE x.structural AND x.by <> 'later'
 WITH run, m, sum(abs(x.direct)) AS arriving
 MATCH (m)-[y:AFFECTS]->(:Feature)
-WHERE y.run = run.n AND y.method = $method AND (y.span = 1 OR y.by CONTAINS 'direct') AND y.by <> 'later'
+WHERE y.run = run.n AND y.method = $method AND y.structural AND y.by <> 'later'
 WITH run, m, arriving, sum(abs(y.direct)) AS leaving
 MATCH (m)<-[:OF]-(o:Observation {run: run.n})
 WHERE $layer IS NULL OR o.layer = $layer
 WITH run, m, o ORDER BY arriving * leaving DESC, o.id LIMIT 3
 MATCH path = (:Feature)-[x:AFFECTS]->(m)-[y:AFFECTS]->(:Feature)
-WHERE x.run = run.n AND x.method = $method AND (x.span = 1 OR x.by CONTAINS 'direct') AND x.by <> 'later'
-  AND y.run = run.n AND y.method = $method AND (y.span = 1 OR y.by CONTAINS 'direct') AND y.by <> 'later'
+WHERE x.run = run.n AND x.method = $method AND x.structural AND x.by <> 'later'
+  AND y.run = run.n AND y.method = $method AND y.structural AND y.by <> 'later'
 RETURN path
 ORDER BY abs(x.direct * y.direct) DESC
 LIMIT 300

@@ -36,13 +36,13 @@ CALL (run) {
   RETURN a
 }
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+WHERE ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
 MATCH (c)<-[bc:AFFECTS {run: run.n, method: $method}]-(b:Feature)
-WHERE b <> a AND ($feature IS NOT NULL OR a.uid < b.uid OR ($layer IS NOT NULL AND NOT EXISTS { (b)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })) AND ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
+WHERE b <> a AND ($feature IS NOT NULL OR a.uid < b.uid OR ($layer IS NOT NULL AND NOT EXISTS { (b)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })) AND ($edges = 'all' OR bc.structural) AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
 MATCH (a)-[ad:AFFECTS {run: run.n, method: $method}]->(d:Feature)
-WHERE c.uid < d.uid AND ($edges = 'all' OR ad.span = 1 OR ad.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END) >= $min_strength
+WHERE c.uid < d.uid AND ($edges = 'all' OR ad.structural) AND abs(CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END) >= $min_strength
 MATCH (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d)
-WHERE ($edges = 'all' OR bd.span = 1 OR bd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
 WITH run, a, b, c, d, [CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END, CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END, CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END, CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END] AS x
 WITH run, a, b, c, d, x, (x[0] < 0) = (x[2] < 0) AS first, (x[1] < 0) = (x[3] < 0) AS second
 WITH run, a, b, c, d, x, CASE WHEN first AND second THEN 'alike' WHEN first OR second THEN 'mixed' ELSE 'opposed' END AS kind

@@ -15,12 +15,12 @@ CALL (run) {
   RETURN a
 }
 MATCH one = (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+WHERE ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
 MATCH two = (c)<-[bc:AFFECTS {run: run.n, method: $method}]-(b:Feature)
-WHERE b <> a AND ($edges = 'all' OR bc.span = 1 OR bc.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
+WHERE b <> a AND ($edges = 'all' OR bc.structural) AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
 MATCH three = (a)-[ad:AFFECTS {run: run.n, method: $method}]->(d:Feature)
-WHERE c.uid < d.uid AND ($edges = 'all' OR ad.span = 1 OR ad.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END) >= $min_strength
+WHERE c.uid < d.uid AND ($edges = 'all' OR ad.structural) AND abs(CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END) >= $min_strength
 MATCH four = (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d)
-WHERE ($edges = 'all' OR bd.span = 1 OR bd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
 RETURN one, two, three, four
 LIMIT 50

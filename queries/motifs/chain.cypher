@@ -40,8 +40,8 @@ CALL (run) {
   RETURN a, ab, b, bc, c
 }
 WITH run, a, ab, b, bc, c
-WHERE (ab.span = 1 OR ab.by CONTAINS 'direct') AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
-  AND (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
+WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
+  AND bc.structural AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
   AND NOT EXISTS { (a)-[x:AFFECTS]->(c) WHERE x.run = run.n AND x.method = $method AND x.by CONTAINS 'direct' }
   AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
   AND ($signs = 'any' OR $signs = CASE WHEN ab.direct >= 0 AND bc.direct >= 0 THEN 'excitation' WHEN bc.direct >= 0 THEN 'inhibited_excitation'

@@ -19,8 +19,8 @@ CALL (run) {
   RETURN a, ab, b, bc, c
 }
 WITH a, ab, b, bc, c, run
-WHERE (ab.span = 1 OR ab.by CONTAINS 'direct') AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
-  AND (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
+WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
+  AND bc.structural AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
   AND NOT EXISTS { (a)-[x:AFFECTS]->(c) WHERE x.run = run.n AND x.method = $method AND x.by CONTAINS 'direct' }
 WITH a, ab, b, bc, c ORDER BY abs(ab.direct * bc.direct) DESC LIMIT 100
 MATCH path = (a)-[ab]->(b)-[bc]->(c)

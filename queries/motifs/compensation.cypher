@@ -38,9 +38,9 @@ CALL (run) {
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
 WHERE ac.span > 1 AND ac.by CONTAINS 'direct' AND abs(ac.direct) >= $min_strength AND ac.direct <> 0
 MATCH (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
-WHERE (ab.span = 1 OR ab.by CONTAINS 'direct') AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
+WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
 MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c)
-WHERE (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
+WHERE bc.structural AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
 MATCH (b)<-[:OF]-(ob:Observation {run: run.n})
 WITH run, a, c, ac, ob.id AS middle, ab.direct * bc.direct AS product
 ORDER BY abs(product) DESC, middle

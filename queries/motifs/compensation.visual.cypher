@@ -17,9 +17,9 @@ CALL (run) {
 MATCH across = (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
 WHERE ac.span > 1 AND ac.by CONTAINS 'direct' AND abs(ac.direct) >= $min_strength
 MATCH first = (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
-WHERE (ab.span = 1 OR ab.by CONTAINS 'direct') AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
+WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
 MATCH second = (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c)
-WHERE (bc.span = 1 OR bc.by CONTAINS 'direct') AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
+WHERE bc.structural AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
   AND (ab.direct * bc.direct < 0) <> (ac.direct < 0)
 RETURN across, first, second
 LIMIT 100

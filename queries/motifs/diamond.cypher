@@ -37,13 +37,13 @@ CALL (run) {
   RETURN a
 }
 MATCH (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
-WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
+WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
 MATCH (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d:Feature)
-WHERE ($edges = 'all' OR bd.span = 1 OR bd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE b.uid < c.uid AND ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+WHERE b.uid < c.uid AND ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
 MATCH (c)-[cd:AFFECTS {run: run.n, method: $method}]->(d)
-WHERE ($edges = 'all' OR cd.span = 1 OR cd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR cd.structural) AND abs(CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength
 WITH run, a, b, c, d, [CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END, CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END, CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END, CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END] AS x
 WITH run, a, b, c, d, x, CASE WHEN ((x[0] < 0) = (x[1] < 0)) = ((x[2] < 0) = (x[3] < 0)) THEN 'coherent' ELSE 'incoherent' END AS kind
 WHERE $kind = 'any' OR kind = $kind

@@ -15,12 +15,12 @@ CALL (run) {
   RETURN a
 }
 MATCH one = (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
-WHERE ($edges = 'all' OR ab.span = 1 OR ab.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
+WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
 MATCH two = (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d:Feature)
-WHERE ($edges = 'all' OR bd.span = 1 OR bd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
 MATCH three = (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE b.uid < c.uid AND ($edges = 'all' OR ac.span = 1 OR ac.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+WHERE b.uid < c.uid AND ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
 MATCH four = (c)-[cd:AFFECTS {run: run.n, method: $method}]->(d)
-WHERE ($edges = 'all' OR cd.span = 1 OR cd.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR cd.structural) AND abs(CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength
 RETURN one, two, three, four
 LIMIT 50

@@ -37,7 +37,7 @@ CALL (run) {
   RETURN t
 }
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t)
-WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WHERE $edges = 'all' OR e.structural
 WITH run, s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
 WHERE abs(effect) >= $min_strength AND effect <> 0
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})

@@ -18,7 +18,7 @@ WITH run, t, COUNT { (t)<-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $met
 WHERE fan >= $sources
 WITH run, t ORDER BY fan DESC, t.uid LIMIT 3
 MATCH path = (:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t)
-WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
+WHERE ($edges = 'all' OR e.structural) AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
 RETURN path
 ORDER BY abs(e.strength) DESC
 LIMIT 100

@@ -37,7 +37,7 @@ CALL (run) {
   RETURN s
 }
 MATCH (s)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WHERE $edges = 'all' OR e.structural
 WITH run, s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
 WHERE abs(effect) >= $min_strength AND effect <> 0
 MATCH (t)<-[:OF]-(a:Observation {run: run.n})

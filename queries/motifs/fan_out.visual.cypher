@@ -18,7 +18,7 @@ WITH run, s, COUNT { (s)-[x:AFFECTS]->() WHERE x.run = run.n AND x.method = $met
 WHERE fan >= $targets
 WITH run, s ORDER BY fan DESC, s.uid LIMIT 3
 MATCH path = (s)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
-WHERE ($edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct') AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
+WHERE ($edges = 'all' OR e.structural) AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
 RETURN path
 ORDER BY abs(e.strength) DESC
 LIMIT 100

@@ -22,6 +22,6 @@ MATCH (s)-[x:AFFECTS {run: run.n, method: $second}]->(t)
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
 RETURN a.id AS source, b.id AS target, e.strength AS first_strength, x.strength AS second_strength,
-       sign(e.strength) = sign(x.strength) AS same_sign, abs(e.strength - x.strength) AS gap
+       e.sign = x.sign AS same_sign, abs(e.strength - x.strength) AS gap
 ORDER BY gap DESC, source, target
 LIMIT $limit

@@ -28,7 +28,7 @@ CALL (run, second) {
     MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
     OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $other_method}]->(t)
     RETURN count(e) AS mine, count(x) AS both,
-           avg(CASE WHEN x IS NULL THEN null WHEN sign(e.strength) = sign(x.strength) THEN 1.0 ELSE 0.0 END) AS same_sign
+           avg(CASE WHEN x IS NULL THEN null WHEN e.sign = x.sign THEN 1.0 ELSE 0.0 END) AS same_sign
   }
   CALL (second) {
     MATCH (:Feature)-[x:AFFECTS {run: second.n, method: $other_method}]->(:Feature)
@@ -42,7 +42,7 @@ CALL (run, second) {
     WHERE EXISTS { (s)<-[:OF]-(:Observation {run: second.n}) } AND EXISTS { (t)<-[:OF]-(:Observation {run: second.n}) }
     OPTIONAL MATCH (s)-[x:AFFECTS {run: second.n, method: $other_method}]->(t)
     RETURN count(e) AS mine, count(x) AS both,
-           avg(CASE WHEN x IS NULL THEN null WHEN sign(e.strength) = sign(x.strength) THEN 1.0 ELSE 0.0 END) AS same_sign
+           avg(CASE WHEN x IS NULL THEN null WHEN e.sign = x.sign THEN 1.0 ELSE 0.0 END) AS same_sign
   }
   CALL (run, second) {
     MATCH (s:Feature)-[x:AFFECTS {run: second.n, method: $other_method}]->(t:Feature)

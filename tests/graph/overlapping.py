@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
+import pytest
 
 import ingest.drop
 from feature_graph.database.store import Store
 from ingest import DriverDatabase
 from ingest.connection import Transaction
+from ingest.schema import SCORE_NAMES
 from tests.rundirs import dense, write_files
 from tests.strategies import random_interactions
 
@@ -55,7 +57,9 @@ class Foreign:
 
     def check(self) -> None:
         """Fail if a node of the other program, or a relationship of one, is not what it was."""
-        assert self._state(self._store) == self._before
+        changed = [pair for pair in zip(self._before, self._state(self._store), strict=True) if pair[0] != pair[1]]
+        if changed:
+            pytest.fail(f"{len(changed)} nodes are not what they were; before and now: {changed[0]}")
 
 
 def overlapping_runs(folder: Path) -> dict[str, Path]:
@@ -89,6 +93,30 @@ def _part(root: Path, features: pd.DataFrame, frame: pd.DataFrame, fids: range, 
     }
     (root / "behaviors.json").write_text(json.dumps({"kind": "behaviors", "version": 1, "behaviors": [behavior]}))
     return root
+
+
+_SHOWN = """
+MATCH (f:Feature) WHERE f.brought_by IS NOT NULL OPTIONAL MATCH (f)<-[:OF]-(o:Observation) WHERE o.key = toString(o.run) + '/' + f.uid
+WITH f, o ORDER BY o.run DESC
+RETURN properties(f) AS feature, collect(properties(o)) AS seen
+"""
+_ANALYSED = "MATCH (a:Analysis) WHERE a.uid STARTS WITH toString(a.run) + '/' RETURN a.run AS run, a.property AS property"
+_SEEN = ("density", "mean_act", "max_act", "dead", "dense", "importance")
+
+
+def check_displays(store: Store) -> None:
+    """Every feature of ours shows what the newest observation says, all of one run, and nothing of any other."""
+    analysed = store.cypher(_ANALYSED).groupby("run")["property"].agg(set).to_dict()
+    for row in store.cypher(_SHOWN).to_dict("records"):
+        feature, newest = row["feature"], row["seen"][0] if row["seen"] else {}
+        scores = {name for name in analysed.get(newest.get("run"), ()) if name in newest}
+        assert feature["id"].startswith(f"L{feature['layer']}")
+        assert feature.get("scores_run") == newest.get("run")
+        assert {name: feature.get(name) for name in _SEEN} == {name: newest.get(name) for name in _SEEN}
+        assert set(feature.get("scores", ())) == scores
+        assert {name: value for name, value in feature.items() if name in SCORE_NAMES} == {name: newest[name] for name in scores}
+        label = next(((o["label"], o["run"]) for o in row["seen"] if o["label"]), (None, None))
+        assert (feature.get("label"), feature.get("label_run")) == label
 
 
 class CutOff(DriverDatabase):

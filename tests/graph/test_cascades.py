@@ -41,7 +41,7 @@ def graphs(loaded: dict[str, Loaded]) -> dict[str, nx.DiGraph]:
         g = nx.DiGraph()
         g.add_nodes_from((i, {"layer": layer, "label": run.files.label[i]}) for i, layer in run.files.layer.items())
         for e in run.files.edges():
-            kind = "later" if e["by"] == "later" else "total"
+            kind = {"later": "later", "direct": "direct"}.get(e["by"].partition("+")[0], "total")
             g.add_edge(
                 e["source"], e["target"], direct=e["direct"], span=e["span"], structural=twins.structural(e), kind=kind, total=e["total"]
             )

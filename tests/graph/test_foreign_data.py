@@ -12,7 +12,8 @@ import ingest
 from feature_graph.database import store as graph_store
 from feature_graph.database.store import Example, FoundMotif, Store
 from ingest.migrations import migrations
-from tests.graph.overlapping import FOREIGN, Foreign, killed_drop, overlapping_runs
+from tests.graph.formerly import as_version_5
+from tests.graph.overlapping import FOREIGN, Foreign, check_displays, killed_drop, overlapping_runs
 
 pytestmark = pytest.mark.graph
 
@@ -122,6 +123,7 @@ def test_whatever_is_done_to_runs_the_others_stay_sound(database: Store, runs: d
         still = set(database.cypher("MATCH (r:Run) WHERE r.n IS NOT NULL AND r.status = 'ready' RETURN r.id AS id")["id"])
         for other, root in runs.items():
             assert ids[other] not in still or sound(database, root), done
+        check_displays(database)
     for run in known:
         database.drop(run)
     foreign.check()
@@ -134,9 +136,10 @@ def test_a_database_of_the_version_before_is_handled(database: Store, runs: dict
     """Version 4 noted nowhere who made a feature; a drop first migrates, whatever made the features."""
     foreign = Foreign(database, FOREIGN.replace("uid: 'geo/1'", f"uid: '{first_uid(runs['two'])}-not'"))
     loaded = {name: database.ingest(root).run for name, root in runs.items()}
+    as_version_5(database, runs.values())
     database.write("MATCH (f:Feature) REMOVE f.brought_by, f.filled")
     database.write("MATCH (v:SchemaVersion {n: $n}) DELETE v", n=5)
-    assert [step.migration.n for step in database.schema_history() if step.applied is None] == [5]
+    assert [step.migration.n for step in database.schema_history() if step.applied is None] == [5, 6]
     database.drop(loaded["two"])
     assert sound(database, runs["one"])
     assert sound(database, runs["three"])
@@ -146,3 +149,44 @@ def test_a_database_of_the_version_before_is_handled(database: Store, runs: dict
     assert ours(database) == 0
     assert count(database, "MATCH (f:Feature) RETURN count(f)") == 3
     assert len(database.schema_history()) == len(migrations())
+
+
+@pytest.mark.parametrize("order", [("one", "two"), ("two", "one")])
+@pytest.mark.parametrize("first", ["newest", "oldest"])
+def test_two_runs_of_a_model_in_either_order(database: Store, runs: dict[str, Path], order: tuple[str, str], first: str) -> None:
+    """A feature shows the newest; when that goes, the next; a run loaded again is as old as it was."""
+    foreign = Foreign(database)
+    reports = [database.ingest(runs[name]) for name in order]
+    ids, newest = [report.run for report in reports], reports[1].n
+    for run in ids:
+        graph_store.analyze(database, "degree", graph_store.Projection(run))
+    graph_store.analyze(database, "leiden", graph_store.Projection(ids[0]))
+    check_displays(database)
+    shared = "MATCH (f:Feature) WHERE COUNT { (f)<-[:OF]-(:Observation) } = 2 RETURN DISTINCT f.scores_run AS run"
+    assert database.cypher(shared)["run"].tolist() == [newest]
+    gone, left = (ids[1], ids[0]) if first == "newest" else (ids[0], ids[1])
+    database.drop(gone)
+    check_displays(database)
+    scores = {tuple(sorted(s)) for s in database.cypher("MATCH (f:Feature) WHERE f.scores_run IS NOT NULL RETURN f.scores AS s")["s"]}
+    assert scores == ({("community", "degree")} if first == "newest" else {("degree",)})
+    database.ingest(runs[order[ids.index(gone)]])
+    check_displays(database)
+    assert database.cypher(shared)["run"].tolist() == [newest], "its number is what it was"
+    for name in order:
+        assert sound(database, runs[name])
+    for run in (left, gone):
+        database.drop(run)
+        check_displays(database)
+    foreign.check()
+    assert ours(database) == 0
+
+
+def test_a_user_s_own_properties_on_features_and_edges_stay(database: Store, runs: dict[str, Path]) -> None:
+    one = database.ingest(runs["one"]).run
+    database.write("MATCH (f:Feature) SET f.note = 'seen', f.community_note = 'mine', f.my_pagerank = 0.5")
+    graph_store.analyze(database, "leiden", graph_store.Projection(one))
+    two = database.ingest(runs["two"]).run
+    database.drop(two)
+    noted = "MATCH (f:Feature) WHERE f.note = 'seen' AND f.community_note = 'mine' AND f.my_pagerank = 0.5 RETURN count(f)"
+    assert count(database, noted) == len(database.fetch_features(one)) + 2
+    check_displays(database)

@@ -106,6 +106,10 @@ def test_a_fresh_database_of_another_program_takes_a_run(bare: Store) -> None:
         (["CREATE INDEX affects_run_method FOR ()-[x:LIKES]-() ON (x.run)"], r"affects_run_method is taken .*LIKES\(run\)"),
         (["CREATE INDEX quick FOR (x:Feature) ON (x.uid)"], r"the index quick on Feature\(uid\) stands in the way of .*DROP INDEX quick"),
         (["CREATE FULLTEXT INDEX texts FOR (x:Feature) ON EACH [x.label]"], r"the index texts on Feature\(label\) stands in the way"),
+        (
+            ["CREATE CONSTRAINT theirs FOR (x:Feature) REQUIRE x.id IS UNIQUE"],
+            r"the unique key theirs on Feature\(id\) stands in the way of feature_id.*DROP CONSTRAINT theirs",
+        ),
         (["CREATE (:Run {id: 'x'}), (:Run {id: 'x'})"], r"several nodes \(:Run\) with the same id, which another program made"),
     ],
 )

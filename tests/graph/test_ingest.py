@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -20,6 +21,7 @@ from feature_graph.database.store import Store
 from ingest import IngestError, IngestMismatch, LeaseHeld, LeaseLost, SchemaMismatch, runs, schema
 from ingest.connection import DriverDatabase
 from ingest.rundir import open_run
+from tests.graph.formerly import digest_of_version_5
 from tests.rundirs import dense, random_run, write_files
 from tests.strategies import random_interactions
 from tests.support.database import EXAMPLE, graph_digest
@@ -37,7 +39,7 @@ def significant(root: Path) -> pd.DataFrame:
 
 
 def test_the_database_holds_what_the_files_hold(database: Store, tmp_path: Path) -> None:
-    root = random_run(tmp_path / "run")
+    root = random_run(tmp_path / "run", direct_alone=3)
     report = database.ingest(root)
     edges, features = significant(root), pd.read_parquet(root / "features.parquet")
     assert (report.nodes, report.edges, report.already, report.resumed) == (len(features), len(edges), False, 0)
@@ -48,10 +50,21 @@ def test_the_database_holds_what_the_files_hold(database: Store, tmp_path: Path)
     columns |= {"placebo": "placebo_quantile", "replicated": "replicated", "jacobian": "strength_jacobian"}
     for mine, theirs in columns.items():
         pd.testing.assert_series_equal(stored[mine], edges[theirs], check_names=False, check_dtype=False, check_exact=True)
-    only_later = edges["significant_by"] == "later"
-    assert stored["strength"].tolist() == edges["later_strength"].where(only_later, edges["mean_strength"]).tolist()
-    assert stored["total"].notna().tolist() == only_later.tolist()
+    lead = {"total": "mean_strength", "direct": "direct_strength", "later": "later_strength"}
+    strength = [row[lead[row["significant_by"].partition("+")[0]]] for row in edges.to_dict("records")]
+    assert stored["strength"].tolist() == strength
+    assert stored["sign"].tolist() == np.sign(strength).tolist()
+    assert stored["structural"].tolist() == ((edges["span"] == 1) | edges["significant_by"].str.contains("direct")).tolist()
+    assert stored["total"].notna().tolist() == (~edges["significant_by"].str.contains("total")).tolist()
+    assert {"total", "direct"} <= set(edges["significant_by"])
+    assert set(stored["run_id"]) == {report.run[:8]}
     seen = database.fetch_features(report.run)
+    shown = database.cypher("MATCH (f:Feature) RETURN properties(f) AS f")["f"]
+    plain = pd.DataFrame(shown.tolist()).sort_values("uid", ignore_index=True)
+    wanted = features.sort_values("uid", ignore_index=True)
+    for name in ("id", "layer", "index", "density", "mean_act", "max_act", "dead", "dense", "importance"):
+        pd.testing.assert_series_equal(plain[name], wanted[name], check_names=False, check_dtype=False, check_exact=True)
+    assert set(plain["scores_run"]) == {report.n}
     for name in ("uid", "hook", "index", "id", "fid", "layer", "label", "density", "mean_act", "max_act", "dead", "dense", "importance"):
         pd.testing.assert_series_equal(seen[name], features[name], check_names=False, check_dtype=False, check_exact=True)
     assert number(database, "MATCH (f:Feature) RETURN count(f)") == len(features)
@@ -121,8 +134,8 @@ def test_a_run_from_before_standardised_effects_is_still_whole(database: Store, 
     assert ingest.verify_run(database.driver, root).ok
     database.driver.execute_query(f"{edge} REMOVE e.standardised", n=loaded.n)
     assert not ingest.verify_run(database.driver, root).ok
-    earlier = graph_digest(database, loaded.n)
-    database.driver.execute_query("MATCH (r:Run {n: $n}) SET r.digest = $digest", n=loaded.n, digest=earlier)
+    earlier = digest_of_version_5(root, standardised=False)
+    database.driver.execute_query("MATCH (r:Run {n: $n}) SET r.digest = $digest, r.digest_version = 1", n=loaded.n, digest=earlier)
     assert ingest.verify_run(database.driver, root).ok
     asked = database.ask("strongest", limit=1000).records
     assert {row["standardised"] for row in asked} == {None}

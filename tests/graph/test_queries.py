@@ -27,7 +27,7 @@ MEASURES = queries.template("hubs").parameter("measure").of
 def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
     """The shipped example and a random run, side by side in one database."""
     wipe(connected)
-    random = random_run(tmp_path_factory.mktemp("random") / "run", n_layers=5, n_features=9, n_edges=200, seed=3, window=3)
+    random = random_run(tmp_path_factory.mktemp("random") / "run", n_layers=5, n_features=9, n_edges=200, seed=3, window=3, direct_alone=4)
     roots = {"example": EXAMPLE, "random": random}
     return {name: Loaded(connected.ingest(root).run, twins.RunFiles.read(root), connected) for name, root in roots.items()}
 
@@ -186,7 +186,7 @@ def test_a_run_compared_with_another(loaded: dict[str, Loaded], connected: Store
     changed = first.files.interactions.copy()
     kept = changed.index[changed["significant"]]
     changed = changed.drop(kept[:5])
-    changed.loc[kept[5:9], ["mean_strength", "later_strength"]] *= -1.0
+    changed.loc[kept[5:9], ["mean_strength", "direct_strength", "later_strength"]] *= -1.0
     root = write_files(tmp_path / "other", first.files.features, agreeing(changed), seed=3)
     other = connected.ingest(root).run
     try:

@@ -62,12 +62,12 @@ class RunFiles:
         frame = frame[frame["significant"] & (frame["method"] == method)]
         rows = []
         for row in frame.to_dict("records"):
-            only_later = row["significant_by"] == "later"
+            effect = leading_effect(row["significant_by"])
             rows.append(
                 {
                     "source": row["src_id"],
                     "target": row["tgt_id"],
-                    "strength": row["later_strength"] if only_later else row["mean_strength"],
+                    "strength": row[f"{effect}_strength"],
                     "total": row["mean_strength"],
                     "direct": row["direct_strength"],
                     "later": none(row["later_strength"]),
@@ -86,6 +86,11 @@ class RunFiles:
     def scale(self) -> float:
         """Largest |direct| of the significant edges, of any method."""
         return float(self.interactions.loc[self.interactions["significant"], "direct_strength"].abs().max())
+
+
+def leading_effect(by: str) -> str:
+    """Which column has the effect that let an edge in: the total one where it passed, else the first that did."""
+    return "mean" if "total" in by.split("+") else by.split("+")[0] or "mean"
 
 
 def none(value: Any) -> Any:

@@ -64,7 +64,7 @@ def test_edges_are_those_of_the_online_path(written: tuple[RunDirectory, Validat
     assert found[":START_ID(Feature)"].tolist() == rows["src_fid"].tolist()
     assert found[":END_ID(Feature)"].tolist() == rows["tgt_fid"].tolist()
     assert set(found["run"]) == {RUN_NUMBER}
-    assert set(found.columns) == {":START_ID(Feature)", ":END_ID(Feature)", "run", *EDGE_PROPERTIES}
+    assert set(found.columns) == {":START_ID(Feature)", ":END_ID(Feature)", "run", "run_id", *EDGE_PROPERTIES}
     for name in EDGE_PROPERTIES:
         assert all(same(a, b) for a, b in zip(found[name], expected[name].tolist(), strict=True)), name
 

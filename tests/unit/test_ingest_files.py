@@ -25,11 +25,12 @@ from ingest.checks import CheckedRows, Order
 from ingest.checksum import EdgeCheck
 from ingest.formats import FEATURES, INTERACTIONS
 from ingest.migrations import migrations
-from ingest.rows import EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_columns, edge_groups
+from ingest.rows import DISPLAYED, EDGE_COLUMNS, EDGE_FILE_COLUMNS, EDGE_PROPERTIES, OBSERVATION_PROPERTIES, edge_groups
 from ingest.rundir import BLOCK_ROWS, OUTSIDE_IDENTITY, open_run
 from ingest.selection import Selection
 from ingest.validate import split_uid, validate
 from ingest.writers import next_segment
+from queries import example_run
 from tests.rundirs import random_run, write_files
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -37,7 +38,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return random_run(tmp_path_factory.mktemp("runs") / "run")
+    return random_run(tmp_path_factory.mktemp("runs") / "run", direct_alone=3)
 
 
 def changed(root: Path, target: Path, kind: str, change: Callable[[pd.DataFrame], Any]) -> Path:
@@ -192,19 +193,22 @@ SELECTIONS = [
     Selection(limit=17),
     Selection(limit=10_000),
     Selection(min_strength=0.02, top_k_per_source=3, limit=25),
+    Selection(min_strength=0.09, limit=20, by="formerly"),
 ]
 
 
 @pytest.mark.parametrize("selection", SELECTIONS, ids=lambda s: "-".join(s.chosen))
 @pytest.mark.parametrize("group_rows", [None, 7])
 def test_a_selection_is_what_sorting_the_whole_table_gives(tmp_path: Path, selection: Selection, group_rows: int | None) -> None:
-    root = random_run(tmp_path / "run", n_features=20, n_edges=300, seed=3)
+    root = random_run(tmp_path / "run", n_features=20, n_edges=300, seed=3, direct_alone=20)
     path = root / "interactions.parquet"
     if group_rows:
         pq.write_table(pq.read_table(path), path, row_group_size=group_rows)
     frame = pd.read_parquet(path)
     kept = frame[frame["significant"]].assign(row=lambda f: f.index)
-    kept["strength"] = kept["mean_strength"].where(kept["significant_by"] != "later", kept["later_strength"]).abs()
+    by, lead = kept["significant_by"], kept["mean_strength"]
+    lead = lead.where(~by.str.startswith("direct") | (selection.by == "formerly"), kept["direct_strength"])
+    kept["strength"] = lead.where(by != "later", kept["later_strength"]).abs()
     kept = kept[kept["strength"] >= (selection.min_strength or 0)].sort_values(["strength", "row"], ascending=[False, True])
     if selection.top_k_per_source:
         kept = kept.groupby(["src_fid", "method"]).head(selection.top_k_per_source)
@@ -223,6 +227,8 @@ def test_a_selection_is_another_run_of_the_same_files(root: Path) -> None:
     ids = [run_id(root), *(run_id(root, selection) for selection in SELECTIONS)]
     assert len(set(ids)) == len(ids)
     assert run_id(root, Selection()) == ids[0] == open_run(root, SELECTIONS[0]).whole_id
+    assert [Selection.noted(json.loads(json.dumps(s.chosen))) for s in [Selection(), *SELECTIONS]] == [Selection(), *SELECTIONS]
+    assert Selection.noted({"limit": 17}) == Selection(limit=17, by="formerly"), "as earlier versions noted it"
 
 
 @pytest.mark.parametrize(
@@ -406,16 +412,18 @@ def edge_table(root: Path) -> pa.Table:
     )
 
 
-def test_an_edge_by_the_later_effect_only_carries_it(root: Path) -> None:
+def test_an_edge_carries_the_effect_that_let_it_in(root: Path) -> None:
     table = edge_table(root)
     groups = edge_groups(table, [f"u{i}" for i in range(1_000)])
     rows = [(source, *row) for source, group in groups for row in group]
     for measured, row in zip(table.to_pylist(), rows, strict=True):
         edge = dict(zip(EDGE_PROPERTIES, row[2:], strict=True))
-        later = measured["significant_by"] == "later"
+        lead = {"later": "later_strength", "direct": "direct_strength"}.get(measured["significant_by"], "mean_strength")
         assert row[:2] == (f"u{measured['src_fid']}", f"u{measured['tgt_fid']}")
-        assert edge["strength"] == measured["later_strength" if later else "mean_strength"]
-        assert edge["total"] == (measured["mean_strength"] if later else None)
+        assert edge["strength"] == measured[lead]
+        assert edge["total"] == (None if lead == "mean_strength" else measured["mean_strength"])
+        assert edge["sign"] == (edge["strength"] > 0) - (edge["strength"] < 0)
+        assert edge["structural"] == (measured["span"] == 1 or "direct" in measured["significant_by"])
         assert {name: edge[name] for name in EDGE_COLUMNS} == {name: measured[column] for name, column in EDGE_COLUMNS.items()}
 
 
@@ -459,7 +467,7 @@ def test_digest_and_checksum_see_one_altered_value_and_values_that_changed_place
 
 
 def test_a_property_added_later_leaves_the_digest_of_earlier_runs_as_it_was(root: Path) -> None:
-    """A run that earlier versions loaded lacks it: its edges, read from the database, give the digest that was noted then."""
+    """A run that earlier versions loaded lacks it: its edges, read from the database, give the digest without it."""
     table = edge_table(root)
     names = [f"u{i}" for i in range(1_000)]
     uids = digest.words(names)
@@ -467,16 +475,34 @@ def test_a_property_added_later_leaves_the_digest_of_earlier_runs_as_it_was(root
     rows = [(source, *row) for source, group in edge_groups(table, names) for row in group]
     earlier = [(*row[: 2 + place], None, *row[3 + place :]) for row in rows]
     assert earlier != rows
-    columns = edge_columns(table)
-    ends = [uids[table[f"{end}_fid"].to_numpy()] for end in ("src", "tgt")]
-    noted = digest._sum([*ends, *(digest.words(columns[name]) for name in EDGE_PROPERTIES if name != "standardised")])
-    assert digest.edges_of_rows(earlier) == digest.edges_of_table(table, uids, added=False) == noted
-    assert digest.edges_of_rows(rows) == digest.edges_of_table(table, uids) != noted
+    without = digest.edges_of_table(table, uids, digest.UNSTANDARDISED)
+    assert digest.edges_of_rows(earlier) == without
+    assert digest.edges_of_rows(rows) == digest.edges_of_table(table, uids) != without
+
+
+@pytest.mark.parametrize(
+    ("version", "added", "noted"),
+    [
+        (1, digest.FORMERLY, "f8aaf87591d70b34"),
+        (1, (), "09caac6958acbb95"),
+        (2, digest.ADDED, "2e9c5eed746a0865"),
+    ],
+)
+def test_digests_that_databases_hold_are_made_again(version: int, added: tuple[str, ...], noted: str) -> None:
+    """Of the shipped run, as each version of this program wrote it into databases: a change here would make their runs fail to verify."""
+    run = open_run(example_run())
+    seen = validate(run)
+    uids, total = digest.words(seen.features["uid"].tolist()), digest.observations_of_table(seen.features)
+    for block in edge_blocks(run.interactions, seen.layout, EDGE_FILE_COLUMNS):
+        total = digest.add(total, digest.edges_of_table(block.table, uids, added, version))
+    assert digest.hex_of(total) == noted
 
 
 def test_what_is_written_is_in_the_schema() -> None:
     edge = next(r for r in schema.RELATIONSHIPS if r.type == "AFFECTS")
-    assert {p.name for p in edge.properties} == {*EDGE_PROPERTIES, "run"}
+    assert {p.name for p in edge.properties} == {*EDGE_PROPERTIES, "run", "run_id"}
+    shown = {p.name for n in schema.NODES if n.label == "Feature" for p in n.properties}
+    assert {*DISPLAYED, *schema.SCORE_NAMES, "scores", "scores_run"} <= shown
     assert set(EDGE_COLUMNS.values()) <= set(INTERACTIONS.names)
     seen = next(n for n in schema.NODES if n.label == "Observation")
     assert set(OBSERVATION_PROPERTIES) <= {p.name for p in seen.properties} & set(FEATURES.names)

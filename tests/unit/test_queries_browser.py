@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import queries
 from feature_graph.cli import app
-from queries.browser import Facts, Style, favourites, favourites_zip, guide, style_sheet, write_favourites
+from queries.browser import STATEMENTS, Facts, Style, favourites, favourites_zip, guide, style_sheet, write_favourites
 from queries.browser.literals import fill, literal, written_out
 
 FACTS = Facts(
@@ -33,6 +33,10 @@ FACTS = Facts(
     target="L8_F2",
     word="river",
     decoders=True,
+    n=4,
+    model="toy@0123abcd",
+    other_n=3,
+    importance=True,
 )
 STYLE = Style({2: "#440154", 5: "#bddf26"})
 
@@ -139,7 +143,7 @@ def populated(page: str) -> dict[str, str]:
 
 
 def test_the_guide_asks_every_question_of_the_run() -> None:
-    asked = populated(guide(FACTS, "s", "f"))
+    asked = {name: text for name, text in populated(guide(FACTS, "s", "f")).items() if not name.startswith("plain-")}
     assert {name.removesuffix("-drawn") for name in asked} == set(queries.names())
     for name, text in asked.items():
         body = "\n".join(line for line in text.splitlines() if not line.startswith("//"))
@@ -147,6 +151,25 @@ def test_the_guide_asks_every_question_of_the_run() -> None:
         assert name == "runs" or "{id: '0123456789abcdef', status: 'ready'}" in body
     assert "id: 'L5_F280'" in asked["neighbours"]
     assert "'it\\'s'" in asked["shared"]
+
+
+def test_the_first_page_has_plain_statements_with_the_run_filled_in() -> None:
+    page = guide(FACTS, "s", "f")
+    plain = {name: text for name, text in populated(page.partition("</slide>")[0]).items() if name.startswith("plain-")}
+    assert list(plain) == [s.name for s in STATEMENTS]
+    assert len(plain) == 10
+    assert not any("$" in text for text in plain.values())
+    assert all("run: 4" in text or "run = 4" in text for name, text in plain.items() if name != "plain-feature")
+    assert "run: 3, method: 'clamping'" in plain["plain-two-runs"]
+    assert "(:Layer2)" in plain["plain-path"]
+    assert "(:Layer5)" in plain["plain-path"]
+
+
+def test_a_plain_statement_that_has_no_answer_is_left_out() -> None:
+    few = populated(guide(Facts("0123456789abcdef", "few", 3, 2, (0, 1), ("jacobian",), n=2, model="toy@0123abcd"), "s", "f"))
+    assert {name for name in few if name.startswith("plain-")} == {"plain-strongest", "plain-hubs", "plain-inhibit", "plain-path"}
+    odd = populated(guide(replace(FACTS, behaviors=("a\\u0027}) DETACH DELETE n //",)), "s", "f"))
+    assert {s.name for s in STATEMENTS} - set(odd) == {"plain-behavior"}
 
 
 def test_questions_that_this_database_cannot_answer_are_left_out_and_named() -> None:

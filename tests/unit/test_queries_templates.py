@@ -10,10 +10,12 @@ import pytest
 
 import queries
 from ingest import schema
+from ingest.migrations import migrations
 from queries import docs
 from queries.library import READY
 from queries.runner import check_parameters
 from queries.template import Parameter, parse_template
+from queries.which import SCHEMA
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXTS = [(t.name, text) for t in queries.templates().values() for text in (t.text, t.visual) if text]
@@ -193,3 +195,14 @@ def test_unknown_names_are_answered_with_near_ones() -> None:
 
 def test_the_page_is_current() -> None:
     assert (DOCS / "queries.md").read_text(encoding="utf-8") == docs.page(), "run: python -m queries.docs"
+    assert (DOCS / "cypher.md").read_text(encoding="utf-8") == docs.cypher_page(), "run: python -m queries.docs"
+
+
+def test_questions_need_a_schema_that_this_program_makes() -> None:
+    assert 6 <= SCHEMA <= schema.VERSION == max(m.n for m in migrations())
+
+
+def test_no_question_spells_out_what_an_edge_says_itself() -> None:
+    """Whether an edge is structural, and its sign, are properties: the rule stands in one place."""
+    for name, text in TEXTS:
+        assert not re.search(r"span = 1 OR|sign\(\w+\.strength\)", text), name

@@ -18,7 +18,7 @@ from queries import notices
 _EDGES = """
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-WHERE $edges = 'all' OR e.span = 1 OR e.by CONTAINS 'direct'
+WHERE $edges = 'all' OR e.structural
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
 RETURN a.id AS source, b.id AS target, properties(e) AS properties

@@ -25,7 +25,15 @@ OPTIONAL MATCH (a:Analysis {uid: toString(run.n) + '/' + $kind})
 OPTIONAL MATCH (c:Community) WHERE c.uid STARTS WITH toString(run.n) + '/' + $kind + '/'
 DETACH DELETE a, c
 """
-_SCORES = "UNWIND $rows AS row WITH gds.util.asNode(row.node) AS o, row.scores AS scores SET o += scores"
+# A feature shows the scores of the newest run that observed it (docs/schema.md).
+_SCORES = """
+UNWIND $rows AS row
+WITH gds.util.asNode(row.node) AS o, row.scores AS scores
+SET o += scores
+WITH o, scores
+MATCH (o)-[:OF]->(f:Feature) WHERE f.scores_run = o.run
+SET f += scores, f.scores = [name IN coalesce(f.scores, []) WHERE scores[name] IS NULL] + keys(scores)
+"""
 _COMMUNITIES = """
 MATCH (run:Run {id: $run})
 UNWIND $rows AS row

@@ -1,0 +1,89 @@
+"""What an edge stands for: its strength, sign, and whether it is structural. The one rule for the pipeline, the files and the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+def leading_effect(by: Any) -> pa.Array:
+    """Which effect an edge is counted by: the total one, or the first of direct and later where the total did not pass.
+
+    Args:
+        by: ``significant_by`` [n], Arrow text or anything that becomes it; empty or null where nothing passed.
+
+    Returns:
+        ``total``, ``direct`` or ``later`` [n].
+    """
+    texts = _column(by)
+    if not pa.types.is_string(texts.type):
+        texts = texts.cast(pa.string())  # a dictionary, or no rows at all
+    texts = pc.fill_null(texts, "")
+    first = pc.if_else(pc.starts_with(texts, "direct"), "direct", "total")
+    return pc.if_else(pc.equal(texts, "later"), "later", first)
+
+
+def leading(total: Any, direct: Any, later: Any, by: Any) -> pa.Array:
+    """The strength that an edge has [n]: its effect of the kind that :func:`leading_effect` names.
+
+    Args:
+        total: Total effects [n], target units per source unit, as Arrow or NumPy columns.
+        direct: Direct effects [n].
+        later: Effects on later positions [n]; null or NaN where there are none.
+        by: ``significant_by`` [n].
+    """
+    effect = leading_effect(by)
+    first = pc.if_else(pc.equal(effect, "direct"), _column(direct), _column(total))
+    return pc.if_else(pc.equal(effect, "later"), _column(later), first)
+
+
+def leading_of(rows: Any) -> np.ndarray:
+    """:func:`leading` of a table or frame with the columns of interactions.parquet; float64 [n]."""
+    strength = leading(*(rows[name] for name in _STRENGTHS))
+    return np.asarray(strength.to_numpy(zero_copy_only=False) if isinstance(strength, pa.Array) else strength.to_numpy(), np.float64)
+
+
+def total_beside(total: Any, by: Any) -> pa.Array:
+    """The total effect [n] of the edges whose strength is another one; null for all others."""
+    return pc.if_else(pc.equal(leading_effect(by), "total"), pa.scalar(None, pa.float64()), _column(total))
+
+
+def structural(span: Any, by: Any) -> pa.Array:
+    """Whether edges belong to the structural graph [n]: they lead to the next analysed site, or their direct effect passed the test."""
+    return pc.or_(pc.equal(_column(span), 1), pc.match_substring(pc.fill_null(_column(by).cast(pa.string()), ""), "direct"))
+
+
+def sign(strength: Any) -> pa.Array:
+    """−1, 0 or 1 [n]; null where there is no strength."""
+    values = _column(strength)
+    known = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    return pc.sign(known).cast(pa.int64())
+
+
+def _sign_of_leading(total: Any, direct: Any, later: Any, by: Any) -> pa.Array:
+    return sign(leading(total, direct, later, by))
+
+
+_STRENGTHS = ("mean_strength", "direct_strength", "later_strength", "significant_by")
+#: Property of AFFECTS that follows from columns of interactions.parquet → how, and from which. A column that a file does not have is
+#: null, and what follows from it null: then the property is absent. A new one is also named in :data:`ingest.digest.ADDED`, so that runs
+#: from before keep their digest, and is optional in the schema where a file may lack its columns.
+DERIVED: dict[str, tuple[Callable[..., pa.Array], tuple[str, ...]]] = {
+    "strength": (leading, _STRENGTHS),
+    "total": (total_beside, ("mean_strength", "significant_by")),
+    "sign": (_sign_of_leading, _STRENGTHS),
+    "structural": (structural, ("span", "significant_by")),
+}
+
+
+def derived_columns(table: pa.Table) -> dict[str, pa.Array]:
+    """Every property of :data:`DERIVED` for rows of interactions.parquet."""
+    return {name: function(*(table[column] for column in columns)) for name, (function, columns) in DERIVED.items()}
+
+
+def _column(values: Any) -> pa.Array:
+    return values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values, from_pandas=True)

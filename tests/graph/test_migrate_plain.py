@@ -1,0 +1,143 @@
+"""Migration 6 on the real server: a database of version 5 gets what one of now has, wherever it is cut off, beside other programs' data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+import queries
+from feature_graph.database import store as graph_store
+from feature_graph.database.store import Store
+from ingest import DriverDatabase, verify_run
+from ingest.connection import Row
+from ingest.migrations import migrate, migrations
+from tests.graph.formerly import as_version_5, digest_of_version_5
+from tests.graph.overlapping import FOREIGN, Foreign, overlapping_runs
+from tests.rundirs import by_direct_alone, write_files
+
+pytestmark = pytest.mark.graph
+
+LAST = migrations()[-1]
+_FEATURES = "MATCH (f:Feature) WHERE f.brought_by IS NOT NULL OR f.filled IS NOT NULL RETURN properties(f) AS f ORDER BY f.uid"
+_EDGES = "MATCH (s)-[e:AFFECTS]->(t) WHERE e.method IS NOT NULL RETURN s.uid AS s, t.uid AS t, properties(e) AS e ORDER BY s, t, e.run"
+_RUNS = "MATCH (r:Run) WHERE r.n IS NOT NULL RETURN r.id AS id, r.n AS n, r.status AS status ORDER BY n"
+
+
+def state(store: Store) -> list[Any]:
+    """Everything that the migration may write, but for the digests, which stay those of the version that loaded."""
+    rows = [store.cypher(query).to_dict("records") for query in (_FEATURES, _EDGES, _RUNS)]
+    for row in rows[0]:
+        for name in ("scores", "filled"):  # sets, which Cypher keeps as lists
+            row["f"] |= {name: sorted(row["f"][name])} if name in row["f"] else {}
+    return rows
+
+
+class CutOff(DriverDatabase):
+    """The real database over a connection that breaks after so many statements of a migration."""
+
+    def __init__(self, store: Store, statements: int) -> None:
+        super().__init__(store.driver, store.database)
+        self._left = statements
+
+    def execute(self, query: str) -> list[Row]:
+        self._left -= 1
+        if self._left < 0:
+            raise ConnectionAbortedError("cut off")
+        return super().execute(query)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> dict[str, Path]:
+    """Three overlapping runs, with edges that their direct effect alone let in."""
+    made = overlapping_runs(tmp_path)
+    for number, root in enumerate(made.values()):
+        frames = [pd.read_parquet(root / f"{name}.parquet") for name in ("features", "interactions")]
+        write_files(root, frames[0], by_direct_alone(frames[1], 3), seed=number)
+    return made
+
+
+def loaded(store: Store, roots: dict[str, Path]) -> list[Any]:
+    """Load, analyse the newest and the oldest; what the database holds then."""
+    ids = [store.ingest(root).run for root in roots.values()]
+    for run in (ids[0], ids[-1]):
+        graph_store.analyze(store, "degree", graph_store.Projection(run))
+    return state(store)
+
+
+def sound(store: Store, roots: dict[str, Path]) -> None:
+    for root in roots.values():
+        report = verify_run(store.driver, root)
+        assert report.ok, [check for check in report.checks if not check.ok]
+
+
+def test_a_database_of_version_5_becomes_what_one_of_now_is(database: Store, runs: dict[str, Path]) -> None:
+    foreign = Foreign(database, FOREIGN.replace("name: 'Lake', layer: 3", f"name: 'Lake', id: 7, uid: '{lent(runs)}'"))
+    now = loaded(database, runs)
+    as_version_5(database, runs.values())
+    assert state(database) != now
+    with pytest.raises(queries.QueryError, match="feature-graph db migrate"):
+        database.ask("strongest")
+    before = verify_run(database.driver, runs["one"])
+    assert [check.found for check in before.checks] == [[LAST.n]]
+    assert database.migrate() == [LAST.n]
+    assert state(database) == now
+    sound(database, runs)
+    assert database.migrate() == []
+    database.write("MATCH (v:SchemaVersion {n: 6}) DELETE v")
+    assert database.migrate() == [LAST.n], "once more over what is done already"
+    assert state(database) == now
+    for root in runs.values():
+        assert database.ingest(root).already
+    for root in runs.values():
+        database.drop(verify_run(database.driver, root).run)
+    foreign.check()
+
+
+def lent(runs: dict[str, Path]) -> str:
+    """A feature of every run's, which another program made."""
+    return str(pd.read_parquet(runs["one"] / "features.parquet")["uid"].iloc[-1])
+
+
+def test_cut_off_anywhere_and_begun_again_it_ends_the_same(database: Store, runs: dict[str, Path]) -> None:
+    """After every statement, and between two batches: what is done is not done again, strength and total are not exchanged twice."""
+    now = loaded(database, runs)
+    as_version_5(database, runs.values())
+    some_edges(database)
+    for statements in range(len(LAST.statements)):
+        with pytest.raises(ConnectionAbortedError):
+            migrate(CutOff(database, statements))
+        assert [step.migration.n for step in database.schema_history() if step.applied is None] == [LAST.n], "the version is written last"
+    assert state(database) != now
+    assert database.migrate() == [LAST.n]
+    assert state(database) == now
+    sound(database, runs)
+
+
+def some_edges(store: Store) -> None:
+    """Migrate the edges of some features, as a statement that was cut off between two of its batches leaves them."""
+    edges = next(s for s in LAST.statements if "e.structural" in s)
+    one = edges.replace("MATCH (f:Feature) CALL", "MATCH (f:Feature) WITH f ORDER BY f.uid LIMIT 9 CALL").replace("50 ROWS", "2 ROWS")
+    assert one != edges
+    with store.driver.session() as session:
+        session.run(one.rstrip(";")).consume()
+    some = "MATCH ()-[e:AFFECTS]->() WHERE e.method IS NOT NULL RETURN count(e.structural) AS done, count(*) AS all"
+    done, whole = store.cypher(some).iloc[0]
+    assert 0 < done < whole
+
+
+def test_a_run_from_before_effects_were_standardised_is_migrated(database: Store, runs: dict[str, Path]) -> None:
+    """Its digest was made without them; a digest that was altered is found."""
+    database.ingest(runs["one"])
+    as_version_5(database, [runs["one"]])
+    database.driver.execute_query("MATCH ()-[e:AFFECTS]->() REMOVE e.standardised")
+    noted = digest_of_version_5(runs["one"], standardised=False)
+    database.write("MATCH (r:Run) WHERE r.n IS NOT NULL SET r.digest = $digest", digest=noted)
+    database.migrate()
+    sound(database, {"one": runs["one"]})
+    database.write("MATCH (r:Run) WHERE r.n IS NOT NULL SET r.digest = $digest", digest=digest_of_version_5(runs["one"]))
+    assert {c.name for c in verify_run(database.driver, runs["one"]).checks if not c.ok} == {"digest of all properties"}
+    database.write("MATCH (r:Run) WHERE r.n IS NOT NULL SET r.digest = '0123456789abcdef'")
+    assert "digest noted when it was loaded" in {c.name for c in verify_run(database.driver, runs["one"]).checks if not c.ok}
