@@ -39,6 +39,7 @@ BASES = {
 MISTYPED = {
     "AnalysisError",
     "BehaviorError",
+    "BenchmarkError",
     "UnknownTemplate",
     "AddressError",
     "AddressRefused",
