@@ -119,7 +119,7 @@ def _text(names: list[str], properties: dict[str, Any], number: str) -> str:
 
 
 def _without(name: str, value: Any, number: str) -> Any:
-    if name in {"run", "label_run", "brought_by"} or (name == "n" and str(value) == number):
+    if name in {"run", "label_run", "scores_run", "brought_by"} or (name == "n" and str(value) == number):
         return "the run"
     if name in {"key", "uid"} and value.startswith(f"{number}/"):
         return "the run" + value.removeprefix(number)
