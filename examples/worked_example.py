@@ -155,8 +155,8 @@ candidates.save(out / "candidates.parquet")
 #
 # **`p_value` and `q_value`.** `r.p_value` is the p-value of this one test, uncorrected. With thousands of pairs, 5 % of them would fall
 # below 0.05 by chance, so counting `p_value < 0.05` overstates what was found. `r.q_value` is the same p-value corrected for all tests of
-# the run (`correction_method`). The graph is built from the corrected values: a pair becomes an edge if its total, its direct or its later
-# effect passes (`r.significant`). Wherever an effect is no larger than that of random directions, p is 1.
+# the run (`correction_method`). The graph is built from the corrected values: a pair becomes an edge if its total, its computed, its direct
+# or its later effect passes (`r.significant`). What is tested is not whether an effect is 0, but whether it is larger than `min_effect`.
 
 # %%
 from feature_graph.interactions import measure_interactions

@@ -159,11 +159,15 @@ class Config(BaseModel):
     min_documents: int = Field(6, ge=2)
     """A source that is active in fewer test documents than this is left out, and counted as such."""
     min_effect: float = Field(0.01, ge=0)
-    """Smallest strength (target units per source unit) that counts as an effect."""
-    n_placebo: int = Field(32, ge=0)
-    """Random isotropic directions per source site that are clamped like features, to set the floors."""
+    """Smallest strength (target units per source unit) that counts as an effect: what is tested is whether an effect is larger."""
+    min_effect_sd: float | None = Field(None, gt=0)
+    """Smallest change of the target under the whole clamp, in its standard deviations over counted tokens, that counts as an effect. If it
+    is given, it takes the place of ``min_effect``."""
+    n_placebo: int = Field(0, ge=0)
+    """Random isotropic directions per source site that are clamped like features, to set floors below which nothing counts: the rule of
+    earlier versions, with 32. It leaves out computed effects where the model is narrow or a target has many drivers; 0 turns it off."""
     placebo_quantile: float = Field(0.99, gt=0, lt=1)
-    """Quantile of the placebos' |strength| that an edge must exceed."""
+    """Quantile of the placebos' |strength| that an edge must exceed, with ``n_placebo`` above 0."""
 
     # --- testing ---
     significance_level: float = Field(0.05, gt=0, lt=1)

@@ -23,6 +23,7 @@ _EFFECTS = {
     "total": ("mean_strength", "q_value", "floor"),
     "direct": ("direct_strength", "q_direct", "floor_direct"),
     "later": ("later_strength", "q_later", "floor_later"),
+    "computed": ("computed_strength", "q_computed", "floor_computed"),
 }
 
 _SHOWN = (
@@ -76,7 +77,11 @@ def _strength_rules() -> list[Rule]:
         ),
         Rule(
             "replicated = True, mean_strength = {mean_strength}, confirm_strength = {confirm_strength}: they have opposite signs",
-            lambda r: r["replicated"].astype(bool) & (r["mean_strength"] * r["confirm_strength"] < 0),
+            lambda r: r["replicated"].astype(bool) & ~_by_computed(r) & (r["mean_strength"] * r["confirm_strength"] < 0),
+        ),
+        Rule(
+            "replicated = True, computed_strength = {computed_strength}, confirm_computed = {confirm_computed}: they have opposite signs",
+            lambda r: r["replicated"].astype(bool) & _by_computed(r) & (r["computed_strength"] * r["confirm_computed"] < 0),
         ),
     ]
 
@@ -115,6 +120,11 @@ def _test_rules(level: float | None) -> list[Rule]:
         if level is not None:
             found.append(Rule(f"{by} below the level {level:g}: {q} = {{{q}}}", partial(above, q, name)))
     return found
+
+
+def _by_computed(r: CheckedRows) -> np.ndarray:
+    """Edges of which the computed effect is what was confirmed: the total one did not pass."""
+    return _named(r, "computed") & ~_named(r, "total")
 
 
 def _named(r: CheckedRows, name: str) -> np.ndarray:

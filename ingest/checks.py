@@ -177,7 +177,7 @@ def _row_rules(sites: SiteOrder) -> list[Rule]:
             lambda r: r.each("interaction_type", lambda v: v not in TYPES),
         ),
         Rule(
-            "significant_by = {significant_by}; expected total, direct, later joined by +",
+            "significant_by = {significant_by}; expected total, direct, later, computed joined by +",
             lambda r: r.each("significant_by", lambda v: bool(v) and not _effects(v)),
         ),
         Rule(

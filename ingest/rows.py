@@ -40,8 +40,8 @@ _NEEDED = [column for _, columns in DERIVED.values() for column in columns]
 EDGE_FILE_COLUMNS = list(dict.fromkeys(["src_fid", "tgt_fid", *EDGE_COLUMNS.values(), *_NEEDED]))
 
 #: What an interaction can be, and the effects that can make it an edge.
-TYPES = frozenset({"excitatory", "inhibitory", "pass_through"})
-EFFECTS = frozenset({"total", "direct", "later"})
+TYPES = frozenset({"excitatory", "inhibitory", "pass_through", "attenuates_copy", "erases_copy"})
+EFFECTS = frozenset({"total", "direct", "later", "computed"})
 
 #: Properties of Observation that come from features.parquet, under the same names.
 OBSERVATION_PROPERTIES = ("id", "fid", "layer", "label", "density", "mean_act", "max_act", "dead", "dense", "importance")

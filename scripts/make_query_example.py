@@ -116,7 +116,12 @@ def measured(rng: np.random.Generator, source: Any, target: Any, span: int, meth
     bypass = span == 1 or rng.random() < 0.5
     direct = total if span == 1 else round(total * float(rng.uniform(0.4, 1)) * (1 if bypass else 0.01), 4)
     by = "" if null else "later" if only_later else "total+direct" if bypass else "total"
-    p = {"total": 0.0004 if "total" in by else 0.4, "direct": 0.0006 if "direct" in by else 0.5, "later": 0.002 if only_later else 0.6}
+    p = {
+        "total": 0.0004 if "total" in by else 0.4,
+        "direct": 0.0006 if "direct" in by else 0.5,
+        "later": 0.002 if only_later else 0.6,
+        "computed": 0.7,
+    }
     copy = round(total * float(rng.uniform(0, 0.9)), 4)
     confirm = round(total * float(rng.uniform(0.5, 1.3)), 4)
     lead = later if only_later else total
@@ -137,6 +142,7 @@ def measured(rng: np.random.Generator, source: Any, target: Any, span: int, meth
         "strength_jacobian": None,
         "direct_jacobian": None,
         "se": abs(total) / 10,
+        "se_computed": abs(total) / 5,
         "ci_low": round(total - abs(total) / 5, 5),
         "ci_high": round(total + abs(total) / 5, 5),
         **{f"p_{name}" if name != "total" else "p_value": value for name, value in p.items()},
@@ -146,11 +152,13 @@ def measured(rng: np.random.Generator, source: Any, target: Any, span: int, meth
         "floor": 0.01,
         "floor_direct": 0.01,
         "floor_later": 0.02,
+        "floor_computed": 0.01,
         "placebo_quantile": 1.0 if by else 0.5,
         "n_samples": 24,
         "n_documents": 12,
         "n_later": 22,
         "confirm_strength": confirm,
+        "confirm_computed": round(confirm - copy, 4),
         "n_confirm": 8,
         "replicated": bool(rng.random() < 0.9) if by else False,
         "clamp_low": 0.0,

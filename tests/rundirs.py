@@ -30,13 +30,16 @@ def agreeing(interactions: pd.DataFrame) -> pd.DataFrame:
     """Changed rows with every column that follows from the strengths, and what passed, made to follow again."""
     frame = interactions.copy()
     mean, by = frame["mean_strength"], frame["significant_by"]
+    frame["computed_strength"] = mean - frame["copy_strength"]
     lead = frame["later_strength"].where(by == "later", frame["direct_strength"].where(by.str.startswith("direct"), mean))
     passed_on = (frame["interaction_type"] == "pass_through") & (mean >= 0)
     frame["interaction_type"] = np.where(passed_on, "pass_through", np.where(lead < 0, "inhibitory", "excitatory"))
-    frame["abs_strength"], frame["computed_strength"] = mean.abs(), mean - frame["copy_strength"]
+    frame["abs_strength"] = mean.abs()
     half = (frame["ci_high"] - frame["ci_low"]).abs() / 2
     frame["ci_low"], frame["ci_high"] = mean - half, mean + half
     frame["confirm_strength"] = frame["confirm_strength"].where(~(frame["confirm_strength"] * mean < 0), -frame["confirm_strength"])
+    again, computed = frame["confirm_computed"], frame["computed_strength"]
+    frame["confirm_computed"] = again.where(~(again * computed < 0), -again)
     return frame
 
 

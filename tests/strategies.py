@@ -49,6 +49,9 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
     copied = rng.random(n) < 0.3
     total = np.where(true, rng.lognormal(-2.5, 1.0, n) * rng.choice([1.0, -1.0], n, p=[0.7, 0.3]), rng.normal(0, 0.003, n))
     copy = np.where(copied, total * rng.uniform(0.5, 1.0, n), total * rng.uniform(-0.1, 0.3, n))
+    other = np.random.default_rng([seed, 1])
+    copy = np.where(other.random(n) < 0.1, total * other.uniform(1.2, 3.0, n), copy)
+    computed = total - copy
     span = tgt_site - src_site
     direct = np.where(span == 1, total, total * rng.uniform(-0.2, 1.0, n))
     later = np.where(rng.random(n) < 0.05, np.nan, rng.normal(0, 0.02, n))
@@ -57,12 +60,16 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
     p = _p_values(rng, total, true, floor)
     p_direct = np.where(np.abs(direct) >= floor, p, 1.0)
     p_later = np.where(np.abs(np.nan_to_num(later)) >= 0.04, p, 1.0)
-    q, q_direct, q_later = (np.minimum(1.0, x * 1.5) for x in (p, p_direct, p_later))
-    passed = {"total": q < _LEVEL, "direct": q_direct < _LEVEL, "later": q_later < _LEVEL}
+    p_computed = np.where(np.abs(computed) >= floor, p, 1.0)
+    q, q_direct, q_later, q_computed = (np.minimum(1.0, x * 1.5) for x in (p, p_direct, p_later, p_computed))
+    passed = {"total": q < _LEVEL, "direct": q_direct < _LEVEL, "later": q_later < _LEVEL, "computed": q_computed < _LEVEL}
     by = ["+".join(name for name in passed if passed[name][i]) for i in range(n)]
     confirm = total * rng.normal(0.9, 0.25, n)
-    lead = np.where([b.startswith("direct") for b in by], direct, np.where([b == "later" for b in by], later, total)) if n else total
+    lead = total.copy()
+    lead = np.where(np.array([b.startswith("direct") for b in by], dtype=bool), direct, lead)
+    lead = np.where(np.array(by) == "later", later, lead) if n else lead
     kind = np.where(copied & (total > 0.5), "pass_through", np.where(lead >= 0, "excitatory", "inhibitory"))
+    kind = np.where(["computed" in b for b in by] & (np.abs(total) < np.abs(copy)), "attenuates_copy", kind) if n else kind
     samples = rng.integers(12, 31, n)
     low_confirm = rng.random(n) < 0.1
     frame = pd.DataFrame(
@@ -88,6 +95,7 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
             "strength_jacobian": total * rng.normal(1.0, 0.15, n),
             "direct_jacobian": direct * rng.normal(1.0, 0.15, n),
             "se": se,
+            "se_computed": se,
             "ci_low": total - 1.96 * se,
             "ci_high": total + 1.96 * se,
             "p_value": p,
@@ -96,16 +104,20 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
             "q_direct": q_direct,
             "p_later": p_later,
             "q_later": q_later,
+            "p_computed": p_computed,
+            "q_computed": q_computed,
             "significant": [bool(b) for b in by],
             "significant_by": by,
             "floor": floor,
             "floor_direct": floor,
             "floor_later": np.full(n, 0.04),
+            "floor_computed": floor,
             "placebo_quantile": np.clip(1 - p / 10, 0, 1),
             "n_samples": samples,
             "n_documents": np.maximum(6, samples // 2),
             "n_later": samples - 2,
             "confirm_strength": np.where(low_confirm, np.nan, confirm),
+            "confirm_computed": np.where(low_confirm, np.nan, computed * np.where(total == 0, 1, confirm / np.where(total == 0, 1, total))),
             "n_confirm": np.where(low_confirm, 1, 8),
             "replicated": [None if u else bool(r) for u, r in zip(low_confirm, confirm * total > 0, strict=True)],
             "clamp_low": np.zeros(n),

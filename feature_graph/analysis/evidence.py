@@ -64,11 +64,15 @@ class EdgeAgreement:
 def replication(frame: pd.DataFrame) -> Replication:
     """Replication and shrinkage of the significant edges of ``frame``.
 
-    Edges that only their later effect let in are left out: what is measured again is the total effect.
+    What is measured again is the total effect, or the computed one of an edge that passed by it and not by the total. Edges that only
+    their later effect let in are left out.
     """
     significant = frame[frame["significant"].astype(bool) & (frame["significant_by"] != "later")]
     seen = significant[significant["confirm_strength"].notna() & significant["replicated"].notna()]
-    test, confirm = seen["mean_strength"].to_numpy(float), seen["confirm_strength"].to_numpy(float)
+    by = seen["significant_by"].str
+    computed = (by.contains("computed") & ~by.contains("total")).to_numpy(bool)
+    test = np.where(computed, seen["computed_strength"], seen["mean_strength"]).astype(float)
+    confirm = np.where(computed, seen["confirm_computed"], seen["confirm_strength"]).astype(float)
     n, k = len(seen), int(seen["replicated"].astype(bool).sum())
     if not n:
         return Replication(len(significant), 0, 0, nan, nan, nan, nan, nan, nan)

@@ -39,6 +39,7 @@ class Interaction:
     strength_jacobian: float
     direct_jacobian: float
     se: float
+    se_computed: float
     ci_low: float
     ci_high: float
     p_value: float
@@ -47,16 +48,20 @@ class Interaction:
     q_direct: float
     p_later: float
     q_later: float
+    p_computed: float
+    q_computed: float
     significant: bool
     significant_by: str
     floor: float
     floor_direct: float
     floor_later: float
+    floor_computed: float
     placebo_quantile: float
     n_samples: int
     n_documents: int
     n_later: int
     confirm_strength: float
+    confirm_computed: float
     n_confirm: int
     replicated: bool | None
     clamp_low: float

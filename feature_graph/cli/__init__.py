@@ -13,6 +13,7 @@ from feature_graph.cli import (
     analyze,
     calibrate,
     common,
+    composition,
     db,
     demo,
     doctor,
@@ -67,6 +68,7 @@ def _options(
 stages.register(app)
 app.command(rich_help_panel="A run")(report.report)
 app.command(rich_help_panel="A run")(analyze.analyze)
+app.command(rich_help_panel="A run")(composition.composition)
 app.command(rich_help_panel="A run")(motifs.motifs)
 app.command(rich_help_panel="A run")(pruning_recall.pruning_recall)
 app.command(rich_help_panel="A run")(probe.probe)

@@ -34,7 +34,7 @@ def _source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method
     codec, path = setting.codecs[layer], path_of(plan, setting.codecs, layer)
     index = torch.tensor([s.index for s in sources], device=codec.device)
     probes = [Probe(s, codec.w_dec[s.index]) for s in sources]
-    found = measure(setting, probes, path, derivative=method == "jacobian")
+    found = measure(setting, probes, path, derivative=method == "jacobian", smallest=plan.smallest)
     beside = measure(setting, probes, path, derivative=True) if method == "both" else None
     confirmed = confirm(setting, probes, path, derivative=method == "jacobian")
     reached, spilled = achieved(setting, probes), spill(codec, index).double().cpu().numpy()
@@ -46,7 +46,9 @@ def _source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method
                 continue
             at = _columns(reading, plan.asked[layer, source.index][target])
             frame = _frame(source, target, plan.asked[layer, source.index][target], found[k][site], at)
-            frame["confirm_strength"], frame["n_confirm"] = confirmed[k][site][at], source.confirm.n_documents
+            frame["confirm_strength"], frame["n_confirm"] = confirmed[k][site].total[at], source.confirm.n_documents
+            frame["confirm_computed"] = confirmed[k][site].computed[at]
+            frame["smallest"] = plan.smallest.on(target, plan.asked[layer, source.index][target], source.high - source.low)
             frame["strength_jacobian"] = beside[k][site].total.mean[at] if beside else np.nan
             frame["direct_jacobian"] = beside[k][site].direct.mean[at] if beside else np.nan
             frame["achieved"], frame["spill"] = reached[k], spilled[k]
@@ -62,7 +64,7 @@ def _columns(reading: Reading, wanted: np.ndarray) -> np.ndarray:
 
 
 def _frame(source: Source, target: int, indices: np.ndarray, found: Measured, at: np.ndarray) -> pd.DataFrame:
-    total, direct, later = found.total, found.direct, found.later
+    total, computed, direct, later = found.total, found.computed, found.direct, found.later
     nothing = np.full(len(at), np.nan)
     return pd.DataFrame(
         {
@@ -74,12 +76,15 @@ def _frame(source: Source, target: int, indices: np.ndarray, found: Measured, at
             "direct_strength": direct.mean[at],
             "later_strength": later.mean[at] if later else nothing,
             "copy_strength": found.copy[at],
+            "computed_strength": computed.mean[at],
+            "se_computed": computed.se[at],
             "preactivation_strength": found.preactivation[at],
             "p_on_change": found.on[at],
             "se": total.se[at],
             "ci_low": total.ci_low[at],
             "ci_high": total.ci_high[at],
             "p_value": total.p[at],
+            "p_computed": computed.p[at],
             "p_direct": direct.p[at],
             "p_later": later.p[at] if later else np.ones(len(at)),
             "n_samples": len(source.test),
@@ -130,6 +135,7 @@ def _placebo_rows(setting: Setting, plan: Plan, probes: Sequence[Probe], method:
                 "total": result.total.mean,
                 "direct": result.direct.mean,
                 "later": result.later.mean if result.later else nothing,
+                "computed": result.computed.mean,
             }
             frames.append(pd.DataFrame(columns))
     return pd.concat(frames, ignore_index=True)

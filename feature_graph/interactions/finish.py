@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from feature_graph import stats
 from feature_graph.analysis import replication
-from feature_graph.artifacts import ActivationStore, feature_id, number_pairs
+from feature_graph.artifacts import feature_id, number_pairs
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
+from feature_graph.interactions.smallest import target_sd
 from feature_graph.interventions import MeasurementContext
 from ingest.formats import INTERACTIONS
 from ingest.strength import leading_of
@@ -26,6 +27,7 @@ EFFECTS = {
     "total": ("mean_strength", "p_value", "q_value", "floor"),
     "direct": ("direct_strength", "p_direct", "q_direct", "floor_direct"),
     "later": ("later_strength", "p_later", "q_later", "floor_later"),
+    "computed": ("computed_strength", "p_computed", "q_computed", "floor_computed"),
 }
 PASS_COSINE, PASS_SLOPE = 0.9, 0.25
 #: Fewer confirmation documents give no confirm_strength.
@@ -54,7 +56,6 @@ def finish(
     frame = add_floors(rows.sort_values([*_PAIR, "method"], ignore_index=True), placebos, cfg)
     frame = add_q(frame, cfg)
     frame["abs_strength"] = frame["mean_strength"].abs()
-    frame["computed_strength"] = frame["mean_strength"] - frame["copy_strength"]
     layers = sorted(codecs)
     frame["span"] = frame["tgt_layer"].map(layers.index) - frame["src_layer"].map(layers.index)
     frame["standardised_effect"] = standardised(frame, target_sd(store, frame["tgt_layer"].to_numpy(), frame["tgt_index"].to_numpy()))
@@ -66,25 +67,26 @@ def finish(
 
 
 def add_floors(frame: pd.DataFrame, placebos: pd.DataFrame, cfg: Config) -> pd.DataFrame:
-    """Add the floors and the placebo quantile, and set p to 1 below the floor.
+    """Add the floors, which are the smallest effect that counts; with placebos also theirs, below which p is set to 1.
 
-    The floor belongs to a (source site, target): the same random directions serve all sources of the site.
+    A placebo floor belongs to a (source site, target): the same random directions serve all sources of the site.
     """
     frame = frame.copy()
     share = np.full(len(frame), np.nan)
-    floors = {effect: np.full(len(frame), cfg.min_effect) for effect in EFFECTS}
+    floors = {effect: frame["smallest"].to_numpy(np.float64, copy=True) for effect in EFFECTS}
     wanted, strengths = pd.MultiIndex.from_frame(frame[_TARGET]), frame["mean_strength"].to_numpy()
     for table in _tables(placebos) if len(placebos) else ():
         at = table.targets.get_indexer(wanted)
         where = np.flatnonzero(at >= 0)
         for effect in EFFECTS:
-            floors[effect][where] = stats.placebo_floor(table.effects[effect], cfg.placebo_quantile, cfg.min_effect)[at[where]]
+            random = stats.placebo_floor(table.effects[effect], cfg.placebo_quantile, 0.0)[at[where]]
+            floors[effect][where] = np.maximum(floors[effect][where], random)
         for part in np.array_split(where, max(1, len(where) // _ROWS)):
             share[part] = stats.placebo_share(strengths[part], table.effects["total"][:, at[part]])
     for effect, (strength, p, _, floor) in EFFECTS.items():
         frame[floor] = floors[effect]
-        small = ~(frame[strength].abs() >= frame[floor])  # a missing strength is not an effect
-        frame[p] = np.where(small, 1.0, frame[p])
+        missing = frame[strength].isna() if not len(placebos) else ~(frame[strength].abs() >= frame[floor])
+        frame[p] = np.where(missing, 1.0, frame[p])  # a missing strength is not an effect
     frame["placebo_quantile"] = share
     return frame
 
@@ -114,13 +116,34 @@ def _tables(placebos: pd.DataFrame) -> list[_Table]:
 
 
 def add_q(frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
-    """Correct each effect in its own family, one for each method; mark what passes."""
+    """Correct over pairs and over the effects of each pair (``stats.adjust_pairs``), one family per method; mark what passes."""
     frame = frame.copy()
-    for _, p, q, _ in EFFECTS.values():
-        frame[q] = 1.0
-        for _, where in frame.groupby("method").indices.items():
-            frame.loc[frame.index[where], q] = stats.adjust(frame[p].to_numpy()[where], cfg.correction_method)
+    p = effect_p(frame)
+    q = np.ones_like(p)
+    for _, where in frame.groupby("method").indices.items():
+        q[where] = stats.adjust_pairs(p[where], cfg.correction_method)[1]
+    return set_q(frame, q, cfg)
+
+
+def effect_p(frame: pd.DataFrame) -> Floats:
+    """p of every effect that was tested, in the order of :data:`EFFECTS`; float64 [n, 4], NaN where it was not."""
+    p = np.column_stack([np.where(frame[strength].isna(), np.nan, frame[p]) for strength, p, _, _ in EFFECTS.values()])
+    p[_next_site(frame), list(EFFECTS).index("direct")] = np.nan  # one effect, tested once
+    return p
+
+
+def set_q(frame: pd.DataFrame, q: Floats, cfg: Config) -> pd.DataFrame:
+    """Add the adjusted p [n, 4] of :func:`effect_p`'s effects, and mark what passes."""
+    frame, same = frame.copy(), _next_site(frame)
+    for column, (_, _, name, _) in enumerate(EFFECTS.values()):
+        frame[name] = q[:, column]
+    frame.loc[same, "q_direct"] = frame.loc[same, "q_value"]
     return mark_significant(frame, cfg)
+
+
+def _next_site(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Pairs between which no analysed site lies: their direct effect is the total one."""
+    return ((frame["direct_strength"] == frame["mean_strength"]) & (frame["p_direct"] == frame["p_value"])).to_numpy(bool)
 
 
 def mark_significant(frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
@@ -140,10 +163,18 @@ def leading_strength(frame: pd.DataFrame) -> Floats:
 
 
 def interaction_types(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> NDArray[np.object_]:
-    """``excitatory``, ``inhibitory`` or ``pass_through`` for each pair."""
+    """``excitatory``, ``inhibitory``, ``pass_through``, ``attenuates_copy`` or ``erases_copy`` for each pair.
+
+    What opposes a copy without turning it round is no inhibition: where the computed effect passed, a total effect of the copy's sign
+    and smaller than the copy attenuates it, and one below the smallest effect that counts erases it.
+    """
     kinds = np.where(leading_strength(frame) >= 0, "excitatory", "inhibitory").astype(object)
-    near_one = (frame["mean_strength"] - 1).abs() < PASS_SLOPE
-    kinds[(decoder_cosine(frame, codecs) > PASS_COSINE) & near_one.to_numpy()] = "pass_through"
+    total, copy, smallest = (frame[name].to_numpy(np.float64) for name in ("mean_strength", "copy_strength", "smallest"))
+    computed = frame["significant_by"].str.contains("computed").to_numpy(bool)
+    kinds[computed & (np.sign(total) == np.sign(copy)) & (np.abs(total) < np.abs(copy))] = "attenuates_copy"
+    kinds[computed & (np.abs(total) < smallest) & (np.abs(copy) >= smallest)] = "erases_copy"
+    near_one = np.abs(total - 1) < PASS_SLOPE
+    kinds[(decoder_cosine(frame, codecs) > PASS_COSINE) & near_one] = "pass_through"
     return kinds
 
 
@@ -158,23 +189,6 @@ def decoder_cosine(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> Floa
     return cosine
 
 
-def feature_sd(store: ActivationStore, layer: int) -> Floats:
-    """Standard deviation of every feature of a layer over counted tokens, zeros included; float64 [d_sae]."""
-    matrix, n = store.activations[layer], max(store.n_tokens, 1)
-    values = matrix.data.astype(np.float64)
-    mean, square = (np.bincount(matrix.indices, weights=w, minlength=matrix.shape[1]) / n for w in (values, values**2))
-    return np.sqrt(np.maximum(square - mean**2, 0))
-
-
-def target_sd(store: ActivationStore, layers: NDArray[Any], indices: NDArray[Any]) -> Floats:
-    """:func:`feature_sd` of features of several layers; [n], in the order given."""
-    sd = np.full(len(layers), np.nan)
-    for layer in np.unique(layers).tolist():
-        where = layers == layer
-        sd[where] = feature_sd(store, layer)[indices[where]]
-    return sd
-
-
 def standardised(frame: pd.DataFrame, sd: Floats) -> Floats:
     """Change of each target for the whole clamp, in its standard deviations [n]; NaN for a target that never varies."""
     change = frame["mean_strength"].to_numpy(np.float64) * (frame["clamp_high"] - frame["clamp_low"]).to_numpy()
@@ -182,15 +196,26 @@ def standardised(frame: pd.DataFrame, sd: Floats) -> Floats:
 
 
 def add_confirmation(frame: pd.DataFrame) -> pd.DataFrame:
-    """Say whether each pair held on the confirmation documents."""
+    """Say whether each pair held on the confirmation documents: its total effect, or the computed one where only that passed."""
     frame = frame.copy()
     few = frame["n_confirm"] < MIN_CONFIRM
-    frame["confirm_strength"] = frame["confirm_strength"].mask(few)
-    held = (np.sign(frame["confirm_strength"]) == np.sign(frame["mean_strength"])) & (frame["confirm_strength"].abs() > frame["floor"] / 2)
+    for column in ("confirm_strength", "confirm_computed"):
+        frame[column] = frame[column].mask(few)
+    by = frame["significant_by"]
+    total = ~frame["significant"] | by.str.contains("total")
+    computed = ~total & by.str.contains("computed")
+    held = np.where(computed, _held(frame, "computed"), _held(frame, "total"))
     # An edge that passed by its direct or later effect alone is not what the confirmation run measured.
-    measured = frame["confirm_strength"].notna() & (~frame["significant"] | frame["significant_by"].str.contains("total"))
-    frame["replicated"] = held.astype(object).where(measured, None)
+    measured = frame["confirm_strength"].notna() & (total | computed)
+    frame["replicated"] = pd.Series(held, index=frame.index).astype(object).where(measured, None)
     return frame
+
+
+def _held(frame: pd.DataFrame, effect: str) -> NDArray[np.bool_]:
+    """Same sign and above half the floor on the confirmation documents."""
+    strength, _, _, floor = EFFECTS[effect]
+    again = frame["confirm_strength" if effect == "total" else "confirm_computed"]
+    return ((np.sign(again) == np.sign(frame[strength])) & (again.abs() > frame[floor] / 2)).to_numpy(bool)
 
 
 def _add_names(frame: pd.DataFrame, candidates: pd.DataFrame) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from feature_graph.utils import sha256_json
 
 #: Samples of one batch; a block holds as many probes as fit.
 BLOCK_SAMPLES = 240
-_VERSION = 1
+_VERSION = 2
 #: Fields of the configuration that a block's result depends on.
 _FIELDS = frozenset(
     {
@@ -33,6 +33,8 @@ _FIELDS = frozenset(
         "clamp_low",
         "position_horizon",
         "min_documents",
+        "min_effect",
+        "min_effect_sd",
         "n_placebo",
         "activity_threshold",
         "seed",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from feature_graph.activations import SampleRows, document_priority, draw_sample
 from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
+from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.utils import derived_seed
 
 Ints = NDArray[np.int64]
@@ -51,12 +52,14 @@ class Plan:
         asked: (source layer, source index) → {target layer → indices asked for, ascending}.
         left_out: Short id of a source that is not measured → why.
         n_pairs: Pairs that will be tested.
+        smallest: The smallest effect that counts.
     """
 
     sources: dict[int, list[Source]]
     asked: dict[tuple[int, int], dict[int, Ints]]
     left_out: dict[str, str] = field(default_factory=dict)
     n_pairs: int = 0
+    smallest: SmallestEffect = field(default_factory=SmallestEffect)
 
     def targets(self, layer: int) -> dict[int, Ints]:
         """Union of the targets asked for by the sources of a layer: target layer → indices, ascending."""
@@ -98,7 +101,7 @@ def make_plan(
         if found:
             sources[layer] = found
     n_pairs = sum(len(t) for (n, i), by in asked.items() if feature_id(n, i) not in left_out for t in by.values())
-    return Plan(sources, asked, left_out, n_pairs)
+    return Plan(sources, asked, left_out, n_pairs, SmallestEffect.of(cfg, store))
 
 
 def layer_sources(
@@ -150,7 +153,7 @@ def without_broken(plan: Plan, rows: pd.DataFrame) -> Plan:
     broken = [s for n, found in plan.sources.items() for s in found if (n, s.index) not in measured]
     left_out = plan.left_out | {s.id: "the model gives NaN or infinity under its clamp" for s in broken}
     lost = sum(len(indices) for s in broken for indices in plan.asked[s.layer, s.index].values())
-    return Plan(sources, plan.asked, left_out, plan.n_pairs - lost)
+    return replace(plan, sources=sources, left_out=left_out, n_pairs=plan.n_pairs - lost)
 
 
 def _asked(pairs: pd.DataFrame) -> dict[tuple[int, int], dict[int, Ints]]:

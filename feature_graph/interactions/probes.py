@@ -19,10 +19,14 @@ from feature_graph.activations import SampleRows
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
+from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import Clamps, Effects, Reading, Setting, clamp_effects, jacobian_effects, later_mask, random_directions
 from feature_graph.utils import derived_seed
 
 Floats = NDArray[np.float64]
+NONE_TOO_SMALL = SmallestEffect()
+#: Rounding of a difference of two float32 numbers, as a share of their magnitudes.
+ROUNDING = 8 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class Measured:
 
     Attributes:
         total: Test of the total effect over documents.
+        computed: The same for total minus copy.
         direct: The same for the direct effect.
         later: The same for the later effect, over samples that have a later position; None if none has.
         copy: Mean over documents.
@@ -60,6 +65,7 @@ class Measured:
     """
 
     total: stats.MeanTest
+    computed: stats.MeanTest
     direct: stats.MeanTest
     later: stats.MeanTest | None
     copy: Floats
@@ -99,7 +105,14 @@ def clamps_of(setting: Setting, probes: Sequence[Probe], parts: Sequence[SampleR
     return Clamps(torch.as_tensor(rows, device=device), positions, directions, high, low)
 
 
-def measure(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], *, derivative: bool) -> list[list[Measured]]:
+def measure(
+    setting: Setting,
+    probes: Sequence[Probe],
+    path: Sequence[Reading],
+    *,
+    derivative: bool,
+    smallest: SmallestEffect = NONE_TOO_SMALL,
+) -> list[list[Measured]]:
     """Effects of each probe at each site of the path, on its test samples.
 
     Args:
@@ -107,6 +120,7 @@ def measure(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
         probes: The block.
         path: Sites and targets.
         derivative: The gated derivative at the clean point instead of the finite difference.
+        smallest: δ of the null hypothesis that an effect is at most δ.
 
     Raises:
         BrokenEffect: If effects of some probes are NaN or infinite.
@@ -121,37 +135,78 @@ def measure(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
     broken = [p.id for k, p in enumerate(probes) if not all(_finite(effects, slice(ends[k], ends[k + 1])) for effects in found)]
     if broken:
         raise BrokenEffect(broken)
-    units = [1.0 if derivative else p.source.high - p.source.low for p in probes]
-    return [[_reduce(effects, slice(ends[k], ends[k + 1]), parts[k], units[k], has_later) for effects in found] for k in range(len(probes))]
+    rows = [slice(ends[k], ends[k + 1]) for k in range(len(probes))]
+    return [
+        [_reduce(_Part(effects, rows[k], probe, has_later, derivative), _delta(smallest, reading, probe)) for reading, effects in each]
+        for k, probe in enumerate(probes)
+        for each in [list(zip(path, found, strict=True))]
+    ]
+
+
+def _delta(smallest: SmallestEffect, reading: Reading, probe: Probe) -> Floats:
+    return smallest.on(reading.codec.site.layer, _features(reading).cpu().numpy(), probe.source.high - probe.source.low)
 
 
 def _finite(effects: Effects, where: slice) -> bool:
     return all(bool(torch.isfinite(getattr(effects, item.name)[where]).all()) for item in fields(effects))
 
 
-def _reduce(effects: Effects, where: slice, rows: SampleRows, unit: float, has_later: NDArray[np.bool_]) -> Measured:
-    def means(values: Tensor, keep: NDArray[np.bool_] | None = None) -> Floats:
-        array, documents = values[where].double().cpu().numpy(), rows.documents
+@dataclass(frozen=True)
+class _Part:
+    """Samples of one probe at one site of a batch."""
+
+    effects: Effects
+    where: slice
+    probe: Probe
+    has_later: NDArray[np.bool_]
+    derivative: bool
+
+    @property
+    def unit(self) -> float:
+        """What an effect is divided by to be a slope."""
+        return 1.0 if self.derivative else self.probe.source.high - self.probe.source.low
+
+    def means(self, values: Tensor, keep: NDArray[np.bool_] | None = None) -> Floats:
+        """Means within documents, float64 [n_documents, T]."""
+        array, documents = values[self.where].double().cpu().numpy(), self.probe.source.test.documents
         return stats.document_means(array if keep is None else array[keep], documents if keep is None else documents[keep]).values
 
-    later = has_later[where]
+
+def _reduce(part: _Part, smallest: Floats) -> Measured:
+    effects, later = part.effects, part.has_later[part.where]
+    total, copy, direct = (part.means(values) / part.unit for values in (effects.total, effects.copy, effects.direct))
+    # What a pure copy leaves is the rounding of two numbers that cancel.
+    rounding = ROUNDING * (np.abs(total) + np.abs(copy)).mean(axis=0)
     return Measured(
-        total=stats.mean_test(means(effects.total) / unit),
-        direct=stats.mean_test(means(effects.direct) / unit),
-        later=stats.mean_test(means(effects.later, later) / unit) if later.any() else None,
-        copy=means(effects.copy).mean(0) / unit,
-        preactivation=means(effects.preactivation).mean(0) / unit,
-        on=means(effects.on).mean(0),
+        total=stats.mean_test(total, smallest=smallest),
+        computed=stats.mean_test(total - copy, smallest=smallest + rounding),
+        direct=stats.mean_test(direct, smallest=smallest),
+        later=stats.mean_test(part.means(effects.later, later) / part.unit, smallest=smallest) if later.any() else None,
+        copy=copy.mean(0),
+        preactivation=part.means(effects.preactivation).mean(0) / part.unit,
+        on=part.means(effects.on).mean(0),
         n_later=int(later.sum()),
     )
 
 
-def confirm(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], *, derivative: bool) -> list[list[Floats]]:
-    """Total effect of each probe at each site on the confirmation documents, [T] each; NaN without samples or where it overflows."""
+@dataclass(frozen=True)
+class Confirmed:
+    """Strengths of one probe on the confirmation documents, on the targets of one site; NaN without samples or where it overflows.
+
+    Attributes:
+        total: float64 [T].
+        computed: float64 [T].
+    """
+
+    total: Floats
+    computed: Floats
+
+
+def confirm(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], *, derivative: bool) -> list[list[Confirmed]]:
+    """Total and computed effect of each probe at each site on the confirmation documents."""
     parts = [p.source.confirm for p in probes]
-    nothing = [[np.full(len(_features(r)), np.nan) for r in path] for _ in probes]
     if not any(len(part) for part in parts):
-        return nothing
+        return [[_unconfirmed(r) for r in path] for _ in probes]
     clamps = clamps_of(setting, probes, parts)
     point = setting.codecs[probes[0].source.layer].site.point
     if derivative:
@@ -159,13 +214,21 @@ def confirm(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
     else:
         found = clamp_effects(setting.slices, setting.clean, point, clamps, path, 0, setting.counted, direct=False)
     ends = np.cumsum([0, *(len(part) for part in parts)])
-    for k, (probe, part) in enumerate(zip(probes, parts, strict=True)):
-        unit = 1.0 if derivative else probe.source.high - probe.source.low
-        for site, effects in enumerate(found):
-            values = effects.total[ends[k] : ends[k + 1]].double().cpu().numpy()
-            if len(part) and np.isfinite(values).all():
-                nothing[k][site] = stats.document_means(values, part.documents).values.mean(0) / unit
-    return nothing
+
+    def of(k: int, reading: Reading, effects: Effects) -> Confirmed:
+        total, copy = (values[ends[k] : ends[k + 1]].double().cpu().numpy() for values in (effects.total, effects.copy))
+        if not len(total) or not (np.isfinite(total).all() and np.isfinite(copy).all()):
+            return _unconfirmed(reading)
+        unit = 1.0 if derivative else probes[k].source.high - probes[k].source.low
+        total, copy = (stats.document_means(values, parts[k].documents).values.mean(0) / unit for values in (total, copy))
+        return Confirmed(total, total - copy)
+
+    return [[of(k, reading, effects) for reading, effects in zip(path, found, strict=True)] for k in range(len(probes))]
+
+
+def _unconfirmed(reading: Reading) -> Confirmed:
+    nothing = np.full(len(_features(reading)), np.nan)
+    return Confirmed(nothing, nothing)
 
 
 def _features(reading: Reading) -> Tensor:

@@ -9,7 +9,7 @@ over documents are kept: [sources, targets] instead of [samples, targets]. :func
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -123,34 +123,66 @@ def reduce_tile(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments
     if pre.device.type != "cpu":
         reduce_tile_plain(pre, limits, groups, into, columns)
         return
+    _in_threads(_reduce, pre, limits, groups, into, columns)
+
+
+def reduce_difference(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments, columns: slice) -> None:
+    """Reduce one tile to the first effect minus the second; ``on`` stays as it is.
+
+    Args:
+        pre: float32 [R, 4, T], products without bias: high and low of one effect, then of the other.
+        limits: Of these targets.
+        groups: Of these rows.
+        into: What to fill.
+        columns: The targets' place in ``into``.
+    """
+    if pre.device.type != "cpu":
+        reduce_difference_plain(pre, limits, groups, into, columns)
+        return
+    _in_threads(_reduce_difference, pre, limits, groups, into, columns)
+
+
+def reduce_difference_plain(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments, columns: slice) -> None:
+    """As :func:`reduce_difference`, by torch operations."""
+    level = pre + limits.bias
+    f = torch.where(level > limits.gate, level, torch.zeros_like(level))
+    mean, m2 = _over_documents((f[:, 0] - f[:, 1]) - (f[:, 2] - f[:, 3]), groups)
+    into.mean[:, columns], into.m2[:, columns] = mean, m2
+
+
+def _in_threads(kernel: Callable[..., None], pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments, columns: slice) -> None:
+    """Call a compiled reduction on parts of the sources, one thread each."""
     switch = tuple(t.numpy() for t in (limits.bias, limits.gate, limits.active))
     moments = tuple(t.numpy()[:, columns] for t in (into.mean, into.m2, into.on))
     n, threads = len(groups.sources) - 1, torch.get_num_threads()
 
     def some(bounds: tuple[int, int]) -> None:
-        _reduce(pre.numpy(), switch, groups.sources, groups.documents, groups.weights, bounds, moments)
+        kernel(pre.numpy(), switch, groups.sources, groups.documents, groups.weights, bounds, moments)
 
     run_in_threads(some, [(n * i // threads, n * (i + 1) // threads) for i in range(threads)])
 
 
+def _over_documents(effects: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
+    """Mean and sum of squared deviations over documents, each [K, T], of the effects of the rows [R, T]."""
+    document, source, weights = groups.on(effects.device)
+    k, d = len(groups.sources) - 1, len(groups.documents) - 1
+    n = torch.as_tensor(groups.n_documents, device=effects.device).clamp(min=1)[:, None].to(effects.dtype)
+    means = _sums(weights * effects, document, d)
+    mean = _sums(means, source, k) / n
+    return mean, _sums((means - mean[source]).square(), source, k)
+
+
+def _sums(values: Tensor, where: Tensor, rows: int) -> Tensor:
+    return torch.zeros(rows, values.shape[1], dtype=values.dtype, device=values.device).index_add_(0, where, values)
+
+
 def reduce_tile_plain(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments, columns: slice) -> None:
     """As :func:`reduce_tile`, by torch operations."""
-    device = pre.device
     level = pre + limits.bias
     f = torch.where(level > limits.gate, level, torch.zeros_like(level))
     on = (f > limits.active).to(f.dtype)
-    document, source, weights = groups.on(device)
-    k, d = len(groups.sources) - 1, len(groups.documents) - 1
-    n = torch.as_tensor(groups.n_documents, device=device).clamp(min=1)[:, None].to(f.dtype)
-
-    def sums(values: Tensor, where: Tensor, rows: int) -> Tensor:
-        return torch.zeros(rows, values.shape[1], dtype=values.dtype, device=device).index_add_(0, where, values)
-
-    means = sums(weights * (f[:, 0] - f[:, 1]), document, d)
-    mean = sums(means, source, k) / n
-    into.mean[:, columns] = mean
-    into.m2[:, columns] = sums((means - mean[source]).square(), source, k)
-    into.on[:, columns] = sums(sums(weights * (on[:, 0] - on[:, 1]), document, d), source, k) / n
+    into.mean[:, columns], into.m2[:, columns] = _over_documents(f[:, 0] - f[:, 1], groups)
+    into.on[:, columns] = _over_documents(on[:, 0] - on[:, 1], groups)[0]
 
 
 def activate_tile(pre: Tensor, limits: SwitchPoints) -> Tensor:
@@ -222,6 +254,41 @@ def _reduce(pre, switch, sources, documents, weights, bounds, moments):  # type:
             mean[k, t] = start[t] + s1[t] / n
             m2[k, t] = max(s2[t] - s1[t] * s1[t] / n, zero)
             on[k, t] = moved[t] / n
+
+
+@numba.njit(nogil=True, cache=True)
+def _reduce_difference(pre, switch, sources, documents, weights, bounds, moments):  # type: ignore[no-untyped-def]  # pragma: no cover
+    bias, gate, _ = switch
+    mean, m2, _ = moments
+    n_targets = pre.shape[2]
+    zero = np.float32(0)
+    effect, start = np.empty(n_targets, np.float32), np.empty(n_targets, np.float32)
+    s1, s2, level = np.empty(n_targets, np.float32), np.empty(n_targets, np.float32), np.empty(4, np.float32)
+    for k in range(bounds[0], bounds[1]):
+        begin, end = sources[k], sources[k + 1]
+        if begin == end:
+            continue
+        s1[:], s2[:] = zero, zero
+        for d in range(begin, end):
+            effect[:] = zero
+            for r in range(documents[d], documents[d + 1]):
+                weight, rows = weights[r], pre[r]
+                for t in range(n_targets):
+                    for i in range(4):
+                        x = rows[i, t] + bias[t]
+                        level[i] = x if x > gate[t] else zero
+                    effect[t] += weight * ((level[0] - level[1]) - (level[2] - level[3]))
+            if d == begin:
+                start[:] = effect
+            else:
+                for t in range(n_targets):
+                    gap = effect[t] - start[t]
+                    s1[t] += gap
+                    s2[t] += gap * gap
+        n = np.float32(end - begin)
+        for t in range(n_targets):
+            mean[k, t] = start[t] + s1[t] / n
+            m2[k, t] = max(s2[t] - s1[t] * s1[t] / n, zero)
 
 
 @numba.njit(nogil=True, cache=True)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Clamps, later_mask, restore_clean, window_of
-from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, activate_tile, reduce_tile
+from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, activate_tile, reduce_difference, reduce_tile
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 #: Targets of one tile on a CPU: a tile of some thousand rows stays in the last cache.
@@ -37,7 +37,7 @@ class Arrived:
     """The residual stream that arrived at a site.
 
     Attributes:
-        x: [R, 2, d_model], high first.
+        x: [R, 2, d_model], high first; for the computed effect [R, 4, d_model], then the same of the copy.
         groups: Which rows make a document and a source.
     """
 
@@ -51,13 +51,15 @@ class Screened:
 
     Attributes:
         total: Same position.
+        computed: Total minus copy, the effect if only the delta itself arrived at the site.
         direct: With the sites between restored; the total where there is none between or it was not asked for.
         later: Summed over later positions; None without a horizon.
         preactivation: Mean total effect before the non-linearity, float32 [K, T], for the whole clamp.
-        rows: ``total``, ``direct`` and (with a horizon) ``later`` → what they were read from.
+        rows: ``total``, ``computed``, ``direct`` and (with a horizon) ``later`` → what they were read from.
     """
 
     total: Moments
+    computed: Moments
     direct: Moments
     later: Moments | None
     preactivation: Tensor
@@ -154,16 +156,18 @@ def screen_effects(
             held = slices.advance(held, point, codec.site.point, clean, clamps.documents, clamps.positions)
         moved = held[:, :, 0].contiguous() if wants_direct else same
         back = k < len(reconstructions)
-        total, decoded = encode_reduce(codec, same, groups, decode=back and not wants_direct)
+        copied = window_of(clean.residuals[codec.site.point], clamps, 1) + clamps.shift
+        both = torch.cat([same, copied], dim=1)
+        total, computed, decoded = reduce_computed(codec, both, groups, decode=back and not wants_direct)
         direct = total
         if wants_direct:
             direct, decoded = encode_reduce(codec, moved, groups, decode=back)
-        rows = {"total": Arrived(same, groups), "direct": Arrived(moved, groups)}
+        rows = {"total": Arrived(same, groups), "computed": Arrived(both, groups), "direct": Arrived(moved, groups)}
         summed = None
         if later is not None:
             rows["later"] = Arrived(free[later.samples, :, later.steps].contiguous(), later.groups)
             summed, _ = encode_reduce(codec, rows["later"].x, later.groups, decode=False)
-        found.append(Screened(total, direct, summed, _preactivation(codec, same, groups), rows))
+        found.append(Screened(total, computed, direct, summed, _preactivation(codec, same, groups), rows))
         if back:
             held = _restored(codec, moved, decoded, clean, clamps, reconstructions[k]).unsqueeze(2)
         point = codec.site.point
@@ -191,6 +195,31 @@ def encode_reduce(codec: SiteCodec, x: Tensor, groups: Groups, *, decode: bool) 
         if written is not None:
             written.addmm_(activate_tile(product, here), codec.w_dec[columns])
     return moments, None if written is None else written.view_as(x)
+
+
+def reduce_computed(codec: SiteCodec, x: Tensor, groups: Groups, *, decode: bool) -> tuple[Moments, Moments, Tensor | None]:
+    """Total and computed effects on every feature, and what the features write back.
+
+    Args:
+        codec: The dictionary.
+        x: Residual stream [R, 4, d_model]: high, low, then the clean stream with the delta alone, high and low.
+        groups: Of the rows.
+        decode: As in :func:`encode_reduce`.
+
+    Returns:
+        Moments [K, d_sae] of total and of total minus copy, and activations × decoder [R, 2, d_model] or None.
+    """
+    total, computed = (Moments.empty(len(groups.sources) - 1, codec.d_sae, x.device) for _ in range(2))
+    x, limits = x.to(codec.w_enc.dtype), limits_of(codec)  # a model may be in float64, dictionaries are not
+    flat, moved = x.flatten(0, 1), x[:, :2].flatten(0, 1)
+    written = torch.zeros_like(moved) if decode and codec.k is None else None
+    for columns, product in _tiles(codec, flat):
+        here, tile = limits.tile(columns), product.view(len(x), 4, -1)
+        reduce_tile(tile[:, :2], here, groups, total, columns)
+        reduce_difference(tile, here, groups, computed, columns)
+        if written is not None:
+            written.addmm_(activate_tile(tile[:, :2].reshape(len(moved), -1), here), codec.w_dec[columns])
+    return total, computed, None if written is None else written.view(len(x), 2, -1)
 
 
 def _restored(
@@ -240,5 +269,6 @@ def document_effects(codec: SiteCodec, arrived: Arrived, source: int, targets: T
     bounds = groups.documents[groups.sources[source] : groups.sources[source + 1] + 1]
     rows = slice(int(bounds[0]), int(bounds[-1]))
     f = codec.encode(arrived.x[rows], targets)
-    change = (f[:, 0] - f[:, 1]).double().cpu().numpy() * groups.weights[rows, None]
+    moved = f[:, 0] - f[:, 1] if f.shape[1] == 2 else f[:, 0] - f[:, 1] - (f[:, 2] - f[:, 3])
+    change = moved.double().cpu().numpy() * groups.weights[rows, None]
     return np.add.reduceat(change, bounds[:-1] - bounds[0], axis=0)

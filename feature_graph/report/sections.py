@@ -16,6 +16,7 @@ from feature_graph.analysis import (
     EdgeAgreement,
     GraphStatistics,
     Replication,
+    composition,
     compute_graph_statistics,
     count_motifs,
     detect_communities,
@@ -186,7 +187,10 @@ def evidence(material: Material) -> dict[str, Any]:
         return {}
     meta, frame = material.interactions.meta, material.interactions.frame
     significant = frame[frame["significant"].astype(bool)]
-    passed = {effect: sum(effect in str(by).split("+") for by in significant["significant_by"]) for effect in ("total", "direct", "later")}
+    passed = {
+        effect: sum(effect in str(by).split("+") for by in significant["significant_by"])
+        for effect in ("total", "computed", "direct", "later")
+    }
     floors = [
         {
             "pair": f"{a} → {b}",
@@ -201,6 +205,7 @@ def evidence(material: Material) -> dict[str, Any]:
         "correction": meta.get("correction"),
         "families": meta.get("families", {}),
         "passed": passed,
+        "composition": composition(frame, float(meta.get("level", 0.05))),
         "floors": floors,
         "sources": meta.get("sources", {}),
         "placebos": meta.get("placebos", {}),

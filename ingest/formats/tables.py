@@ -85,9 +85,11 @@ INTERACTIONS = FileFormat(
         Column(
             "interaction_type",
             "string",
-            "excitatory, inhibitory, or pass_through (the decoder's own direction, carried on). Its sign is that of mean_strength, or of "
-            "the effect that let the edge in where mean_strength did not pass: of direct_strength where significant_by begins with direct, "
-            "of later_strength where it is later",
+            "excitatory, inhibitory, pass_through (the decoder's own direction, carried on), attenuates_copy (the computed effect passed, "
+            "and the total one has the copy's sign and is smaller) or erases_copy (the computed effect passed, and the total one is "
+            "below the floor under a copy above it). Excitatory and inhibitory tell the sign of mean_strength, or of the effect that let "
+            "the edge in where mean_strength did not pass: of direct_strength where significant_by begins with direct, of later_strength "
+            "where it is later",
             derived_from=("mean_strength", "direct_strength", "later_strength", "significant_by"),
         ),
         Column("span", "int32", "analysed sites crossed; 1 = the next one"),
@@ -125,28 +127,42 @@ INTERACTIONS = FileFormat(
         Column("strength_jacobian", "float64", f"mean gated derivative at the clean point, {_STRENGTH}; null unless method is both", True),
         Column("direct_jacobian", "float64", f"its direct twin, {_STRENGTH}; null unless method is both", True),
         _tested("se", "float64", "standard error of mean_strength over documents"),
+        Column("se_computed", "float64", "standard error of computed_strength over documents; null in older files", True),
         _tested("ci_low", "float64", "lower end of the 95 % interval of mean_strength over documents"),
         _tested("ci_high", "float64", "upper end"),
-        _tested("p_value", "float64", "uncorrected p of the total effect; 1 below the floor"),
+        _tested(
+            "p_value",
+            "float64",
+            "uncorrected p of the total effect: of the null hypothesis that its mean over documents is at most the smallest effect that "
+            "counts, either way (that it is 0 in files without p_computed, and 1 below the floor)",
+        ),
         _tested(
             "q_value",
             "float64",
-            "p_value corrected within the family of all tests of the run; 1 in an exhaustive run where it does not pass",
+            "the smallest level at which the total effect passes: pairs are chosen by the p of all their effects, then the effects of the "
+            "chosen pairs are tested; 1 in an exhaustive run where it does not pass",
         ),
-        _tested("p_direct", "float64", "uncorrected p of the direct effect; 1 below the floor"),
-        _tested("q_direct", "float64", "p_direct corrected in its own family"),
-        _tested("p_later", "float64", "uncorrected p of the later effect; 1 below the floor or without later positions"),
-        _tested("q_later", "float64", "p_later corrected in its own family"),
+        _tested("p_direct", "float64", "uncorrected p of the direct effect"),
+        _tested("q_direct", "float64", "the smallest level at which the direct effect passes"),
+        _tested("p_later", "float64", "uncorrected p of the later effect; 1 without later positions"),
+        _tested("q_later", "float64", "the smallest level at which the later effect passes"),
+        Column("p_computed", "float64", "uncorrected p of the computed effect; null in older files", True),
+        Column("q_computed", "float64", "the smallest level at which the computed effect passes; null in older files", True),
         Column(
             "significant",
             "bool",
-            "q_value, q_direct or q_later is below the level; of a method without a test: the edge belongs to its graph",
+            "q_value, q_direct, q_later or q_computed is below the level; of a method without a test: the edge belongs to its graph",
             derived_from=("significant_by",),
         ),
-        Column("significant_by", "string", "which of total, direct, later passed, joined by +; empty if none"),
-        _tested("floor", "float64", "smallest |total strength| that counts: max of min_effect and the placebo quantile"),
+        Column("significant_by", "string", "which of total, direct, later, computed passed, joined by +; empty if none"),
+        _tested(
+            "floor",
+            "float64",
+            "smallest |total strength| that counts: min_effect or its share of the target's spread; the placebo quantile if that is larger",
+        ),
         _tested("floor_direct", "float64", "the same for the direct effect"),
         _tested("floor_later", "float64", "the same for the later effect"),
+        Column("floor_computed", "float64", "the same for the computed effect; null in older files", True),
         Column(
             "placebo_quantile", "float64", "share of placebo directions whose |strength| is below this edge's; null without placebos", True
         ),
@@ -154,8 +170,15 @@ INTERACTIONS = FileFormat(
         Column("n_documents", "int32", "distinct test documents", absent=1),
         Column("n_later", "int32", "samples that have a later position", absent=0),
         Column("confirm_strength", "float64", f"total effect on the confirm documents, {_STRENGTH}; null if too few", True),
+        Column("confirm_computed", "float64", f"computed effect on the confirm documents, {_STRENGTH}; null if too few", True),
         Column("n_confirm", "int32", "confirm documents", absent=0),
-        Column("replicated", "bool", "same sign and above half the floor on the confirm documents; null if not measured", True),
+        Column(
+            "replicated",
+            "bool",
+            "same sign and above half the floor on the confirm documents: of the total effect, or of the computed one where only that "
+            "passed; null if not measured",
+            True,
+        ),
         _tested("clamp_low", "float64", "low level of the source, activation units"),
         _tested("clamp_high", "float64", "high level of the source, activation units"),
         _tested(

@@ -45,7 +45,7 @@ def put(**values: Any) -> Change:
     return change
 
 
-NEGATIVE = {"mean_strength": -0.5, "abs_strength": 0.5, "copy_strength": -0.5, "computed_strength": 0.0, "ci_low": -1.0, "replicated": None}
+NEGATIVE = {"mean_strength": -0.5, "abs_strength": 0.5, "copy_strength": -1.0, "computed_strength": 0.5, "ci_low": -1.0, "replicated": None}
 ROWS: list[tuple[str, Change, str]] = [
     ("type", put(interaction_type="inhibitory"), r"interaction_type = 'inhibitory', mean_strength = 0\.\d+.*: expected excitatory"),
     ("pass", put(interaction_type="pass_through", **NEGATIVE), r"interaction_type = 'pass_through', mean_strength = -0.5: what is passed"),

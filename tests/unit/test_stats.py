@@ -138,3 +138,85 @@ def test_under_the_null_the_level_is_kept() -> None:
     for n in (8, 30):
         p = stats.mean_test(rng.normal(size=(n, 4000))).p
         assert (p < 0.05).mean() < 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
+
+
+def test_an_interval_null_is_the_two_sided_test_at_zero_and_counts_both_tails() -> None:
+    rng = np.random.default_rng(3)
+    means = rng.normal(0.3, 1, (20, 50))
+    expected = scipy_stats.ttest_1samp(means, 0).pvalue
+    np.testing.assert_allclose(stats.mean_test(means).p, expected, rtol=1e-12)
+    m, se = means.mean(0), means.std(0, ddof=1) / np.sqrt(20)
+    delta = rng.uniform(0, 0.5, 50)
+    t = scipy_stats.t(19)
+    both = t.sf((np.abs(m) - delta) / se) + t.sf((np.abs(m) + delta) / se)
+    np.testing.assert_allclose(stats.mean_test(means, smallest=delta).p, np.minimum(both, 1), rtol=1e-10)
+
+
+@pytest.mark.parametrize("n", [8, 30])
+def test_an_effect_of_just_the_smallest_size_passes_at_the_level(n: int) -> None:
+    """At |mean| = δ the error is the level, whatever the sign; below it, less."""
+    rng = np.random.default_rng(n)
+    for truth in (0.2, -0.2, 0.0):
+        p = stats.mean_test(rng.normal(truth, 1, (n, 20_000)), smallest=0.2).p
+        rate = float((p <= 0.05).mean())
+        assert rate <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / 20_000)
+        assert rate >= (0.03 if truth else 0.005)  # the test has the power that it can have
+
+
+def test_few_documents_are_flipped_around_the_smallest_effect() -> None:
+    means = np.array([0.5, 0.7, 0.9, 1.1])
+    signs = np.array(list(itertools.product([1, -1], repeat=4)))
+
+    def tail(values: np.ndarray) -> float:
+        return float(((signs @ values) >= values.sum() - 1e-12).mean())
+
+    for delta in (0.0, 0.3, 0.6, 2.0):
+        expected = min(tail(means - delta) + tail(means + delta), 1.0)
+        assert stats.sign_flip_p(means[:, None], delta)[0] == pytest.approx(expected)
+        assert stats.sign_flip_p(-means[:, None], delta)[0] == pytest.approx(expected)
+
+
+def test_pairs_and_their_effects_are_adjusted_level_by_level() -> None:
+    """The adjusted p of an effect is the smallest level at which the procedure of Benjamini and Bogomolov finds it."""
+    rng = np.random.default_rng(0)
+    p = rng.uniform(size=(40, 4)) ** rng.choice([1, 6], size=(40, 1))
+    p[rng.uniform(size=p.shape) < 0.2] = np.nan
+    pairs, effects = stats.adjust_pairs(p, "fdr_bh")
+    for level in (0.01, 0.05, 0.1, 0.3):
+        chosen = multipletests([_simes(row) for row in p], method="fdr_bh")[1] <= level
+        np.testing.assert_array_equal(pairs <= level, chosen)
+        share = level * chosen.sum() / len(p)
+        for i, row in enumerate(p):
+            tested = np.flatnonzero(~np.isnan(row))
+            found = np.zeros(4, dtype=bool)
+            if chosen[i]:
+                found[tested] = multipletests(row[tested], method="fdr_bh")[1] <= share
+            np.testing.assert_array_equal(effects[i] <= level, found)
+    np.testing.assert_allclose(np.nanmin(effects, axis=1), pairs, rtol=1e-12)
+
+
+def _simes(row: np.ndarray) -> float:
+    known = np.sort(row[~np.isnan(row)])
+    return float((known * len(known) / np.arange(1, len(known) + 1)).min()) if len(known) else 1.0
+
+
+def test_a_family_wise_correction_takes_all_effects_as_one_family() -> None:
+    p = np.array([[0.001, np.nan], [0.02, 0.5]])
+    pairs, effects = stats.adjust_pairs(p, "bonferroni")
+    np.testing.assert_allclose(effects, [[0.003, 1.0], [0.06, 1.0]])
+    np.testing.assert_allclose(pairs, [0.003, 0.06])
+
+
+def test_falsely_found_effects_stay_within_the_level_over_the_union() -> None:
+    """Realised false discoveries, averaged over the chosen pairs, with true and false effects mixed within the pairs."""
+    rng = np.random.default_rng(5)
+    rates = []
+    for _ in range(200):
+        truth = rng.uniform(size=(300, 3)) < np.repeat(rng.choice([0.0, 0.5], size=(300, 1), p=[0.7, 0.3]), 3, axis=1)
+        z = rng.normal(size=truth.shape) + 4.0 * truth
+        pairs, effects = stats.adjust_pairs(2 * scipy_stats.norm.sf(np.abs(z)), "fdr_bh")
+        found = effects <= 0.1
+        chosen = found.any(1)
+        rates.append(float(((found & ~truth).sum(1)[chosen] / found.sum(1)[chosen]).mean()) if chosen.any() else 0.0)
+        assert (chosen == (pairs <= 0.1)).all()
+    assert np.mean(rates) <= 0.1

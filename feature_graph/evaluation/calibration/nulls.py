@@ -24,6 +24,8 @@ from feature_graph.utils import derived_seed
 
 NULLS = ("disjoint", "placebo", "scrambled", "shuffled")
 _DOCUMENTS, _CONTEXT = 128, 16
+#: Of the rule with floors. Without them random directions do have effects: that an edge exists does not say that it is specific.
+_PLACEBOS = 32
 #: An edge is mostly copy if the identity path alone gives at least this share of it.
 MOSTLY = 0.5
 
@@ -36,7 +38,7 @@ def measure_null(name: str, seed: int) -> dict[str, Any]:
 def _disjoint(seed: int) -> dict[str, Any]:
     planted = planted_model(seed, wiring=disjoint_wiring(), n_docs=_DOCUMENTS, context=_CONTEXT)
     found = _counts(run_stages(planted, planted.config())[1].frame)
-    bare = _counts(run_stages(planted, planted.config(min_effect=0.0))[1].frame)
+    bare = _counts(run_stages(planted, planted.config(min_effect=0.0, n_placebo=_PLACEBOS))[1].frame)
     test_alone = _counts(run_stages(planted, planted.config(min_effect=0.0, n_placebo=0))[1].frame)
     return found | {"without_min_effect": bare, "test_alone": test_alone}
 
@@ -49,7 +51,7 @@ def _placebo(seed: int) -> dict[str, Any]:
         sae.W_dec.copy_(random)
         sae.W_enc.copy_(random.T)
         sae.b_enc.zero_()
-    frame = run_stages(planted, planted.config())[1].frame
+    frame = run_stages(planted, planted.config(n_placebo=_PLACEBOS))[1].frame
     return _counts(frame[frame["src_layer"] == 0])
 
 
@@ -75,5 +77,5 @@ def _edges(planted: PlantedModel, cfg: Config) -> dict[str, Any]:
 
 def _counts(frame: pd.DataFrame) -> dict[str, Any]:
     by = frame["significant_by"].str.split("+")
-    effects = {name: int(by.map(lambda names, n=name: n in names).sum()) for name in ("total", "direct", "later")}
+    effects = {name: int(by.map(lambda names, n=name: n in names).sum()) for name in ("total", "direct", "later", "computed")}
     return {"tests": len(frame), "found": int(np.asarray(frame["significant"]).sum()), "by_effect": effects}

@@ -13,8 +13,8 @@ from feature_graph.evaluation.planted.model import PlantedModel
 from feature_graph.evaluation.planted.wiring import Pair, TrueEffect
 
 Row = dict[str, Any]
-EFFECTS = {"total": "mean_strength", "direct": "direct_strength", "later": "later_strength"}
-FLOORS = {"total": "floor", "direct": "floor_direct", "later": "floor_later"}
+EFFECTS = {"total": "mean_strength", "direct": "direct_strength", "later": "later_strength", "computed": "computed_strength"}
+FLOORS = {"total": "floor", "direct": "floor_direct", "later": "floor_later", "computed": "floor_computed"}
 #: True effects up to this are none.
 NOTHING = 1e-9
 

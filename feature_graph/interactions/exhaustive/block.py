@@ -18,7 +18,8 @@ from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.blocks import achieved
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.floors import SiteFloors
-from feature_graph.interactions.probes import Probe, clamps_of
+from feature_graph.interactions.probes import ROUNDING, Probe, clamps_of
+from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import (
     Arrived,
     CleanReconstruction,
@@ -30,12 +31,11 @@ from feature_graph.interventions import (
     later_mask,
     screen_effects,
     spill,
-    window_of,
 )
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-EFFECTS = ("total", "direct", "later")
+EFFECTS = ("total", "direct", "later", "computed")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def screen_probes(site: SiteContext, probes: Sequence[Probe]) -> list[Screened]:
         setting.counted,
     )
     for screened in found:
-        effects = (screened.total, screened.direct, screened.later)
+        effects = [getattr(screened, name) for name in EFFECTS]
         if not all(bool(torch.isfinite(m.mean).all()) for m in effects if m is not None):
             raise MeasureError("an effect is NaN or infinite: the model overflows under the clamp; check its weights and precision")
     return found
@@ -107,8 +107,7 @@ def site_floors(site: SiteContext, placebos: Sequence[Probe], cfg: Config, size:
     floors = []
     for codec, held in zip(site.path, strengths, strict=True):
         nothing = np.zeros((0, codec.d_sae), dtype=np.float32)
-        total, direct, later = (np.concatenate([nothing, *held[name]]) for name in EFFECTS)
-        floors.append(SiteFloors.of(total, direct, later, cfg))
+        floors.append(SiteFloors.of({name: np.concatenate([nothing, *held[name]]) for name in EFFECTS}, cfg))
     return floors
 
 
@@ -117,51 +116,89 @@ def numpy(tensor: Tensor) -> NDArray[np.float32]:
     return tensor.cpu().numpy()
 
 
-def source_rows(site: SiteContext, probes: Sequence[Probe], floors: Sequence[SiteFloors], cfg: Config, *, confirm: bool) -> pd.DataFrame:
-    """Pairs of some sources that stand above a floor with p at or below the level, sorted by source and target.
+@dataclass(frozen=True)
+class Bar:
+    """What an effect must exceed to be kept.
+
+    Attributes:
+        floors: Of the placebos, one per site of the path.
+        smallest: The smallest effect that counts.
+        level: Largest raw p of a pair.
+    """
+
+    floors: Sequence[SiteFloors]
+    smallest: SmallestEffect
+    level: float
+
+    def delta(self, codec: SiteCodec, probes: Sequence[Probe]) -> Floats:
+        """Smallest effect that counts of each probe on each feature of a site, float64 [K, d_sae]."""
+        every = np.arange(codec.d_sae)
+        return np.stack([self.smallest.on(codec.site.layer, every, p.source.high - p.source.low) for p in probes])
+
+
+def source_rows(site: SiteContext, probes: Sequence[Probe], bar: Bar, *, confirm: bool) -> pd.DataFrame:
+    """Pairs of some sources whose effects together have a p at or below the level, sorted by source and target.
 
     Returns:
-        ``src_index``, ``tgt_layer``, ``tgt_index``, strengths, p, standard error and what else was measured; float32 but for p.
+        ``src_index``, ``tgt_layer``, ``tgt_index``, strengths, p, standard errors and what else was measured; float32 but for p.
     """
     found = screen_probes(site, probes)
     again = _confirmed(site, probes) if confirm else None
     frames = []
-    for k, (codec, screened, floor) in enumerate(zip(site.path, found, floors, strict=True)):
-        frame = _kept(site, probes, codec, screened, floor, cfg)
-        frame["confirm_strength"] = again[k][frame["row"], frame["tgt_index"]] if again is not None else np.nan
+    for k, (codec, screened, floor) in enumerate(zip(site.path, found, bar.floors, strict=True)):
+        frame = _kept(probes, codec, screened, floor, bar)
+        at = (frame["row"].to_numpy(), frame["tgt_index"].to_numpy())
+        for column, effect in (("confirm_strength", "total"), ("confirm_computed", "computed")):
+            frame[column] = again[k][effect][at] if again is not None else np.nan
         frames.append(frame)
     table = pd.concat(frames, ignore_index=True)
     return table.sort_values(["row", "tgt_layer", "tgt_index"], ignore_index=True).drop(columns="row")
 
 
-def _kept(site: SiteContext, probes: Sequence[Probe], codec: SiteCodec, screened: Screened, floor: SiteFloors, cfg: Config) -> pd.DataFrame:
-    unit, level = units_of(probes), cfg.significance_level
+def _kept(probes: Sequence[Probe], codec: SiteCodec, screened: Screened, floor: SiteFloors, bar: Bar) -> pd.DataFrame:
+    unit, delta = units_of(probes), bar.delta(codec, probes)
     strengths: dict[str, Floats] = {}
     p: dict[str, Floats] = {}
     for name in EFFECTS:
         moments = getattr(screened, name)
-        if name == "direct" and screened.direct is screened.total:  # the next site: nothing lies between, floors are the same too
-            strengths["direct"], p["direct"] = strengths["total"], p["total"]
-        elif moments is not None:
+        if moments is not None and not (name == "direct" and screened.direct is screened.total):
             strengths[name] = numpy(moments.mean) / unit
-            p[name] = _p_values(codec, moments, screened.rows[name], np.abs(strengths[name]) >= getattr(floor, name))
-    keep = np.logical_or.reduce([values <= level for values in p.values()])
-    row, target = np.nonzero(keep)
+            strengths[name][screened.rows[name].groups.n_documents == 0] = np.nan  # no later position
+            above = (np.abs(strengths[name]) > delta) & (np.abs(strengths[name]) >= floor.of_effect[name])
+            p[name] = _p_values(codec, moments, screened.rows[name], above, (delta + _rounding(name, strengths)) * unit)
+            p[name][np.isnan(strengths[name])] = np.nan
+    row, target = _chosen(p, bar.level)
     frame = pd.DataFrame({"row": row, "src_index": np.array([x.source.index for x in probes])[row], "tgt_layer": codec.site.layer})
-    frame["tgt_index"] = target
+    frame["tgt_index"], frame["smallest"] = target, delta[row, target]
     se = _errors(screened.total, screened.rows["total"].groups)
     frame["mean_strength"], frame["se"] = strengths["total"][row, target], (se / unit)[row, target]
-    frame["direct_strength"] = strengths["direct"][row, target]
+    frame["direct_strength"] = strengths.get("direct", strengths["total"])[row, target]
     frame["later_strength"] = strengths["later"][row, target] if "later" in strengths else np.nan
     frame["preactivation_strength"] = (numpy(screened.preactivation) / unit)[row, target]
     frame["p_on_change"] = numpy(screened.total.on)[row, target]
-    frame["p_value"], frame["p_direct"] = p["total"][row, target], p["direct"][row, target]
-    frame["p_later"] = p["later"][row, target] if "later" in p else 1.0
-    frame["copy_strength"] = _copies(site, probes, codec, row, target)
+    frame["p_value"], frame["p_direct"] = p["total"][row, target], p.get("direct", p["total"])[row, target]
+    frame["p_later"] = np.nan_to_num(p["later"][row, target], nan=1.0) if "later" in p else 1.0
+    frame["p_computed"], frame["computed_strength"] = p["computed"][row, target], strengths["computed"][row, target]
+    frame["copy_strength"] = frame["mean_strength"] - frame["computed_strength"]
+    frame["se_computed"] = (_errors(screened.computed, screened.rows["computed"].groups) / unit)[row, target]
     frame["placebo_quantile"] = floor.share(frame["mean_strength"].to_numpy(), target)
-    exact = ("p_value", "p_direct", "p_later")
+    exact = ("p_value", "p_direct", "p_later", "p_computed")
     single = [c for c in frame.select_dtypes(np.float64).columns.tolist() if c not in exact]
     return frame.astype(dict.fromkeys(single, np.float32) | {"src_index": np.int32, "tgt_layer": np.int32, "tgt_index": np.int32})
+
+
+def _rounding(effect: str, strengths: dict[str, Floats]) -> Floats | float:
+    """What a pure copy leaves in the computed effect: the rounding of two numbers that cancel."""
+    if effect != "computed":
+        return 0.0
+    return ROUNDING * (np.abs(strengths["total"]) + np.abs(strengths["total"] - strengths["computed"]))
+
+
+def _chosen(p: dict[str, Floats], level: float) -> tuple[Ints, Ints]:
+    """Source row and target of the pairs whose p over all their effects is at most ``level``."""
+    row, target = np.nonzero(np.logical_or.reduce([values <= level for values in p.values()]))  # Simes' p is no smaller than the smallest
+    keep = stats.simes(np.column_stack([values[row, target] for values in p.values()])) <= level
+    return row[keep], target[keep]
 
 
 def _errors(moments: Moments, groups: Groups) -> Floats:
@@ -170,8 +207,8 @@ def _errors(moments: Moments, groups: Groups) -> Floats:
     return np.sqrt(numpy(moments.m2).astype(np.float64) / np.where(n > 1, (n - 1) * n, np.nan))
 
 
-def _p_values(codec: SiteCodec, moments: Moments, arrived: Arrived, above: NDArray[np.bool_]) -> Floats:
-    """p of every pair above its floor, 1 elsewhere; float64 [K, T]."""
+def _p_values(codec: SiteCodec, moments: Moments, arrived: Arrived, above: NDArray[np.bool_], delta: Floats) -> Floats:
+    """p of every pair above its bar, 1 elsewhere; float64 [K, T]. ``delta`` is for the whole clamp, as the moments are."""
     p = np.ones(above.shape)
     n = arrived.groups.n_documents
     exact = n <= stats.SIGN_FLIP_MAX
@@ -179,39 +216,21 @@ def _p_values(codec: SiteCodec, moments: Moments, arrived: Arrived, above: NDArr
         targets = np.flatnonzero(above[k])
         if len(targets):
             each = document_effects(codec, arrived, int(k), torch.as_tensor(targets, device=codec.device))
-            p[k, targets] = stats.sign_flip_p(each)
+            p[k, targets] = stats.sign_flip_p(each, delta[k, targets])
     row, target = np.nonzero(above & ~exact[:, None])
     se = _errors(moments, arrived.groups)
-    p[row, target] = stats.t_p(numpy(moments.mean)[row, target].astype(np.float64), se[row, target], n[row])
+    p[row, target] = stats.t_p(numpy(moments.mean)[row, target].astype(np.float64), se[row, target], n[row], delta[row, target])
     return p
 
 
-def _copies(site: SiteContext, probes: Sequence[Probe], codec: SiteCodec, row: Ints, target: Ints) -> Floats:
-    """What the identity path alone gives, for the kept pairs: float64 [n], per unit of the source."""
-    copies, setting = np.zeros(len(row)), site.setting
-    residual = setting.clean.residuals[codec.site.point]
-    for k in np.unique(row):
-        here, source = row == k, probes[k].source
-        targets = torch.as_tensor(target[here], device=codec.device)
-        part = by_document(source.test)
-        clamps = clamps_of(setting, [probes[k]], [part])
-        w = codec.w_enc.T[targets]
-        clean = torch.nn.functional.linear(window_of(residual, clamps, 1)[:, 0].to(w.dtype), w, codec.b_enc[targets])
-        along = clamps.directions[:1].to(w.dtype) @ w.T
-        levels = (codec.activate(clean + x[:, None] * along, targets) for x in (clamps.high, clamps.low))
-        change = next(levels) - next(levels)
-        copies[here] = stats.document_means(change.double().cpu().numpy(), part.documents).values.mean(0) / (source.high - source.low)
-    return copies
-
-
-def _confirmed(site: SiteContext, probes: Sequence[Probe]) -> list[Floats]:
-    """Total strength of each probe on the confirmation documents, [K, T] a site; NaN without samples."""
+def _confirmed(site: SiteContext, probes: Sequence[Probe]) -> list[dict[str, Floats]]:
+    """Total and computed strength of each probe on the confirmation documents, [K, T] per site; NaN without samples."""
     parts = [by_document(p.source.confirm) for p in probes]
     groups, setting = groups_of(parts), site.setting
     clamps = clamps_of(setting, probes, parts)
     found = screen_effects(setting.slices, setting.clean, site.source.site.point, clamps, groups, site.path, (), 0, setting.counted)
     none = np.where(groups.n_documents[:, None] > 0, units_of(probes), np.nan)
-    return [numpy(screened.total.mean) / none for screened in found]
+    return [{name: numpy(getattr(screened, name).mean) / none for name in ("total", "computed")} for screened in found]
 
 
 def source_table(site: SiteContext, probes: Sequence[Probe]) -> pd.DataFrame:

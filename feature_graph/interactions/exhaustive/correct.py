@@ -57,10 +57,12 @@ class Adjusted:
     Attributes:
         p: Passing p, ascending; or the last of every bin of them.
         q: Their adjusted p.
+        ranks: How many of the family have at most this p.
     """
 
     p: Floats
     q: Floats
+    ranks: NDArray[np.int64]
 
     @property
     def cutoff(self) -> float:
@@ -97,27 +99,30 @@ def adjust_kept(
     harmonic = float(special.digamma(n_tests + 1) + np.euler_gamma) if method == "fdr_by" else 1.0
     found_p: list[Floats] = []
     found_q: list[Floats] = []
+    found_ranks: list[NDArray[np.int64]] = []
     thin = histogram.total > remembered
     carry, ends = np.inf, np.cumsum(histogram.counts)
     for first, last in _groups(histogram.counts, group):
         p = np.sort(np.concatenate([np.zeros(0), *(c[(b >= first) & (b < last)] for c in read() for b in (bins_of(c),))]))
         start = int(ends[first] - histogram.counts[first])
+        ranks = np.arange(start + 1, start + len(p) + 1)
         if method == "bonferroni":
             q = np.minimum(p * float(n_tests), 1.0)
         else:
-            share = np.arange(start + 1, start + len(p) + 1) / float(n_tests)
+            share = ranks / float(n_tests)
             q = np.minimum(p / (share / harmonic), 1.0)
             q = np.minimum(np.minimum.accumulate(q[::-1])[::-1], carry)
             carry = float(q[0]) if len(q) else carry
         # The last of equal p has the smallest q, which is theirs.
-        p, q = p[q < level], q[q < level]
+        p, q, ranks = p[q < level], q[q < level], ranks[q < level]
         if thin and len(p):
             ends_of_bins = np.flatnonzero(np.append(np.diff(bins_of(p)) != 0, True))
-            p, q = p[ends_of_bins], q[ends_of_bins]
+            p, q, ranks = p[ends_of_bins], q[ends_of_bins], ranks[ends_of_bins]
         found_p.append(p)
         found_q.append(q)
+        found_ranks.append(ranks)
     p, q = (np.concatenate([np.zeros(0), *reversed(parts)]) for parts in (found_p, found_q))
-    return Adjusted(p, q)
+    return Adjusted(p, q, np.concatenate([np.zeros(0, dtype=np.int64), *reversed(found_ranks)]))
 
 
 def check_method(method: str) -> None:

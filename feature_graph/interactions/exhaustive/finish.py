@@ -1,6 +1,6 @@
 """From part files to ``interactions.parquet``: three passes over the parts, none of which holds them all.
 
-1. Count p in histograms and find every effect's adjusted p (``correct``).
+1. Count the p of pairs in a histogram and find their adjusted p (``correct``); those of the effects follow (``stats.adjust_pairs``).
 2. Of the rows that pass, find how strong a target's edges must be to stay (``max_edges_per_target``), and number the features.
 3. Write the edges, part by part, with everything that ``ingest.formats.INTERACTIONS`` lists.
 """
@@ -18,31 +18,54 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import special
 
+from feature_graph import stats
 from feature_graph.artifacts import FeatureNumbers, FrameFiles, feature_id, number_features
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interactions.exhaustive.correct import Adjusted, PHistogram, adjust_kept
+from feature_graph.interactions.exhaustive.correct import Adjusted, PHistogram, adjust_kept, check_method
 from feature_graph.interactions.exhaustive.field import Field
 from feature_graph.interactions.finish import (
     EFFECTS,
     add_confirmation,
-    feature_sd,
+    effect_p,
     interaction_types,
     leading_strength,
-    mark_significant,
     replication_facts,
+    set_q,
     standardised,
 )
+from feature_graph.interactions.smallest import feature_sd
 from feature_graph.interventions import MeasurementContext
 from feature_graph.utils import whole_file
 from ingest.formats import INTERACTIONS, TableWriter
 
 Floats = NDArray[np.float64]
-_MEASURED = ("mean_strength", "direct_strength", "later_strength", "copy_strength", "preactivation_strength", "p_on_change", "se")
+_MEASURED = (
+    "mean_strength",
+    "direct_strength",
+    "later_strength",
+    "copy_strength",
+    "computed_strength",
+    "preactivation_strength",
+    "p_on_change",
+    "se",
+    "se_computed",
+    "smallest",
+)
 #: Edges whose shrinkage is remembered.
 _SAMPLE = 1_000_000
 #: What :func:`feature_graph.analysis.replication` reads.
-_REPLICATION = ["significant", "significant_by", "mean_strength", "confirm_strength", "replicated"]
+_REPLICATION = [
+    "significant",
+    "significant_by",
+    "mean_strength",
+    "computed_strength",
+    "confirm_strength",
+    "confirm_computed",
+    "replicated",
+]
+#: What the p of a pair follows from.
+_TESTED = [column for strength, p, _, _ in EFFECTS.values() for column in (strength, p)]
 _EMPTY = ("strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment")
 
 
@@ -60,10 +83,10 @@ class Kept:
     names: list[str]
     floors: dict[int, str]
 
-    def p(self, column: str) -> Iterator[Floats]:
-        """One p column, block by block."""
+    def p(self) -> Iterator[Floats]:
+        """p of the effects, [n, 4] block by block."""
         for name in self.names:
-            yield self.parts.read(name, [column])[column].to_numpy(np.float64)
+            yield effect_p(self.parts.read(name, _TESTED))
 
 
 def write_edges(
@@ -75,7 +98,7 @@ def write_edges(
         The ``meta`` of the file, and the numbers of its features.
     """
     store, codecs, cfg = context.store, context.codecs, context.cfg
-    adjusted = {effect: _adjusted(kept, p, plan.n_tests, cfg) for effect, (_, p, _, _) in EFFECTS.items()}
+    adjusted = _adjusted(kept, plan, codecs, cfg)
     n_significant, cut = _survey(kept, adjusted, codecs, cfg)
     edges = _Edges(kept, adjusted, _floors(kept), codecs, cfg, cut)
     seen = _Seen()
@@ -90,15 +113,56 @@ def write_edges(
     return meta, numbers
 
 
-def _adjusted(kept: Kept, column: str, n_tests: int, cfg: Config) -> Adjusted:
+@dataclass(frozen=True)
+class Family:
+    """All tests of an exhaustive run.
+
+    Attributes:
+        pairs: Adjusted p of the pairs below the level; None for a correction of all effects as one family.
+        level: Level of the adjusted p.
+        n_pairs: Pairs tested.
+        n_effects: Effects tested, over all pairs.
+    """
+
+    pairs: Adjusted | None
+    level: float
+    n_pairs: int
+    n_effects: int
+
+    def q(self, p: Floats) -> Floats:
+        """Adjusted p of effects [n, 4]; 1 where an effect does not pass."""
+        if self.pairs is None:
+            q = np.where(np.isnan(p), 1.0, p) * self.n_effects
+        else:
+            q = stats.chosen_effects(stats.within_pairs(p), self.pairs.q, self.pairs.ranks, self.n_pairs)
+            q = np.maximum(q, self.pairs.of(stats.simes(p))[:, None])
+        return np.where(q < self.level, q, 1.0)
+
+
+def _adjusted(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec], cfg: Config) -> Family:
+    check_method(cfg.correction_method)
+    n_effects = _count_effects(kept, plan, codecs)
+    if not cfg.correction_method.startswith("fdr_"):
+        return Family(None, cfg.significance_level, plan.n_tests, n_effects)
     histogram = PHistogram()
 
     def read() -> Iterable[Floats]:
-        return (p[p <= cfg.significance_level] for p in kept.p(column))
+        return (p[p <= cfg.significance_level] for p in map(stats.simes, kept.p()))
 
     for p in read():
         histogram.add(p)
-    return adjust_kept(histogram, read, n_tests, cfg.significance_level, cfg.correction_method)
+    adjusted = adjust_kept(histogram, read, plan.n_tests, cfg.significance_level, cfg.correction_method)
+    return Family(adjusted, cfg.significance_level, plan.n_tests, n_effects)
+
+
+def _count_effects(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec]) -> int:
+    """Total and computed of every pair, direct where a site lies between, later where the source has a later position."""
+    count = 0
+    for name in kept.names:
+        sources = kept.parts.read(f"{name}-sources", ["src_layer", "n_later"])
+        widths = [codecs[t].d_sae for t in plan.targets[int(sources["src_layer"].iloc[0])]]
+        count += len(sources) * (2 * sum(widths) + sum(widths[1:])) + int((sources["n_later"] > 0).sum()) * sum(widths)
+    return count
 
 
 def _floors(kept: Kept) -> dict[tuple[int, int], pd.DataFrame]:
@@ -116,7 +180,7 @@ class _Edges:
     """The significant edges, block by block."""
 
     kept: Kept
-    adjusted: dict[str, Adjusted]
+    adjusted: Family
     floors: dict[tuple[int, int], pd.DataFrame]
     codecs: Mapping[int, SiteCodec]
     cfg: Config
@@ -140,26 +204,24 @@ class _Edges:
     def _joined(self, frame: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
         frame = frame.merge(sources, on="src_index", how="left", validate="many_to_one")
         layer = int(sources["src_layer"].iloc[0])
-        for column in ("floor", "floor_direct", "floor_later"):
-            frame[column] = np.nan
+        columns = [floor for _, _, _, floor in EFFECTS.values()]
+        frame[columns] = np.nan
         by_layer: dict[Any, Any] = frame.groupby("tgt_layer").indices
         for target, where in by_layer.items():
             table = self.floors[layer, int(target)].iloc[frame["tgt_index"].to_numpy()[where]]
-            for column in ("floor", "floor_direct", "floor_later"):
-                frame.loc[frame.index[where], column] = table[column].to_numpy()
+            for column in columns:
+                frame.loc[frame.index[where], column] = np.maximum(table[column].to_numpy(), frame["smallest"].to_numpy()[where])
         return add_confirmation(frame)
 
 
-def significant_rows(frame: pd.DataFrame, adjusted: Mapping[str, Adjusted], cfg: Config) -> pd.DataFrame:
+def significant_rows(frame: pd.DataFrame, adjusted: Family, cfg: Config) -> pd.DataFrame:
     """Rows of a block that pass by one effect or more, with q and what they passed by; strengths as float64."""
-    frame = frame.astype(dict.fromkeys([*_MEASURED, "confirm_strength", "placebo_quantile"], np.float64))
-    for effect, (_, p, q, _) in EFFECTS.items():
-        frame[q] = adjusted[effect].of(frame[p].to_numpy())
-    frame = mark_significant(frame, cfg)
+    frame = frame.astype(dict.fromkeys([*_MEASURED, "confirm_strength", "confirm_computed", "placebo_quantile"], np.float64))
+    frame = set_q(frame, adjusted.q(effect_p(frame)), cfg)
     return frame[frame["significant"]].reset_index(drop=True)
 
 
-def _survey(kept: Kept, adjusted: Mapping[str, Adjusted], codecs: Mapping[int, SiteCodec], cfg: Config) -> tuple[int, dict[int, Floats]]:
+def _survey(kept: Kept, adjusted: Family, codecs: Mapping[int, SiteCodec], cfg: Config) -> tuple[int, dict[int, Floats]]:
     """Significant rows, and target layer → smallest |strength| of an edge that stays [d_sae] (none without ``max_edges_per_target``)."""
     best = {layer: pd.DataFrame({"tgt_index": np.zeros(0, dtype=np.int32), "lead": np.zeros(0)}) for layer in codecs}
     n = 0
@@ -249,7 +311,6 @@ def _complete(frame: pd.DataFrame, numbers: FeatureNumbers, sd: Mapping[int, Flo
     """All columns of the file."""
     frame = frame.assign(method="clamping", arm="exhaustive", **dict.fromkeys(_EMPTY, np.nan))
     frame["abs_strength"] = frame["mean_strength"].abs()
-    frame["computed_strength"] = frame["mean_strength"] - frame["copy_strength"]
     half = special.stdtrit(frame["n_documents"].to_numpy() - 1, 0.975) * frame["se"]
     frame["ci_low"], frame["ci_high"] = frame["mean_strength"] - half, frame["mean_strength"] + half
     layers = sorted(codecs)

@@ -18,22 +18,18 @@ class SiteFloors:
     """Of one (source site, target site).
 
     Attributes:
-        total: Smallest |total strength| that counts, float64 [T].
-        direct: The same for the direct effect.
-        later: The same for the later effect.
+        of_effect: Effect → smallest |strength| that counts, float64 [T]; 0 without placebos.
         placebos: |total strength| of each placebo, float32 [P, T].
     """
 
-    total: NDArray[np.float64]
-    direct: NDArray[np.float64]
-    later: NDArray[np.float64]
+    of_effect: dict[str, NDArray[np.float64]]
     placebos: Singles
 
     @classmethod
-    def of(cls, total: Singles, direct: Singles, later: Singles, cfg: Config) -> SiteFloors:
-        """From the placebos' strengths, each [P, T]."""
-        a, b, c = (stats.placebo_floor(values, cfg.placebo_quantile, cfg.min_effect) for values in (total, direct, later))
-        return cls(a, b, c, np.abs(total))
+    def of(cls, strengths: dict[str, Singles], cfg: Config) -> SiteFloors:
+        """From the placebos' strengths by effect, each [P, T]."""
+        floors = {effect: stats.placebo_floor(values, cfg.placebo_quantile, 0.0) for effect, values in strengths.items()}
+        return cls(floors, np.abs(strengths["total"]))
 
     def share(self, strength: NDArray[np.float64], targets: NDArray[np.int64]) -> NDArray[np.float64]:
         """Share of placebos whose |total strength| is below that of each edge [n] on its target [n]; NaN without placebos."""

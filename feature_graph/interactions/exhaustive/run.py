@@ -16,14 +16,15 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interactions.check import announce
 from feature_graph.interactions.errors import MeasureError
-from feature_graph.interactions.exhaustive.block import SiteContext, site_floors, source_rows, source_table
+from feature_graph.interactions.exhaustive.block import Bar, SiteContext, site_floors, source_rows, source_table
 from feature_graph.interactions.exhaustive.correct import check_method
 from feature_graph.interactions.exhaustive.disk import DiskWatch
 from feature_graph.interactions.exhaustive.field import Field, SiteSweep, plan_field
 from feature_graph.interactions.exhaustive.finish import Kept, write_edges
-from feature_graph.interactions.exhaustive.floors import SiteFloors
+from feature_graph.interactions.finish import EFFECTS
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
+from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import CLEAN_BYTES, AnalysedModel, MeasurementContext
 from feature_graph.utils import progress as progress_over
 from feature_graph.utils import sha256_json
@@ -31,7 +32,7 @@ from feature_graph.utils import sha256_json
 log = logging.getLogger(__name__)
 #: Samples of one batch; a block holds as many sources as fit.
 BLOCK_SAMPLES = 1280
-_VERSION = 1
+_VERSION = 2
 _FIELDS = frozenset(
     {
         "layers",
@@ -42,6 +43,7 @@ _FIELDS = frozenset(
         "position_horizon",
         "min_documents",
         "min_effect",
+        "min_effect_sd",
         "n_placebo",
         "placebo_quantile",
         "significance_level",
@@ -59,7 +61,7 @@ class Exhaustive:
         path: ``interactions.parquet``, significant edges only.
         n_sources: Features that were clamped.
         n_tests: (source, target) pairs tested: the size of each family.
-        n_kept: Rows above a floor with a raw p at or below the level.
+        n_kept: Pairs with a raw p at or below the level.
         n_significant: Of them, edges after correction.
         n_edges: Of them, written (``max_edges_per_target``).
         features: Numbers of the features that have an edge.
@@ -91,8 +93,8 @@ def measure_exhaustive(
 ) -> Exhaustive:
     """Measure the effect of every feature that can be clamped on every feature of the later sites of its window.
 
-    No candidate list: nothing is missed by choosing. Rows above their floor with p ≤ ``significance_level`` are streamed to part
-    files, corrected over the family of all tests, cut to the ``max_edges_per_target`` strongest a target, and written.
+    No candidate list: nothing is missed by choosing. Pairs whose effects together have p ≤ ``significance_level`` are streamed to
+    part files, corrected over all pairs, cut to the ``max_edges_per_target`` strongest a target, and written.
 
     Args:
         model: A transformer_lens HookedTransformer, float32; or an :class:`AnalysedModel`, which spares building it again.
@@ -172,33 +174,33 @@ def _work(
 ) -> Iterator[str]:
     cfg, codecs, sweep = context.cfg, context.codecs, SiteSweep(context, field)
     watch = DiskWatch(parts, field.n_tests, cfg, sum(codec.d_sae for codec in codecs.values()))
-    prepared: tuple[SiteContext, list[SiteFloors]] | None = None
+    prepared: tuple[SiteContext, Bar] | None = None
     at, has_floors = -1, False
     for layer, number, chosen in blocks:
         name = f"site{layer:03d}-{number:05d}"
         if layer != at:
             prepared, at, has_floors = None, layer, parts.intact(_floor_name(layer))
         if not (has_floors and parts.intact(name) and parts.intact(f"{name}-sources")):
-            prepared = prepared or _prepare(sweep, field, layer, parts, cfg)
-            (site, floors), has_floors = prepared, True
+            prepared = prepared or _prepare(sweep, field, layer, parts, context)
+            (site, bar), has_floors = prepared, True
             probes = [Probe(s, codecs[layer].w_dec[s.index]) for s in chosen]
             parts.get(f"{name}-sources", partial(source_table, site, probes))
-            rows = parts.get(name, partial(source_rows, site, probes, floors, cfg, confirm=confirm))
+            rows = parts.get(name, partial(source_rows, site, probes, bar, confirm=confirm))
             watch.look(name, len(rows), len(probes) * sum(c.d_sae for c in site.path))
         yield name
 
 
-def _prepare(sweep: SiteSweep, field: Field, layer: int, parts: FrameFiles, cfg: Config) -> tuple[SiteContext, list[SiteFloors]]:
-    site = sweep.site(layer)
+def _prepare(sweep: SiteSweep, field: Field, layer: int, parts: FrameFiles, context: MeasurementContext) -> tuple[SiteContext, Bar]:
+    site, cfg = sweep.site(layer), context.cfg
     random = placebos(field.sources[layer], cfg.n_placebo, site.setting.slices.d_model, cfg.seed)
     floors = site_floors(site, random, cfg, block_size(cfg))
 
     def table() -> pd.DataFrame:
         frames = [
-            pd.DataFrame({"tgt_layer": c.site.layer, "floor": f.total, "floor_direct": f.direct, "floor_later": f.later})
+            pd.DataFrame({"tgt_layer": c.site.layer} | {EFFECTS[effect][3]: floor for effect, floor in f.of_effect.items()})
             for c, f in zip(site.path, floors, strict=True)
         ]
         return pd.concat(frames, ignore_index=True)
 
     parts.get(_floor_name(layer), table)
-    return site, floors
+    return site, Bar(floors, SmallestEffect.of(cfg, context.store), cfg.significance_level)

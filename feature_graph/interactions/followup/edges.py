@@ -20,7 +20,8 @@ from feature_graph.interactions.errors import BrokenEffect, MeasureError
 from feature_graph.interactions.finish import leading_strength
 from feature_graph.interactions.passes import BLOCK_SAMPLES, documents_of, split_passes
 from feature_graph.interactions.plan import Plan, Source, make_plan
-from feature_graph.interactions.probes import Measured, Probe, measure, path_of
+from feature_graph.interactions.probes import NONE_TOO_SMALL, Measured, Probe, measure, path_of
+from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import CleanDocuments, MeasurementContext, Reading, Setting
 
 log = logging.getLogger(__name__)
@@ -90,11 +91,11 @@ def sites(context: MeasurementContext, plan: Plan) -> Iterator[SiteWork]:
             yield SiteWork([s for s in chosen if s.layer == layer], path_of(plan, context.codecs, layer), setting)
 
 
-def measured(work: SiteWork, probes: Sequence[Probe]) -> Iterator[list[Measured]]:
+def measured(work: SiteWork, probes: Sequence[Probe], smallest: SmallestEffect = NONE_TOO_SMALL) -> Iterator[list[Measured]]:
     """Effects of each probe by clamping, one list (a site of the path each) a probe, in batches of the usual size."""
     size = max(1, BLOCK_SAMPLES // max((len(p.source.test) for p in probes), default=1))
     for k in range(0, len(probes), size):
-        yield from measure(work.setting, probes[k : k + size], work.path, derivative=False)
+        yield from measure(work.setting, probes[k : k + size], work.path, derivative=False, smallest=smallest)
 
 
 def sparing_broken(plan: Plan, make: Callable[[Plan], list[T]]) -> tuple[list[T], Plan]:

@@ -117,7 +117,7 @@ def _rows(context: MeasurementContext, setting: Setting, group: Group) -> list[d
     rows = []
     for site, (layer, indices) in enumerate(group.targets.items()):
         means = np.moveaxis(cells[site][0], -1, 0)  # [documents, 4, targets]
-        test = stats.mean_test(contrast(means))
+        test = stats.mean_test(contrast(means), smallest=context.cfg.min_effect * unit)
         random = contrast(placebos[site]) / unit  # [placebos, targets]
         random = random[np.isfinite(random).all(1)]
         strength = test.mean / unit

@@ -5,8 +5,9 @@
 2. A high or low × B high or low, levels as in every measurement: f(hh) − f(hl) − f(lh) + f(ll) of the target, averaged within
    documents, tested over documents. For effects that add up the contrast is 0; above 0 the two need each other (AND), below 0 one
    is enough (OR, saturation).
-3. Floor: the same clamps with B's, then with A's, direction replaced by random ones (``n_placebo`` in all). A gate must exceed the
-   ``placebo_quantile`` of their |strength|, and ``min_effect``; below, p is 1 and the test stays in the family.
+3. The null hypothesis is |strength| ≤ ``min_effect``. With placebos there is also a floor: the same clamps with B's, then with A's,
+   direction replaced by random ones (``n_placebo`` in all). A gate must exceed the ``placebo_quantile`` of their |strength|, and
+   ``min_effect``; below, p is 1 and the test stays in the family.
 4. One family: all triples asked for, corrected by ``correction_method``.
 """
 
@@ -24,9 +25,9 @@ from feature_graph.artifacts import ActivationStore, GateSet, InteractionSet, Pa
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interactions.errors import MeasureError
-from feature_graph.interactions.finish import target_sd
 from feature_graph.interactions.followup.edges import OVERFLOW, feature_ref, plan_pairs, reach_warning, significant_edges
 from feature_graph.interactions.followup.factorial import Where, make_groups, measure_groups, triple_name
+from feature_graph.interactions.smallest import target_sd
 from feature_graph.interventions import AnalysedModel, MeasurementContext
 from feature_graph.utils import progress as progress_over
 from ingest.measures import GATES

@@ -4,7 +4,8 @@ The main strength is measured where the source is active, in the contexts that i
 test documents drawn at random among those where it is off, distinct documents first; the clamp goes from low to the same high level.
 An edge whose two strengths agree does not depend on its context; one that vanishes on insertion needs what else is there.
 
-The floor is taken anew: random directions inserted at these very samples. One family: all pairs asked for.
+The null hypothesis is |strength| ≤ ``min_effect``; with placebos there is also a floor, taken anew: random directions inserted at these
+very samples. One family: all pairs asked for.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ class _Effect:
         source: With the samples used.
         test: Over documents; fields are numbers.
         on: Change of P(target active).
-        floor: From the placebos at the same samples.
+        floor: The smallest effect that counts; with placebos at least theirs at the same samples.
     """
 
     source: Source
@@ -141,11 +142,12 @@ def _effects(context: MeasurementContext, plan: Plan, *, floors: bool) -> Iterat
         limits = _floors(context, work) if floors else [np.full(len(r.features), 0.0) for r in work.path if r.features is not None]
         codec = work.setting.codecs[work.sources[0].layer]
         probes = [Probe(s, codec.w_dec[s.index]) for s in work.sources]
-        for source, found in zip(work.sources, measured(work, probes), strict=True):
+        for source, found in zip(work.sources, measured(work, probes, plan.smallest), strict=True):
             effects: _Effects = {}
             for target in targets_of(plan, source):
                 site, j = work.column(target.layer, target.index)
-                effect = _Effect(source, _one(found[site].total, j), float(found[site].on[j]), float(limits[site][j]))
+                smallest = float(plan.smallest.on(target.layer, np.array([target.index]), source.high - source.low)[0])
+                effect = _Effect(source, _one(found[site].total, j), float(found[site].on[j]), max(float(limits[site][j]), smallest))
                 effects[FeatureRef(source.layer, source.index), target] = effect
             yield effects
 
@@ -156,7 +158,7 @@ def _floors(context: MeasurementContext, work: SiteWork) -> list[Floats]:
     found = _spared(work, placebos(work.sources, cfg.n_placebo, context.slices.d_model, cfg.seed))
     targets = [0 if r.features is None else len(r.features) for r in work.path]
     strengths = [np.array([one[k].total.mean for one in found]).reshape(len(found), n) for k, n in enumerate(targets)]
-    return [stats.placebo_floor(each, cfg.placebo_quantile, cfg.min_effect) for each in strengths]
+    return [stats.placebo_floor(each, cfg.placebo_quantile, 0.0) for each in strengths]
 
 
 def _spared(work: SiteWork, probes: Sequence[Probe]) -> list[list[Measured]]:

@@ -1,0 +1,63 @@
+"""``composition``: what a run's edges are made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feature_graph.cli import common
+from feature_graph.cli.commands import JsonOption, RunDirectory
+
+if TYPE_CHECKING:
+    from feature_graph.analysis import Share
+
+
+def composition(
+    run_dir: RunDirectory,
+    method: Annotated[str | None, typer.Option("--method", help="Whose edges: clamping or jacobian; default clamping where it is.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what the significant edges of a run are made of: copies, and what the model computes.
+
+    Of all edges significant by any effect, unfiltered: the share of each kind, and how many of them replicate on the confirm documents.
+    """
+    from feature_graph.analysis import composition as shares_of
+    from feature_graph.artifacts import InteractionSet, RunPaths
+
+    found = InteractionSet.load(RunPaths.of(run_dir).interactions)
+    methods = sorted(found.frame["method"].unique())
+    chosen = method or ("clamping" if "clamping" in methods or not methods else methods[0])
+    if methods and chosen not in methods:
+        common.fail(f"--method: got {chosen}; the run was measured by {', '.join(methods)}", common.USAGE)
+    shares = shares_of(found.frame[found.frame["method"] == chosen], float(found.meta.get("level", 0.05)))
+    tested = found.meta.get("families", {}).get("total", len(found))
+    rows = [(s.kind, f"{s.edges:,}", _percent(s.share), f"{s.replication.measured:,}", _rate(s)) for s in shares]
+    table = common.table(
+        f"Edges of {run_dir} ({chosen}), of {tested:,} tested pairs",
+        ("kind", "edges", "share", "measured again", "replicated"),
+        rows,
+        right=("edges", "share", "measured again"),
+    )
+    if as_json:
+        common.answer(True, {"tested": tested, "method": chosen, "kinds": [_plain(s) for s in shares]})
+        return
+    common.out.print(table)
+    if not any(s.kind == "specific" for s in shares):
+        common.say("Specificity was not measured in this run, so specific and generic edges are not told apart.")
+
+
+def _percent(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:.1%}"
+
+
+def _rate(share: Share) -> str:
+    found = share.replication
+    return "" if math.isnan(found.rate) else f"{found.rate:.1%} ({found.rate_low:.1%} to {found.rate_high:.1%})"
+
+
+def _plain(share: Share) -> dict[str, Any]:
+    values = asdict(share) | {"replication": {k: None if v != v else v for k, v in asdict(share.replication).items()}}
+    return values | {"share": None if math.isnan(share.share) else share.share}
