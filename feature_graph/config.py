@@ -150,6 +150,9 @@ class Config(BaseModel):
     """With ``targets: all``, only this many significant edges into a feature are kept, the strongest. ``None``: all are kept."""
     n_intervention_samples: int = Field(30, ge=2)
     """Test samples per source, taken from distinct documents first."""
+    sample_doublings: int = Field(0, ge=0, le=12)
+    """How often the samples of a source may double where its effects vary so much that they would be missed. What lacks power is judged on
+    the select documents, on which the pairs are then measured first; 0 spares that."""
     clamp_high_quantile: float = Field(0.9, gt=0, le=1)
     """The high level of the clamp: this quantile of the source's active values on the select documents."""
     clamp_low: float = Field(0.0, ge=0)

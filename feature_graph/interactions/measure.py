@@ -17,6 +17,7 @@ from feature_graph.interactions.check import announce, check_pairs, checked_stor
 from feature_graph.interactions.finish import facts, finish
 from feature_graph.interactions.passes import measure_blocks, part_key
 from feature_graph.interactions.plan import make_plan, without_broken
+from feature_graph.interactions.power import with_power
 from feature_graph.interventions import CLEAN_BYTES, AnalysedModel, MeasurementContext
 from ingest.formats import INTERACTIONS
 
@@ -62,6 +63,7 @@ def measure_interactions(
     plan = make_plan(store, candidates.frame, codecs, context.norms, cfg)
     warnings = announce(plan, cfg)
     parts = FrameFiles(Path(parts_dir) if parts_dir is not None else None, part_key(context, candidates, clean_bytes))
+    plan = with_power(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     rows, random = measure_blocks(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     plan = without_broken(plan, rows)
     frame = finish(rows, random, candidates.frame, context) if len(rows) else _empty()

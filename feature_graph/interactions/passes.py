@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -29,6 +29,7 @@ _FIELDS = frozenset(
         "layer_window",
         "interaction_method",
         "n_intervention_samples",
+        "sample_doublings",
         "clamp_high_quantile",
         "clamp_low",
         "position_horizon",
@@ -97,16 +98,30 @@ def _measure(setting: Callable[[], Setting], plan: Plan, block: ProbeBlock, cfg:
 
 def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, number: int) -> list[ProbeBlock]:
     """Sources and placebos of one pass in blocks of a fixed size, site by site: the same whatever was measured before."""
-    size, blocks = max(1, BLOCK_SAMPLES // cfg.n_intervention_samples), []
+    blocks = []
     for layer in sorted({s.layer for s in chosen}):
         mine = {s.index for s in chosen if s.layer == layer}
         random = [p for p in placebos(plan.sources[layer], cfg.n_placebo, d_model, cfg.seed) if p.source.index in mine]
         sources = [s for s in chosen if s.layer == layer]
         for kind, probes in (("sources", sources), ("placebos", random)):
-            for k in range(0, len(probes), size):
-                name = f"pass{number}-layer{layer:03d}-{kind}{k // size:04d}"
-                blocks.append(ProbeBlock(name, layer, tuple(probes[k : k + size]), kind == "placebos"))  # type: ignore[arg-type]
+            for k, some in enumerate(_filled(probes, cfg.n_intervention_samples)):
+                name = f"{plan.part}pass{number}-layer{layer:03d}-{kind}{k:04d}"
+                blocks.append(ProbeBlock(name, layer, tuple(some), kind == "placebos"))  # type: ignore[arg-type]
     return blocks
+
+
+def _filled(probes: Sequence[Source] | Sequence[Probe], least: int) -> list[list[Source | Probe]]:
+    """Probes in groups of at most ``BLOCK_SAMPLES`` samples, or of one; each counts for at least ``least``."""
+    groups: list[list[Source | Probe]] = []
+    room = 0
+    for probe in probes:
+        n = max(least, len((probe.source if isinstance(probe, Probe) else probe).test))
+        if not groups or n > room:
+            groups.append([])
+            room = BLOCK_SAMPLES
+        groups[-1].append(probe)
+        room -= n
+    return groups
 
 
 def split_passes(context: MeasurementContext, plan: Plan, limit: int = CLEAN_BYTES) -> Iterator[list[Source]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -53,6 +53,7 @@ class Plan:
         left_out: Short id of a source that is not measured → why.
         n_pairs: Pairs that will be tested.
         smallest: The smallest effect that counts.
+        part: Beginning of the names of its part files.
     """
 
     sources: dict[int, list[Source]]
@@ -60,6 +61,7 @@ class Plan:
     left_out: dict[str, str] = field(default_factory=dict)
     n_pairs: int = 0
     smallest: SmallestEffect = field(default_factory=SmallestEffect)
+    part: str = ""
 
     def targets(self, layer: int) -> dict[int, Ints]:
         """Union of the targets asked for by the sources of a layer: target layer → indices, ascending."""
@@ -130,14 +132,8 @@ def layer_sources(
     sources: list[Source] = []
     left_out: dict[str, str] = {}
     priority = document_priority(store, cfg)
-    split = store.splits.astype(np.int64)
-    if among is not None:
-        split[~among & (split != SELECT)] = _NOWHERE
-    columns = sp.csc_matrix(store.activations[layer][:, indices])
-    for k, index in enumerate(indices.tolist()):
-        rows = columns.indices[columns.indptr[k] : columns.indptr[k + 1]].astype(np.int64)
-        values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
-        found = _source(store.context_length, split, layer, index, rows, values, priority, cfg)
+    for index, active in active_tokens(store, layer, indices, cfg, among):
+        found = _source(layer, index, active, priority, cfg)
         reason = found if isinstance(found, str) else _too_small(found, codec, norm)
         if isinstance(found, Source) and reason is None:
             sources.append(found)
@@ -165,29 +161,66 @@ def _asked(pairs: pd.DataFrame) -> dict[tuple[int, int], dict[int, Ints]]:
     return asked
 
 
-def _source(
-    context: int, splits: Ints, layer: int, index: int, rows: Ints, values: NDArray[np.float32], priority: Ints, cfg: Config
-) -> Source | str:
+@dataclass(frozen=True)
+class ActiveTokens:
+    """Every token at which a feature is active; all [n].
+
+    Attributes:
+        documents: Of each.
+        positions: Of each.
+        values: Activations there.
+        split: Part of the text that the document belongs to.
+        order: In which positions of a document are drawn.
+    """
+
+    documents: Ints
+    positions: Ints
+    values: NDArray[np.float32]
+    split: Ints
+    order: NDArray[np.float64]
+
+    def draw(self, part: int, n: int, priority: Ints) -> SampleRows:
+        """Up to ``n`` samples of a part, distinct documents first; the first ones are the same for every ``n``."""
+        rows = np.flatnonzero(self.split == part)
+        return draw_samples(self.documents, self.positions, self.values, rows, priority, self.order, n)
+
+
+def active_tokens(
+    store: ActivationStore, layer: int, indices: Ints, cfg: Config, among: NDArray[np.bool_] | None = None
+) -> Iterator[tuple[int, ActiveTokens]]:
+    """Where some features of a layer are active, one after the other; the arguments are those of :func:`layer_sources`."""
+    split = store.splits.astype(np.int64)
+    if among is not None:
+        split[~among & (split != SELECT)] = _NOWHERE
+    columns = sp.csc_matrix(store.activations[layer][:, indices])
+    for k, index in enumerate(indices.tolist()):
+        rows = columns.indices[columns.indptr[k] : columns.indptr[k + 1]].astype(np.int64)
+        values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
+        documents, positions = np.divmod(rows, store.context_length)
+        order = np.random.default_rng(derived_seed(cfg.seed, "samples", layer, index)).random(len(rows))
+        yield index, ActiveTokens(documents, positions, values, split[documents], order)
+
+
+def half_of(n: int) -> int:
+    """Samples of the confirmation part, which has half as many documents as the test part."""
+    return (n + 1) // 2
+
+
+def _source(layer: int, index: int, active: ActiveTokens, priority: Ints, cfg: Config) -> Source | str:
     """The source, or why it cannot be measured."""
-    documents, positions = np.divmod(rows, context)
-    split = splits[documents]
-    if len(rows) == 0:
+    select = active.split == SELECT
+    if not len(active.split):
         return "never active"
-    if not (split == SELECT).any():
+    if not select.any():
         return "never active on the select documents, so there is no high level"
-    rng = np.random.default_rng(derived_seed(cfg.seed, "samples", layer, index))
-    order = rng.random(len(rows))
-    half = (cfg.n_intervention_samples + 1) // 2  # the confirmation part has half as many documents
-    drawn = {
-        part: draw_samples(documents, positions, values, np.flatnonzero(split == part), priority, order, n)
-        for part, n in ((TEST, cfg.n_intervention_samples), (CONFIRM, half))
-    }
-    if drawn[TEST].n_documents < cfg.min_documents:
+    n = cfg.n_intervention_samples
+    test, confirm = active.draw(TEST, n, priority), active.draw(CONFIRM, half_of(n), priority)
+    if test.n_documents < cfg.min_documents:
         return f"active in fewer than {cfg.min_documents} test documents"
-    high = float(np.quantile(values[split == SELECT].astype(np.float64), cfg.clamp_high_quantile))
+    high = float(np.quantile(active.values[select].astype(np.float64), cfg.clamp_high_quantile))
     if not high > cfg.clamp_low:
         return "its high level is not above clamp_low"
-    return Source(layer, index, cfg.clamp_low, high, drawn[TEST], drawn[CONFIRM])
+    return Source(layer, index, cfg.clamp_low, high, test, confirm)
 
 
 def _too_small(source: Source, codec: SiteCodec, norm: float) -> str | None:

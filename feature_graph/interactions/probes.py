@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,6 +26,8 @@ from feature_graph.utils import derived_seed
 
 Floats = NDArray[np.float64]
 NONE_TOO_SMALL = SmallestEffect()
+#: Samples of one pass through the model at most.
+BATCH_SAMPLES = 480
 #: Rounding of a difference of two float32 numbers, as a share of their magnitudes.
 ROUNDING = 8 * float(np.finfo(np.float32).eps)
 
@@ -129,7 +132,9 @@ def measure(
     clamps = clamps_of(setting, probes, parts)
     run = jacobian_effects if derivative else clamp_effects
     point = setting.codecs[probes[0].source.layer].site.point
-    found = run(setting.slices, setting.clean, point, clamps, path, setting.horizon, setting.counted)
+    found = _joined(
+        [run(setting.slices, setting.clean, point, some, path, setting.horizon, setting.counted) for some in _pieces(clamps, BATCH_SAMPLES)]
+    )
     has_later = later_mask(clamps, setting.horizon, setting.counted).any(1).cpu().numpy()
     ends = np.cumsum([0, *(len(part) for part in parts)])
     broken = [p.id for k, p in enumerate(probes) if not all(_finite(effects, slice(ends[k], ends[k + 1])) for effects in found)]
@@ -141,6 +146,21 @@ def measure(
         for k, probe in enumerate(probes)
         for each in [list(zip(path, found, strict=True))]
     ]
+
+
+def _pieces(clamps: Clamps, n: int) -> list[Clamps]:
+    """The samples of a batch, at most ``n`` at a time."""
+    if len(clamps.documents) <= n:
+        return [clamps]
+    parts = zip(*(getattr(clamps, item.name).split(n) for item in fields(clamps)), strict=True)
+    return [Clamps(*some) for some in parts]
+
+
+def _joined(found: Sequence[Sequence[Effects]]) -> list[Effects]:
+    """Effects of all pieces, per site."""
+    if len(found) == 1:
+        return list(found[0])
+    return [Effects(*(torch.cat([getattr(e, item.name) for e in site]) for item in fields(Effects))) for site in zip(*found, strict=True)]
 
 
 def _delta(smallest: SmallestEffect, reading: Reading, probe: Probe) -> Floats:
@@ -209,10 +229,9 @@ def confirm(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
         return [[_unconfirmed(r) for r in path] for _ in probes]
     clamps = clamps_of(setting, probes, parts)
     point = setting.codecs[probes[0].source.layer].site.point
-    if derivative:
-        found = jacobian_effects(setting.slices, setting.clean, point, clamps, path, 0, setting.counted)
-    else:
-        found = clamp_effects(setting.slices, setting.clean, point, clamps, path, 0, setting.counted, direct=False)
+    run = jacobian_effects if derivative else partial(clamp_effects, direct=False)
+    pieces = _pieces(clamps, BATCH_SAMPLES)
+    found = _joined([run(setting.slices, setting.clean, point, some, path, 0, setting.counted) for some in pieces])
     ends = np.cumsum([0, *(len(part) for part in parts)])
 
     def of(k: int, reading: Reading, effects: Effects) -> Confirmed:
