@@ -30,7 +30,8 @@ log = logging.getLogger(__name__)
 WORTH_FINDING = 5.0
 #: One-sided normal quantiles of p = 0.0025, which the correction of some hundred pairs asks for, and of a power of 0.8.
 REACH = 2.81 + 0.84
-_NONE = SampleRows(*(np.zeros(0, dtype=np.int64) for _ in range(2)), np.zeros(0, dtype=np.float32))
+_NOWHERE = np.zeros(0, dtype=np.int64)
+_NONE = SampleRows(_NOWHERE, _NOWHERE, np.zeros(0, dtype=np.float32))
 _SOURCE = ["src_layer", "src_index"]
 
 
