@@ -1,7 +1,7 @@
 """Questions to an interaction graph, answered in process: statistics, hubs, communities, motifs, and what the evidence is worth."""
 
 from feature_graph.analysis.communities import detect_communities, modularity
-from feature_graph.analysis.composition import Share, composition
+from feature_graph.analysis.composition import EdgeShare, composition
 from feature_graph.analysis.errors import AnalysisError
 from feature_graph.analysis.evidence import EdgeAgreement, Replication, edge_agreement, replication
 from feature_graph.analysis.hubs import HUB_METRICS, find_hubs
@@ -12,9 +12,9 @@ __all__ = [
     "HUB_METRICS",
     "AnalysisError",
     "EdgeAgreement",
+    "EdgeShare",
     "GraphStatistics",
     "Replication",
-    "Share",
     "composition",
     "compute_graph_statistics",
     "count_motifs",

@@ -18,7 +18,7 @@ MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
-class Share:
+class EdgeShare:
     """One kind of edges among all that are significant by any effect.
 
     Attributes:
@@ -34,7 +34,7 @@ class Share:
     replication: Replication
 
 
-def composition(frame: pd.DataFrame, level: float = 0.05) -> list[Share]:
+def composition(frame: pd.DataFrame, level: float = 0.05) -> list[EdgeShare]:
     """Shares of the kinds of edges, unfiltered, with the replication of each; kinds overlap.
 
     ``specific`` and ``generic`` (an edge that a random direction of the same size might give as well) are there where specificity was
@@ -47,7 +47,7 @@ def composition(frame: pd.DataFrame, level: float = 0.05) -> list[Share]:
     """
     edges = frame[frame["significant"].astype(bool)]
     return [
-        Share(kind, len(part := edges[chosen]), len(part) / len(edges) if len(edges) else float("nan"), replication(part))
+        EdgeShare(kind, len(part := edges[chosen]), len(part) / len(edges) if len(edges) else float("nan"), replication(part))
         for kind, chosen in _kinds(edges, level).items()
     ]
 

@@ -69,7 +69,7 @@ def replication(frame: pd.DataFrame) -> Replication:
     """
     significant = frame[frame["significant"].astype(bool) & (frame["significant_by"] != "later")]
     seen = significant[significant["confirm_strength"].notna() & significant["replicated"].notna()]
-    by = seen["significant_by"].str
+    by = seen["significant_by"].astype(str).str
     computed = (by.contains("computed") & ~by.contains("total")).to_numpy(bool)
     test = np.where(computed, seen["computed_strength"], seen["mean_strength"]).astype(float)
     confirm = np.where(computed, seen["confirm_computed"], seen["confirm_strength"]).astype(float)

@@ -12,7 +12,7 @@ from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory
 
 if TYPE_CHECKING:
-    from feature_graph.analysis import Share
+    from feature_graph.analysis import EdgeShare
 
 
 def composition(
@@ -53,11 +53,11 @@ def _percent(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.1%}"
 
 
-def _rate(share: Share) -> str:
+def _rate(share: EdgeShare) -> str:
     found = share.replication
     return "" if math.isnan(found.rate) else f"{found.rate:.1%} ({found.rate_low:.1%} to {found.rate_high:.1%})"
 
 
-def _plain(share: Share) -> dict[str, Any]:
+def _plain(share: EdgeShare) -> dict[str, Any]:
     values = asdict(share) | {"replication": {k: None if v != v else v for k, v in asdict(share.replication).items()}}
     return values | {"share": None if math.isnan(share.share) else share.share}

@@ -35,6 +35,7 @@ FACES = [
     "pipeline",
     "report",
     "responses",
+    "stats",
     "steering",
     "subgraphs",
     "visualization",

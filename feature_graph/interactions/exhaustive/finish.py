@@ -114,7 +114,7 @@ def write_edges(
 
 
 @dataclass(frozen=True)
-class Family:
+class AllTests:
     """All tests of an exhaustive run.
 
     Attributes:
@@ -139,11 +139,11 @@ class Family:
         return np.where(q < self.level, q, 1.0)
 
 
-def _adjusted(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec], cfg: Config) -> Family:
+def _adjusted(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec], cfg: Config) -> AllTests:
     check_method(cfg.correction_method)
     n_effects = _count_effects(kept, plan, codecs)
     if not cfg.correction_method.startswith("fdr_"):
-        return Family(None, cfg.significance_level, plan.n_tests, n_effects)
+        return AllTests(None, cfg.significance_level, plan.n_tests, n_effects)
     histogram = PHistogram()
 
     def read() -> Iterable[Floats]:
@@ -152,7 +152,7 @@ def _adjusted(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec], cfg: Con
     for p in read():
         histogram.add(p)
     adjusted = adjust_kept(histogram, read, plan.n_tests, cfg.significance_level, cfg.correction_method)
-    return Family(adjusted, cfg.significance_level, plan.n_tests, n_effects)
+    return AllTests(adjusted, cfg.significance_level, plan.n_tests, n_effects)
 
 
 def _count_effects(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec]) -> int:
@@ -180,7 +180,7 @@ class _Edges:
     """The significant edges, block by block."""
 
     kept: Kept
-    adjusted: Family
+    adjusted: AllTests
     floors: dict[tuple[int, int], pd.DataFrame]
     codecs: Mapping[int, SiteCodec]
     cfg: Config
@@ -214,14 +214,14 @@ class _Edges:
         return add_confirmation(frame)
 
 
-def significant_rows(frame: pd.DataFrame, adjusted: Family, cfg: Config) -> pd.DataFrame:
+def significant_rows(frame: pd.DataFrame, adjusted: AllTests, cfg: Config) -> pd.DataFrame:
     """Rows of a block that pass by one effect or more, with q and what they passed by; strengths as float64."""
     frame = frame.astype(dict.fromkeys([*_MEASURED, "confirm_strength", "confirm_computed", "placebo_quantile"], np.float64))
     frame = set_q(frame, adjusted.q(effect_p(frame)), cfg)
     return frame[frame["significant"]].reset_index(drop=True)
 
 
-def _survey(kept: Kept, adjusted: Family, codecs: Mapping[int, SiteCodec], cfg: Config) -> tuple[int, dict[int, Floats]]:
+def _survey(kept: Kept, adjusted: AllTests, codecs: Mapping[int, SiteCodec], cfg: Config) -> tuple[int, dict[int, Floats]]:
     """Significant rows, and target layer → smallest |strength| of an edge that stays [d_sae] (none without ``max_edges_per_target``)."""
     best = {layer: pd.DataFrame({"tgt_index": np.zeros(0, dtype=np.int32), "lead": np.zeros(0)}) for layer in codecs}
     n = 0
