@@ -64,8 +64,19 @@ def sign(strength: Any) -> pa.Array:
     return pc.sign(known).cast(pa.int64())
 
 
-def _sign_of_leading(total: Any, direct: Any, later: Any, by: Any) -> pa.Array:
-    return sign(leading(total, direct, later, by))
+def sign_of_edge(strength: Any, kind: Any) -> pa.Array:
+    """The :func:`sign` of edges [n]; 0 for what erases a copy, since next to nothing is left of the total effect.
+
+    Args:
+        strength: Strength that each edge has [n].
+        kind: ``interaction_type`` [n].
+    """
+    erased = pc.equal(pc.fill_null(_column(kind).cast(pa.string()), ""), "erases_copy")
+    return pc.if_else(erased, pa.scalar(0, pa.int64()), sign(strength))
+
+
+def _sign_of_leading(total: Any, direct: Any, later: Any, by: Any, kind: Any) -> pa.Array:
+    return sign_of_edge(leading(total, direct, later, by), kind)
 
 
 _STRENGTHS = ("mean_strength", "direct_strength", "later_strength", "significant_by")
@@ -75,7 +86,7 @@ _STRENGTHS = ("mean_strength", "direct_strength", "later_strength", "significant
 DERIVED: dict[str, tuple[Callable[..., pa.Array], tuple[str, ...]]] = {
     "strength": (leading, _STRENGTHS),
     "total": (total_beside, ("mean_strength", "significant_by")),
-    "sign": (_sign_of_leading, _STRENGTHS),
+    "sign": (_sign_of_leading, (*_STRENGTHS, "interaction_type")),
     "structural": (structural, ("span", "significant_by")),
 }
 

@@ -42,7 +42,7 @@ NODE = (
 EDGE = (
     Attribute("strength", "", 0.0, "the effect the edge stands for: total, or the first of direct and later where that did not pass"),
     Attribute("weight", "", 0.0, "|strength|"),
-    Attribute("sign", "", 0, "1 excites, -1 inhibits"),
+    Attribute("sign", "", 0, "1 excites, -1 inhibits, 0 erases a copy"),
     Attribute("kind", "", "total", "which effect strength is: total, direct or later"),
     Attribute("structural", "", False, "span 1, or a direct effect that is itself significant"),
     Attribute("total", "mean_strength", nan, "total effect at the same position"),

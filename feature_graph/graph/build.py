@@ -17,7 +17,7 @@ from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.views import scale
-from ingest.strength import leading_effect, leading_of
+from ingest.strength import leading_effect, leading_of, sign_of_edge
 from ingest.strength import structural as is_structural
 
 log = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ def _edge_attributes(kept: pd.DataFrame) -> list[dict[str, Any]]:
     strength = leading_of(kept)
     columns["strength"] = strength.tolist()
     columns["weight"] = np.abs(strength).tolist()
-    columns["sign"] = np.sign(strength).astype(int).tolist()
+    columns["sign"] = sign_of_edge(strength, columns["type"]).to_pylist()
     columns["kind"] = leading_effect(columns["by"]).to_pylist()
     columns["structural"] = is_structural(columns["span"], columns["by"]).to_pylist()
     names = list(unknowns(EDGE))

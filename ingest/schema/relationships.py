@@ -25,7 +25,7 @@ RELATIONSHIPS = (
                 "FLOAT",
                 f"total effect, {_STRENGTH}; where by begins with direct, the direct effect; where by is later, the later effect",
             ),
-            Property("sign", "INTEGER", "sign of strength: 1 excites, −1 inhibits, 0 where it is exactly 0"),
+            Property("sign", "INTEGER", "sign of strength: 1 excites, −1 inhibits, 0 where it is exactly 0 or the edge erases a copy"),
             Property("total", "FLOAT", "total effect, only where strength is not it", True),
             Property("direct", "FLOAT", f"effect with the sites in between restored to their clean features, {_STRENGTH}"),
             Property("later", "FLOAT", f"effect summed over the next positions, {_STRENGTH}", True),

@@ -16,15 +16,17 @@ from tests.strategies import random_interactions
 
 CASES = pd.DataFrame(
     [
-        ("total", 1, 0.5, -1.0, np.nan, "total", 0.5),
-        ("total+direct", 2, -0.5, 1.0, 9.0, "total", -0.5),
-        ("direct", 2, 0.5, -1.0, 9.0, "direct", -1.0),
-        ("direct+later", 3, 0.5, -1.0, 9.0, "direct", -1.0),
-        ("later", 2, 0.5, -1.0, -9.0, "later", -9.0),
-        ("later", 1, 0.5, 0.5, 0.0, "later", 0.0),
-        ("total+later", 2, 0.5, -1.0, 9.0, "total", 0.5),
+        ("total", 1, 0.5, -1.0, np.nan, "total", 0.5, "excitatory"),
+        ("total+direct", 2, -0.5, 1.0, 9.0, "total", -0.5, "inhibitory"),
+        ("direct", 2, 0.5, -1.0, 9.0, "direct", -1.0, "inhibitory"),
+        ("direct+later", 3, 0.5, -1.0, 9.0, "direct", -1.0, "inhibitory"),
+        ("later", 2, 0.5, -1.0, -9.0, "later", -9.0, "inhibitory"),
+        ("later", 1, 0.5, 0.5, 0.0, "later", 0.0, "excitatory"),
+        ("total+later", 2, 0.5, -1.0, 9.0, "total", 0.5, "excitatory"),
+        ("later+computed", 2, 0.5, -1.0, 9.0, "total", 0.5, "attenuates_copy"),
+        ("computed", 1, -0.001, -0.001, 9.0, "total", -0.001, "erases_copy"),
     ],
-    columns=["significant_by", "span", "mean_strength", "direct_strength", "later_strength", "effect", "lead"],
+    columns=["significant_by", "span", "mean_strength", "direct_strength", "later_strength", "effect", "lead", "interaction_type"],
 )
 
 
@@ -36,9 +38,9 @@ def test_every_kind_of_edge(text: pa.DataType) -> None:
     assert strength.leading_of(table).tolist() == strength.leading_of(CASES).tolist() == CASES["lead"].tolist()
     made = strength.derived_columns(table)
     assert made["strength"].to_pylist() == CASES["lead"].tolist()
-    assert made["sign"].to_pylist() == [1, -1, -1, -1, -1, 0, 1]
-    assert made["structural"].to_pylist() == [True, True, True, True, False, True, False]
-    assert made["total"].to_pylist() == [None, None, 0.5, 0.5, 0.5, 0.5, None]
+    assert made["sign"].to_pylist() == [1, -1, -1, -1, -1, 0, 1, 1, 0]
+    assert made["structural"].to_pylist() == [True, True, True, True, False, True, False, False, True]
+    assert made["total"].to_pylist() == [None, None, 0.5, 0.5, 0.5, 0.5, None, None, None]
 
 
 def test_no_rows() -> None:
@@ -60,7 +62,8 @@ def test_pipeline_files_and_graph_agree() -> None:
         edge = graph.edges[row.src_id, row.tgt_id]
         assert edge["strength"] == lead[row.Index]
         assert edge["sign"] == np.sign(lead[row.Index])
-        assert edge["kind"] == {"direct": "direct", "later": "later"}.get(row.significant_by.partition("+")[0], "total")
+        by = row.significant_by
+        assert edge["kind"] == ("direct" if by.startswith("direct") else "later" if by == "later" else "total")
         assert edge["structural"] == (row.span == 1 or "direct" in row.significant_by)
     for row in alone[alone["interaction_type"] != "pass_through"].itertuples():
         assert (graph.edges[row.src_id, row.tgt_id]["sign"] < 0) == (row.interaction_type == "inhibitory")
@@ -69,7 +72,7 @@ def test_pipeline_files_and_graph_agree() -> None:
 def test_what_follows_from_a_column_that_a_file_lacks_is_absent() -> None:
     """A property may follow from a column that not every file has: it is then left out, of the digest and the checksum as well."""
     table = pa.Table.from_pandas(CASES, preserve_index=False)
-    for values in ([None] * 7, [1.0, None, -2.0, 0.0, None, 1.0, 3.0]):
+    for values in ([None] * 9, [1.0, None, -2.0, 0.0, None, 1.0, 3.0, None, -1.0]):
         there = table.append_column("later_slope", pa.array(values, pa.float64()))
         signs = strength.sign(there["later_slope"])
         assert signs.to_pylist() == [None if v is None else int(np.sign(v)) for v in values]
