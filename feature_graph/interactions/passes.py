@@ -13,7 +13,7 @@ import pandas as pd
 from feature_graph.artifacts import CandidateSet, FrameFiles
 from feature_graph.config import Config
 from feature_graph.interactions.blocks import placebo_rows, source_rows
-from feature_graph.interactions.plan import Ints, Plan, Source
+from feature_graph.interactions.plan import SAMPLING, Ints, Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.interventions import CLEAN_BYTES, CleanDocuments, MeasurementContext, Setting
 from feature_graph.utils import progress as progress_over
@@ -23,24 +23,7 @@ from feature_graph.utils import sha256_json
 BLOCK_SAMPLES = 240
 _VERSION = 2
 #: Fields of the configuration that a block's result depends on.
-_FIELDS = frozenset(
-    {
-        "layers",
-        "layer_window",
-        "interaction_method",
-        "n_intervention_samples",
-        "sample_doublings",
-        "clamp_high_quantile",
-        "clamp_low",
-        "position_horizon",
-        "min_documents",
-        "min_effect",
-        "min_effect_sd",
-        "n_placebo",
-        "activity_threshold",
-        "seed",
-    }
-)
+_FIELDS = SAMPLING | {"interaction_method", "sample_doublings"}
 
 
 @dataclass(frozen=True)

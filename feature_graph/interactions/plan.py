@@ -20,6 +20,23 @@ from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.utils import derived_seed
 
 Ints = NDArray[np.int64]
+#: Fields of the configuration that a source's levels, its samples and its effects' tests depend on.
+SAMPLING = frozenset(
+    {
+        "layers",
+        "layer_window",
+        "n_intervention_samples",
+        "clamp_high_quantile",
+        "clamp_low",
+        "position_horizon",
+        "min_documents",
+        "min_effect",
+        "min_effect_sd",
+        "n_placebo",
+        "activity_threshold",
+        "seed",
+    }
+)
 #: A clamp shorter than this share of the mean residual norm is lost in rounding.
 SMALLEST_CLAMP = 1e-4
 #: Mark of documents that no sample may come from.

@@ -129,12 +129,7 @@ def reduce_tile(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments
 def reduce_difference(pre: Tensor, limits: SwitchPoints, groups: Groups, into: Moments, columns: slice) -> None:
     """Reduce one tile to the first effect minus the second; ``on`` stays as it is.
 
-    Args:
-        pre: float32 [R, 4, T], products without bias: high and low of one effect, then of the other.
-        limits: Of these targets.
-        groups: Of these rows.
-        into: What to fill.
-        columns: The targets' place in ``into``.
+    The arguments are those of :func:`reduce_tile`, but ``pre`` is [R, 4, T]: high and low of one effect, then of the other.
     """
     if pre.device.type != "cpu":
         reduce_difference_plain(pre, limits, groups, into, columns)

@@ -33,16 +33,9 @@ from feature_graph.steering.results.compensation import Compensation
 
 
 def compensate(
-    model: HookedModel | AnalysedModel,
-    saes: Dictionaries,
-    G: nx.DiGraph,
-    store: ActivationStore,
-    source: str,
-    delta: float,
-    named: Sequence[str],
-    cfg: Config | None = None,
-    options: CompensationOptions = COMPENSATION,
-) -> Compensation:
+    model: HookedModel | AnalysedModel, saes: Dictionaries, G: nx.DiGraph, store: ActivationStore, source: str, delta: float,
+    named: Sequence[str], cfg: Config | None = None, options: CompensationOptions = COMPENSATION,
+) -> Compensation:  # fmt: skip  # the first six are those of side_effects, on lines of their own there
     """Choose counter-steers that cancel named side effects of a steer, and measure before and after.
 
     The first arguments and ``cfg`` are those of :func:`side_effects`.

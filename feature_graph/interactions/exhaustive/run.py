@@ -22,7 +22,7 @@ from feature_graph.interactions.exhaustive.disk import DiskWatch
 from feature_graph.interactions.exhaustive.field import Field, SiteSweep, plan_field
 from feature_graph.interactions.exhaustive.finish import Kept, write_edges
 from feature_graph.interactions.finish import EFFECTS
-from feature_graph.interactions.plan import Plan, Source
+from feature_graph.interactions.plan import SAMPLING, Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import CLEAN_BYTES, AnalysedModel, MeasurementContext
@@ -33,24 +33,7 @@ log = logging.getLogger(__name__)
 #: Samples of one batch; a block holds as many sources as fit.
 BLOCK_SAMPLES = 1280
 _VERSION = 2
-_FIELDS = frozenset(
-    {
-        "layers",
-        "layer_window",
-        "n_intervention_samples",
-        "clamp_high_quantile",
-        "clamp_low",
-        "position_horizon",
-        "min_documents",
-        "min_effect",
-        "min_effect_sd",
-        "n_placebo",
-        "placebo_quantile",
-        "significance_level",
-        "activity_threshold",
-        "seed",
-    }
-)
+_FIELDS = SAMPLING | {"placebo_quantile", "significance_level"}
 
 
 @dataclass(frozen=True)
