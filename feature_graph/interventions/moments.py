@@ -213,6 +213,25 @@ def _pool() -> ThreadPoolExecutor:
 
 
 @numba.njit(nogil=True, cache=True)
+def _add_document(effect, first, start, s1, s2):  # type: ignore[no-untyped-def]  # pragma: no cover
+    """Sums of deviations from the first document: equal effects have no spread at all."""
+    if first:
+        start[:] = effect
+        return
+    for t in range(effect.shape[0]):
+        gap = effect[t] - start[t]
+        s1[t] += gap
+        s2[t] += gap * gap
+
+
+@numba.njit(nogil=True, cache=True)
+def _finish(start, s1, s2, n, mean, m2):  # type: ignore[no-untyped-def]  # pragma: no cover
+    for t in range(start.shape[0]):
+        mean[t] = start[t] + s1[t] / n
+        m2[t] = max(s2[t] - s1[t] * s1[t] / n, np.float32(0))
+
+
+@numba.njit(nogil=True, cache=True)
 def _reduce(pre, switch, sources, documents, weights, bounds, moments):  # type: ignore[no-untyped-def]  # pragma: no cover
     bias, gate, active = switch
     mean, m2, on = moments
@@ -237,17 +256,10 @@ def _reduce(pre, switch, sources, documents, weights, bounds, moments):  # type:
                     x = one if a > active[t] else zero
                     y = one if b > active[t] else zero
                     moved[t] += weight * (x - y)
-            if d == begin:  # deviations from the first document: equal effects have no spread at all
-                start[:] = effect
-            else:
-                for t in range(n_targets):
-                    gap = effect[t] - start[t]
-                    s1[t] += gap
-                    s2[t] += gap * gap
+            _add_document(effect, d == begin, start, s1, s2)
         n = np.float32(end - begin)
+        _finish(start, s1, s2, n, mean[k], m2[k])
         for t in range(n_targets):
-            mean[k, t] = start[t] + s1[t] / n
-            m2[k, t] = max(s2[t] - s1[t] * s1[t] / n, zero)
             on[k, t] = moved[t] / n
 
 
@@ -273,17 +285,8 @@ def _reduce_difference(pre, switch, sources, documents, weights, bounds, moments
                         x = rows[i, t] + bias[t]
                         level[i] = x if x > gate[t] else zero
                     effect[t] += weight * ((level[0] - level[1]) - (level[2] - level[3]))
-            if d == begin:
-                start[:] = effect
-            else:
-                for t in range(n_targets):
-                    gap = effect[t] - start[t]
-                    s1[t] += gap
-                    s2[t] += gap * gap
-        n = np.float32(end - begin)
-        for t in range(n_targets):
-            mean[k, t] = start[t] + s1[t] / n
-            m2[k, t] = max(s2[t] - s1[t] * s1[t] / n, zero)
+            _add_document(effect, d == begin, start, s1, s2)
+        _finish(start, s1, s2, np.float32(end - begin), mean[k], m2[k])
 
 
 @numba.njit(nogil=True, cache=True)

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import special
 
-from feature_graph import stats
-from feature_graph.artifacts import FeatureNumbers, FrameFiles, feature_id, number_features
+from feature_graph.artifacts import FeatureNumbers, feature_id, number_features
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interactions.exhaustive.correct import Adjusted, PHistogram, adjust_kept, check_method
+from feature_graph.interactions.exhaustive.family import AllTests, Kept, all_tests
 from feature_graph.interactions.exhaustive.field import Field
 from feature_graph.interactions.finish import (
     EFFECTS,
@@ -64,29 +63,7 @@ _REPLICATION = [
     "confirm_computed",
     "replicated",
 ]
-#: What the p of a pair follows from.
-_TESTED = [column for strength, p, _, _ in EFFECTS.values() for column in (strength, p)]
 _EMPTY = ("strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment")
-
-
-@dataclass(frozen=True)
-class Kept:
-    """Part files of a finished measurement.
-
-    Attributes:
-        parts: Where they lie.
-        names: Blocks, in order; the sources of a block lie under its name with "-sources".
-        floors: Source layer → name of its floors.
-    """
-
-    parts: FrameFiles
-    names: list[str]
-    floors: dict[int, str]
-
-    def p(self) -> Iterator[Floats]:
-        """p of the effects, [n, 4] block by block."""
-        for name in self.names:
-            yield effect_p(self.parts.read(name, _TESTED))
 
 
 def write_edges(
@@ -98,7 +75,7 @@ def write_edges(
         The ``meta`` of the file, and the numbers of its features.
     """
     store, codecs, cfg = context.store, context.codecs, context.cfg
-    adjusted = _adjusted(kept, plan, codecs, cfg)
+    adjusted = all_tests(kept, plan, codecs, cfg)
     n_significant, cut = _survey(kept, adjusted, codecs, cfg)
     edges = _Edges(kept, adjusted, _floors(kept), codecs, cfg, cut)
     seen = _Seen()
@@ -111,58 +88,6 @@ def write_edges(
         for frame in edges.frames():
             writer.write(pa.Table.from_pandas(_complete(frame, numbers, sd, codecs), preserve_index=False))
     return meta, numbers
-
-
-@dataclass(frozen=True)
-class AllTests:
-    """All tests of an exhaustive run.
-
-    Attributes:
-        pairs: Adjusted p of the pairs below the level; None for a correction of all effects as one family.
-        level: Level of the adjusted p.
-        n_pairs: Pairs tested.
-        n_effects: Effects tested, over all pairs.
-    """
-
-    pairs: Adjusted | None
-    level: float
-    n_pairs: int
-    n_effects: int
-
-    def q(self, p: Floats) -> Floats:
-        """Adjusted p of effects [n, 4]; 1 where an effect does not pass."""
-        if self.pairs is None:
-            q = np.where(np.isnan(p), 1.0, p) * self.n_effects
-        else:
-            q = stats.chosen_effects(stats.within_pairs(p), self.pairs.q, self.pairs.ranks, self.n_pairs)
-            q = np.maximum(q, self.pairs.of(stats.simes(p))[:, None])
-        return np.where(q < self.level, q, 1.0)
-
-
-def _adjusted(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec], cfg: Config) -> AllTests:
-    check_method(cfg.correction_method)
-    n_effects = _count_effects(kept, plan, codecs)
-    if not cfg.correction_method.startswith("fdr_"):
-        return AllTests(None, cfg.significance_level, plan.n_tests, n_effects)
-    histogram = PHistogram()
-
-    def read() -> Iterable[Floats]:
-        return (p[p <= cfg.significance_level] for p in map(stats.simes, kept.p()))
-
-    for p in read():
-        histogram.add(p)
-    adjusted = adjust_kept(histogram, read, plan.n_tests, cfg.significance_level, cfg.correction_method)
-    return AllTests(adjusted, cfg.significance_level, plan.n_tests, n_effects)
-
-
-def _count_effects(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec]) -> int:
-    """Total and computed of every pair, direct where a site lies between, later where the source has a later position."""
-    count = 0
-    for name in kept.names:
-        sources = kept.parts.read(f"{name}-sources", ["src_layer", "n_later"])
-        widths = [codecs[t].d_sae for t in plan.targets[int(sources["src_layer"].iloc[0])]]
-        count += len(sources) * (2 * sum(widths) + sum(widths[1:])) + int((sources["n_later"] > 0).sum()) * sum(widths)
-    return count
 
 
 def _floors(kept: Kept) -> dict[tuple[int, int], pd.DataFrame]:

@@ -19,8 +19,9 @@ from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import Bar, SiteContext, site_floors, source_rows, source_table
 from feature_graph.interactions.exhaustive.correct import check_method
 from feature_graph.interactions.exhaustive.disk import DiskWatch
+from feature_graph.interactions.exhaustive.family import Kept
 from feature_graph.interactions.exhaustive.field import Field, SiteSweep, plan_field
-from feature_graph.interactions.exhaustive.finish import Kept, write_edges
+from feature_graph.interactions.exhaustive.finish import write_edges
 from feature_graph.interactions.finish import EFFECTS
 from feature_graph.interactions.plan import SAMPLING, Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
