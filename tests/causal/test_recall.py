@@ -38,7 +38,7 @@ def importance(planted: PlantedModel) -> dict[int, np.ndarray]:
 
 
 def settings(planted: PlantedModel, **changes: Any) -> Config:
-    values = {"top_k_features": 4, "min_coactivation": 10, "min_decoder_alignment": 0.005, "n_placebo": 20, "n_intervention_samples": 20}
+    values = {"top_k_features": 4, "min_coactivation": 10, "min_decoder_alignment": 0.005, "n_placebo": 20, "n_intervention_samples": 30}
     return planted.config(**(values | changes))
 
 
