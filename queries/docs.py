@@ -48,12 +48,13 @@ in for your newest run. [The questions](queries.md) do more, and check what they
 What to know before you write your own:
 
 - **A feature** is `(:Feature {id: 'L5_F280'})`. Another dictionary may have a feature of the same `id`, so name the `model`, too, where the
-  database holds more than one. `label`, `importance`, `density` and scores such as `pagerank` are what the newest run saw that has the
-  feature, `scores_run`; what one run saw of it is `(:Observation {run: 1, id: 'L5_F280'})-[:OF]->(:Feature)`.
+  database holds more than one. `label`, `importance`, `density` and scores such as `pagerank` come from the newest run that observed
+  the feature; `scores_run` is its number. What a single run found is in `(:Observation {run: 1, id: 'L5_F280'})-[:OF]->(:Feature)`.
 - **An edge** belongs to one run and one method. Always write `{run: 1, method: 'clamping'}`: without the run, edges of all runs are
   mixed; with both, the index is used. `run` is the number of the run and `run_id` the beginning of its id, by which
   `feature-graph runs list` and `query -p run=…` name it.
-- **`strength`** is the effect that the edge stands for, in target units per source unit; `sign` is its sign, and `type` says it in words.
+- **`strength`** is in target units per source unit. It is the total effect, unless only the direct or later effect passed the test. `sign`
+  is its sign (0 if the edge erases a copy), and `type` says in words what the edge does.
 - **`structural`** edges lead to the next analysed site, or have a direct effect that passed the test by itself. Follow these along paths
   and for degrees: a total effect over several sites is partly the sum of the edges in between.
 

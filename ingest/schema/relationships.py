@@ -17,8 +17,8 @@ RELATIONSHIPS = (
             Property("run_id", "STRING", "the first 8 digits of that run's id"),
             Property("method", "STRING", "clamping or jacobian; attribution and the like for edges that another program found"),
             Property("span", "INTEGER", "analysed sites crossed; 1 = the next one"),
-            Property("type", "STRING", "excitatory, inhibitory or pass_through"),
-            Property("by", "STRING", "which effects passed the test: total, direct, later, joined by +"),
+            Property("type", "STRING", "excitatory, inhibitory, pass_through, attenuates_copy or erases_copy"),
+            Property("by", "STRING", "which effects passed the test: total, direct, later, computed, joined by +"),
             Property("structural", "BOOLEAN", "span is 1, or the direct effect passed the test (by contains direct)"),
             Property(
                 "strength",
