@@ -6,7 +6,7 @@
 # and the Graph Data Science library (GDS).
 #
 # It runs on the bundled model (SmolLM2-135M-Instruct, with SAEs that come with this library), so nothing is downloaded from a model hub.
-# Every step takes a configuration, a model and SAEs: for another model, change only the configuration in step 1.
+# No step depends on this model: for another one, change only the configuration in step 1.
 #
 # | step | function | file |
 # |---|---|---|
@@ -108,9 +108,9 @@ activation_store.save(out / "activations.h5")
 # %% [markdown]
 # ## 4. Co-activation
 #
-# How much more often than by chance is a downstream feature active where an upstream one is? The atlas keeps joint counts, from which
-# pointwise mutual information (PMI), conditional probability and ratio follow. This is correlation: it helps to choose the experiments and
-# proves nothing.
+# How much more often than chance would have it is a downstream feature active where an upstream one is? The atlas keeps joint counts,
+# from which pointwise mutual information (PMI) and conditional probabilities follow. This is correlation: it helps to choose the
+# experiments and proves nothing.
 
 # %%
 from feature_graph.coactivation import build_coactivation_atlas
@@ -126,9 +126,10 @@ atlas.save(out / "atlas.h5")
 # %% [markdown]
 # ## 5. Candidates
 #
-# Four filters leave the pairs that are worth an experiment: the most important features of each layer (by frequency × measured effect on
-# the output), enough co-activation, some alignment through the blocks between them, and the layer window. A rescue step gives a few of the
-# removed pairs a second chance, so that the pruning itself can be judged.
+# A pair is worth an experiment if it passes four filters: both features are among the most important of their layers (by frequency ×
+# measured effect on the output), they are active together often enough, the source's direction is aligned with the target through the
+# blocks between them, and the target lies within the layer window. A few of the removed pairs are measured all the same, so that the
+# pruning itself can be judged.
 
 # %%
 from feature_graph.candidates import identify_candidates
@@ -150,13 +151,15 @@ candidates.save(out / "candidates.parquet")
 #
 # For each source, at tokens of the *test* documents where it is active, its activation is set once to a high level (the 90th percentile of
 # its active values) and once to 0, at that one position. Everything else in the residual stream stays as it is, and the blocks downstream
-# run again. The change of each target, per unit of the source, is the edge's `mean_strength`: a positive edge excites, a negative one
-# inhibits.
+# run again. The change of the target per unit of the source is the total effect of the pair, `mean_strength`: if it is positive, the
+# source excites the target; if it is negative, it inhibits it.
 #
-# **`p_value` and `q_value`.** `r.p_value` is the p-value of this one test, uncorrected. With thousands of pairs, 5 % of them would fall
-# below 0.05 by chance, so counting `p_value < 0.05` overstates what was found. `r.q_value` is the same p-value corrected for all tests of
-# the run (`correction_method`). The graph is built from the corrected values: a pair becomes an edge if its total, its computed, its direct
-# or its later effect passes (`r.significant`). What is tested is not whether an effect is 0, but whether it is larger than `min_effect`.
+# **`p_value` and `q_value`.** What is tested is not whether an effect differs from 0, but whether it is larger, in either direction, than
+# the smallest effect that counts (`min_effect`). `r.p_value` is the p-value of this one test for the total effect, uncorrected. Among
+# thousands of pairs without an effect, up to 5 % fall below 0.05 by chance, so counting `p_value < 0.05` overstates what was found.
+# `r.q_value` is corrected for all tests of the run (`correction_method`): pairs are first chosen by all their effects together, then the
+# effects of the chosen pairs are tested, and `q_value` is the smallest level at which the total effect passes. A pair becomes an edge of
+# the graph if its total, computed, direct or later effect passes (`r.significant`).
 
 # %%
 from feature_graph.interactions import measure_interactions
@@ -178,8 +181,9 @@ interactions.save(out / "interactions.parquet")
 
 # %% [markdown]
 # Much of what a feature does to a downstream one is simply that its direction is still in the residual stream. `copy_strength` is that
-# part, and `computed_strength` is what the blocks in between add. `direct_strength` is what does not pass through the features of the sites
-# in between.
+# part, and `computed_strength` is what the blocks in between add to it or take away from it. `direct_strength` is the part that does not
+# pass through the features of the sites in between. Where the computed effect passes the test and opposes the copy, the type of the pair
+# is `attenuates_copy` if part of the copy is left, and `erases_copy` if less than the smallest effect that counts is left.
 
 # %%
 copied = [r for r in significant if abs(r.copy_strength) > abs(r.computed_strength)]
@@ -247,8 +251,8 @@ for plot in (plot_degree_distribution, plot_layer_distance_decay, plot_interacti
 # ## 9. Behaviours
 #
 # Which features carry *factual recall* ("The capital of France is" → " Paris")? All features are ranked by an attribution score on half of
-# the prompts, the highest ones are ablated there, and the seeds found in this way are tested by ablation on the other half, which shares no
-# country with the first. `effect_size` is the logit difference that is lost when the feature is ablated.
+# the prompts, and the highest-ranking ones are ablated there. The seeds found in this way are tested by ablation on the other half, which
+# has no country in common with the first. `effect_size` is the logit difference that is lost when the feature is ablated.
 
 # %%
 from feature_graph.subgraphs import PREDEFINED_BEHAVIORS, extract_behavior_subgraph, save_behaviors
@@ -270,8 +274,8 @@ if recall.subgraph.number_of_nodes() > 0:
 # ## 10. Steering
 #
 # What follows if a feature is turned up by two activation units at one position? Direct strengths are multiplied along every path and
-# summed over paths. This is a first-order forecast: the effects of large steers saturate, and a feature that is off stays at zero until it
-# is raised above its threshold.
+# summed over all paths. This is a first-order forecast: the effects of large steers saturate, and a feature that is off stays at zero
+# until it is raised above its threshold.
 
 # %%
 from feature_graph.steering import predict_cascade
@@ -326,7 +330,7 @@ database.close()
 server.stop(database_home)
 
 # %% [markdown]
-# The database stays on disk: `feature-graph db start` brings it back, `feature-graph db browser` opens Neo4j Browser on it.
+# The database stays on disk: `feature-graph db start` starts it again, and `feature-graph db browser` opens it in Neo4j Browser.
 
 # %%
 print("files in", out)

@@ -65,8 +65,8 @@ class Config(BaseModel):
     """Id of each SAE within the release; ``{layer}`` is replaced. Where the release has only another id for the same tensor, that one is
     used."""
     layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS), min_length=2)
-    """Layers to analyse, one SAE each, kept in ascending order. Negative numbers and duplicates are refused. With ``sites``, the layers of
-    the sites."""
+    """Layers to analyse, one SAE each, kept in ascending order. Negative numbers and duplicates are refused. With ``sites``, they follow
+    from the sites."""
     sites: list[SiteConfig] | None = None
     """The SAEs one by one, each as ``{layer, release, id}``, for ids that follow no template or come from several releases. Their layers
     are then the run's ``layers``, which need not be given. ``None``: for each of ``layers`` one SAE of ``sae_release``, named by
@@ -105,8 +105,8 @@ class Config(BaseModel):
     """How the pairs to measure are chosen: by importance, co-activation and alignment (``pruning``), or from all features by their response
     vectors (``responses``)."""
     shortlist_pairs: int = Field(30_000, ge=1)
-    """With ``candidates: responses``, how many pairs are chosen: a third each by the magnitude of their specific, computed and total
-    effect, shared out evenly over the pairs of sites inside the window."""
+    """With ``candidates: responses``, how many pairs are chosen: a third by the magnitude of their specific effect, a third by their
+    computed and a third by their total effect, in equal numbers for each pair of sites inside the window."""
     density_range: tuple[float, float] | None = None
     """Features that are active at a smaller or larger share of the select tokens than this are not chosen as candidates; they can still be
     asked for. ``None``: all can be chosen."""
@@ -135,7 +135,7 @@ class Config(BaseModel):
 
     # --- responses ---
     response_samples: int = Field(25, ge=2)
-    """Tokens of the select documents per source at which its response is measured, taken from distinct documents first."""
+    """At how many tokens of the select documents the response of each source is measured; they are taken from distinct documents first."""
     response_documents: int = Field(6, ge=2)
     """A source that is active in fewer select documents than this has no response."""
 
@@ -151,8 +151,8 @@ class Config(BaseModel):
     n_intervention_samples: int = Field(30, ge=2)
     """Test samples per source, taken from distinct documents first."""
     sample_doublings: int = Field(0, ge=0, le=12)
-    """How often the samples of a source may double where its effects vary so much that they would be missed. What lacks power is judged on
-    the select documents, on which the pairs are then measured first; 0 spares that."""
+    """How many times the number of samples of a source may be doubled if its effects vary so much that they would be missed otherwise. To
+    find out, the pairs are first measured on the select documents; with 0 that is left out."""
     clamp_high_quantile: float = Field(0.9, gt=0, le=1)
     """The high level of the clamp: this quantile of the source's active values on the select documents."""
     clamp_low: float = Field(0.0, ge=0)
@@ -162,21 +162,23 @@ class Config(BaseModel):
     min_documents: int = Field(6, ge=2)
     """A source that is active in fewer test documents than this is left out, and counted as such."""
     min_effect: float = Field(0.01, ge=0)
-    """Smallest strength (target units per source unit) that counts as an effect: what is tested is whether an effect is larger."""
+    """Smallest effect that counts, in target units per source unit: what is tested is whether an effect is larger than this."""
     min_effect_sd: float | None = Field(None, gt=0)
-    """Smallest change of the target under the whole clamp, in its standard deviations over counted tokens, that counts as an effect. If it
+    """Smallest effect that counts, as the change of the target under the whole clamp, in its standard deviations over counted tokens. If it
     is given, it takes the place of ``min_effect``."""
     n_placebo: int = Field(0, ge=0)
-    """Random isotropic directions per source site that are clamped like features, to set floors below which nothing counts: the rule of
-    earlier versions, with 32. It leaves out computed effects where the model is narrow or a target has many drivers; 0 turns it off."""
+    """How many random isotropic directions per source site are clamped like features, to set floors below which nothing counts. 0: no such
+    floors. 32 brings back the rule of earlier versions, which misses computed effects where the model is narrow or a target has many
+    drivers."""
     placebo_quantile: float = Field(0.99, gt=0, lt=1)
     """Quantile of the placebos' |strength| that an edge must exceed, with ``n_placebo`` above 0."""
 
     # --- testing ---
     significance_level: float = Field(0.05, gt=0, lt=1)
-    """An edge is significant when an adjusted p-value is below this level, which lies strictly between 0 and 1."""
+    """A pair becomes an edge if the adjusted p-value of one of its effects is below this level, which lies strictly between 0 and 1."""
     correction_method: CorrectionMethod = "fdr_bh"
-    """Correction for multiple tests, by its name in statsmodels."""
+    """Correction for multiple tests, by its name in statsmodels. With those that begin with ``fdr_``, pairs are chosen first, by all their
+    effects, and then the effects of the chosen pairs are tested; with the others, all effects of all pairs are one family."""
 
     # --- behaviours ---
     behaviors: list[str] = ["factual_recall", "indirect_object", "greater_than", "subject_verb_agreement"]

@@ -60,12 +60,14 @@ _RULES = """- `AFFECTS` goes from an earlier site to a later one. There is one p
 - Questions about hubs, communities, motifs and cascades use the *structural* graph: edges with `structural`, which means `span = 1`, or a
   direct effect that is itself significant (`by` contains `direct`). A total effect over a longer span is partly the sum of the edges in
   between.
-- `strength` is the total effect. Where the total effect did not pass the test it is the effect that did: the direct one if `by` begins with
-  `direct`, the later one if `by` is `later`; `total` then holds the total effect. `sign` is the sign of `strength`, and `type` says the
-  same in words, except that `pass_through` is said of the total effect.
+- `strength` is the total effect, except where the total effect did not pass the test but the direct or the later one did: it is the direct
+  effect if `by` begins with `direct`, and the later one if `by` is `later`; `total` then holds the total effect. Where `by` begins with
+  `computed`, or is `later+computed`, `strength` is still the total effect, which may be close to 0.
+- `sign` is the sign of `strength`, and 0 where `type` is `erases_copy`. The types `excitatory` and `inhibitory` say the same in words;
+  `pass_through`, `attenuates_copy` and `erases_copy` describe the total effect.
 - A `Feature` is shared between runs. What it shows of them (`label`, `density`, `importance`, scores) is a copy from the newest run that
-  has it; `label_run` and `scores_run` say which. Loading a newer run overwrites it, dropping that run brings back the next newest. What one
-  run saw is its `Observation`, which nothing overwrites.
+  has it; `label_run` and `scores_run` say which. Loading a newer run overwrites the copy, and dropping that run brings back that of the
+  next newest. What one run saw is its `Observation`, which nothing overwrites.
 - The cost of an edge is −ln(|direct| / `Run.scale`), never negative.
 - A run is immutable. Its number `n` identifies it on edges and observations and is never used twice; dropping it touches no other run."""
 
@@ -78,8 +80,8 @@ _DIRECTORY = """## The directory
 | `features.parquet` | MUST | the features, see below |
 | `interactions.parquet` | MUST | the measured pairs, see below |
 | `{behaviors}` | MAY | behaviours and the features they rest on, see below |
-| `{manifest}` | MAY | `versions`: from package to version; `saes`: from layer to facts about its site; `stages`: for each one, \
-`artifacts`: from file name to `sha256`. A file whose hash differs from the recorded one is refused. |
+| `{manifest}` | MAY | `versions` maps packages to versions, `saes` maps layers to facts about their sites, and in `stages` the \
+`artifacts` of each stage map file names to `sha256`. A file whose hash differs from the recorded one is refused. |
 | `decoders.parquet` | MAY | directions of the decoder rows, see below |
 | `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
 | `responses.h5` | MAY | response vectors, see below; not loaded into the graph |
@@ -87,7 +89,7 @@ _DIRECTORY = """## The directory
 (`feature-graph probe`); not loaded into the graph |
 
 A run's id is the first 16 hex digits of the sha256 over the configuration (without {outside}, which change only speed or location), the
-model and the dictionaries, the seed, and the sha256 of both Parquet files: the same result is the same run.
+model and the dictionaries, the seed, and the sha256 of `features.parquet` and `interactions.parquet`: the same result is the same run.
 
 Every Parquet file has `kind` and `version` in its own key-value metadata (UTF-8), and MAY have `meta`, a JSON object. Columns may be in any
 order; further columns are ignored. Numbers MUST be finite; a missing value is a null, and is allowed only where the table says so. Pages
@@ -101,12 +103,13 @@ value that would change is refused, with its column, its row and both types. `in
 ### What must agree
 
 The strengths with their signs, the effects that passed and the order of the sites are taken as true, and a row that contradicts them is
-refused. Checked are: `interaction_type` with the sign (see its description); `abs_strength` and `computed_strength`; `span` with the
-sites in between; that `ci_low` and `ci_high` enclose `mean_strength`; `significant` with `significant_by`; each effect named there with
-its corrected p and the level (`level` in the metadata, else `significance_level`) and with its floor; `replicated` with
-`confirm_strength`; the numbers of samples and documents. Differences of one part in a million, which float32 rounding leaves, are
-ignored. Of the features: `mean_act` with `max_act`; `dead` and `dense` with the density; and that each site has one dictionary and one
-hook.
+refused. It is checked that `interaction_type` agrees with the sign (see its description); that `abs_strength` and `computed_strength`
+follow from the other strengths; that `span` agrees with the sites in between; that `ci_low` and `ci_high` enclose `mean_strength`; that
+`significant` agrees with `significant_by`; that each effect named there has a corrected p below the level (`level` in the metadata, else
+`significance_level`) and is not below its floor; that `replicated` agrees with `confirm_strength`, or with `confirm_computed` where the
+computed effect passed and the total one did not; and that there are no more documents than samples. Differences of one part in a million,
+which float32 rounding leaves, are ignored. Of the features, `mean_act` must agree with `max_act`, and `dead` and `dense` with the density;
+and each site must have one dictionary and one hook.
 
 Edges go to a later layer. Within a layer they go from one site to another if `meta` of `features.parquet` has `sites`, a list of
 `{{"layer": 5, "site": "attn", "order": 0}}`, and ids name the site: `L5.attn_F12` to `L5.mlp_F3`. Where `sites` (or `layers` of the
@@ -120,8 +123,9 @@ active. Not loaded into the graph. An HDF5 file, `kind` = `responses`, `version`
 
 | path | | type | meaning |
 |---|---|---|---|
-| attribute `meta` | MUST | text | a JSON object; `dictionaries`: from layer to the sha256 of its dictionary's weights; `text`: sha256 of \
-the tokens; `config`: fields that the samples depend on; `left_out`: from layer to reason to number of features |
+| attribute `meta` | MUST | text | a JSON object; `dictionaries`: for each layer, the sha256 of its dictionary's weights; `text`: sha256 \
+of the tokens; `config`: the fields of the configuration that the samples depend on; \
+`left_out`: for each layer, how many features were left out for which reason |
 | `sites/<layer>`, attribute `site` | MUST | text | a JSON object: the site with its hook, model and dictionary, as in `manifest.json` |
 | `sources/<layer>/index` | MUST | int32 [n] | features that were measured, ascending |
 | `sources/<layer>/n_tokens` | MUST | int32 [n] | tokens averaged over |
@@ -134,9 +138,9 @@ documents |
 computed there, fitted to other sources; divided by its scale |
 
 A response is the derivative of the residual stream at the later site along the source's decoder row, scaled to length 1: residual units
-there per unit of activation, where a unit of activation is one unit of length. The direction itself (the copy) is part of it. Each
-document counts alike, and each token of a document. Halves are drawn by document. The rounding to float16 is at most 2⁻¹² of a half-mean's
-largest entry.
+there per unit of activation, where a unit of activation is one unit of length. The direction itself (the copy) is part of it. All
+documents count alike, as do all tokens of a document. Documents are divided into halves at random. The rounding to float16 is at most 2⁻¹²
+of a half-mean's largest entry.
 
 A loader without this library:
 
@@ -167,7 +171,7 @@ _REST = """## {behaviors}
 ]}}
 ```
 
-`clean` and `ablated` MAY be null, `corrupted` (the metric on the corrupted prompts) and `accuracy` MAY be given. `members` are the
+`clean` and `ablated` MAY be null; `corrupted` (the metric on the corrupted prompts) and `accuracy` MAY be given. `members` are the
 features of the behaviour's subgraph, seeds included; `outputs` are the effects that features write into the metric itself, past all later
 blocks. Both MAY be left out; an output with `significant` false does not become a relationship. Any of these features MAY be missing from
 `features.parquet`; its layer MUST be one of the run's.
@@ -243,7 +247,7 @@ def _format(fmt: FileFormat) -> str:
 
 
 def _null(column: Column) -> str:
-    return f"not of method {' or '.join(column.required_of)}" if column.required_of else "may be" if column.nullable else ""
+    return f"may be, unless method is {' or '.join(column.required_of)}" if column.required_of else "may be" if column.nullable else ""
 
 
 def _absent(column: Column) -> str:

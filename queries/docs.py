@@ -34,7 +34,8 @@ with store.connect() as db:
 or in [Neo4j Browser](browser.md), from its guide or from favourites. Parameters are checked before anything is asked. Every question runs
 in read access mode with a time limit, and is answered only from runs that are ready. If `run` is not given, it is the newest ready run.
 With `--any-status` (`any_status=True`) a question about a named run that is loading, failed or dropped is answered from what is there of
-it. The structural graph, which most questions are about, is explained in [the schema](schema.md)."""
+it. The answer of a question that has a visual form can also be drawn as a graph, in Neo4j Browser. The structural graph, which most
+questions are about, is explained in [the schema](schema.md)."""
 
 
 _CYPHER = """# Plain Cypher

@@ -26,14 +26,15 @@ field, what was given and what is allowed. `feature-graph run --list` lists the 
 
 For each field this page gives its type and range, its default, its meaning, and the **stages** that depend on it. A stage whose fields
 and input files are unchanged is not computed again, so the list says what a changed field costs: those stages, and whatever reads their
-files. The report shows the whole configuration; it is written again after every change but those of
-{", ".join(f"`{name}`" for name in sorted(OUTSIDE_HASH))}, which never change a result, and is not named field by field."""
+files. The stage `report` is not listed, because it shows the whole configuration and so depends on every field except
+{", ".join(f"`{name}`" for name in sorted(OUTSIDE_HASH))}, which never change a result."""
+_OPTIONAL = "The stage `responses`, and the file that it writes, belong to a run only with `candidates: responses`."
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least"}
 
 
 def page() -> str:
     """docs/configuration.md."""
-    parts = ["# Configuration", _MADE, _INTRO, "## Stages", _stages()]
+    parts = ["# Configuration", _MADE, _INTRO, "## Stages", _stages(), _OPTIONAL]
     for title, names in sections():
         parts += [f"## {title}", *(_field(name, Config.model_fields[name], _meanings(Config)[name]) for name in names)]
     parts += ["## A site", "Each entry of [`sites`](#sites) is a mapping of these fields.", _site()]

@@ -41,13 +41,13 @@ CANDIDATES = FileFormat(
     "candidates",
     1,
     "candidates.parquet",
-    "One row per pair that is to be measured, sorted by PMI, descending.",
+    "One row per pair that is to be measured, in descending order of PMI.",
     (
         Column("src_layer", "int32", "layer of the source"),
         Column("src_index", "int32", "index of the source"),
         Column("tgt_layer", "int32", "layer of the target"),
         Column("tgt_index", "int32", "index of the target"),
-        Column("pmi", "float64", "pointwise mutual information in nats on the select documents, 0 where never seen together"),
+        Column("pmi", "float64", "pointwise mutual information in nats on the select documents, 0 if the two were never seen together"),
         Column("coactivation_prob", "float64", "P(target active | source active) at the same position"),
         Column("joint_count", "int64", "tokens with both active, at the same or up to position_horizon later positions"),
         Column(
@@ -55,7 +55,12 @@ CANDIDATES = FileFormat(
             "float64",
             "signed mean alignment of the decoder direction with the target's encoder (through the blocks in between)",
         ),
-        Column("arm", "string", "why the pair was chosen: kept, rescue_jacobian or rescue_random; or specific, computed or total"),
+        Column(
+            "arm",
+            "string",
+            "why the pair was chosen: kept, rescue_jacobian or rescue_random; with candidates: responses, the effect it was chosen by: "
+            "specific, computed or total",
+        ),
     ),
 )
 
@@ -86,10 +91,9 @@ INTERACTIONS = FileFormat(
             "interaction_type",
             "string",
             "excitatory, inhibitory, pass_through (the decoder's own direction, carried on), attenuates_copy (the computed effect passed, "
-            "and the total one has the copy's sign and is smaller) or erases_copy (the computed effect passed, and the total one is "
-            "below the floor under a copy above it). Excitatory and inhibitory tell the sign of mean_strength, or of the effect that let "
-            "the edge in where mean_strength did not pass: of direct_strength where significant_by begins with direct, of later_strength "
-            "where it is later",
+            "and the total one has the copy's sign and is smaller) or erases_copy (the computed effect passed, and the copy is above the "
+            "floor, but the total effect is below it). Excitatory and inhibitory tell the sign of mean_strength; where significant_by "
+            "begins with direct, that of direct_strength; where significant_by is later, that of later_strength",
             derived_from=("mean_strength", "direct_strength", "later_strength", "significant_by"),
         ),
         Column("span", "int32", "analysed sites crossed; 1 = the next one"),
@@ -125,7 +129,12 @@ INTERACTIONS = FileFormat(
         _tested("p_on_change", "float64", "P(target active | high) − P(target active | low)"),
         Column("standardised_effect", "float64", "mean change of the target in its standard deviations over counted tokens", True),
         Column("strength_jacobian", "float64", f"mean gated derivative at the clean point, {_STRENGTH}; null unless method is both", True),
-        Column("direct_jacobian", "float64", f"its direct twin, {_STRENGTH}; null unless method is both", True),
+        Column(
+            "direct_jacobian",
+            "float64",
+            f"the same with the analysed sites in between restored, {_STRENGTH}; null unless method is both",
+            True,
+        ),
         _tested("se", "float64", "standard error of mean_strength over documents"),
         Column("se_computed", "float64", "standard error of computed_strength over documents; null in older files", True),
         _tested("ci_low", "float64", "lower end of the 95 % interval of mean_strength over documents"),
@@ -133,32 +142,38 @@ INTERACTIONS = FileFormat(
         _tested(
             "p_value",
             "float64",
-            "uncorrected p of the total effect: of the null hypothesis that its mean over documents is at most the smallest effect that "
-            "counts, either way (that it is 0 in files without p_computed, and 1 below the floor)",
+            "uncorrected p of the total effect. Null hypothesis: its mean over documents is, in either direction, no larger than the "
+            "smallest effect that counts; in files without p_computed, the mean is 0. In those files, and with placebos, p is 1 below the "
+            "floor",
         ),
         _tested(
             "q_value",
             "float64",
-            "the smallest level at which the total effect passes: pairs are chosen by the p of all their effects, then the effects of the "
-            "chosen pairs are tested; 1 in an exhaustive run where it does not pass",
+            "corrected p of the total effect: the smallest level at which it passes, where pairs are chosen by the p of all their effects "
+            "and then the effects of the chosen pairs are tested; 1 in an exhaustive run if it does not pass",
         ),
-        _tested("p_direct", "float64", "uncorrected p of the direct effect"),
-        _tested("q_direct", "float64", "the smallest level at which the direct effect passes"),
-        _tested("p_later", "float64", "uncorrected p of the later effect; 1 without later positions"),
-        _tested("q_later", "float64", "the smallest level at which the later effect passes"),
-        Column("p_computed", "float64", "uncorrected p of the computed effect; null in older files", True),
-        Column("q_computed", "float64", "the smallest level at which the computed effect passes; null in older files", True),
+        _tested(
+            "p_direct",
+            "float64",
+            "uncorrected p of the direct effect, as p_value",
+        ),
+        _tested("q_direct", "float64", "corrected p of the direct effect, as q_value"),
+        _tested("p_later", "float64", "uncorrected p of the later effect, as p_value; 1 without later positions"),
+        _tested("q_later", "float64", "corrected p of the later effect, as q_value"),
+        Column("p_computed", "float64", "uncorrected p of the computed effect, as p_value; null in older files", True),
+        Column("q_computed", "float64", "corrected p of the computed effect, as q_value; null in older files", True),
         Column(
             "significant",
             "bool",
             "q_value, q_direct, q_later or q_computed is below the level; of a method without a test: the edge belongs to its graph",
             derived_from=("significant_by",),
         ),
-        Column("significant_by", "string", "which of total, direct, later, computed passed, joined by +; empty if none"),
+        Column("significant_by", "string", "which of the effects total, direct, later and computed passed, joined by +; empty if none did"),
         _tested(
             "floor",
             "float64",
-            "smallest |total strength| that counts: min_effect or its share of the target's spread; the placebo quantile if that is larger",
+            "smallest |total strength| that counts: min_effect, or what min_effect_sd is for this pair; the placebo quantile if that is "
+            "larger",
         ),
         _tested("floor_direct", "float64", "the same for the direct effect"),
         _tested("floor_later", "float64", "the same for the later effect"),
@@ -175,8 +190,8 @@ INTERACTIONS = FileFormat(
         Column(
             "replicated",
             "bool",
-            "same sign and above half the floor on the confirm documents: of the total effect, or of the computed one where only that "
-            "passed; null if not measured",
+            "whether the total effect, or the computed one if that passed and the total one did not, has the same sign on the confirm "
+            "documents and is above half the floor there; null if not measured",
             True,
         ),
         _tested("clamp_low", "float64", "low level of the source, activation units"),
@@ -187,13 +202,13 @@ INTERACTIONS = FileFormat(
             "(re-encoded high − re-encoded low) / (clamp_high − clamp_low), mean over samples; 1 = the clamp was reached",
         ),
         _tested("spill", "float64", "norm of the change of the other features of the source's site, per source unit (analytic, d · W_enc)"),
-        Column("pmi", "float64", "of the candidate pair", True),
-        Column("coactivation_prob", "float64", "of the candidate pair", True),
-        Column("decoder_alignment", "float64", "of the candidate pair", True),
+        Column("pmi", "float64", "PMI of the pair, from candidates.parquet", True),
+        Column("coactivation_prob", "float64", "from candidates.parquet", True),
+        Column("decoder_alignment", "float64", "from candidates.parquet", True),
         Column(
             "arm",
             "string",
-            "of the candidate pair; exhaustive where every pair was measured and only significant rows are kept; empty if unknown",
+            "from candidates.parquet; exhaustive where every pair was measured and only significant rows are kept; empty if unknown",
             absent="",
         ),
     ),
@@ -208,7 +223,11 @@ DECODERS = FileFormat(
     (
         Column("fid", "int64", "fid of the feature in features.parquet"),
         Column("uid", "string", "its uid there"),
-        Column("decoder", "list<float32>", "decoder row divided by its norm; as long as the residual stream is wide, alike in all rows"),
+        Column(
+            "decoder",
+            "list<float32>",
+            "decoder row divided by its norm; its length is the width of the residual stream, the same in all rows",
+        ),
     ),
 )
 

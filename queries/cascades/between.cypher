@@ -11,11 +11,11 @@
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges with a smaller |direct| are not followed"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
-//   id: short id of a feature between
+//   id: short id of a feature in between
 //   layer: its layer
 //   paths: paths from source to target through it, of any length
 //   effect: sum over these paths of the product of direct effects
-//   share: effect, of that of all paths; can be above 1 or negative where paths cancel; empty if they cancel to 0
+//   share: effect as a share of that of all paths; can be above 1 or negative where paths cancel; empty if they cancel to 0
 //   bottleneck: every path passes through it
 //   label: top activating tokens in context
 // example: {source: L2_F28, target: L11_F1}

@@ -12,7 +12,7 @@
 // returns:
 //   id: short id
 //   layer: layer
-//   incoming: edges in
+//   incoming: edges that end here
 //   outgoing: edges that begin here
 //   flow: incoming × outgoing, the paths of two steps that pass through it
 //   label: top activating tokens in context

@@ -7,7 +7,7 @@
 //   method: {type: method}
 //   feature: {type: feature}
 //   delta: {type: float, min: -1000000, max: 1000000, default: 1, about: "change of the feature, in its activation units"}
-//   max_hops: {type: int, min: 1, max: 6, default: 6, about: "only features at most this many steps away are listed; their effect is still summed over all paths, also longer ones"}
+//   max_hops: {type: int, min: 1, max: 6, default: 6, about: "only features at most this many steps away are listed; their effect is still summed over all paths, including longer ones"}
 //   min_effect: {type: float, min: 0, max: 1000000, default: 0.001, about: "features whose summed change is smaller are not listed; nothing is left out of a sum"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges with a smaller |direct| are not followed"}
 //   decay: {type: float, min: 0.000001, max: 1, default: 1, about: "what each step after the first passes on; 1 trusts long paths as much as short ones"}
@@ -15,7 +15,7 @@
 // returns:
 //   id: short id
 //   layer: layer
-//   hops: fewest steps
+//   hops: fewest steps from the feature that is turned up
 //   effect: "predicted change in activation units: the sum over all paths, of any length, of the product of direct effects"
 //   paths: paths summed
 //   label: top activating tokens in context

@@ -11,10 +11,10 @@
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 // returns:
-//   hops: fewest steps
+//   hops: number of steps
 //   count: features first met at that step
 //   layers: their layers
-//   share: of all features of the run, met up to here
+//   share: features met up to this step, as a share of all features of the run
 //   features: the first 20 of them
 // example: {feature: L2_F28}
 MATCH (run:Run {id: $run, status: 'ready'})

@@ -5,9 +5,9 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; the direction of edges is ignored; they are weighted by magnitude"}
+//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "algorithm that groups the features; edges are weighted by magnitude, and their direction is ignored"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
 //   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "communities of at least this many features"}
 //   graph: {type: projection}

@@ -5,9 +5,9 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "how features are grouped; the direction of edges is ignored; they are weighted by magnitude"}
+//   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "algorithm that groups the features; edges are weighted by magnitude, and their direction is ignored"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
 //   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "communities of at least this many features"}
 //   members: {type: int, min: 1, max: 10000, default: 8, about: "number of members shown"}
@@ -17,7 +17,7 @@
 //   community: number, 1 = largest
 //   size: features in it
 //   modularity: its part of the modularity of the whole partition; their sum is the quality; empty where no edge has a weight
-//   conductance: share of its edges' magnitude that leaves it; 0 apart from the rest, empty without edges
+//   conductance: share of its edges' magnitude that leaves it; 0 if nothing does, empty if it has no edges
 //   layers: layers that it spans
 //   members: short ids of its first members, by layer
 //   labels: their labels

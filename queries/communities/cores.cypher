@@ -6,14 +6,14 @@
 //   run: {type: run}
 //   method: {type: method}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   min_core: {type: int, min: 0, max: 1000000, default: 1, about: "at least this core number"}
 //   graph: {type: projection}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   id: short id
 //   layer: layer
-//   core: largest k such that it belongs to a part in which everyone has k edges to the others; edges without direction
+//   core: largest k such that it belongs to a part in which every feature has at least k edges to the others; the direction of edges is ignored
 //   within: its edges to features of the same core or a deeper one
 //   beyond: its edges to features further out
 //   label: top activating tokens in context

@@ -14,9 +14,9 @@
 //   density: share of tokens at which it is active
 //   max_act: largest activation
 //   importance: frequency × causal effect on the output
-//   method: method of the edges that are counted; the run's only one where it has none by the method asked for, empty where it has several
-//   incoming: edges that end here; empty where method is
-//   outgoing: edges that begin here; empty where method is
+//   method: method of the edges that are counted, which is the one asked for; if the run has no edges by it, its only other one; empty if it has several others
+//   incoming: edges that end here; empty if method is empty
+//   outgoing: edges that begin here; empty if method is empty
 //   label: top activating tokens in context
 // example: {feature: L5_F280}
 MATCH (run:Run {id: $run, status: 'ready'})

@@ -6,18 +6,18 @@
 //   run: {type: run}
 //   method: {type: method}
 //   effect: {type: choice, of: [strength, direct, later, computed], default: strength, about: "which effect; computed is the total without what the residual stream merely carries along"}
-//   by: {type: choice, of: [standardised, value], default: standardised, about: "what is large: the effect in standard deviations of the target (where that was not measured, |value|, after the others), or |value|"}
+//   by: {type: choice, of: [standardised, value], default: standardised, about: "what the rows are ordered by: the effect in standard deviations of the target (edges for which that was not measured come last, by |value|), or |value|"}
 //   edges: {type: choice, of: [all, structural], default: all, about: "structural: to the next site, or with a significant direct effect; all: also total effects over several sites"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   span: {type: int, min: 1, max: 100, optional: true, about: "only edges that cross this many sites"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   source: short id
 //   target: short id
 //   value: the effect asked for, target units per source unit
-//   standardised: the effect asked for, of the source's whole clamp, in standard deviations of the target
-//   structural: to the next site, or with a significant direct effect; else it is a total over several sites
-//   type: excitatory, inhibitory or pass_through
+//   standardised: change of the target by the effect asked for, under the source's whole clamp, in standard deviations of the target
+//   structural: to the next site, or with a significant direct effect; otherwise it is a total over several sites
+//   type: excitatory, inhibitory, pass_through, attenuates_copy or erases_copy
 //   span: analysed sites crossed
 //   copy: the part that the identity path alone accounts for
 //   q: corrected p of the total effect

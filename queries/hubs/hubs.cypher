@@ -7,7 +7,7 @@
 //   method: {type: method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength, pagerank, reverse_pagerank, article_rank, reverse_article_rank, hits_hub, hits_authority, betweenness, closeness, reverse_closeness, harmonic, reverse_harmonic], default: degree, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target); pagerank and article_rank (which trusts features with few outgoing edges less) follow the edges by magnitude; hits_authority: driven by good hubs, hits_hub: drives good authorities, both by count; betweenness: shortest paths through it, without sampling; closeness: over paths that end here, in edges, with the correction of Wasserman and Faust; harmonic: mean of 1 / distance over the same paths; reverse_ goes against the edges"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "edges of which sign"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "only features of this layer; scores are still those of the whole graph"}
 //   per_layer: {type: bool, default: false, about: "whether limit counts the rows of each layer instead of all rows"}
 //   graph: {type: projection}

@@ -12,7 +12,7 @@
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
-//   first: short id of one that acts; the anchored one if there is
+//   first: short id of one that acts; the one asked for, if any
 //   second: short id of the other
 //   target: short id of one that is acted on
 //   other_target: short id of the other

@@ -7,7 +7,7 @@
 //   method: {type: method}
 //   other: {type: other_run, about: "id of the other run, the beginning of it, or its name"}
 //   other_method: {type: other_method}
-//   change: {type: choice, of: [any, gained, lost, flipped, kept], default: any, about: "gained: in the other only; lost: in this only; flipped: the sign differs"}
+//   change: {type: choice, of: [any, gained, lost, flipped, kept], default: any, about: "gained: in the other run only; lost: in this run only; flipped: the sign differs"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   source: uid of the source

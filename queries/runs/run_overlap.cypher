@@ -12,7 +12,7 @@
 //   both: in both runs
 //   here: in this run only
 //   there: only in the other
-//   jaccard: both over all
+//   jaccard: how many are in both runs, over how many are in either
 //   same_sign: of the edges in both, the share with the same sign
 MATCH (run:Run {id: $run, status: 'ready'})
 WITH run, $other AS id
