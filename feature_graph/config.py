@@ -167,9 +167,9 @@ class Config(BaseModel):
     """Smallest effect that counts, as the change of the target under the whole clamp, in its standard deviations over counted tokens. If it
     is given, it takes the place of ``min_effect``."""
     n_placebo: int = Field(0, ge=0)
-    """Random isotropic directions per source site that are clamped like features, to set floors below which nothing counts, in
-    addition to the smallest effect. Earlier versions had 32 (and tested against 0). A floor leaves out computed effects where the model is narrow
-    or a target has many drivers; 0 sets none."""
+    """Random isotropic directions per source site that are clamped like features, to set floors below which nothing counts, in addition to
+    the smallest effect. Earlier versions had 32 (and tested against 0). A floor leaves out computed effects where the model is narrow or a
+    target has many drivers; 0 sets none."""
     placebo_quantile: float = Field(0.99, gt=0, lt=1)
     """Quantile of the placebos' |strength| that an edge must exceed, with ``n_placebo`` above 0."""
 

@@ -56,10 +56,11 @@ def within_pairs(p: Float) -> Float:
 def adjust_pairs(p: ArrayLike, method: str) -> tuple[Float, Float]:
     """Adjusted p of pairs, and of the effects of each pair.
 
-    What is controlled is the rate of false pairs and, on average over the chosen pairs, that of their false effects. For methods that control the false discovery rate: a pair's p is :func:`simes` over its effects, corrected over pairs; of m pairs
-    R are chosen at a level q, and within each chosen pair the effects are tested at q·R/m (Y. Benjamini and M. Bogomolov 2014,
-    J. R. Stat. Soc. B 76(1)). The adjusted p of an effect is the smallest level at which it passes. Methods that control the
-    family-wise error correct all effects of all pairs as one family, and a pair has the smallest of its effects.
+    What is controlled is the rate of false pairs and, on average over the chosen pairs, that of their false effects. For methods that
+    control the false discovery rate: a pair's p is :func:`simes` over its effects, corrected over pairs; of m pairs R are chosen at a
+    level q, and within each chosen pair the effects are tested at q·R/m (Y. Benjamini and M. Bogomolov 2014, J. R. Stat. Soc. B 76(1)).
+    The adjusted p of an effect is the smallest level at which it passes. Methods that control the family-wise error correct all effects
+    of all pairs as one family, and a pair has the smallest of its effects.
 
     Args:
         p: [m, k], one row per pair and one column per effect; NaN where an effect was not tested.
