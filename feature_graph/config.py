@@ -19,7 +19,10 @@ BUNDLED_LAYERS = (3, 7, 11, 15, 19, 23, 27)
 OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})
 
 #: Fields added after runs had been hashed: they count where they are set.
-LATER = frozenset({"sites", "dataset_config", "response_samples", "response_documents", "candidates", "shortlist_pairs", "density_range"})
+LATER = frozenset(
+    {"sites", "dataset_config", "response_samples", "response_documents", "candidates", "shortlist_pairs", "density_range"}
+    | {"min_effect_sd", "sample_doublings"}
+)
 
 CorrectionMethod = Literal[
     "bonferroni", "sidak", "holm-sidak", "holm", "simes-hochberg", "hommel", "fdr_bh", "fdr_by", "fdr_tsbh", "fdr_tsbky"

@@ -269,7 +269,8 @@ def test_a_failed_stage_keeps_its_parts_and_goes_on(cfg: Config, kind: type[Base
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "kept"), [("significance_level", 0.01, True), ("min_effect", 0.5, True), ("n_placebo", 3, False)]
+    ("field", "value", "kept"),
+    [("significance_level", 0.01, True), ("placebo_quantile", 0.5, True), ("min_effect", 0.5, False), ("n_placebo", 3, False)],
 )
 def test_measured_blocks_outlive_a_change_of_what_is_done_with_them(cfg: Config, field: str, value: float, kept: bool) -> None:
     paths = RunPaths.of(cfg.output_dir)
