@@ -51,12 +51,13 @@ def test_the_database_holds_what_the_files_hold(database: Store, tmp_path: Path)
     for mine, theirs in columns.items():
         pd.testing.assert_series_equal(stored[mine], edges[theirs], check_names=False, check_dtype=False, check_exact=True)
     lead = {"total": "mean_strength", "direct": "direct_strength", "later": "later_strength"}
-    strength = [row[lead[row["significant_by"].partition("+")[0]]] for row in edges.to_dict("records")]
+    led = ["later" if by == "later" else "direct" if by.startswith("direct") else "total" for by in edges["significant_by"]]
+    strength = [row[lead[by]] for by, row in zip(led, edges.to_dict("records"), strict=True)]
     assert stored["strength"].tolist() == strength
     assert stored["sign"].tolist() == np.sign(strength).tolist()
     assert stored["structural"].tolist() == ((edges["span"] == 1) | edges["significant_by"].str.contains("direct")).tolist()
-    assert stored["total"].notna().tolist() == (~edges["significant_by"].str.contains("total")).tolist()
-    assert {"total", "direct"} <= set(edges["significant_by"])
+    assert stored["total"].notna().tolist() == [by != "total" for by in led]
+    assert {"total", "direct"} <= {*led} & {by.partition("+")[0] for by in edges["significant_by"]}
     assert set(stored["run_id"]) == {report.run[:8]}
     seen = database.fetch_features(report.run)
     shown = database.cypher("MATCH (f:Feature) RETURN properties(f) AS f")["f"]
