@@ -26,7 +26,7 @@ class GraphStatistics:
         nodes_per_layer: Layer → features.
         edges_per_layer_pair: (source layer, target layer) → edges.
         edges_per_span: Analysed sites crossed → edges.
-        edges_per_type: excitatory, inhibitory, pass_through → edges.
+        edges_per_type: excitatory, inhibitory, pass_through, attenuates_copy, erases_copy → edges.
         edges_per_effect: Which effects passed (such as ``total+direct``) → edges.
         positive_share: Share of edges that excite; NaN without edges.
         copy_share: Share of edges whose identity path alone gives more than half of the total effect; NaN if not measured.

@@ -11,9 +11,9 @@ import numpy as np
 import plotly.graph_objects as go
 
 from feature_graph.graph import edge_strength, structural_degrees
-from feature_graph.visualization.style import EXCITES, FONT, INHIBITS, INK, MUTED, PAPER, PASSES, plain
+from feature_graph.visualization.style import EXCITES, FONT, INHIBITS, INK, MUTED, OPPOSES, PAPER, PASSES, plain
 
-_TYPES = {"excitatory": EXCITES, "inhibitory": INHIBITS, "pass_through": PASSES}
+_TYPES = {"excitatory": EXCITES, "inhibitory": INHIBITS, "attenuates_copy": OPPOSES, "erases_copy": OPPOSES, "pass_through": PASSES}
 _SHADES = (0.95, 0.72, 0.52, 0.38, 0.28, 0.2, 0.14)
 
 

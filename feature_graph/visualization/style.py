@@ -1,7 +1,7 @@
 """Colours, sizes and words that all pictures share.
 
 Layers are ordered, so they run through one scale (viridis, cut before its palest end); signs are blue and vermilion (Okabe and Ito), told
-apart by people with any colour vision; what is only passed through is grey.
+apart by people with any colour vision; what takes from a copy is purple, and what is only passed through is grey.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 
 from feature_graph.terminal import visible
 
-EXCITES, INHIBITS, PASSES = "#0072b2", "#d55e00", "#8a8f98"
+EXCITES, INHIBITS, OPPOSES, PASSES = "#0072b2", "#d55e00", "#aa5f8c", "#8a8f98"
 INK, MUTED, FAINT, PAPER = "#1f2430", "#6b7280", "#e5e7eb", "#ffffff"
 SEED = "#e6007a"
 FONT = "Inter, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
-SIGN_NAMES = {EXCITES: "excites", INHIBITS: "inhibits", PASSES: "passes through"}
+SIGN_NAMES = {EXCITES: "excites", INHIBITS: "inhibits", OPPOSES: "takes from a copy", PASSES: "passes through"}
 
 _VIRIDIS = ("#440154", "#482475", "#414487", "#355f8d", "#2a788e", "#21918c", "#22a884", "#44bf70", "#7ad151", "#bddf26")
 
@@ -31,6 +31,8 @@ def layer_colors(layers: Sequence[int]) -> dict[int, str]:
 
 def edge_color(data: Mapping[str, Any], strength: float) -> str:
     """Colour of an edge by what it does."""
+    if data.get("type") in ("attenuates_copy", "erases_copy"):
+        return OPPOSES
     if data.get("type") == "pass_through":
         return PASSES
     return INHIBITS if strength < 0 else EXCITES

@@ -32,7 +32,7 @@ from feature_graph.visualization.cascade import cascade_scene
 from feature_graph.visualization.layout import layered_layout
 from feature_graph.visualization.network import network_figure
 from feature_graph.visualization.scene import LABEL_SIZE, select
-from feature_graph.visualization.style import EXCITES, INHIBITS, PASSES, layer_colors, number, short_label
+from feature_graph.visualization.style import EXCITES, INHIBITS, OPPOSES, PASSES, layer_colors, number, short_label
 from tests.strategies import interaction_graphs, random_features, random_interactions
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -112,7 +112,8 @@ def test_scene_shows_sign_strength_and_degree(graph: nx.DiGraph) -> None:
     assert len(scene.edges) == graph.number_of_edges()
     for e in scene.edges:
         data = graph.edges[scene.nodes[e.source].id, scene.nodes[e.target].id]
-        expected = PASSES if data["type"] == "pass_through" else EXCITES if data["strength"] > 0 else INHIBITS
+        by_type = {"pass_through": PASSES, "attenuates_copy": OPPOSES, "erases_copy": OPPOSES}
+        expected = by_type.get(data["type"], EXCITES if data["strength"] > 0 else INHIBITS)
         assert (e.strength, e.color, e.dashed) == (data["strength"], expected, data["kind"] == "later")
     widths = [e.width for e in scene.edges]
     assert widths == sorted(widths)
