@@ -38,8 +38,9 @@ def agreeing(interactions: pd.DataFrame) -> pd.DataFrame:
     half = (frame["ci_high"] - frame["ci_low"]).abs() / 2
     frame["ci_low"], frame["ci_high"] = mean - half, mean + half
     frame["confirm_strength"] = frame["confirm_strength"].where(~(frame["confirm_strength"] * mean < 0), -frame["confirm_strength"])
-    again, computed = frame["confirm_computed"], frame["computed_strength"]
-    frame["confirm_computed"] = again.where(~(again * computed < 0), -again)
+    if "confirm_computed" in frame:  # files of earlier versions do not have it
+        again, computed = frame["confirm_computed"], frame["computed_strength"]
+        frame["confirm_computed"] = again.where(~(again * computed < 0), -again)
     return frame
 
 
