@@ -39,6 +39,7 @@ def agreeing(interactions: pd.DataFrame) -> pd.DataFrame:
     frame["ci_low"], frame["ci_high"] = mean - half, mean + half
     frame["confirm_strength"] = frame["confirm_strength"].where(~(frame["confirm_strength"] * mean < 0), -frame["confirm_strength"])
     if "confirm_computed" in frame:  # files of earlier versions do not have it
+        frame["floor_computed"] = np.minimum(frame["floor_computed"], frame["computed_strength"].abs())
         again, computed = frame["confirm_computed"], frame["computed_strength"]
         frame["confirm_computed"] = again.where(~(again * computed < 0), -again)
     return frame
