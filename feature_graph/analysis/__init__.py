@@ -3,7 +3,7 @@
 from feature_graph.analysis.communities import detect_communities, modularity
 from feature_graph.analysis.composition import EdgeShare, composition
 from feature_graph.analysis.errors import AnalysisError
-from feature_graph.analysis.evidence import EdgeAgreement, Replication, edge_agreement, replication
+from feature_graph.analysis.evidence import EdgeAgreement, Replication, edge_agreement, mostly_copy, replication
 from feature_graph.analysis.hubs import HUB_METRICS, find_hubs
 from feature_graph.analysis.statistics import GraphStatistics, compute_graph_statistics
 from feature_graph.motifs import count_motifs
@@ -22,5 +22,6 @@ __all__ = [
     "edge_agreement",
     "find_hubs",
     "modularity",
+    "mostly_copy",
     "replication",
 ]

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.analysis.evidence import Replication, replication
+from feature_graph.analysis.evidence import Replication, mostly_copy, replication
 
 #: Types of edges that oppose a copy without turning it round.
 ATTENUATING = ("attenuates_copy", "erases_copy")
-#: A copy share above this makes an edge mostly a copy.
-MOSTLY = 0.5
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ def composition(frame: pd.DataFrame, level: float = 0.05) -> list[EdgeShare]:
     """Shares of the kinds of edges, unfiltered, with the replication of each; kinds overlap.
 
     ``specific`` and ``generic`` (an edge that a random direction of the same size might give as well) are there where specificity was
-    measured; ``attenuating`` are edges typed attenuates_copy or erases_copy; ``mostly copy`` are those whose copy is more than half of
-    the total effect and has its sign; in the last kind |computed| ≥ |copy|.
+    measured; ``attenuating`` are edges typed attenuates_copy or erases_copy; ``mostly copy`` is what :func:`mostly_copy` says; in the
+    last kind |computed| ≥ |copy|.
 
     Args:
         frame: Table of an InteractionSet; one method.
@@ -60,6 +58,6 @@ def _kinds(edges: pd.DataFrame, level: float) -> Mapping[str, NDArray[np.bool_]]
         kinds |= {"specific": specific, "generic": ~specific & edges["q_specific"].notna().to_numpy(bool)}
     return kinds | {
         "attenuating": edges["interaction_type"].isin(ATTENUATING).to_numpy(bool),
-        "mostly copy": copy * np.sign(total) > MOSTLY * np.abs(total),
+        "mostly copy": mostly_copy(total, copy),
         "|computed| ≥ |copy|": np.abs(computed) >= np.abs(copy),
     }

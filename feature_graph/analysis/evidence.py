@@ -91,6 +91,11 @@ def replication(frame: pd.DataFrame) -> Replication:
     )
 
 
+def mostly_copy(total: np.ndarray, copy: np.ndarray) -> np.ndarray:
+    """Whether the identity path alone gives more than half of each total effect, with its sign; bool [n]."""
+    return np.asarray(copy * np.sign(total) > np.abs(total) / 2, dtype=bool)
+
+
 def edge_agreement(frame: pd.DataFrame, worst: int = 10) -> EdgeAgreement | None:
     """Compare ``mean_strength`` with ``strength_jacobian`` over the significant edges; None if the derivative was not run.
 

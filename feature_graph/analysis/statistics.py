@@ -11,6 +11,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
+from feature_graph.analysis.evidence import mostly_copy
 from feature_graph.graph import is_structural, structural_degrees
 
 
@@ -137,7 +138,7 @@ def _strengths(edges: list[dict[str, Any]]) -> dict[str, float]:
     strength = np.array([d.get("strength", d.get("weight", 1.0)) for d in edges], dtype=float)
     total, copy = (np.array([d.get(name, nan) for d in edges], dtype=float) for name in ("total", "copy"))
     known = np.isfinite(total) & np.isfinite(copy)
-    mostly = copy[known] * np.sign(total[known]) > np.abs(total[known]) / 2
+    mostly = mostly_copy(total[known], copy[known])
     return {
         "positive_share": float((strength > 0).mean()),
         "copy_share": float(mostly.mean()) if known.any() else nan,

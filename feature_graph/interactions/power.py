@@ -48,7 +48,8 @@ def with_power(context: MeasurementContext, plan: Plan, parts: FrameFiles, *, pr
     cfg = context.cfg
     if not cfg.sample_doublings:
         return plan
-    rows, _ = measure_blocks(context, _on_select(plan, context.store, cfg), parts, progress=progress, clean_bytes=clean_bytes)
+    alone = replace(context, cfg=cfg.model_copy(update={"n_placebo": 0}))  # floors have no part in it
+    rows, _ = measure_blocks(alone, _on_select(plan, context.store, cfg), parts, progress=progress, clean_bytes=clean_bytes)
     wanted = samples_wanted(rows, cfg) if len(rows) else {}
     more = sum(n > cfg.n_intervention_samples for n in wanted.values())
     log.info("%d of %d sources get more than %d samples", more, sum(map(len, plan.sources.values())), cfg.n_intervention_samples)

@@ -141,10 +141,10 @@ def measure(
     if broken:
         raise BrokenEffect(broken)
     rows = [slice(ends[k], ends[k + 1]) for k in range(len(probes))]
+    sites = list(zip(path, found, strict=True))
     return [
-        [_reduce(_Part(effects, rows[k], probe, has_later, derivative), _delta(smallest, reading, probe)) for reading, effects in each]
-        for k, probe in enumerate(probes)
-        for each in [list(zip(path, found, strict=True))]
+        [_reduce(_Part(effects, where, probe, has_later, derivative), _delta(smallest, reading, probe)) for reading, effects in sites]
+        for probe, where in zip(probes, rows, strict=True)
     ]
 
 

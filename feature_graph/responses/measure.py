@@ -150,7 +150,7 @@ def _work(
         layer, later = block.layer, plan.later[block.layer]
         if layer != at or setting is None:
             setting, at = cache(partial(_setting, clean, [layer, *later])), layer
-        if not parts.has(block.name):
+        if not parts.intact(block.name):
             parts.save(block.name, _measured(setting, layer, later, plan.samples[layer].part(block.first, block.stop)))
         yield
 

@@ -171,6 +171,20 @@ def test_a_disk_that_is_full_midway_keeps_the_finished_parts(stage: Stage, tmp_p
     assert kept.stat().st_mtime_ns == stamp
 
 
+def test_a_part_damaged_inside_is_measured_again(stage: Stage, tmp_path: Path) -> None:
+    chosen = {0: range(40)}
+    whole = run(stage, tmp_path / "one.h5", parts_dir=tmp_path / "parts", sources=chosen)
+    (part,) = (tmp_path / "parts").glob("*.npz")
+    good = part.read_bytes()
+    broken = bytearray(good)
+    broken[len(good) // 2] ^= 0xFF  # in the values: the key is still read
+    part.write_bytes(bytes(broken))
+    again = run(stage, tmp_path / "two.h5", parts_dir=tmp_path / "parts", sources=chosen)
+    for pair in whole.pairs:
+        np.testing.assert_array_equal(again.halves(*pair), whole.halves(*pair))
+    assert part.read_bytes() == good
+
+
 def test_a_response_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     broken = Stage(tmp_path, **CHANGES)
     context = context_of(broken)

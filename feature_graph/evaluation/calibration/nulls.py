@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from feature_graph.analysis import mostly_copy
 from feature_graph.config import Config
 from feature_graph.evaluation.calibration.scramble import scrambled
 from feature_graph.evaluation.calibration.variants import run_stages
@@ -26,8 +27,6 @@ NULLS = ("disjoint", "placebo", "scrambled", "shuffled")
 _DOCUMENTS, _CONTEXT = 128, 16
 #: Of the rule with floors. Without them random directions do have effects: that an edge exists does not say that it is specific.
 _PLACEBOS = 32
-#: An edge is mostly copy if the identity path alone gives at least this share of it.
-MOSTLY = 0.5
 
 
 def measure_null(name: str, seed: int) -> dict[str, Any]:
@@ -71,7 +70,7 @@ def _shuffled(seed: int) -> dict[str, Any]:
 def _edges(planted: PlantedModel, cfg: Config) -> dict[str, Any]:
     frame = run_stages(planted, cfg)[1].frame
     edges = frame[frame["significant"]]
-    copies = edges["copy_strength"].abs() >= MOSTLY * edges["mean_strength"].abs()
+    copies = mostly_copy(edges["mean_strength"].to_numpy(), edges["copy_strength"].to_numpy())
     return _counts(frame) | {"copies": int(copies.sum())}
 
 

@@ -21,6 +21,7 @@ from feature_graph.interactions.followup.edges import columns_of
 from feature_graph.interactions.passes import BLOCK_SAMPLES
 from feature_graph.interactions.plan import Ints, Plan, Source
 from feature_graph.interactions.probes import Floats
+from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import CleanDocuments, JointSource, MeasurementContext, Reading, Setting, joint_effects, random_directions
 from feature_graph.utils import derived_seed
 
@@ -103,10 +104,10 @@ def measure_groups(context: MeasurementContext, plan: Plan, groups: Sequence[Gro
     for k, group in enumerate(groups):
         if setting is None or groups[k - 1].a.layer != group.a.layer:
             setting = clean.setting(plan.window(group.a.layer, context.codecs))
-        yield _rows(context, setting, group)
+        yield _rows(context, plan.smallest, setting, group)
 
 
-def _rows(context: MeasurementContext, setting: Setting, group: Group) -> list[dict[str, Any]]:
+def _rows(context: MeasurementContext, smallest: SmallestEffect, setting: Setting, group: Group) -> list[dict[str, Any]]:
     """Rows of one pair of sources: one per target, before correction; none if the model overflows under the clamps."""
     cells = _cells(setting, group)
     if not all(np.isfinite(site).all() for site in cells):
@@ -117,11 +118,12 @@ def _rows(context: MeasurementContext, setting: Setting, group: Group) -> list[d
     rows = []
     for site, (layer, indices) in enumerate(group.targets.items()):
         means = np.moveaxis(cells[site][0], -1, 0)  # [documents, 4, targets]
-        test = stats.mean_test(contrast(means), smallest=context.cfg.min_effect * unit)
+        delta = smallest.on(layer, indices, unit)
+        test = stats.mean_test(contrast(means), smallest=delta * unit)
         random = contrast(placebos[site]) / unit  # [placebos, targets]
         random = random[np.isfinite(random).all(1)]
         strength = test.mean / unit
-        floor = stats.placebo_floor(random, context.cfg.placebo_quantile, context.cfg.min_effect)
+        floor = np.maximum(stats.placebo_floor(random, context.cfg.placebo_quantile, 0.0), delta)
         share = stats.placebo_share(strength, random)
         for j, index in enumerate(indices.tolist()):
             f = means[:, :, j].mean(0)

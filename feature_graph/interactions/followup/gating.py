@@ -5,9 +5,9 @@
 2. A high or low × B high or low, levels as in every measurement: f(hh) − f(hl) − f(lh) + f(ll) of the target, averaged within
    documents, tested over documents. For effects that add up the contrast is 0; above 0 the two need each other (AND), below 0 one
    is enough (OR, saturation).
-3. The null hypothesis is |strength| ≤ ``min_effect``. With placebos there is also a floor: the same clamps with B's, then with A's,
-   direction replaced by random ones (``n_placebo`` in all). A gate must exceed the ``placebo_quantile`` of their |strength|, and
-   ``min_effect``; below, p is 1 and the test stays in the family.
+3. The null hypothesis is |strength| ≤ δ (``min_effect``, or ``min_effect_sd`` of the target). With placebos there is also a floor: the
+   same clamps with B's, then with A's, direction replaced by random ones (``n_placebo`` in all). A gate must exceed the
+   ``placebo_quantile`` of their |strength|, and δ; below, p is 1 and the test stays in the family.
 4. One family: all triples asked for, corrected by ``correction_method``.
 """
 
