@@ -14,6 +14,8 @@ from ingest.rundir import BLOCK_ROWS, RunDirectory
 from ingest.writers import Ledger, Progress, commit
 
 _READ_ROWS = 10_000
+#: Features that a statement takes at a time.
+_AT_ONCE = 200
 _VALUES = ", ".join(f"{name}: row.seen[{i + 1}]" for i, name in enumerate(OBSERVATION_PROPERTIES))
 _SHOWN = ", ".join(f"f.{name} = row.seen[{OBSERVATION_PROPERTIES.index(name) + 1}]" for name in DISPLAYED)
 _CREATE = (
@@ -37,7 +39,7 @@ def write(database: Database, run: RunDirectory, features: pd.DataFrame, ledger:
     for number, start in enumerate(range(0, len(features), BLOCK_ROWS)):
         part = features.iloc[start : start + BLOCK_ROWS]
         if not ledger.has(number):
-            commit(database, ledger, _CREATE, {str(number): len(part)}, list(_rows(part, sites)))
+            commit(database, ledger, _CREATE, {str(number): len(part)}, list(_rows(part, sites)), _AT_ONCE)
         progress("features", start + len(part), len(features))
 
 

@@ -20,8 +20,8 @@ MERGE_FEATURE = (
     "MERGE (f:Feature {uid: row.feature.uid}) "
     "ON CREATE SET f = row.feature, f.brought_by = $n, f:$('Layer' + toString(row.feature.layer)) "
     "ON MATCH SET f.brought_by = f.brought_by "  # takes the lock: two runs that load the same feature see what the other wrote
-    "WITH *, properties(f) AS own "
-    "FOREACH (_ IN CASE WHEN own.brought_by IS NULL THEN [1] ELSE [] END | SET f += row.feature, f += own, "
+    "WITH *, CASE WHEN f.brought_by IS NULL THEN properties(f) END AS own "  # of our own features the rows hold no second copy
+    "FOREACH (_ IN CASE WHEN own IS NOT NULL THEN [1] ELSE [] END | SET f += row.feature, f += own, "
     "f.filled = coalesce(own.filled, []) + [name IN keys(row.feature) WHERE row.feature[name] IS NOT NULL AND own[name] IS NULL]) "
 )
 

@@ -71,7 +71,7 @@ class Written:
     check: EdgeCheck
 
 
-def commit(database: Database, ledger: Ledger, query: str, rows: dict[str, int], values: list[Any]) -> None:
+def commit(database: Database, ledger: Ledger, query: str, rows: dict[str, int], values: list[Any], at_once: int | None = None) -> None:
     """Write whole blocks and their ledger nodes in one transaction.
 
     Args:
@@ -80,6 +80,7 @@ def commit(database: Database, ledger: Ledger, query: str, rows: dict[str, int],
         query: Takes ``$rows`` and ``$n`` and returns how many rows it ``written``.
         rows: Rows of each block, by name.
         values: The rows of all of them, as ``query`` takes them.
+        at_once: Rows that ``query`` takes at a time; all if None. A statement that reads what it writes holds its rows in memory.
 
     Raises:
         IngestMismatch: If the server wrote another number of rows than it was sent. The transaction is undone.
@@ -93,10 +94,10 @@ def commit(database: Database, ledger: Ledger, query: str, rows: dict[str, int],
         there = [row["there"] for row in tx.run(_NOTE, blocks=[list(item) for item in keys.items()], n=ledger.lease.n)]
         if all(there):
             return
-        written, sent = (
-            tx.run(query, rows=values, n=ledger.lease.n, run_id=runs.short_id(ledger.lease.id))[0]["written"],
-            sum(keys.values()),
-        )
+        written, sent, step = 0, sum(keys.values()), at_once or max(len(values), 1)
+        for first in range(0, len(values), step):
+            some = values[first : first + step]
+            written += tx.run(query, rows=some, n=ledger.lease.n, run_id=runs.short_id(ledger.lease.id))[0]["written"]
         if written != sent or any(there):
             raise IngestMismatch(
                 f"run {ledger.lease.id}: {sent} rows were sent, {written} written, {sum(there)} of {len(there)} blocks were there; "

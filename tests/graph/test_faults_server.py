@@ -212,7 +212,7 @@ def test_a_server_with_little_memory_gets_smaller_transactions(
     """Transactions are halved down to one block; where not even that fits, the error says so and what was done stays."""
     root = random_run(tmp_path / "run", n_features=120, n_edges=40_000, seed=7)
     server.stop(home)
-    at = start(home, bare, setting="db.memory.transaction.max=12m").connection()
+    at = start(home, bare, setting="db.memory.transaction.max=10m").connection()
     with GraphDatabase.driver(at.uri, auth=at.auth) as driver:
         with pytest.raises(ingest.ServerMemory, match=r"too little memory for a transaction .* what has been written stays"):
             ingest.ingest_run(driver, root)
