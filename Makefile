@@ -55,7 +55,7 @@ wheel: setup  ## build dist/*.whl
 	@ls -l dist/*.whl
 
 bench: setup  ## benchmarks; they print ratios, and take long
-	@for b in analysis engine ingest_speed interactions motifs; do echo "== $$b"; $(RUN)/python benchmarks/$$b.py || exit 1; done
+	@for b in analysis engine ingest_speed interactions motifs responses; do echo "== $$b"; $(RUN)/python benchmarks/$$b.py || exit 1; done
 
 lock: setup  ## recompile the pinned requirements (maintainers)
 	@bash scripts/lock.sh
