@@ -21,7 +21,7 @@ OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})
 #: Fields added after runs had been hashed: they count where they are set.
 LATER = frozenset(
     {"sites", "dataset_config", "response_samples", "response_documents", "candidates", "shortlist_pairs", "density_range"}
-    | {"min_effect_sd", "sample_doublings"}
+    | {"min_effect_sd", "sample_doublings", "specificity_directions", "specificity_samples"}
 )
 
 CorrectionMethod = Literal[
@@ -175,6 +175,11 @@ class Config(BaseModel):
     target has many drivers; 0 sets none."""
     placebo_quantile: float = Field(0.99, gt=0, lt=1)
     """Quantile of the placebos' |strength| that an edge must exceed, with ``n_placebo`` above 0."""
+    specificity_directions: int = Field(16, ge=0)
+    """Random directions per source, carried at the source's own tokens: they say how large an effect any direction has there. With 0,
+    specificity is not measured."""
+    specificity_samples: int = Field(12, ge=2)
+    """At how many of its test samples a source is compared with random directions; they are taken from distinct documents first."""
 
     # --- testing ---
     significance_level: float = Field(0.05, gt=0, lt=1)

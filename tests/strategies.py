@@ -60,6 +60,7 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
     p = _p_values(rng, total, true, floor)
     p_direct = np.where(np.abs(direct) >= floor, p, 1.0)
     p_later = np.where(np.abs(np.nan_to_num(later)) >= 0.04, p, 1.0)
+    p_specific = np.clip(p * rng.uniform(0.5, 20.0, n), 0.0, 1.0)
     p_computed = np.where(np.abs(computed) >= floor, p, 1.0)
     q, q_direct, q_later, q_computed = (np.minimum(1.0, x * 1.5) for x in (p, p_direct, p_later, p_computed))
     passed = {"total": q < _LEVEL, "direct": q_direct < _LEVEL, "later": q_later < _LEVEL, "computed": q_computed < _LEVEL}
@@ -89,6 +90,7 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
             "later_strength": later,
             "copy_strength": copy,
             "computed_strength": total - copy,
+            "specific_strength": (total - copy) * rng.uniform(0.3, 1.0, n),
             "preactivation_strength": total * rng.uniform(1.0, 1.2, n),
             "p_on_change": np.clip(total * rng.uniform(0.5, 1.5, n), -1, 1),
             "standardised_effect": total * rng.uniform(1.0, 3.0, n),
@@ -106,6 +108,8 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
             "q_later": q_later,
             "p_computed": p_computed,
             "q_computed": q_computed,
+            "p_specific": p_specific,
+            "q_specific": np.minimum(1.0, 2 * p_specific),
             "significant": [bool(b) for b in by],
             "significant_by": by,
             "floor": floor,

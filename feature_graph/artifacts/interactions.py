@@ -33,6 +33,7 @@ class Interaction:
     later_strength: float
     copy_strength: float
     computed_strength: float
+    specific_strength: float
     preactivation_strength: float
     p_on_change: float
     standardised_effect: float
@@ -50,6 +51,8 @@ class Interaction:
     q_later: float
     p_computed: float
     q_computed: float
+    p_specific: float
+    q_specific: float
     significant: bool
     significant_by: str
     floor: float

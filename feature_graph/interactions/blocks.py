@@ -12,6 +12,7 @@ import torch
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Measured, Probe, clamps_of, confirm, measure, path_of
+from feature_graph.interactions.specificity import specific_effects
 from feature_graph.interventions import Reading, Setting, achieved_levels, spill
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ def _source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method
     found = measure(setting, probes, path, derivative=method == "jacobian", smallest=plan.smallest)
     beside = measure(setting, probes, path, derivative=True) if method == "both" else None
     confirmed = confirm(setting, probes, path, derivative=method == "jacobian")
+    specific = specific_effects(setting, sources, path, plan.random) if plan.random is not None else None
     reached, spilled = achieved(setting, probes), spill(codec, index).double().cpu().numpy()
     frames = []
     for k, source in enumerate(sources):
@@ -49,6 +51,8 @@ def _source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method
             frame["confirm_strength"], frame["n_confirm"] = confirmed[k][site].total[at], source.confirm.n_documents
             frame["confirm_computed"] = confirmed[k][site].computed[at]
             frame["smallest"] = plan.smallest.on(target, plan.asked[layer, source.index][target], source.high - source.low)
+            frame["specific_strength"] = specific[k][site].strength[at] if specific else np.nan
+            frame["p_specific"] = specific[k][site].p[at] if specific else np.nan
             frame["strength_jacobian"] = beside[k][site].total.mean[at] if beside else np.nan
             frame["direct_jacobian"] = beside[k][site].direct.mean[at] if beside else np.nan
             frame["achieved"], frame["spill"] = reached[k], spilled[k]

@@ -120,8 +120,13 @@ def add_q(frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
     frame = frame.copy()
     p = effect_p(frame)
     q = np.ones_like(p)
+    frame["q_specific"] = np.nan
     for _, where in frame.groupby("method").indices.items():
         q[where] = stats.adjust_pairs(p[where], cfg.correction_method)[1]
+        compared = where[frame["p_specific"].notna().to_numpy()[where]]  # a family of its own
+        frame.loc[frame.index[compared], "q_specific"] = stats.adjust(
+            frame["p_specific"].to_numpy(np.float64)[compared], cfg.correction_method
+        )
     return set_q(frame, q, cfg)
 
 

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from feature_graph.activations import build_features_table, decoder_of
-from feature_graph.artifacts import ActivationStore, CandidateSet, FrameFiles, InteractionSet, number_features, parse_feature_id
+from feature_graph.artifacts import (
+    ActivationStore,
+    CandidateSet,
+    FrameFiles,
+    InteractionSet,
+    ResponseStore,
+    number_features,
+    parse_feature_id,
+)
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interactions.check import announce, check_pairs, checked_store
+from feature_graph.interactions.directions import RandomDirections
 from feature_graph.interactions.finish import facts, finish
 from feature_graph.interactions.passes import measure_blocks, part_key
 from feature_graph.interactions.plan import make_plan, without_broken
 from feature_graph.interactions.power import with_power
 from feature_graph.interventions import CLEAN_BYTES, AnalysedModel, MeasurementContext
+from feature_graph.responses import GenericMaps
 from ingest.formats import INTERACTIONS
 
 log = logging.getLogger(__name__)
@@ -30,6 +41,7 @@ def measure_interactions(
     candidates: CandidateSet,
     cfg: Config,
     *,
+    responses: ResponseStore | None = None,
     parts_dir: str | Path | None = None,
     progress: bool = True,
     clean_bytes: int = CLEAN_BYTES,
@@ -41,6 +53,8 @@ def measure_interactions(
         saes: Layer → SAELens SAE.
         candidates: Pairs to measure, with the activation store that samples and levels come from.
         cfg: The configuration.
+        responses: Responses of the same run, from which comes what any direction would have computed; None: that part is not known, and
+            ``specific_strength`` is the computed effect at the tokens at which the source is compared with random directions.
         parts_dir: Folder for part files; a killed run resumes from them with the same result.
         progress: Whether to show a progress bar.
         clean_bytes: Memory for the clean run; with more documents the sources are measured in several passes.
@@ -61,8 +75,9 @@ def measure_interactions(
         log.warning("no candidate pairs: nothing is measured. Lower min_coactivation or min_decoder_alignment, or give more text")
         return InteractionSet(_empty(), _nothing(cfg))
     plan = make_plan(store, candidates.frame, codecs, context.norms, cfg)
+    plan = replace(plan, random=_random(context, responses))
     warnings = announce(plan, cfg)
-    parts = FrameFiles(Path(parts_dir) if parts_dir is not None else None, part_key(context, candidates, clean_bytes))
+    parts = FrameFiles(Path(parts_dir) if parts_dir is not None else None, part_key(context, candidates, clean_bytes, responses))
     plan = with_power(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     rows, random = measure_blocks(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     plan = without_broken(plan, rows)
@@ -78,6 +93,14 @@ def measure_interactions(
         "position_horizon": cfg.position_horizon,
     }
     return InteractionSet(frame, meta | facts(frame, cfg), _describer(store, candidates, context.model.model))
+
+
+def _random(context: MeasurementContext, responses: ResponseStore | None) -> RandomDirections | None:
+    cfg = context.cfg
+    if not cfg.specificity_directions:
+        return None
+    generic = None if responses is None else GenericMaps(responses, {layer: codec.w_dec for layer, codec in context.codecs.items()})
+    return RandomDirections(cfg.specificity_directions, cfg.specificity_samples, cfg.seed, generic)
 
 
 def _describer(store: ActivationStore, candidates: CandidateSet, model: HookedModel) -> Callable[[Sequence[str]], pd.DataFrame]:

@@ -10,20 +10,20 @@ from functools import cache, partial
 import numpy as np
 import pandas as pd
 
-from feature_graph.artifacts import CandidateSet, FrameFiles
+from feature_graph.artifacts import CandidateSet, FrameFiles, ResponseStore
 from feature_graph.config import Config
 from feature_graph.interactions.blocks import placebo_rows, source_rows
 from feature_graph.interactions.plan import SAMPLING, Ints, Plan, Source
 from feature_graph.interactions.probes import Probe, placebos
 from feature_graph.interventions import CLEAN_BYTES, CleanDocuments, MeasurementContext, Setting
 from feature_graph.utils import progress as progress_over
-from feature_graph.utils import sha256_json
+from feature_graph.utils import sha256_file, sha256_json
 
 #: Samples of one batch; a block holds as many probes as fit.
 BLOCK_SAMPLES = 240
-_VERSION = 2
+_VERSION = 3
 #: Fields of the configuration that a block's result depends on.
-_FIELDS = SAMPLING | {"interaction_method", "sample_doublings"}
+_FIELDS = SAMPLING | {"interaction_method", "sample_doublings", "specificity_directions", "specificity_samples"}
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class ProbeBlock:
     placebo: bool
 
 
-def part_key(context: MeasurementContext, candidates: CandidateSet, clean_bytes: int) -> str:
+def part_key(context: MeasurementContext, candidates: CandidateSet, clean_bytes: int, responses: ResponseStore | None = None) -> str:
     """Hash of everything that a block's result depends on."""
     pairs = candidates.frame[["src_layer", "src_index", "tgt_layer", "tgt_index"]].to_numpy(np.int64)
     text = {
@@ -44,6 +44,7 @@ def part_key(context: MeasurementContext, candidates: CandidateSet, clean_bytes:
         "blocks": [BLOCK_SAMPLES, clean_bytes],
         "config": context.cfg.digest(set(_FIELDS)),
         "candidates": hashlib.sha256(np.ascontiguousarray(pairs).tobytes()).hexdigest(),
+        "responses": None if responses is None else sha256_file(responses.path),
     }
     return sha256_json(text | context.input_hashes())
 

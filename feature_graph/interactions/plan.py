@@ -16,6 +16,7 @@ from feature_graph.activations import SampleRows, document_priority, draw_sample
 from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
+from feature_graph.interactions.directions import RandomDirections
 from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.utils import derived_seed
 
@@ -71,6 +72,7 @@ class Plan:
         n_pairs: Pairs that will be tested.
         smallest: The smallest effect that counts.
         part: Beginning of the names of its part files.
+        random: Random directions that sources are compared with; None: they are not.
     """
 
     sources: dict[int, list[Source]]
@@ -79,6 +81,7 @@ class Plan:
     n_pairs: int = 0
     smallest: SmallestEffect = field(default_factory=SmallestEffect)
     part: str = ""
+    random: RandomDirections | None = None
 
     def targets(self, layer: int) -> dict[int, Ints]:
         """Union of the targets asked for by the sources of a layer: target layer → indices, ascending."""

@@ -102,7 +102,7 @@ def _on_select(plan: Plan, store: ActivationStore, cfg: Config) -> Plan:
     """The same sources with samples of the select documents in place of the test ones, and parts of a name of their own."""
     n = cfg.n_intervention_samples
     found = _each(plan, store, cfg, lambda source, draw: replace(source, test=draw(SELECT, n), confirm=_NONE))
-    return replace(found, part="select-")
+    return replace(found, part="select-", random=None)
 
 
 def _redrawn(plan: Plan, store: ActivationStore, cfg: Config, wanted: Mapping[tuple[int, int], int]) -> Plan:

@@ -64,6 +64,10 @@ class RunContext:
         """The chosen pairs, with the store their samples are drawn from."""
         return CandidateSet.load(self.paths.candidates, self.store())
 
+    def responses(self) -> ResponseStore | None:
+        """The responses; None if the run does not measure them."""
+        return ResponseStore(self.paths.responses) if self.cfg.candidates == "responses" else None
+
     def features(self) -> pd.DataFrame:
         """The features table."""
         from ingest.formats import FEATURES, read_table
@@ -121,8 +125,8 @@ def candidates(context: RunContext) -> StageResult:
         return StageResult(0)
     model = context.analysed()
     counts = CoactivationAtlas.load(context.paths.atlas)
-    if context.cfg.candidates == "responses":
-        chosen = shortlist(ResponseStore(context.paths.responses), counts, context.store(), model, context.cfg)
+    if (responses := context.responses()) is not None:
+        chosen = shortlist(responses, counts, context.store(), model, context.cfg)
     else:
         chosen = identify_candidates(counts, model.saes, context.cfg, activation_store=context.store(), model=model)
     chosen.save(context.paths.candidates)
@@ -138,7 +142,9 @@ def measure(context: RunContext) -> StageResult:
         return _measure_all(context)
     model = context.analysed()
     pairs = context.candidates()
-    measured = measure_interactions(model, model.saes, pairs, context.cfg, parts_dir=context.paths.parts("measure"))
+    measured = measure_interactions(
+        model, model.saes, pairs, context.cfg, responses=context.responses(), parts_dir=context.paths.parts("measure")
+    )
     n_features = write_features(context.paths.features, pairs, model.model)
     measured.save(context.paths.interactions)
     left_out = {f"left out: {reason}": count for reason, count in measured.meta["sources"]["left_out"].items()}

@@ -105,12 +105,13 @@ STAGES: tuple[Stage, ...] = (
         | _LEVELS
         | _TESTING
         | {"interaction_method", "position_horizon", "min_effect", "min_effect_sd", "n_placebo", "placebo_quantile", "layer_window"}
-        | {"activity_threshold", "seed", "targets", "max_edges_per_target", "sample_doublings"},
-        ("activations.h5", "candidates.parquet"),
+        | {"activity_threshold", "seed", "targets", "max_edges_per_target", "sample_doublings"}
+        | {"specificity_directions", "specificity_samples"},
+        ("activations.h5", "responses.h5", "candidates.parquet"),
         ("features.parquet", "interactions.parquet"),
         ("model_name", "sae_release"),
         finishing=_TESTING | {"placebo_quantile", "max_edges_per_target"},
-        version=2,  # effects are tested against the smallest one that counts
+        version=3,  # sources are compared with random directions
     ),
     Stage(
         "graph",

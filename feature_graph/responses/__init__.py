@@ -12,7 +12,7 @@
 
 from feature_graph.artifacts import ResponseStore
 from feature_graph.responses.gates import GateTable, OpenGates
-from feature_graph.responses.generic import generic_responses
+from feature_graph.responses.generic import GenericMaps, generic_map, generic_responses
 from feature_graph.responses.measure import measure_responses
 from feature_graph.responses.plan import LayerSamples, ResponsePlan, plan_responses
 from feature_graph.responses.screen import EFFECTS, Effect, ResponseScreen, ScreenBlock
@@ -21,12 +21,14 @@ __all__ = [
     "EFFECTS",
     "Effect",
     "GateTable",
+    "GenericMaps",
     "LayerSamples",
     "OpenGates",
     "ResponsePlan",
     "ResponseScreen",
     "ResponseStore",
     "ScreenBlock",
+    "generic_map",
     "generic_responses",
     "measure_responses",
     "plan_responses",

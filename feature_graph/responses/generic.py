@@ -9,13 +9,15 @@ exactly. λ is chosen once a pair of sites, by generalised cross-validation.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.artifacts import ResponseWriter
+from feature_graph.artifacts import ResponseStore, ResponseWriter
 
 Floats = NDArray[np.float64]
 #: Sources whose directions have at least this |cos| are left out together.
@@ -24,6 +26,8 @@ PARALLEL = 0.3
 _GRID = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 #: Rows whose cosines are computed at a time.
 _ROWS = 1024
+#: Maps kept at a time, those of one source site.
+_KEPT = 16
 
 
 def write_generic(writer: ResponseWriter, directions: Mapping[int, Tensor]) -> None:
@@ -48,12 +52,8 @@ def generic_responses(directions: Floats, computed: Floats) -> Floats:
     Returns:
         float64 [n, d_model], residual units per unit of the source. 0 where no other source is left.
     """
-    values, vectors = np.linalg.eigh(directions.T @ directions)
-    values = np.maximum(values, 0.0)
-    turned = directions @ vectors
-    projected = turned.T @ computed
-    ridge = _choose(values, projected, float((computed**2).sum()), len(directions))
-    hat = turned / np.sqrt(values + ridge)  # H = hat hatᵀ
+    fit = _Fit.of(directions, computed)
+    hat = (directions @ fit.vectors) / np.sqrt(fit.values + fit.ridge)  # H = hat hatᵀ
     errors = computed - hat @ (hat.T @ computed)
     left = np.empty_like(errors)
     for first in range(0, len(directions), _ROWS):
@@ -63,6 +63,73 @@ def generic_responses(directions: Floats, computed: Floats) -> Floats:
             row = np.linalg.solve(inner, (group == i).astype(np.float64))  # symmetric: a row of the inverse
             left[i] = row @ errors[group]
     return computed - left
+
+
+def generic_map(directions: Floats, computed: Floats) -> Floats:
+    """J̄ itself, fitted to all sources: for directions that are none of them.
+
+    Args:
+        directions: [n, d_model], of norm 1.
+        computed: [n, d_model], computed part of their responses.
+
+    Returns:
+        float64 [d_model, d_model]; a direction times it is what is computed of it.
+    """
+    fit = _Fit.of(directions, computed)
+    return np.asarray(fit.vectors @ (fit.projected / (fit.values + fit.ridge)[:, None]), dtype=np.float64)
+
+
+class GenericMaps:
+    """What any direction would have computed between two sites, of a run whose responses were measured.
+
+    Args:
+        store: The run's responses.
+        directions: Layer → decoder rows [d_sae, d_model], of norm 1.
+    """
+
+    def __init__(self, store: ResponseStore, directions: Mapping[int, Tensor]) -> None:
+        self._store, self._directions = store, {layer: rows.double().cpu().numpy() for layer, rows in directions.items()}
+        self._map = lru_cache(maxsize=_KEPT)(self._fitted)
+
+    def of_sources(self, source: int, target: int, index: NDArray[np.int64]) -> Floats:
+        """J̄ d of some features of a site, each fitted without it and its parallels; float64 [n, d_model].
+
+        A feature without a response had no part in the map, and is carried by the whole of it.
+        """
+        known = self._store.sources[source].index if source in self._store.sources else np.zeros(0, dtype=np.int32)
+        carried = self.of_directions(source, target, self._directions[source][index])
+        measured, place = np.isin(index, known), np.searchsorted(known, index)
+        if measured.any():
+            rows, back = np.unique(place[measured], return_inverse=True)
+            carried[measured] = self._store.generic(source, target, rows)[back]
+        return carried
+
+    def of_directions(self, source: int, target: int, directions: Floats) -> Floats:
+        """J̄ u of directions that are no features; float64 [n, d_model]."""
+        return np.asarray(directions @ self._map(source, target), dtype=np.float64)
+
+    def _fitted(self, source: int, target: int) -> Floats:
+        if (source, target) not in self._store.pairs:
+            return np.zeros((self._directions[source].shape[1],) * 2)  # no feature of the site has a response
+        d = self._directions[source][self._store.sources[source].index]
+        return generic_map(d, self._store.means(source, target) - d)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Eigenvalues and eigenvectors of DᵀD, eigenvectorsᵀ DᵀC, and λ."""
+
+    values: Floats
+    vectors: Floats
+    projected: Floats
+    ridge: float
+
+    @classmethod
+    def of(cls, directions: Floats, computed: Floats) -> _Fit:
+        values, vectors = np.linalg.eigh(directions.T @ directions)
+        values = np.maximum(values, 0.0)
+        projected = (directions @ vectors).T @ computed
+        return cls(values, vectors, projected, _choose(values, projected, float((computed**2).sum()), len(directions)))
 
 
 def _choose(values: Floats, projected: Floats, total: float, n: int) -> float:

@@ -7,12 +7,15 @@ The unit is the document (one context row), not the token: tokens of one documen
    hypothesis: t, or, for up to 12 documents, the exact sign-flip test, which assumes only that a document's mean is as likely above
    as below (:func:`mean_test`),
 3. correct over pairs, and over the effects of the pairs that pass (:func:`adjust_pairs`).
+
+Whether an effect is larger than a random direction's is another question, with a test of its own (:func:`moderated_t`).
 """
 
 from feature_graph.stats.documents import DocumentMeans, document_means
 from feature_graph.stats.errors import StatisticsError
 from feature_graph.stats.families import LARGE_FAMILY, adjust, adjust_pairs, chosen_effects, edges_needed, simes, within_pairs
 from feature_graph.stats.means import SIGN_FLIP_MAX, MeanTest, mean_test, sign_flip_p, smallest_p, t_p, welch_p
+from feature_graph.stats.moderated import ModeratedTest, moderated_t
 from feature_graph.stats.placebos import placebo_floor, placebo_share
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "SIGN_FLIP_MAX",
     "DocumentMeans",
     "MeanTest",
+    "ModeratedTest",
     "StatisticsError",
     "adjust",
     "adjust_pairs",
@@ -27,6 +31,7 @@ __all__ = [
     "document_means",
     "edges_needed",
     "mean_test",
+    "moderated_t",
     "placebo_floor",
     "placebo_share",
     "sign_flip_p",

@@ -121,6 +121,13 @@ INTERACTIONS = FileFormat(
             derived_from=("mean_strength", "copy_strength"),
         ),
         Column(
+            "specific_strength",
+            "float64",
+            "computed effect by derivatives, less what any direction would have computed there where the run has responses, at up to "
+            f"specificity_samples test tokens, {_STRENGTH}; null if not measured",
+            True,
+        ),
+        Column(
             "preactivation_strength",
             "float64",
             f"total effect before the target's non-linearity, {_STRENGTH}",
@@ -162,6 +169,14 @@ INTERACTIONS = FileFormat(
         _tested("q_later", "float64", "corrected p of the later effect, as q_value"),
         Column("p_computed", "float64", "uncorrected p of the computed effect, as p_value; null in older files", True),
         Column("q_computed", "float64", "corrected p of the computed effect, as q_value; null in older files", True),
+        Column(
+            "p_specific",
+            "float64",
+            "uncorrected p of the specific effect. Null hypothesis: the source's direction was drawn at random, as those that were carried "
+            "at the same tokens; null if not measured",
+            True,
+        ),
+        Column("q_specific", "float64", "the same corrected over all pairs, a family of its own; null if not measured", True),
         Column(
             "significant",
             "bool",
