@@ -30,7 +30,7 @@ def table() -> pd.DataFrame:
     frame["confirm_strength"] = [0.9, 0.5, -0.2, 0.0, 0.0, 0.0]
     frame["confirm_computed"] = [0.0, 0.4, -0.9, -0.7, 0.0, 0.0]
     frame["replicated"] = [True, True, False, True, None, None]
-    return frame
+    return frame.assign(specific_strength=np.nan, p_specific=np.nan, q_specific=np.nan)
 
 
 def test_shares_of_the_edges() -> None:
@@ -74,5 +74,16 @@ def test_the_command_prints_the_same_shares(tmp_path: Path) -> None:
     assert kinds["attenuating"] > 0
     text = CliRunner().invoke(app, ["composition", str(root)]).stdout
     assert "mostly copy" in text
-    assert "Specificity was not measured" in text
+    assert "generic" in text
+    assert "Specificity was not measured" not in text
     assert CliRunner().invoke(app, ["composition", str(root), "--method", "jacobian"]).exit_code == 2
+
+
+def test_the_command_says_that_specificity_was_not_measured(tmp_path: Path) -> None:
+    root = random_run(tmp_path / "run")
+    found = InteractionSet.load(root / "interactions.parquet")
+    frame = found.frame.assign(specific_strength=np.nan, p_specific=np.nan, q_specific=np.nan)
+    InteractionSet(frame, found.meta).save(root / "interactions.parquet")
+    text = CliRunner().invoke(app, ["composition", str(root)]).stdout
+    assert "Specificity was not measured" in text
+    assert "generic" not in text.split("Specificity")[0]
