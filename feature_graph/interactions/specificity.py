@@ -67,72 +67,86 @@ def specific_effects(
     for first in range(0, len(sources), step):
         some = slice(first, first + step)
         probed = probe_effects(setting, sources[some], directions[some], path, random)
-        found.extend([[_compare(*site) for site in one] for one in probed])
+        found.extend([[site.compared() for site in one] for one in probed])
     return found
 
 
-def _compare(effects: Floats, gate: Floats, rounding: Floats) -> Specific:
-    test = stats.moderated_t(effects[0], effects[1:], gate, rounding)
-    return Specific(effects[0], test.p, gate)
+@dataclass(frozen=True)
+class Probed:
+    """Directions at the tokens of one source, on the targets of one site.
+
+    Attributes:
+        effects: K of each direction, float64 [1 + n, T].
+        gate: Share of the tokens at which each target is on, float64 [T].
+        rounding: Of K, float64 [T].
+    """
+
+    effects: Floats
+    gate: Floats
+    rounding: Floats
+
+    def compared(self) -> Specific:
+        """The first direction compared with the others."""
+        test = stats.moderated_t(self.effects[0], self.effects[1:], self.gate, self.rounding)
+        return Specific(self.effects[0], test.p, self.gate)
 
 
 @torch.no_grad()
 def probe_effects(
-    setting: Setting, sources: Sequence[Source], directions: Sequence[Tensor], path: Sequence[Reading], random: RandomDirections
-) -> list[list[tuple[Floats, Floats, Floats]]]:
+    setting: Setting,
+    sources: Sequence[Source],
+    directions: Sequence[Tensor],
+    path: Sequence[Reading],
+    random: RandomDirections,
+    *,
+    own: bool = True,
+) -> list[list[Probed]]:
     """K of some directions at the tokens of each source.
 
     Args:
         setting: What the blocks of this site share.
         sources: Whose tokens are used.
-        directions: Per source [1 + n, d_model], of norm 1; the first is the source's own.
+        directions: Per source [1 + n, d_model], of norm 1.
         path: Sites and targets.
         random: Which tokens, and what is generic.
+        own: Whether the first direction is the source's own, whose generic part is fitted without it and its parallels.
 
     Returns:
-        Per source, per site: K [1 + n, T], the share of the tokens at which each target is on [T], and the rounding of K [T].
+        Per source, per site of the path.
     """
-    device, layer = setting.slices.device, sources[0].layer
     parts = [random.tokens(s.test) for s in sources]
-    rows = torch.as_tensor(setting.rows[np.concatenate([part.documents for part in parts])], device=device)
-    positions = torch.as_tensor(np.concatenate([part.positions for part in parts]), device=device)
-    ends, width = np.cumsum([0, *map(len, parts)]), len(directions[0])
+    rows = torch.as_tensor(setting.rows[np.concatenate([part.documents for part in parts])], device=setting.slices.device)
+    positions = torch.as_tensor(np.concatenate([part.positions for part in parts]), device=setting.slices.device)
+    width = len(directions[0])
+    owner = torch.arange(len(rows), device=rows.device).repeat_interleave(width)
     put_in = torch.cat([d.repeat(len(part), 1) for d, part in zip(directions, parts, strict=True)])  # samples of a source, its directions
-    tokens = DirectionTokens(rows, positions, torch.arange(len(rows), device=device).repeat_interleave(width))
-    read = [r for r in path if r.asked]
-    points = [r.point for r in read]
-    found: list[list[tuple[Floats, Floats, Floats]]] = [[] for _ in sources]
-    by_point = dict(
-        zip(points, carry_directions(setting.slices, setting.clean, setting.model.point(layer), tokens, put_in, points), strict=True)
-    )
-    for reading in path:
+    points, start = [r.point for r in path], setting.model.point(sources[0].layer)
+    carried = carry_directions(setting.slices, setting.clean, start, DirectionTokens(rows, positions, owner), put_in, points)
+    ends = np.cumsum([0, *map(len, parts)])
+    found: list[list[Probed]] = [[] for _ in sources]
+    for reading, vectors in zip(path, carried, strict=True):
+        clean, arrived = setting.clean.residuals[reading.point][rows, positions], vectors.unflatten(0, (-1, width))
         for k, source in enumerate(sources):
             where = slice(int(ends[k]), int(ends[k + 1]))
-            if not reading.asked:
-                found[k].append((np.zeros((width, 0)), np.zeros(0), np.zeros(0)))
-                continue
-            arrived = by_point[reading.point].unflatten(0, (-1, width))[where]
-            clean = setting.clean.residuals[reading.point][rows[where], positions[where]]
-            found[k].append(
-                _effects(reading, arrived, clean, directions[k], parts[k].documents, _generic(random, source, reading, directions[k]))
-            )
+            generic = _generic(random, (source.layer, reading.codec.site.layer), directions[k], source.index if own else None)
+            found[k].append(_effects(reading, arrived[where], clean[where], directions[k], parts[k].documents, generic))
     return found
 
 
-def _generic(random: RandomDirections, source: Source, reading: Reading, directions: Tensor) -> Tensor | None:
-    """J̄ of each direction [1 + n, d_model]; that of the source is fitted without it and its parallels."""
+def _generic(random: RandomDirections, site: tuple[int, int], directions: Tensor, own: int | None) -> Tensor | None:
+    """J̄ of each direction [1 + n, d_model]."""
     if random.generic is None:
         return None
-    site = source.layer, reading.codec.site.layer
-    mine = random.generic.of_sources(*site, np.array([source.index]))
-    others = random.generic.of_directions(*site, directions[1:].double().cpu().numpy())
-    return torch.as_tensor(np.concatenate([mine, others]), dtype=directions.dtype, device=directions.device)
+    carried = random.generic.of_directions(*site, directions.double().cpu().numpy())
+    if own is not None:
+        carried[:1] = random.generic.of_sources(*site, np.array([own]))
+    return torch.as_tensor(carried, dtype=directions.dtype, device=directions.device)
 
 
 def _effects(
     reading: Reading, arrived: Tensor, clean: Tensor, directions: Tensor, documents: NDArray[np.int64], generic: Tensor | None
-) -> tuple[Floats, Floats, Floats]:
-    """K [1 + n, T] of directions that arrived [samples, 1 + n, d_model], the share of open gates [T], and the rounding of K [T]."""
+) -> Probed:
+    """From directions that arrived [samples, 1 + n, d_model]."""
     codec, asked, dtype = reading.codec, reading.features, reading.codec.w_enc.dtype
     reader = codec.w_enc if asked is None else codec.w_enc.T[asked].T
     gate = codec.gate(codec.preactivation(clean.to(dtype), asked), asked).to(dtype)  # [samples, T]
@@ -142,7 +156,7 @@ def _effects(
     usual = 0.0 if generic is None else (generic.to(dtype) @ reader) * opened.sum(0)
     effects = torch.einsum("snt,st->nt", change, opened) - usual
     rounding = ROUNDING * opened.sum(0) * reader.norm(dim=0)
-    return tuple(x.double().cpu().numpy() for x in (effects, opened.sum(0), rounding))  # type: ignore[return-value]
+    return Probed(*(x.double().cpu().numpy() for x in (effects, opened.sum(0), rounding)))
 
 
 def _weights(documents: NDArray[np.int64]) -> Floats:

@@ -26,6 +26,7 @@ from feature_graph.evaluation.planted import VARIANTS, TrueEffect, planted_model
 from feature_graph.evaluation.planted.compiled import LIBRARY, PROGRAMS, load_program
 from feature_graph.evaluation.planted.compiled_truth import results, run_program
 from feature_graph.evaluation.planted.simulate import Simulation
+from tests.support.variants import OPPOSING, n_planted, opposing
 
 
 def test_the_simulation_agrees_with_linear_algebra() -> None:
@@ -71,15 +72,12 @@ def test_the_simulation_runs_as_the_model_does(normalization: Any, overlap: floa
         np.testing.assert_allclose(state @ vectors, cache[f"blocks.{block}.hook_resid_post"].numpy(), atol=2e-5)
 
 
-#: Planted edges beyond the standard plan's.
-MORE = {"attenuated": 3, "turned": 3, "crowded": 17, "many": 60}
-
-
 @pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ("relu", "pruned")])  # these two run below
 def test_every_variant_meets_the_aims(name: str) -> None:
     cell = measure_variant(name, seed=11)
     assert (cell["missed"], cell["false"]) == ([], [])
-    assert cell["n_signs"] == cell["n_planted"] >= 20 + MORE.get(name, 0)
+    assert cell["n_signs"] == cell["n_planted"] == n_planted(name)
+    assert opposing(cell["types"]) == OPPOSING.get(name, {})
     assert (cell["n_decoys_found"], cell["n_faint_found"]) == (0, 0)
     assert cell["n_faint"] == (12 if name == "faint" else 0)
     if not VARIANTS[name].population:

@@ -6,6 +6,7 @@ import pytest
 
 from feature_graph.evaluation.calibration.variants import measure_variant
 from feature_graph.evaluation.planted import VARIANTS
+from tests.support.variants import OPPOSING, n_planted, opposing
 
 pytestmark = [pytest.mark.long, pytest.mark.slow]
 
@@ -15,5 +16,6 @@ pytestmark = [pytest.mark.long, pytest.mark.slow]
 def test_what_is_planted_comes_back_whatever_the_seed(name: str, seed: int) -> None:
     cell = measure_variant(name, seed=seed)
     assert (cell["missed"], cell["false"]) == ([], [])
-    assert cell["n_signs"] == cell["n_planted"] == 20
+    assert cell["n_signs"] == cell["n_planted"] == n_planted(name)
+    assert opposing(cell["types"]) == OPPOSING.get(name, {})
     assert (cell["n_decoys_found"], cell["n_faint_found"]) == (0, 0)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from feature_graph import stats
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CandidateSet, InteractionSet, ResponseStore
 from feature_graph.evaluation.planted import planted_model
@@ -103,7 +102,7 @@ def test_random_directions_are_measured_at_the_same_tokens(stage: Stage) -> None
     source = plan.sources[0][2]
     directions = torch.cat([context.codecs[0].w_dec[source.index][None], random.of(0, source.index, context.slices.d_model)])
     (found,) = probe_effects(setting, [source], [directions], path, random)
-    effects, gate, _ = found[0]
+    effects, gate = found[0].effects, found[0].gate
     assert path[0].features is not None
     for column in (0, len(gate) // 2):
         expected, share = by_hand(stage, source, directions, path[0].codec.site.layer, int(path[0].features[column]), None)
@@ -124,22 +123,15 @@ def test_random_directions_in_place_of_sources_pass_at_the_level(stage: Stage, r
         for seed in range(6):
             random = RandomDirections(16, 5, seed, maps)
             directions = [random_directions(17, context.slices.d_model, drawn) for _ in sources]
-            # 16 of the 17 as the stage draws them; the first stands where the source's own row does, but its map is that of no feature
-            for sites, d, source in zip(probe_effects(setting, sources, directions, path, random), directions, sources, strict=True):
-                for (effects, gate, rounding), reading in zip(sites, path, strict=True):
-                    if maps is not None and reading.asked:
-                        site, reader = (layer, reading.codec.site.layer), reading.codec.w_enc.double().numpy()[:, reading.features]
-                        wrong = maps.of_sources(*site, np.array([source.index]))
-                        right = maps.of_directions(*site, d[:1].double().numpy())
-                        effects = effects.copy()
-                        effects[:1] += (wrong - right) @ reader * gate
-                    test = stats.moderated_t(effects[0], effects[1:], gate, rounding)
-                    p.append(test.p[gate > 0])
-                    gates.append(gate[gate > 0])
-    found, share = np.concatenate(p), np.concatenate(gates)
-    assert len(found) > 5_000
+            for probed in probe_effects(setting, sources, directions, path, random, own=False):
+                for site in probed:
+                    found = site.compared()
+                    p.append(found.p[found.gate > 0])
+                    gates.append(found.gate[found.gate > 0])
+    every, share = np.concatenate(p), np.concatenate(gates)
+    assert len(every) > 5_000
     for part in (share < 0.3, share >= 0.3):
-        assert 0.03 < (found[part] < 0.05).mean() < 0.07
+        assert 0.03 < (every[part] < 0.05).mean() < 0.07
 
 
 def test_a_planted_copy_is_not_specific_and_a_planted_computation_is(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.evaluation.calibration.gates import measure_gates
 from feature_graph.evaluation.errors import EvaluationError
-from feature_graph.evaluation.planted import VARIANTS, PlantedModel, PlantedScore, Variant, score, simulated_effects
+from feature_graph.evaluation.planted import VARIANTS, PlantedModel, PlantedScore, Variant, pair_of, score, simulated_effects
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import without_progress
@@ -70,11 +71,15 @@ def judge(variant: Variant, planted: PlantedModel, cfg: Config, candidates: Cand
 def _plain(found: PlantedScore, planted: PlantedModel, measured: InteractionSet) -> dict[str, Any]:
     hits = found.n_planted - len(found.missed)
     own = {"n_missed": len(found.missed), "n_signs": round(found.sign_accuracy * hits), "n_faint": len(planted.faint)}
+    records: list[Any] = measured.frame.to_dict("records")
+    rows = {pair_of(row): row for row in records}
     values: dict[str, Any] = {name: own.get(name, getattr(found, name, None)) for name in COUNTS}
     values |= {"n_tests": len(measured.frame), "errors": found.errors, "zero_error": found.zero_error}
     values["discoveries"] = {name: list(pair) for name, pair in found.discoveries.items()}
     values["missed"] = [_names(planted, pair) for pair in found.missed]
     values["false"] = [_names(planted, pair) for pair in found.false]
+    planned = [pair for pair in planted.edges if pair in rows]
+    values["types"] = dict(Counter(rows[pair]["interaction_type"] for pair in planned if rows[pair]["significant"]))
     values["floor"] = float(measured.frame["floor"].median())
     return values
 

@@ -2,7 +2,7 @@
 
 from feature_graph.evaluation.planted.model import PlantedModel, planted_model
 from feature_graph.evaluation.planted.plans import disjoint_wiring, faint_wiring, standard_wiring
-from feature_graph.evaluation.planted.score import PlantedScore, score
+from feature_graph.evaluation.planted.score import PlantedScore, pair_of, score
 from feature_graph.evaluation.planted.simulate import simulated_effects
 from feature_graph.evaluation.planted.variants import VARIANTS, Variant
 from feature_graph.evaluation.planted.wiring import (
@@ -28,6 +28,7 @@ __all__ = [
     "disjoint_wiring",
     "faint_wiring",
     "nonlinear_pairs",
+    "pair_of",
     "planted_model",
     "score",
     "simulated_effects",
