@@ -1,6 +1,6 @@
 """The interaction engine at GPT-2-small's shape: random weights, dictionaries of 24,576 features, float32, contexts of 128.
 
-Three things, each through the library's own stages:
+Four things, each through the library's own stages:
 
 1. *All targets*: sources with 20 samples, high and low, against every feature of the next site (total and pre-activation effect,
    document means and variances, p, kept rows), and of the next two (total and direct). For comparison, torch.matmul in the same run at
@@ -10,6 +10,9 @@ Three things, each through the library's own stages:
    is, with placebos, later positions and confirmation.
 3. *The per-pair loop*, as a notebook writes it: for every sample of a pair two whole forward passes with a hook, and the target's
    dictionary on the whole context. Timed on a few pairs; its strengths are compared with those of 2.
+4. *Responses*: sources of the first site, 25 tokens each, same position, at the next five sites. In the whole model a source has six
+   later sites on average. And a source's complete list of edges at the five sites. ``responses_to_all_targets`` is the
+   time per source, at six blocks, over that of *all targets* within two sites.
 
     python benchmarks/interactions.py [--json] [--quick] [--device cpu|cuda]
 """
@@ -31,14 +34,16 @@ import pandas as pd
 import torch
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import TEST, ActivationStore, CandidateSet
+from feature_graph.artifacts import TEST, ActivationStore, CandidateSet, ResponseStore, ResponseWriter
 from feature_graph.config import Config
 from feature_graph.interactions import MeasurementContext, measure_interactions
 from feature_graph.interactions.exhaustive.block import site_floors, source_rows
 from feature_graph.interactions.exhaustive.field import SiteSweep, plan_field
 from feature_graph.interactions.exhaustive.run import block_size
 from feature_graph.interactions.probes import Probe, placebos
-from feature_graph.interventions import AnalysedModel
+from feature_graph.interventions import AnalysedModel, CleanDocuments
+from feature_graph.responses import ResponseScreen, plan_responses
+from feature_graph.responses.measure import half_means
 from ingest.formats import CANDIDATES
 
 if TYPE_CHECKING:
@@ -46,6 +51,8 @@ if TYPE_CHECKING:
 
 D_MODEL, D_SAE, CONTEXT, SAMPLES, TOP = 768, 24_576, 128, 20, 50
 LAYERS = [0, 1, 2, 3, 4, 5]
+#: Tokens of each source for its responses, and blocks that follow a source on average over the first eleven of twelve sites.
+RESPONSE_SAMPLES, MEAN_BLOCKS = 25, 6.0
 
 
 def gpt2_shape(device: str) -> HookedTransformer:
@@ -201,6 +208,31 @@ def all_targets(bench: EngineBenchmark, layer: int, window: int, n_sources: int)
     }
 
 
+def responses(bench: EngineBenchmark, n_sources: int, folder: Path) -> dict[str, float]:
+    """Seconds for the responses of some sources of the first site, and for the list of edges of one of them."""
+    device, cfg = bench.cfg.device, bench.cfg.model_copy(update={"response_samples": RESPONSE_SAMPLES})
+    context = MeasurementContext(_analysed(bench), bench.store, dict.fromkeys(LAYERS, 1.0), cfg)
+    chosen = {0: np.flatnonzero(bench.store.feature_frequencies[0] > 0)[: 2 * n_sources].tolist()}
+    samples = plan_responses(context, chosen).samples[0].part(0, n_sources)
+    begun = clock(device)
+    setting = CleanDocuments(context, np.unique(samples.documents)).setting(LAYERS)
+    seconds = {"clean": clock(device) - begun}
+    begun = clock(device)
+    means = half_means(setting, 0, LAYERS[1:], samples)
+    seconds["measured"] = clock(device) - begun
+    with ResponseWriter(folder / "responses.h5", context.model.sites, {}) as writer:
+        writer.sources(0, samples.counts())
+        for target, halves in zip(LAYERS[1:], means, strict=True):
+            writer.pair(0, target, halves)
+            writer.generic(0, target, np.zeros((len(samples), D_MODEL)))
+    screen = ResponseScreen(ResponseStore(folder / "responses.h5"), bench.store, context.codecs)
+    for name in ("first list of edges", "list of edges"):
+        begun = clock(device)
+        screen.edges(source=f"L0_F{samples.index[1]}", effect="specific")
+        seconds[name] = clock(device) - begun
+    return seconds | {"tokens": float(len(samples.documents)), "operations": len(samples.documents) * 5 * 24.0 * D_MODEL**2}
+
+
 _ANALYSED: dict[int, AnalysedModel] = {}
 
 
@@ -282,10 +314,12 @@ def run(device: str, quick: bool) -> dict[str, Any]:
         n_sources = 64 if quick else 256
         rates = matmul_rate(device)
         one, two = all_targets(bench, 2, 1, n_sources), all_targets(bench, 2, 2, n_sources // 2)
+        say("all targets")
+        carried = responses(bench, n_sources, Path(folder))
         again = matmul_rate(device)
         rates = {rows: max(rate, again[rows]) for rows, rate in rates.items()}
         best = max(rates.values())
-        say("all targets")
+        say("responses")
         start = clock(device)
         measured = measure_interactions(bench.model, bench.saes, demo_candidates(bench), bench.cfg, progress=False)
         demo = clock(device) - start
@@ -315,6 +349,10 @@ def run(device: str, quick: bool) -> dict[str, Any]:
             "hours_here": whole / achieved["window2"] / 3.6e12,
             "tflops_for_10_minutes": whole / 600 / 1e12,
         },
+        "responses_to_all_targets": (carried["measured"] * MEAN_BLOCKS / 5 / n_sources) / _mean_source(one, two, n_sources),
+        "responses_gemm_fraction": carried["operations"] / carried["measured"] / 1e9 / best,
+        "list_of_edges_s": carried["list of edges"],
+        "responses_apart_s": carried,
         "apart_s": {name: {k: v for k, v in x.items() if k != "pairs"} for name, x in (("next", one), ("window2", two))},
         "sources": n_sources,
         "peak_rss_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
@@ -322,6 +360,11 @@ def run(device: str, quick: bool) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(0) if device != "cpu" else "cpu",
         "torch": torch.__version__,
     }
+
+
+def _mean_source(one: dict[str, float], two: dict[str, float], n: int) -> float:
+    """Seconds of a source of eleven of twelve sites with ``targets: all``: ten have two sites in their window, one has one."""
+    return (10 * two["measured"] / (n // 2) + one["measured"] / n) / 11
 
 
 def main() -> None:
