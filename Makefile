@@ -34,8 +34,8 @@ types: setup  ## type checker
 contract: setup  ## imports only go down
 	@$(RUN)/lint-imports
 
-unit: setup  ## unit tests only, a process per core
-	@OMP_NUM_THREADS=1 $(RUN)/pytest tests/unit -q -m "not long" -n logical --maxprocesses 8 --dist loadfile
+unit: setup  ## unit tests that are not slow, a process per core
+	@OMP_NUM_THREADS=1 $(RUN)/pytest tests/unit -q -m "not long and not slow" -n logical --maxprocesses 8 --dist loadfile
 
 docs: setup  ## build the documentation into site/; works from disk, search included
 	@NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet

@@ -132,6 +132,7 @@ def test_many_problems_are_counted(root: Path, tmp_path: Path) -> None:
     assert caught.value.problems[-1].startswith(f"{len(pd.read_parquet(root / 'interactions.parquet'))} problems in all; `--bad-rows skip`")
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 1_000))
 def test_rows_that_are_skipped_are_written_down_and_the_others_loaded(root: Path, tmp_path: Path, seed: int) -> None:

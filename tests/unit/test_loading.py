@@ -219,6 +219,7 @@ def test_auto_takes_what_there_is():
     assert resolve_device("auto") in {"cpu", "cuda", "mps"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "why"),
     [({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"), ({"HTTPS_PROXY": "http://127.0.0.1:9"}, "the hub does not answer")],

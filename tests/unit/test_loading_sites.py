@@ -309,6 +309,7 @@ def test_one_file_under_two_names_is_mentioned(tmp_path, caplog):
 # --- the hub's cache
 
 
+@pytest.mark.slow
 def test_dictionaries_of_the_hub_go_through_the_same_readers(tmp_path):
     """A child process, since the hub's client reads its cache folder from the environment when it is imported."""
     folder = hublayout.snapshot(tmp_path, "jbloom/GPT2-Small-SAEs-Reformatted")

@@ -76,6 +76,7 @@ def test_unknown_datasets_are_refused(dataset, message):
         load_texts(Config(dataset=dataset))
 
 
+@pytest.mark.slow
 def test_a_dataset_that_the_hub_client_has_prepared_is_read_off_line(tmp_path):
     """As `datasets` leaves it in its cache: made here from a file, then named as if it came from the hub."""
     pd.DataFrame({"body": [f"text {n}" for n in range(5)]}).to_parquet(tmp_path / "a.parquet")

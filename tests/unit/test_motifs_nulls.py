@@ -58,6 +58,7 @@ def test_all_graphs_with_the_same_degrees_are_equally_likely() -> None:
     assert scipy_stats.chisquare(list(seen.values())).pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_p_is_valid_on_graphs_drawn_from_the_null() -> None:
     base = random_graph(40, 250, seed=5)
     edges = SwapGraph.of(base)

@@ -122,6 +122,7 @@ def answers(tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_data_sets_of_the_hub_off_line(answers, case):
     expected = CASES[case][1]

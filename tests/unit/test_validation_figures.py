@@ -58,6 +58,7 @@ def made_pairs() -> CascadePairs:
     return CascadePairs(pd.DataFrame(rows), unreached)
 
 
+@pytest.mark.slow
 def test_cascade_figures_are_of_the_main_delta_and_of_each_hop() -> None:
     found = cascade_figures(made_pairs(), 3, -0.5)
     assert found["hop1"]["spearman"] == pytest.approx(1.0)
