@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore
@@ -29,6 +31,41 @@ class SampleRows:
     def n_documents(self) -> int:
         """Distinct documents."""
         return len(np.unique(self.documents))
+
+
+@dataclass(frozen=True)
+class ActiveRows:
+    """Every token at which a feature is active; arrays [n], ascending by token.
+
+    Attributes:
+        index: The feature.
+        rows: Tokens, numbered through the documents (``document * context_length + position``).
+        documents: Of each.
+        positions: Of each.
+        values: Activations there.
+    """
+
+    index: int
+    rows: Ints
+    documents: Ints
+    positions: Ints
+    values: NDArray[np.float32]
+
+
+def active_rows(store: ActivationStore, layer: int, indices: Ints) -> Iterator[ActiveRows]:
+    """Where each of some features of a layer is active, one after the other.
+
+    Args:
+        store: Recorded activations.
+        layer: The layer.
+        indices: int64 [n], features.
+    """
+    columns = sp.csc_matrix(store.activations[layer][:, indices])
+    for k, index in enumerate(indices.tolist()):
+        mine = slice(columns.indptr[k], columns.indptr[k + 1])
+        rows = columns.indices[mine].astype(np.int64)
+        documents, positions = np.divmod(rows, store.context_length)
+        yield ActiveRows(index, rows, documents, positions, columns.data[mine])
 
 
 def document_priority(store: ActivationStore, cfg: Config) -> Ints:

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from feature_graph.activations import SampleRows, document_priority, draw_samples
+from feature_graph.activations import SampleRows, active_rows, document_priority, draw_samples
 from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
@@ -212,13 +211,9 @@ def active_tokens(
     split = store.splits.astype(np.int64)
     if among is not None:
         split[~among & (split != SELECT)] = _NOWHERE
-    columns = sp.csc_matrix(store.activations[layer][:, indices])
-    for k, index in enumerate(indices.tolist()):
-        rows = columns.indices[columns.indptr[k] : columns.indptr[k + 1]].astype(np.int64)
-        values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
-        documents, positions = np.divmod(rows, store.context_length)
-        order = np.random.default_rng(derived_seed(cfg.seed, "samples", layer, index)).random(len(rows))
-        yield index, ActiveTokens(documents, positions, values, split[documents], order)
+    for at in active_rows(store, layer, indices):
+        order = np.random.default_rng(derived_seed(cfg.seed, "samples", layer, at.index)).random(len(at.rows))
+        yield at.index, ActiveTokens(at.documents, at.positions, at.values, split[at.documents], order)
 
 
 def half_of(n: int) -> int:

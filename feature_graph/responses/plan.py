@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from feature_graph.activations import SampleRows, document_priority, draw_samples
+from feature_graph.activations import SampleRows, active_rows, document_priority, draw_samples
 from feature_graph.artifacts import SELECT, ResponseSources, feature_id, halve_documents
 from feature_graph.interventions import CLEAN_BYTES, MeasureError, MeasurementContext
 from feature_graph.utils import derived_seed
@@ -147,21 +146,17 @@ def _layer_samples(
 ) -> tuple[LayerSamples, dict[str, int]]:
     store, cfg = context.store, context.cfg
     priority, written = document_priority(store, cfg), context.codecs[layer].w_dec.norm(dim=1).cpu().numpy() > _DEAD_ROW
-    columns = sp.csc_matrix(store.activations[layer][:, wanted])
     kept: dict[int, SampleRows] = {}
     reasons = {"its decoder row is 0": 0, f"active in fewer than {cfg.response_documents} select documents": 0}
     dead, rare = reasons
-    for k, index in enumerate(wanted.tolist()):
-        rows = columns.indices[columns.indptr[k] : columns.indptr[k + 1]].astype(np.int64)
-        values = columns.data[columns.indptr[k] : columns.indptr[k + 1]]
-        documents, positions = np.divmod(rows, store.context_length)
-        mine = np.flatnonzero(among[documents])
-        drawn = draw_samples(documents, positions, values, mine, priority, order[rows], cfg.response_samples)
-        reason = dead if not written[index] else rare if drawn.n_documents < cfg.response_documents else ""
+    for at in active_rows(store, layer, wanted):
+        mine = np.flatnonzero(among[at.documents])
+        drawn = draw_samples(at.documents, at.positions, at.values, mine, priority, order[at.rows], cfg.response_samples)
+        reason = dead if not written[at.index] else rare if drawn.n_documents < cfg.response_documents else ""
         if reason:
             reasons[reason] += 1
         else:
-            kept[index] = drawn
+            kept[at.index] = drawn
     return _together(kept, halve_documents(len(store.tokens), cfg.seed)), {r: n for r, n in reasons.items() if n}
 
 

@@ -1,8 +1,8 @@
 """A style sheet for Neo4j Browser, in its own language (GraSS).
 
 Browser matches labels and relationship types, and can write a property as a caption; it cannot choose a colour by a property. So a layer
-has its colour by the label ``Layer<n>`` that every Feature carries, and the sign of an edge is written on it: ``{type}`` is excitatory,
-inhibitory or pass_through.
+has its colour by the label ``Layer<n>`` that every Feature carries, and the type of an edge is written on it: ``{type}`` is excitatory,
+inhibitory, pass_through, attenuates_copy or erases_copy.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from feature_graph.interactions import Exhaustive, MeasureError, measure_exhaust
 from feature_graph.interactions.exhaustive import run as run_module
 from feature_graph.interactions.exhaustive.correct import PHistogram, adjust_kept
 from feature_graph.interactions.exhaustive.disk import DiskWatch
+from feature_graph.interactions.exhaustive.finish import entry_strength
 from ingest.formats import CANDIDATES
 from tests.support.interaction_stage import Stage
 
@@ -130,19 +131,41 @@ def test_a_part_damaged_inside_is_found_when_it_is_reused(
     assert part.read_bytes() == sound
 
 
+def entered_with(edges: pd.DataFrame) -> list[float]:
+    """|effect| that each edge is in the graph by: total, else direct, else the larger of what passed."""
+    sizes = []
+    for row in edges.itertuples():
+        effects = {
+            "total": row.mean_strength,
+            "direct": row.direct_strength,
+            "later": row.later_strength,
+            "computed": row.computed_strength,
+        }
+        passed = {name: abs(effects[name]) for name in row.significant_by.split("+")}
+        sizes.append(passed.get("total") or passed.get("direct") or max(passed.values()))
+    return sizes
+
+
+def test_an_edge_that_is_there_by_its_computed_effect_alone_is_ranked_by_it() -> None:
+    rows = [
+        ("total+computed", 0.5, -0.9),
+        ("computed", 0.001, -0.7),
+        ("later+computed", 0.002, 0.1),
+        ("direct+later", 0.003, 0.0),
+        ("later", 0.0, 0.8),
+    ]
+    frame = pd.DataFrame(rows, columns=["significant_by", "mean_strength", "computed_strength"])
+    frame = frame.assign(direct_strength=[0.4, 0.0, 0.0, -0.3, 0.0], later_strength=[np.nan, np.nan, -0.6, 0.6, 0.05])
+    assert entry_strength(frame).tolist() == entered_with(frame) == [0.5, 0.7, 0.6, 0.3, 0.05]
+
+
 def test_only_the_strongest_edges_into_a_feature_are_kept(stage: Stage, found: Exhaustive, tmp_path: Path) -> None:
     cut = exhaustive(stage, tmp_path, changes={"max_edges_per_target": 3})
     frame, whole = InteractionSet.load(cut.path).frame, InteractionSet.load(found.path).frame
     assert frame.groupby("tgt_id").size().max() == 3
     assert cut.n_significant == found.n_significant > cut.n_edges == len(frame)
-    target = whole[whole["significant_by"].str.contains("total")].groupby("tgt_id").size().idxmax()
-    into = whole[whole["tgt_id"] == target]
-    if (into["significant_by"] != "later").all():
-        strongest = into.assign(
-            lead=np.where(into["significant_by"].str.startswith("direct"), into["direct_strength"], into["mean_strength"])
-        )
-        expected = set(strongest["lead"].abs().nlargest(3).index)
-        assert set(into.loc[list(expected), "src_id"]) == set(frame[frame["tgt_id"] == target]["src_id"])
+    for target, into in whole.assign(size=entered_with(whole)).groupby("tgt_id"):
+        assert set(into.nlargest(3, "size")["src_id"]) == set(frame[frame["tgt_id"] == target]["src_id"])
     assert frame["src_fid"].max() < found.meta["sources"]["measured"] + 80  # numbered over the features that have an edge
 
 

@@ -13,7 +13,7 @@ from feature_graph.artifacts import ActivationStore, ArtifactError
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.evaluation.planted import PlantedModel, nonlinear_pairs, true_effects
-from feature_graph.evaluation.pruning_recall import PruningRecall, RecallError, pruning_recall
+from feature_graph.evaluation.pruning_recall import PruningRecall, RecallError, pruning_recall, sample
 from feature_graph.interventions import AnalysedModel
 from feature_graph.responses import measure_responses
 
@@ -28,8 +28,8 @@ def store(planted: PlantedModel, tmp_path_factory: pytest.TempPathFactory) -> Ac
 
 
 def importance(planted: PlantedModel) -> dict[int, np.ndarray]:
-    """1 for the chosen features, next to nothing for the others."""
-    values = {layer: np.full(sae.cfg.d_sae, 1e-6) for layer, sae in planted.saes.items()}
+    """1 for the chosen features, next to nothing for the others, a little less for each than for the one before."""
+    values = {layer: 1e-6 / (1 + np.arange(sae.cfg.d_sae)) for layer, sae in planted.saes.items()}
     for site, names in CHOSEN.items():
         for name in names:
             layer, index = planted.key(site, name)
@@ -62,7 +62,7 @@ def truth(planted: PlantedModel, window: int) -> set[Edge]:
 def lost(planted: PlantedModel, side: int) -> set[Edge]:
     top = {planted.key(site, name) for site, names in CHOSEN.items() for name in names}
     ranked = {layer: [k for k in range(sae.cfg.d_sae) if (layer, k) not in top] for layer, sae in planted.saes.items()}
-    for layer, others in ranked.items():  # ties go to the lower index
+    for layer, others in ranked.items():  # the lower index first
         top |= {(layer, k) for k in others[: 4 - sum(n == layer for n, _ in top)]}
     return {edge for edge in truth(planted, 2) if edge[side] not in top}
 
@@ -155,6 +155,17 @@ def test_a_sample_stands_for_all_testable_sources(planted: PlantedModel, store: 
     assert whole.share is not None
     assert row.low <= whole.share <= row.high
     assert row.low < row.high
+
+
+@pytest.mark.parametrize("value", [0.0, np.nan], ids=["none", "unknown"])
+def test_features_without_an_importance_take_the_places_that_are_left(planted: PlantedModel, store: ActivationStore, value: float) -> None:
+    """As in a run, whose candidates are chosen by frequency there."""
+    cfg = settings(planted)
+    atlas, given = build_coactivation_atlas(store, cfg), {layer: np.full(sae.cfg.d_sae, value) for layer, sae in planted.saes.items()}
+    found = pruning_recall(planted.model, planted.saes, store, atlas, cfg, n_sources=2, importance=given, progress=False)
+    for layer in cfg.layers[:-1]:
+        often = np.lexsort((np.arange(len(atlas.active[layer])), -atlas.active[layer]))[: cfg.top_k_features]
+        assert found.sources[str(layer)]["top"] == len(np.intersect1d(often, sample.testable(store, layer, cfg.min_documents))) > 0
 
 
 def test_figures_survive_the_disk(found: PruningRecall, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from feature_graph.activations import CollectError, build_features_table, collect_activations, feature_labels
+from feature_graph.activations import CollectError, active_rows, build_features_table, collect_activations, feature_labels
 from feature_graph.activations.labels import top_rows
 from feature_graph.artifacts import ActivationStore, CandidateSet
 from feature_graph.config import Config
@@ -297,3 +297,20 @@ def test_features_table_describes_every_feature_of_the_candidates(labelled):
     np.testing.assert_array_equal(table["importance"], [0.5, 0.25, np.nan])
     assert table["uid"][0] == "tiny@00000000/made-here/L1/0"
     assert table["label"][0].endswith("«Paris»")
+
+
+def test_active_rows_are_the_tokens_at_which_each_feature_is_active(tmp_path):
+    rng = np.random.default_rng(3)
+    dense = (rng.random((30, 7)) * (rng.random((30, 7)) < 0.3)).astype(np.float32)
+    dense[:, 4] = 0
+    valid = np.ones((5, 6), dtype=bool)
+    valid[:, 0] = False
+    store = write_store(tmp_path / "a.h5", {0: dense}, valid)
+    kept = dense * valid.ravel()[:, None]
+    found = list(active_rows(store, 0, np.array([1, 4, 6])))
+    assert [at.index for at in found] == [1, 4, 6]
+    for at in found:
+        np.testing.assert_array_equal(at.rows, np.flatnonzero(kept[:, at.index]))
+        np.testing.assert_array_equal(at.values, kept[at.rows, at.index])
+        np.testing.assert_array_equal(at.documents * 6 + at.positions, at.rows)
+    assert len(found[1].rows) == 0

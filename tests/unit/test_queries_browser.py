@@ -116,7 +116,7 @@ def parsed(text: str) -> dict[str, dict[str, str]]:
     return {name: dict(p.strip().split(": ") for p in body.split(";") if p.strip()) for name, body in rules}
 
 
-def test_the_style_sheet_colours_layers_and_writes_the_sign() -> None:
+def test_the_style_sheet_colours_layers_and_writes_the_type() -> None:
     rules = parsed(style_sheet(STYLE))
     assert rules["node.Layer2"]["color"] == "#440154"
     assert rules["node.Layer2"]["text-color-internal"] == "#ffffff"
@@ -136,6 +136,17 @@ def test_the_guide_survives_what_browser_strips(facts: Facts | None) -> None:
     assert "<script" not in page
     assert "a <b>" not in page
     assert page.count("<slide>") == (9 if facts else 1)
+
+
+def test_the_links_of_the_first_page_are_those_of_the_documentation() -> None:
+    """The style sheet writes the type of an edge on it, and both say so."""
+    documented = (Path(__file__).parents[2] / "docs" / "browser.md").read_text(encoding="utf-8")
+    table = documented.partition("| link | what it does |")[2].partition("\n\n")[0]
+    rows = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines() if line.startswith("| ")]
+    assert [
+        html.unescape(text) for text in re.findall(r'data-exec="[^"]*">([^<]+)<', guide(FACTS, "s", "f").partition("</slide>")[0])
+    ] == rows
+    assert "write the type on each edge" in rows[0]
 
 
 def populated(page: str) -> dict[str, str]:

@@ -125,8 +125,9 @@ def _importance(
     wrong = [n for n, codec in codecs.items() if n not in given or len(given[n]) != codec.d_sae]
     if wrong:
         raise RecallError(f"importance: layer {wrong[0]} is missing or of another width; choose the candidates again")
-    allowed = {layer: within_density(atlas.active[layer] / max(atlas.n_tokens, 1), cfg) for layer in codecs}
-    return Importance({layer: np.nan_to_num(given[layer]) for layer in codecs}, dict(given), allowed=allowed)
+    frequency = {layer: atlas.active[layer] / max(atlas.n_tokens, 1) for layer in codecs}
+    allowed = {layer: within_density(values, cfg) for layer, values in frequency.items()}
+    return Importance({layer: np.nan_to_num(given[layer]) for layer in codecs}, frequency, allowed=allowed)
 
 
 def _pairs(store: ActivationStore, drawn: Mapping[int, Drawn], wide: Config) -> pd.DataFrame:

@@ -28,7 +28,6 @@ from feature_graph.interactions.finish import (
     add_confirmation,
     effect_p,
     interaction_types,
-    leading_strength,
     replication_facts,
     set_q,
     standardised,
@@ -124,7 +123,7 @@ class _Edges:
         layers, indices = frame["tgt_layer"].to_numpy(), frame["tgt_index"].to_numpy()
         for layer, limits in self.cut.items():
             limit[layers == layer] = limits[indices[layers == layer]]
-        return np.abs(leading_strength(frame)) >= limit
+        return entry_strength(frame) >= limit
 
     def _joined(self, frame: pd.DataFrame, sources: pd.DataFrame) -> pd.DataFrame:
         frame = frame.merge(sources, on="src_index", how="left", validate="many_to_one")
@@ -147,14 +146,25 @@ def significant_rows(frame: pd.DataFrame, adjusted: AllTests, cfg: Config) -> pd
     return frame[frame["significant"]].reset_index(drop=True)
 
 
+def entry_strength(frame: pd.DataFrame) -> Floats:
+    """|effect| by which an edge enters the graph, [n]: total or else direct where they passed, otherwise the largest effect that did."""
+    by = frame["significant_by"]
+    passed = {
+        effect: np.where(by.str.contains(effect), frame[strength].abs(), 0.0).astype(np.float64)
+        for effect, (strength, *_) in EFFECTS.items()
+    }
+    first = [passed.pop(effect) for effect in ("total", "direct")]
+    return np.select([size > 0 for size in first], first, np.max(list(passed.values()), axis=0))
+
+
 def _survey(kept: Kept, adjusted: AllTests, codecs: Mapping[int, SiteCodec], cfg: Config) -> tuple[int, dict[int, Floats]]:
-    """Significant rows, and target layer → smallest |strength| of an edge that stays [d_sae] (none without ``max_edges_per_target``)."""
+    """Significant rows, and target layer → smallest |effect| of an edge that stays [d_sae] (none without ``max_edges_per_target``)."""
     best = {layer: pd.DataFrame({"tgt_index": np.zeros(0, dtype=np.int32), "lead": np.zeros(0)}) for layer in codecs}
     n = 0
     for name in kept.names:
         frame = significant_rows(kept.parts.read(name), adjusted, cfg)
         n += len(frame)
-        frame["lead"] = np.abs(leading_strength(frame))
+        frame["lead"] = entry_strength(frame)
         for layer in frame["tgt_layer"].unique().tolist() if cfg.max_edges_per_target is not None else ():
             both = pd.concat([best[layer], frame.loc[frame["tgt_layer"] == layer, ["tgt_index", "lead"]]], ignore_index=True)
             best[layer] = both.sort_values("lead", ascending=False).groupby("tgt_index").head(cfg.max_edges_per_target)
