@@ -37,10 +37,11 @@ from feature_graph.activations import collect_activations
 from feature_graph.artifacts import TEST, ActivationStore, CandidateSet, ResponseStore, ResponseWriter
 from feature_graph.config import Config
 from feature_graph.interactions import MeasurementContext, measure_interactions
-from feature_graph.interactions.exhaustive.block import site_floors, source_rows
+from feature_graph.interactions.exhaustive.block import Bar, site_floors, source_rows
 from feature_graph.interactions.exhaustive.field import SiteSweep, plan_field
 from feature_graph.interactions.exhaustive.run import block_size
 from feature_graph.interactions.probes import Probe, placebos
+from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import AnalysedModel, CleanDocuments
 from feature_graph.responses import ResponseScreen, plan_responses
 from feature_graph.responses.measure import half_means
@@ -189,18 +190,19 @@ def all_targets(bench: EngineBenchmark, layer: int, window: int, n_sources: int)
     begun = clock(device)
     random = placebos(sources, cfg.n_placebo, D_MODEL, cfg.seed)
     floors = site_floors(site, random, cfg, block_size(cfg))
+    bar = Bar(floors, SmallestEffect.of(cfg, bench.store), cfg.significance_level)
     seconds["placebos"] = clock(device) - begun
     probes = [Probe(s, codecs[layer].w_dec[s.index]) for s in sources]
     rows = 0
     for confirm in (False, True):
         begun = clock(device)
         for k in range(0, len(probes), block_size(cfg)):
-            rows += len(source_rows(site, probes[k : k + block_size(cfg)], floors, cfg, confirm=confirm))
+            rows += len(source_rows(site, probes[k : k + block_size(cfg)], bar, confirm=confirm))
         seconds["confirmed" if confirm else "measured"] = clock(device) - begun
     later = replace(site, setting=replace(site.setting, horizon=4))
     begun = clock(device)
     few = probes[: block_size(cfg)]
-    source_rows(later, few, floors, cfg, confirm=False)
+    source_rows(later, few, bar, confirm=False)
     seconds["with_horizon_4"] = (clock(device) - begun) * len(probes) / len(few)
     return seconds | {
         "pairs": float(len(probes) * len(site.path) * D_SAE),
