@@ -12,6 +12,7 @@ import typer
 from feature_graph.cli import (
     analyze,
     calibrate,
+    cascade,
     common,
     composition,
     db,
@@ -73,6 +74,7 @@ app.command(rich_help_panel="A run")(motifs.motifs)
 app.command(rich_help_panel="A run")(pruning_recall.pruning_recall)
 app.command(rich_help_panel="A run")(probe.probe)
 app.command(rich_help_panel="A run")(validate.validate)
+app.command(rich_help_panel="A run")(cascade.cascade)
 app.command(rich_help_panel="A run")(steer.steer)
 app.command(rich_help_panel="A run")(vectors.vectors)
 db.db_app.command()(migrate.migrate)

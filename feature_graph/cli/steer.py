@@ -144,9 +144,9 @@ def _agreement(effects: SideEffects) -> str:
     found = effects.agreement()
     where = f"in {effects.n_documents} held-out documents"
     if found.spearman != found.spearman:
-        return f"measured {where}; the graph reaches {found.n} features, too few to correlate forecast and measurement"
+        return f"measured {where}; the forecast reaches {found.n} features, too few to correlate forecast and measurement"
     return (
-        f"forecast and measurement {where}, over the {found.n} features that the graph reaches: Spearman {found.spearman:.2f}, slope "
+        f"forecast from {effects.based_on} and measurement {where}, over {found.n} features: Spearman {found.spearman:.2f}, slope "
         f"{found.slope:.2f}"
     )
 
@@ -156,7 +156,7 @@ def _feature_rows(shown: pd.DataFrame) -> Iterator[tuple[object, ...]]:
         yield (
             row["feature"],
             row["hop"] or "–",
-            f"{row['forecast']:+.3g}" if row["hop"] else "–",
+            f"{row['forecast']:+.3g}" if row["hop"] or row["forecast"] else "–",
             f"{row['measured']:+.3g}",
             f"{row['ci_low']:+.2g} … {row['ci_high']:+.2g}",
             f"{row['relative']:+.1%}",

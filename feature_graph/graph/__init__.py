@@ -7,6 +7,7 @@ from feature_graph.graph.attributes import EDGE, NODE, unknowns
 from feature_graph.graph.build import build_interaction_graph
 from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.files import GraphFileError, load_graph, save_graph
+from feature_graph.graph.named_responses import NamedResponses, name_responses
 from feature_graph.graph.run import built_graph, graph_of_run, with_standardised
 from feature_graph.graph.views import (
     edge_strength,
@@ -24,6 +25,7 @@ __all__ = [
     "NODE",
     "GraphFileError",
     "InteractionGraphError",
+    "NamedResponses",
     "build_interaction_graph",
     "built_graph",
     "edge_strength",
@@ -31,6 +33,7 @@ __all__ = [
     "is_structural",
     "largest_first",
     "load_graph",
+    "name_responses",
     "restated",
     "save_graph",
     "scale",

@@ -18,6 +18,7 @@ import networkx as nx
 from feature_graph.artifacts import parse_feature_id
 from feature_graph.graph.attributes import KIND, VERSION
 from feature_graph.graph.errors import InteractionGraphError
+from feature_graph.graph.named_responses import with_absolute_file, with_relative_file
 from feature_graph.utils import whole_file
 from ingest.graphml import SCALARS, GraphMLError, read_graphml, write_graphml
 
@@ -41,11 +42,12 @@ def save_graph(graph: nx.DiGraph, path: str | Path, format: FileKind | None = No
     """
     kind = _kind(Path(path), format)
     _check_values(graph)
+    facts = with_relative_file(graph.graph, Path(path).parent)
     with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
         if kind == "graphml":
-            _write_graphml(graph, file)
+            _write_graphml(graph, facts, file)
         else:
-            json.dump(_node_link(graph), file, allow_nan=False)
+            json.dump(_node_link(graph, facts), file, allow_nan=False)
     return Path(path)
 
 
@@ -69,6 +71,7 @@ def load_graph(path: str | Path, format: FileKind | None = None) -> nx.DiGraph:
         raise GraphFileError(f"{path}: not a readable {kind} graph: {error!r}") from error
     if graph.graph.get("kind") == KIND and graph.graph.get("version") != VERSION:
         raise GraphFileError(f"{path}: got {KIND} version {graph.graph.get('version')}; this program reads version {VERSION}")
+    graph.graph.update(with_absolute_file(graph.graph, path.parent))
     return _completed(graph)
 
 
@@ -116,13 +119,13 @@ def _layer_of(name: object) -> int:
 # --- JSON ---
 
 
-def _node_link(graph: nx.DiGraph) -> dict[str, Any]:
+def _node_link(graph: nx.DiGraph, facts: Mapping[str, Any]) -> dict[str, Any]:
     def clean(data: Mapping[str, Any]) -> dict[str, Any]:
         return {k: None if v != v else v for k, v in data.items()}
 
     nodes = [{"id": n, **clean(d)} for n, d in graph.nodes(data=True)]
     edges = [{"source": u, "target": v, **clean(d)} for u, v, d in graph.edges(data=True)]
-    return {"directed": True, "multigraph": False, "graph": clean(graph.graph), "nodes": nodes, "edges": edges}
+    return {"directed": True, "multigraph": False, "graph": clean(facts), "nodes": nodes, "edges": edges}
 
 
 def _read_json(path: Path) -> nx.DiGraph:
@@ -139,9 +142,9 @@ def _null_to_nan(values: dict[str, Any]) -> dict[str, Any]:
 # --- GraphML ---
 
 
-def _write_graphml(graph: nx.DiGraph, file: TextIO) -> None:
+def _write_graphml(graph: nx.DiGraph, facts: dict[str, Any], file: TextIO) -> None:
     nodes = [(str(node), data) for node, data in graph.nodes(data=True)]
-    write_graphml(file, graph.graph, nodes, [(str(u), str(v), data) for u, v, data in graph.edges(data=True)])
+    write_graphml(file, facts, nodes, [(str(u), str(v), data) for u, v, data in graph.edges(data=True)])
 
 
 def _read_graphml(path: Path) -> nx.DiGraph:

@@ -12,6 +12,7 @@ import pandas as pd
 from feature_graph.artifacts import ArtifactError, InteractionSet, RunPaths
 from feature_graph.graph.build import build_interaction_graph
 from feature_graph.graph.files import GraphFileError, load_graph
+from feature_graph.graph.named_responses import name_responses
 from ingest.formats import FEATURES, FormatError, read_table
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,9 @@ def graph_of_run(place: str | Path) -> nx.DiGraph:
         )
     features = read_table(paths.features, FEATURES).to_pandas() if paths.features.is_file() else None
     log.info("%s: no graph.json; the graph is built from interactions.parquet", paths.root)
-    return built_graph(InteractionSet.load(paths.interactions), features, paths.interactions)
+    built = built_graph(InteractionSet.load(paths.interactions), features, paths.interactions)
+    name_responses(built, paths.responses)
+    return built
 
 
 def built_graph(interactions: InteractionSet, features: pd.DataFrame | None, named: Path) -> nx.DiGraph:

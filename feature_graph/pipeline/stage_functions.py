@@ -166,9 +166,10 @@ def _measure_all(context: RunContext) -> StageResult:
 
 def graph(context: RunContext) -> StageResult:
     """Keep the significant edges as a graph."""
-    from feature_graph.graph import build_interaction_graph, save_graph
+    from feature_graph.graph import build_interaction_graph, name_responses, save_graph
 
     made = build_interaction_graph(InteractionSet.load(context.paths.interactions), context.cfg, features=context.features())
+    name_responses(made, context.paths.responses)
     save_graph(made, context.paths.graphml, format="graphml")
     save_graph(made, context.paths.graph_json, format="json")
     return StageResult(made.number_of_edges(), {"nodes": made.number_of_nodes(), "edges": made.number_of_edges()})

@@ -117,7 +117,7 @@ STAGES: tuple[Stage, ...] = (
         "graph",
         "the significant edges as a graph",
         _TESTING | {"model_name"},
-        ("features.parquet", "interactions.parquet"),
+        ("responses.h5", "features.parquet", "interactions.parquet"),  # of the responses it keeps name and hash
         ("graph.graphml", "graph.json"),
     ),
     Stage(

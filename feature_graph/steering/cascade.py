@@ -1,6 +1,11 @@
-"""Cascade of one steered feature: direct strengths multiplied along paths, summed over paths.
+"""Cascade of one steered feature: by its measured response, explained by paths; without a response, by paths alone.
 
-Steering adds ``steer_delta`` activation units to one feature at one position. To first order, a feature k then changes by
+Steering adds ``steer_delta`` activation units to one feature at one position. To first order, a feature k of a later site then changes by
+
+    steer_delta × P̂(k on | source on) · ⟨response of the source at k's site, reader of k⟩       (and what a JumpReLU's jump adds)
+
+which the screen of the run's responses gives for every feature, whether or not an edge leads to it. ``G.graph["responses"]`` names the
+response file and its hash; where it names none, or another file lies there now, the forecast is the sum over paths:
 
     steer_delta × Σ over paths source → … → k of Π direct strength of the path's edges
 
@@ -10,11 +15,12 @@ Steering adds ``steer_delta`` activation units to one feature at one position. T
 3. the hop of a feature is the length of the shortest path to it;
 4. the same with every strength drawn from its own uncertainty, many times, gives the interval (:mod:`propagation`).
 
-``n_hops`` limits the paths that are listed and drawn, never a sum: the main path to a far feature runs through every site.
+``n_hops`` limits the paths that are listed and drawn, never a sum: the main path to a far feature runs through every site. Beside a
+forecast from responses, the sum over paths says how much of it the edges of the graph explain.
 
 Only DIRECT strengths are multiplied: a total effect already contains every path through the features between, and products of totals
 would count those paths again. Followed are the structural edges: span 1, or a direct effect that is itself significant; edges that act
-only on later positions are left out. A graph with a cycle is refused. The forecast is a sum of products of mean slopes, each measured
+only on later positions are left out. A graph with a cycle is refused. The sum over paths is one of products of mean slopes, each measured
 where its own source is active, at the same position, and it knows neither clipping at zero nor saturation.
 """
 
@@ -22,6 +28,9 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
 import networkx as nx
 import numpy as np
@@ -32,6 +41,7 @@ from feature_graph.steering.names import check_features
 from feature_graph.steering.paths import best_paths
 from feature_graph.steering.propagation import INTERVALS, IntervalOptions, Propagation, intervals, propagate
 from feature_graph.steering.results.cascade import Cascade, CascadePath
+from feature_graph.steering.screened import ScreenedTotals, screened_totals
 
 logger = logging.getLogger(__name__)
 
@@ -47,24 +57,27 @@ def predict_cascade(
     decay: float = 1.0,
     top_paths: int = 10,
     uncertainty: IntervalOptions = INTERVALS,
+    by: Literal["responses", "paths"] = "responses",
 ) -> Cascade:
     """Predict how every feature downstream changes when ``source`` is steered.
 
     Args:
         G: Interaction graph, edges carry ``direct`` (target units per source unit) and ``se``; or its :class:`DirectEffects`, made once to
-            ask a large graph many times.
+            ask a large graph many times, and to sum paths: it names no responses.
         source: Id of the feature to steer.
         steer_delta: Activation units added to it, at one position; negative to turn it down.
-        n_hops: Longest path listed in ``paths`` and drawn, in edges. Changes are summed over paths of any length.
+        n_hops: Longest path listed in ``paths`` and drawn, in edges. The changes themselves do not depend on it.
         min_effect: Features that change by less in sum, in activation units, are not reported; what passes through them is summed all the
-            same. 0 keeps all but those whose paths cancel to 0.
-        min_strength: Edges of smaller |direct| are not followed.
-        decay: What each hop after the first passes on, 0 to 1; 1 trusts long paths as much as short ones.
+            same. 0 keeps all but those that change by 0.
+        min_strength: Edges of smaller |direct| are not followed by paths.
+        decay: What each hop of a path after the first passes on, 0 to 1; 1 trusts long paths as much as short ones.
         top_paths: How many single paths to report, 0 to 10,000.
-        uncertainty: Draws, coverage and seed of the intervals.
+        uncertainty: Draws, coverage and seed of the intervals of path sums.
+        by: ``responses``: by the measured response where the graph names one that can be used, else by paths; ``paths``: by paths alone.
 
     Returns:
-        The forecast. An empty graph gives an empty forecast, and a warning in the log.
+        The forecast; its ``based_on`` says which of the two it is, ``why_paths`` why no response was used. An empty graph gives an empty
+        forecast, and a warning in the log.
 
     Raises:
         SteeringError: If the source is not in the graph (near ids are named), a number makes no sense, or the edges close a cycle.
@@ -78,33 +91,56 @@ def predict_cascade(
     whole = G if isinstance(G, DirectEffects) else DirectEffects.of(G, source)
     effects = whole.at_least(min_strength)
     found = propagate(effects, whole.number[source], float(steer_delta), decay)
-    return _cascade(effects, found, n_hops, top_paths, min_effect, uncertainty)
+    summed = _summed(effects, found, n_hops, top_paths)
+    totals = _screened(G, source) if by == "responses" else ScreenedTotals(why_not="paths were asked for")
+    if totals.why_not:
+        ranges = {effects.nodes[v]: span for v, span in intervals(effects, found, uncertainty).items()}
+        forecast, changes = replace(summed, why_paths=totals.why_not, intervals=ranges), summed.path_sums
+    else:
+        forecast = replace(summed, based_on="responses")
+        changes = {target: total * found.delta for target, total in totals.of.items()}
+    return _reported(forecast, changes, min_effect, G)
 
 
-def _cascade(
-    effects: DirectEffects, found: Propagation, n_hops: int, top_paths: int, min_effect: float, uncertainty: IntervalOptions
-) -> Cascade:
-    order = _reported(effects, found, min_effect)
+def _summed(effects: DirectEffects, found: Propagation, n_hops: int, top_paths: int) -> Cascade:
+    """What paths say: sums, hops and the largest single paths; nothing is reported yet."""
     paths = best_paths(effects, found.source, found.delta, n_hops, top_paths, found.decay)
-    ranges = intervals(effects, found, uncertainty)
+    reached = np.flatnonzero(found.hop).tolist()
     return Cascade(
         effects.nodes[found.source],
         found.delta,
         n_hops,
-        effects={effects.nodes[v]: float(found.total[v]) for v in order},
-        hops={effects.nodes[v]: int(found.hop[v]) for v in order},
+        hops={effects.nodes[v]: int(found.hop[v]) for v in reached},
         paths=tuple(CascadePath(tuple(effects.nodes[v] for v in nodes), effect) for nodes, effect in paths),
         measured={v: total * found.delta for v, total in effects.measured(found.source).items()},
-        labels={effects.nodes[v]: effects.labels[v] for v in (found.source, *order)},
-        pruned=int(((found.hop > 0) & (np.abs(found.total) < min_effect)).sum()),
-        intervals={effects.nodes[v]: ranges[v] for v in order if v in ranges},
+        path_sums={effects.nodes[v]: float(found.total[v]) for v in reached},
     )
 
 
-def _reported(effects: DirectEffects, found: Propagation, min_effect: float) -> list[int]:
-    """Features whose summed change is large enough, largest magnitude first."""
-    kept = np.flatnonzero((found.hop > 0) & (np.abs(found.total) >= min_effect) & (found.total != 0)).tolist()
-    return sorted(kept, key=lambda v: (-abs(found.total[v]), effects.nodes[v]))
+def _screened(G: nx.DiGraph | DirectEffects, source: str) -> ScreenedTotals:
+    if isinstance(G, DirectEffects):
+        return ScreenedTotals(why_not="direct effects alone name no responses")
+    return screened_totals(G, source)
+
+
+def _reported(forecast: Cascade, changes: Mapping[str, float], min_effect: float, G: nx.DiGraph | DirectEffects) -> Cascade:
+    """The forecast with the changes that are large enough, largest magnitude first, and with what belongs to them."""
+    kept = sorted((v for v, c in changes.items() if abs(c) >= min_effect and c), key=lambda v: (-abs(changes[v]), v))
+    return replace(
+        forecast,
+        effects={v: changes[v] for v in kept},
+        hops={v: forecast.hops[v] for v in kept if v in forecast.hops},
+        labels={v: _label(G, v) for v in (forecast.source, *kept)},
+        path_sums={v: forecast.path_sums.get(v, 0.0) for v in kept},
+        intervals={v: forecast.intervals[v] for v in kept if v in forecast.intervals},
+        pruned=sum(abs(c) < min_effect for c in changes.values()),
+    )
+
+
+def _label(G: nx.DiGraph | DirectEffects, name: str) -> str:
+    if isinstance(G, DirectEffects):
+        return G.labels[G.number[name]]
+    return str(G.nodes[name].get("label") or "") if name in G else ""
 
 
 def _check(steer_delta: float, n_hops: int, min_effect: float, min_strength: float, decay: float, top_paths: int, level: float) -> None:

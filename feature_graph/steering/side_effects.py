@@ -2,7 +2,8 @@
 
 1. The feature is steered by an additive delta at one position at which it is active, in documents of the confirm split: no strength in the
    graph was measured there.
-2. Every analysed feature at the later sites is read at that position, and compared with the graph's forecast (:func:`predict_cascade`).
+2. Every analysed feature at the later sites is read at that position, and compared with its forecast (:func:`predict_cascade`): from the
+   source's measured response where the graph names one, else from paths.
 3. The distribution of the next token is compared at that position and at the later ones: KL(steered ‖ clean), the text's own next token,
    tokens gained and lost. Where outputs are not tokens, theirs is compared; one output by its absolute change.
 4. Random directions of the same norm, with the same delta at the same positions, show what any perturbation of that size does.
@@ -47,7 +48,7 @@ def side_effects(
     Args:
         model: A HookedTransformer, or the :class:`AnalysedModel` made of it and the SAEs.
         saes: Layer → SAELens SAE.
-        G: Interaction graph of the same run; its features are read, its edges give the forecast.
+        G: Interaction graph of the same run; its features are read, its edges, or the responses that it names, give the forecast.
         store: Recorded activations of the same run.
         source: Id of the feature to steer.
         delta: Activation units added to it at one position (``store.mean_activations`` tells its usual size).
@@ -83,6 +84,7 @@ def _measured(experiment: SteeringExperiment, forecast: Cascade, options: SideEf
         features=_features(experiment, forecast, clean, steered, placebos),
         output=output_frame(found, np.array(others).reshape(len(others), *found.kl.shape), experiment.seed),
         tokens=token_frame(after, base, batch.there, token_namer(experiment.analysed.model), options.top_tokens),
+        based_on=forecast.based_on,
     )
 
 
@@ -104,6 +106,7 @@ def _features(
             "layer": [parse_feature_id(name)[0] for name in names],
             "hop": [forecast.hops.get(name, 0) for name in names],
             "forecast": [forecast.effects.get(name, 0.0) for name in names],
+            "by_paths": [forecast.path_sums.get(name, 0.0) for name in names],
             "forecast_low": [np.nan if r is None else r.low for r in ranges],
             "forecast_high": [np.nan if r is None else r.high for r in ranges],
             "unit": units,

@@ -162,7 +162,8 @@ class _CascadeValidation:
         layer, index = parse_feature_id(source)
         deltas = [m * float(self.store.mean_activations[layer][index]) for m in multiples]
         one, computed = (
-            predict_cascade(graph, source, 1.0, min_effect=0.0, top_paths=0, uncertainty=NO_INTERVALS) for graph in (self.G, self.computed)
+            predict_cascade(graph, source, 1.0, min_effect=0.0, top_paths=0, uncertainty=NO_INTERVALS, by="paths")
+            for graph in (self.G, self.computed)
         )
         direction = self.analysed.codecs[layer].w_dec[index]
         random = random_directions(1, len(direction), self.rng, direction.norm())[0]

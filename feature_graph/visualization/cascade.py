@@ -21,6 +21,11 @@ from feature_graph.visualization.validation import plot_forecast
 _MAX_REACHED = 120
 #: Features that moved though no path reaches them: so many are also drawn, if they moved by this share of the largest.
 _MAX_UNREACHED, _LARGE = 15, 0.05
+#: What a forecast is based on → how the page says it.
+_BASES = {
+    "paths": "A forecast: direct strengths multiplied along paths and summed over all paths, at the same position, to first order.",
+    "responses": "A forecast: the measured response of the steered feature, read by each feature, at the same position, to first order.",
+}
 
 
 class CascadePathLike(Protocol):
@@ -32,7 +37,10 @@ class CascadePathLike(Protocol):
 
 
 class CascadeLike(Protocol):
-    """What is drawn of a cascade (``steering.predict_cascade`` gives one)."""
+    """What is drawn of a cascade (``steering.predict_cascade`` gives one).
+
+    ``based_on`` (``responses`` or ``paths``), where there is one, says what the changes are forecast from; without it they are from paths.
+    """
 
     @property
     def source(self) -> str:
@@ -52,7 +60,7 @@ class CascadeLike(Protocol):
 
     @property
     def hops(self) -> Mapping[str, int]:
-        """Id → edges of the shortest path to it."""
+        """Id → edges of the shortest path to it; features that no path reaches are missing."""
 
     @property
     def paths(self) -> Iterable[CascadePathLike]:
@@ -90,8 +98,9 @@ def render_cascade_overlay(
 def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = None, measured: Mapping[str, float] | None = None) -> Scene:
     """The picture of a cascade: only reached features and the edges between them that lie on a forecast path."""
     reached = {n: e for n, e in sorted(cascade.effects.items(), key=lambda item: -abs(item[1])) if n in graph and n != cascade.source}
-    near = {n: e for n, e in reached.items() if cascade.hops.get(n, 0) <= cascade.n_hops}
-    drawn = dict(list(near.items())[:_MAX_REACHED])
+    near = {n: e for n, e in reached.items() if 0 < cascade.hops.get(n, 0) <= cascade.n_hops}
+    apart = {n: e for n, e in reached.items() if n not in cascade.hops}
+    drawn = dict(list(near.items())[:_MAX_REACHED]) | dict(list(apart.items())[:_MAX_UNREACHED])
     drawn |= dict.fromkeys(_unreached(graph, cascade, measured or {}), 0.0)
     if cascade.source in graph:
         drawn[cascade.source] = cascade.steer_delta
@@ -129,7 +138,7 @@ def _pairs(graph: nx.DiGraph, cascade: CascadeLike, measured: Mapping[str, float
     return {
         "source": [cascade.source] * len(both),
         "target": both,
-        "hop": [cascade.hops[n] for n in both],
+        "hop": [cascade.hops.get(n, 0) for n in both],
         "forecast": [cascade.effects[n] for n in both],
         "measured": [measured[n] for n in both],
     }
@@ -153,7 +162,8 @@ def _carriers(graph: nx.DiGraph, drawn: Mapping[str, float], cascade: CascadeLik
 def _mark(mark: NodeMark, effect: float, cascade: CascadeLike, most: float, measured: Mapping[str, float] | None) -> NodeMark:
     if mark.id == cascade.source:
         return replace(mark, radius=11.0, color="#1f2430", facts=(f"steered by {_change(effect)} activation units", *mark.facts))
-    fact = f"forecast change {_change(effect)} activation units · hop {cascade.hops.get(mark.id, '?')}"
+    where = f"hop {cascade.hops[mark.id]}" if mark.id in cascade.hops else "no path of the graph leads there"
+    fact = f"forecast change {_change(effect)} activation units · {where}"
     if mark.id not in cascade.effects:
         fact = "the forecast does not reach it"
     facts = [fact]
@@ -198,7 +208,7 @@ def _notes(
     up = sum(e > 0 for e in reached.values())
     notes = [
         f"{len(reached):,} features reached, {up:,} up (blue), {len(reached) - up:,} down (vermilion); circles grow with the change.",
-        "A forecast: direct strengths multiplied along paths and summed over all paths, at the same position, to first order.",
+        _BASES[getattr(cascade, "based_on", "paths")],
     ]
     if measured is not None:
         added = sum(n not in reached and n != cascade.source for n in drawn)
@@ -206,8 +216,11 @@ def _notes(
             "The ringed circle at the right of each feature, and the second number, is what was measured in the model."
             + (f" Grey, with 0: moved though the forecast does not reach them ({added:,})." if added else "")
         )
-    if len(near) < len(reached):
-        notes.append(f"{len(reached) - len(near):,} of them are more than {cascade.n_hops} edges away and not drawn.")
+    far = sum(cascade.hops.get(n, 0) > cascade.n_hops for n in reached)
+    if far:
+        notes.append(f"{far:,} of them are more than {cascade.n_hops} edges away and not drawn.")
+    if apart := len(reached) - far - len(near):
+        notes.append(f"No path of the graph leads to {apart:,} of them; at most {_MAX_UNREACHED} of these are drawn, without lines.")
     if len(near) > _MAX_REACHED:
         notes.append(f"The {_MAX_REACHED} largest changes are drawn; {len(near) - _MAX_REACHED:,} smaller ones are left out.")
     return tuple(notes)

@@ -36,7 +36,7 @@ def plot_forecast(pairs: Mapping[str, Sequence[Any]]) -> go.Figure | None:
             x=_root(forecast[here]),
             y=_root(measured[here]),
             mode="markers",
-            name=f"hop {number}",
+            name=f"hop {number}" if number else "no path",
             text=names[here],
             customdata=np.stack([forecast[here], measured[here]], axis=1),
             marker={"size": 6, "color": _HOP_COLORS[i % 3], "symbol": _MARKERS[i % 3], "opacity": 0.6},

@@ -68,7 +68,7 @@ class Study:
 
     def effects(self, feature: str) -> list[tuple[float, str]]:
         """Forecast effects of turning the feature down by half, in units of each target's mean activation, largest first."""
-        found = predict_cascade(self.graph, feature, _DELTA * self.unit(feature), uncertainty=NO_INTERVALS).effects
+        found = predict_cascade(self.graph, feature, _DELTA * self.unit(feature), uncertainty=NO_INTERVALS, by="paths").effects
         return sorted(((abs(v) / u, n) for n, v in found.items() if (u := self.unit(n)) > 0), reverse=True)
 
 
@@ -186,7 +186,12 @@ def _commands(example: dict[str, Any]) -> dict[str, str]:
     steer = f"feature-graph steer outputs/bundled --feature {feature}"
     return {
         "command.steer": f"`{steer} --compensate {example['named'][0]}`",
-        "steering.commands": _block("console", f"$ {steer} --delta -0.5", f"$ {steer} --delta -0.5 --output steer.html"),
+        "steering.commands": _block(
+            "console",
+            f"$ {steer} --delta -0.5",
+            f"$ {steer} --delta -0.5 --output steer.html",
+            f"$ feature-graph cascade outputs/bundled --feature {feature} --delta -0.5     # the forecast alone: no model is run",
+        ),
         "steering.compensate": _block("console", f"$ {steer} --delta -0.5 --compensate {named} --target {example['target']}"),
         "steering.python": _block(
             "python",

@@ -14,6 +14,8 @@ from feature_graph.steering.results.serialization import SavedResult
 
 #: Features whose change has a q below this, over all features read, count as moved.
 LEVEL = 0.05
+#: What a forecast is based on → which features it is about.
+_BASES = {"paths": "(from paths, of those reached)", "responses": "(from the measured response, of all of them)"}
 _SHOWN = ["feature", "label", "hop", "forecast", "measured", "ci_low", "ci_high", "relative", "placebo", "on_before", "on_after", "q_value"]
 
 
@@ -30,11 +32,12 @@ class SideEffects(SavedResult):
         n_hops: Longest path that pictures list; the forecast sums over paths of any length.
         below_zero: Share of documents at which the delta is larger than the activation of the feature (only for a negative delta).
         features: One row per feature downstream of the source's site, largest |relative| change first: ``feature``, ``label``, ``layer``,
-            ``hop`` (first hop at which the graph reaches it, 0 if it does not), ``forecast`` (0 if not reached) with ``forecast_low`` and
-            ``forecast_high``, ``unit`` (its mean activation where active), ``before`` (mean activation at these positions in the clean
-            run), ``measured`` (mean change, activation units), ``se``, ``ci_low``, ``ci_high``, ``q_value`` (Benjamini-Hochberg over
-            all rows), ``relative`` (``measured`` over ``unit``), ``placebo`` (root mean square of the mean changes under the random
-            directions), and shares of documents: ``on_before``, ``on_after``, ``turned_on``, ``turned_off``.
+            ``hop`` (first hop at which the graph reaches it, 0 if it does not), ``forecast`` (from paths: 0 if not reached), ``by_paths``
+            (sum over paths), ``forecast_low`` and ``forecast_high`` (from paths only), ``unit`` (its mean activation where active),
+            ``before`` (mean activation at these positions in the clean run), ``measured`` (mean change, activation units), ``se``,
+            ``ci_low``, ``ci_high``, ``q_value`` (Benjamini-Hochberg over all rows), ``relative`` (``measured`` over ``unit``), ``placebo``
+            (root mean square of the mean changes under the random directions), and shares of documents: ``on_before``, ``on_after``,
+            ``turned_on``, ``turned_off``.
         output: One row per position from the steered one on: ``offset``, ``n_documents``, ``kl`` (nats) with ``kl_low``, ``kl_high``,
             ``kl_max``, ``placebo_kl``, ``next_before`` and ``next_change`` (log-probability of the text's own next token) with
             ``next_low``, ``next_high``, and ``top_changed`` (share of documents whose likeliest next token is another one). NaN in
@@ -42,6 +45,7 @@ class SideEffects(SavedResult):
             with one output, whose KL is 0 whatever happens.
         tokens: Tokens gained and lost: ``when`` (here, later), ``side`` (gained, lost), ``token``, ``text``, ``p_before``, ``p_after``,
             ``change``, ``log_change``, ``rose``, ``n_documents``; outputs, where they are not tokens; none where there is one output.
+        based_on: ``responses`` or ``paths``: what the features' changes are forecast from.
     """
 
     KIND: ClassVar[str] = "side_effects"
@@ -58,6 +62,7 @@ class SideEffects(SavedResult):
     features: pd.DataFrame
     output: pd.DataFrame
     tokens: pd.DataFrame
+    based_on: str = "paths"
 
     @property
     def measured(self) -> dict[str, float]:
@@ -81,9 +86,13 @@ class SideEffects(SavedResult):
         return kept[_SHOWN].head(top).reset_index(drop=True)
 
     def agreement(self, hop: int | None = None) -> Agreement:
-        """Forecast against measurement over the features that the graph reaches (at one hop, or at any)."""
-        reached = self.features["hop"] > 0 if hop is None else self.features["hop"] == hop
-        return agreement(self.features[reached].assign(source=self.source))
+        """Forecast against measurement over the features that the forecast reaches, or those that paths reach at one hop."""
+        return agreement(self.features[self._reached if hop is None else self.features["hop"] == hop].assign(source=self.source))
+
+    @property
+    def _reached(self) -> pd.Series[bool]:
+        """Which rows the forecast is about: all of them if it is from responses."""
+        return (self.features["hop"] > 0) | (self.based_on == "responses")
 
     def summary(self, top: int = 8) -> str:
         """The result in words."""
@@ -104,9 +113,8 @@ def _text(found: SideEffects, top: int) -> str:
     agreed = found.agreement()
     if agreed.signed:
         rank = f"Spearman {agreed.spearman:.2f}, " if agreed.spearman == agreed.spearman else ""
-        lines.append(
-            f"  forecast and measurement of those reached: {rank}slope {agreed.slope:.2f}, sign right {agreed.sign:.0%} of {agreed.signed}"
-        )
+        sign = f"sign right {agreed.sign:.0%} of {agreed.signed}"
+        lines.append(f"  forecast {_BASES[found.based_on]} and measurement: {rank}slope {agreed.slope:.2f}, {sign}")
     if found.below_zero:
         lines.append(f"  in {found.below_zero:.0%} of the documents the delta is larger than the activation of the feature")
     lines.append("  largest changes, in units of each feature's mean activation (forecast | measured, in activation units):")
