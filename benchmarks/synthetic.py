@@ -234,7 +234,10 @@ def _rows(rng: np.random.Generator, shape: Shape, source: Array, target: Array) 
         "decoder_alignment": half,
         "arm": pa.repeat(pa.scalar("kept"), n),
     }
-    return pa.table(columns).cast(INTERACTIONS.schema)
+    made: dict[str, Any] = {
+        column.name: columns[column.name] if column.name in columns else column.filled(n) for column in INTERACTIONS.columns
+    }
+    return pa.table(made).cast(INTERACTIONS.schema)
 
 
 def main() -> None:

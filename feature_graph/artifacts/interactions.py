@@ -30,6 +30,9 @@ class Interaction:
     mean_strength: float
     abs_strength: float
     direct_strength: float
+    direct_sum: float
+    held_features: float
+    held_rank: float
     later_strength: float
     copy_strength: float
     computed_strength: float

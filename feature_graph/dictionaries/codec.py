@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -69,6 +70,16 @@ class SiteCodec:
     def d_sae(self) -> int:
         """Features in the dictionary."""
         return int(self.w_dec.shape[0])
+
+    @cached_property
+    def writes(self) -> Tensor:
+        """Bool [d_sae]: features whose decoder row is not 0."""
+        return self.w_dec.any(1)
+
+    @cached_property
+    def encoder_norm(self) -> Tensor:
+        """[d_sae], norm of each feature's encoder."""
+        return self.w_enc.norm(dim=0)
 
     @property
     def device(self) -> torch.device:

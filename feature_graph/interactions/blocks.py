@@ -16,6 +16,8 @@ from feature_graph.interactions.specificity import specific_effects
 from feature_graph.interventions import Reading, Setting, achieved_levels, spill
 
 log = logging.getLogger(__name__)
+#: What is told of the features that are held between, in columns ``held_…``; fields of :class:`feature_graph.interactions.probes.Bypass`.
+HELD = ("features", "rank", "full", "condition", "error")
 
 
 def source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method: str) -> pd.DataFrame:
@@ -69,7 +71,7 @@ def _columns(reading: Reading, wanted: np.ndarray) -> np.ndarray:
 
 def _frame(source: Source, target: int, indices: np.ndarray, found: Measured, at: np.ndarray) -> pd.DataFrame:
     total, computed, direct, later = found.total, found.computed, found.direct, found.later
-    nothing = np.full(len(at), np.nan)
+    nothing, bypass = np.full(len(at), np.nan), found.bypass
     return pd.DataFrame(
         {
             "src_layer": source.layer,
@@ -78,6 +80,8 @@ def _frame(source: Source, target: int, indices: np.ndarray, found: Measured, at
             "tgt_index": indices,
             "mean_strength": total.mean[at],
             "direct_strength": direct.mean[at],
+            "direct_sum": bypass.direct_sum[at] if bypass else nothing,
+            **{f"held_{name}": getattr(bypass, name) if bypass else np.nan for name in HELD},
             "later_strength": later.mean[at] if later else nothing,
             "copy_strength": found.copy[at],
             "computed_strength": computed.mean[at],

@@ -254,6 +254,25 @@ def facts(frame: pd.DataFrame, cfg: Config) -> dict[str, Any]:
     return values
 
 
+def held_facts(rows: pd.DataFrame) -> dict[str, Any]:
+    """How the features of the sites between were held, by site pair: plain values for the table's metadata.
+
+    Args:
+        rows: Measured pairs, from :func:`feature_graph.interactions.blocks.source_rows`.
+    """
+    sources = rows[rows["held_features"].notna()].drop_duplicates(["src_layer", "src_index", "tgt_layer", "method"])
+    return {
+        f"{s}->{t}": {
+            "features": float(group["held_features"].mean()),
+            "rank": float(group["held_rank"].mean()),
+            "share_full": float(group["held_full"].mean()),
+            "condition": float(group["held_condition"].median()),
+            "largest_error": float(group["held_error"].max()),
+        }
+        for (s, t), group in sources.groupby(["src_layer", "tgt_layer"])
+    }
+
+
 def replication_facts(edges: pd.DataFrame) -> dict[str, Any]:
     """:func:`feature_graph.analysis.replication` of significant edges as plain values: measured again, replicated, shrinkage."""
     found = replication(edges)

@@ -21,7 +21,7 @@ from feature_graph.utils import sha256_file, sha256_json
 
 #: Samples of one batch; a block holds as many probes as fit.
 BLOCK_SAMPLES = 240
-_VERSION = 3
+_VERSION = 4
 #: Fields of the configuration that a block's result depends on.
 _FIELDS = SAMPLING | {"interaction_method", "sample_doublings", "specificity_directions", "specificity_samples"}
 

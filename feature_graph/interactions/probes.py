@@ -21,7 +21,17 @@ from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.smallest import SmallestEffect
-from feature_graph.interventions import Clamps, Effects, Reading, Setting, clamp_effects, jacobian_effects, later_mask, random_directions
+from feature_graph.interventions import (
+    MEASURES,
+    Clamps,
+    Effects,
+    Reading,
+    Setting,
+    clamp_effects,
+    jacobian_effects,
+    later_mask,
+    random_directions,
+)
 from feature_graph.utils import derived_seed
 
 Floats = NDArray[np.float64]
@@ -53,6 +63,27 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Bypass:
+    """Of one probe: how the features of the sites between were held for its direct effect on the targets of one site.
+
+    Attributes:
+        direct_sum: Direct effect by the plain sum, as a slope, mean over documents [T].
+        features: Mean number of features held, over documents.
+        rank: Mean rank of what they carry, over documents.
+        full: Mean share of samples in which they carry the whole change, so that the direct effect is 0.
+        condition: Median condition number.
+        error: Largest |re-encoded − clean| of a feature, activation units.
+    """
+
+    direct_sum: Floats
+    features: float
+    rank: float
+    full: float
+    condition: float
+    error: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """Effects of one probe on the targets of one site, as slopes, reduced to documents. Arrays are [T].
 
@@ -65,6 +96,7 @@ class Measured:
         preactivation: Mean over documents.
         on: Mean over documents of the change of activity (not per unit).
         n_later: Samples with a later position.
+        bypass: How the sites between were passed; None where there is none, and for derivatives.
     """
 
     total: stats.MeanTest
@@ -75,6 +107,7 @@ class Measured:
     preactivation: Floats
     on: Floats
     n_later: int
+    bypass: Bypass | None
 
 
 def path_of(plan: Plan, codecs: dict[int, SiteCodec], layer: int) -> list[Reading]:
@@ -158,9 +191,7 @@ def _pieces(clamps: Clamps, n: int) -> list[Clamps]:
 
 def _joined(found: Sequence[Sequence[Effects]]) -> list[Effects]:
     """Effects of all pieces, per site."""
-    if len(found) == 1:
-        return list(found[0])
-    return [Effects(*(torch.cat([getattr(e, item.name) for e in site]) for item in fields(Effects))) for site in zip(*found, strict=True)]
+    return [Effects.joined(site) for site in zip(*found, strict=True)]
 
 
 def _delta(smallest: SmallestEffect, reading: Reading, probe: Probe) -> Floats:
@@ -168,7 +199,7 @@ def _delta(smallest: SmallestEffect, reading: Reading, probe: Probe) -> Floats:
 
 
 def _finite(effects: Effects, where: slice) -> bool:
-    return all(bool(torch.isfinite(getattr(effects, item.name)[where]).all()) for item in fields(effects))
+    return all(bool(torch.isfinite(getattr(effects, name)[where]).all()) for name in MEASURES)
 
 
 @dataclass(frozen=True)
@@ -206,6 +237,26 @@ def _reduce(part: _Part, smallest: Floats) -> Measured:
         preactivation=part.means(effects.preactivation).mean(0) / part.unit,
         on=part.means(effects.on).mean(0),
         n_later=int(later.sum()),
+        bypass=_bypass(part),
+    )
+
+
+def _bypass(part: _Part) -> Bypass | None:
+    passed = part.effects.passed
+    if passed is None:
+        return None
+    held, width = passed.held, part.probe.direction.shape[-1]
+
+    def mean(values: Tensor) -> float:
+        return float(part.means(values[:, None]).mean())
+
+    return Bypass(
+        direct_sum=part.means(passed.direct_sum).mean(0) / part.unit,
+        features=mean(held.features),
+        rank=mean(held.rank),
+        full=mean(held.rank == width),
+        condition=float(held.condition[part.where].median()),
+        error=float(held.error[part.where].max()),
     )
 
 

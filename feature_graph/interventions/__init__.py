@@ -16,6 +16,7 @@ For others, so that nobody writes hooks twice:
 - gradients at the sites: ``residual_gradients(slices, tokens, points, next_token_loss(tokens))``
 - real ablation: ``ablate(slices, codecs, tokens, {layer: features}, positions)`` gives logits
 - perturbing some positions: ``Perturber(analysed, tokens).run(samples, [[Perturbation(layer, direction, delta)]], read={layer: features})``
+- holding a site's features at their clean values: ``hold_clean(codec, now, clean).x``
 - what no feature does: ``random_directions(n, d_model, generator)``
 - editing a residual stream yourself: ``slices.residuals(tokens, points)``, then ``slices.logits_from(point, x, positions)``
 
@@ -36,13 +37,13 @@ from feature_graph.interventions.arrivals import arrivals
 from feature_graph.interventions.attention import KeysValues
 from feature_graph.interventions.bridge import is_bridge
 from feature_graph.interventions.clamp import (
+    MEASURES,
     Clamps,
     Effects,
     Reading,
     achieved_levels,
     clamp_effects,
     later_mask,
-    restore_clean,
     spill,
     window_of,
 )
@@ -50,6 +51,7 @@ from feature_graph.interventions.context import CLEAN_BYTES, CleanDocuments, Mea
 from feature_graph.interventions.directions import random_directions
 from feature_graph.interventions.edits import ResidualGradients, ablate, next_token_loss, residual_gradients
 from feature_graph.interventions.errors import InterventionError, MeasureError
+from feature_graph.interventions.holding import hold_clean, restore_clean
 from feature_graph.interventions.jacobian import jacobian_effects
 from feature_graph.interventions.joint import JointSource, joint_effects
 from feature_graph.interventions.mediation import PARTS, Mediated, mediated_effects
@@ -57,12 +59,13 @@ from feature_graph.interventions.moments import Groups, Moments
 from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.interventions.perturb import Perturbation, PerturbedRun, Perturber, SamplePositions
 from feature_graph.interventions.reference import plain_effects
-from feature_graph.interventions.screen import Arrived, CleanReconstruction, Screened, document_effects, screen_effects
+from feature_graph.interventions.screen import Arrived, Screened, document_effects, screen_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 from feature_graph.interventions.tangents import DirectionTokens, carry_directions
 
 __all__ = [
     "CLEAN_BYTES",
+    "MEASURES",
     "PARTS",
     "Alignment",
     "AnalysedModel",
@@ -70,7 +73,6 @@ __all__ = [
     "BlocksBetween",
     "Clamps",
     "CleanDocuments",
-    "CleanReconstruction",
     "CleanRun",
     "CleanSweep",
     "DirectionTokens",
@@ -101,6 +103,7 @@ __all__ = [
     "clamp_effects",
     "cosine_alignment",
     "document_effects",
+    "hold_clean",
     "is_bridge",
     "jacobian_effects",
     "joint_effects",

@@ -5,8 +5,9 @@ error ε survives. High and low run in one batch, and equal levels give a differ
 
 1. Positions p..p+h of the blocks up to the next site are run after the clean prefix, high and low together.
 2. The targets asked for are read there: before and after their non-linearity, at p and summed over p+1..p+h.
-3. For the direct effect a second stream, position p only (later positions cannot reach back), has its features restored to
-   their clean values at every site that it passes: x += Σ_k (f_k(clean) − f_k(now)) d_k, high and low alike.
+3. For the direct effect a second stream, position p only (later positions cannot reach back), has its features held at their
+   clean values at every site that it passes (:mod:`feature_graph.interventions.holding`), high and low alike. For comparison a
+   third one has the plain sum taken off: x += Σ_k (f_k(clean) − f_k(now)) d_k.
 4. On to the next site of the window.
 
 Effects are in target units for the whole clamp; dividing by (high − low) makes them slopes.
@@ -16,11 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec
+from feature_graph.interventions.holding import HeldStats, hold_clean, restore_clean
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 
@@ -71,17 +74,40 @@ class Clamps:
         return torch.stack([self.high, self.low], dim=1).unsqueeze(-1) * self.directions.unsqueeze(1)
 
 
+#: The effects of :class:`Effects`, each a tensor.
+MEASURES = ("total", "direct", "later", "preactivation", "on", "copy")
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What was done at the sites between source and target, for the direct effect.
+
+    Attributes:
+        direct_sum: [S, T], the direct effect with each site's change taken off by the plain sum.
+        held: How the features were held, [S]; of several sites between, the largest of each.
+    """
+
+    direct_sum: Tensor
+    held: HeldStats
+
+    @classmethod
+    def joined(cls, parts: Sequence[Passed]) -> Self:
+        """That of several batches of samples."""
+        return cls(torch.cat([part.direct_sum for part in parts]), HeldStats.joined([part.held for part in parts]))
+
+
 @dataclass(frozen=True)
 class Effects:
     """Effects of each sample on each target of one site; all [S, T], in target units for the whole clamp.
 
     Attributes:
         total: f(high) − f(low) at the same position.
-        direct: The same with the sites between restored to their clean features.
+        direct: The same with the features of the sites between held at their clean values.
         later: Differences summed over the counted positions p+1..p+h.
         preactivation: As total, before the non-linearity.
         on: Active under high minus active under low: −1, 0 or 1.
         copy: As total, if only the delta itself arrived at the target's site.
+        passed: What was done at the sites between; None where there is none, and for derivatives.
     """
 
     total: Tensor
@@ -90,6 +116,14 @@ class Effects:
     preactivation: Tensor
     on: Tensor
     copy: Tensor
+    passed: Passed | None = None
+
+    @classmethod
+    def joined(cls, parts: Sequence[Effects]) -> Self:
+        """Those of several batches of samples on the same targets."""
+        passed = [part.passed for part in parts if part.passed is not None]
+        measures = (torch.cat([getattr(part, name) for part in parts]) for name in MEASURES)
+        return cls(*measures, passed=Passed.joined(passed) if passed else None)
 
 
 @torch.no_grad()
@@ -122,19 +156,30 @@ def clamp_effects(
     later = later_mask(clamps, horizon, counted)
     free = window_of(clean.residuals[point], clamps, horizon + 1).unsqueeze(1).repeat(1, 2, 1, 1)
     free[:, :, 0] += clamps.shift
-    held, effects = free[:, :, :1], []
+    held, effects, stats = free[:, :, :1], [], None
     for k, reading in enumerate(path):
         free = slices.advance(free, point, reading.point, clean, clamps.documents, clamps.positions)
         moved = free[:, :, :1]
         if direct and k:
             moved = slices.advance(held, point, reading.point, clean, clamps.documents, clamps.positions)
         point, here = reading.point, window_of(clean.residuals[reading.point], clamps, 1)
-        effects.append(_read(reading, free, moved, here[:, 0], clamps, later))
+        effects.append(_read(reading, free, moved[:, :, 0], here[:, 0], clamps, later, stats))
         if not any(r.asked for r in path[k + 1 :]):
-            effects.extend(_read(r, free, moved, here[:, 0], clamps, later) for r in path[k + 1 :])
+            effects.extend(_read(r, free, moved[:, :, 0], here[:, 0], clamps, later, stats) for r in path[k + 1 :])
             break
-        held = restore_clean(reading.codec, moved, here.unsqueeze(1)) if direct else moved
+        if direct:
+            held, stats = _held(reading.codec, moved[:, :, 0], here[:, 0], stats)
     return effects
+
+
+def _held(codec: SiteCodec, moved: Tensor, clean: Tensor, before: HeldStats | None) -> tuple[Tensor, HeldStats]:
+    """High and low with the site's features held, then with the plain sum taken off, [S, 4, 1, d_model]; and how they were held so far.
+
+    ``moved`` is [S, 2, d_model] at the first site passed, and [S, 4, d_model] later on.
+    """
+    held = hold_clean(codec, moved[:, :2], clean)
+    summed = restore_clean(codec, moved[:, -2:], clean.unsqueeze(1))
+    return torch.cat([held.x, summed], dim=1).unsqueeze(2), held.stats.largest(before)
 
 
 def window_of(residual: Tensor, clamps: Clamps, new: int) -> Tensor:
@@ -156,26 +201,13 @@ def later_mask(clamps: Clamps, horizon: int, counted: Tensor) -> Tensor:
     return inside & counted[clamps.documents[:, None], positions.clamp(max=counted.shape[1] - 1)]
 
 
-def restore_clean(codec: SiteCodec, now: Tensor, clean: Tensor) -> Tensor:
-    """Put a site's features back to their clean values by one delta; the error runs free.
-
-    Features are those of the SAE itself (for TopK: after the competition), since they make up the reconstruction.
-
-    Args:
-        codec: The site's dictionary.
-        now: Residual stream [..., d_model].
-        clean: The clean one, broadcast against it.
-    """
-    change = codec.record(clean.to(codec.w_enc.dtype)) - codec.record(now.to(codec.w_enc.dtype))
-    return now + (change @ codec.w_dec).to(now.dtype)
-
-
-def _read(reading: Reading, free: Tensor, held: Tensor, clean: Tensor, clamps: Clamps, later: Tensor) -> Effects:
+def _read(reading: Reading, free: Tensor, held: Tensor, clean: Tensor, clamps: Clamps, later: Tensor, stats: HeldStats | None) -> Effects:
+    """Effects at one site; ``held`` is [S, 2 or 4, d_model], and ``stats`` is there where a site lies between."""
     codec, asked, dtype = reading.codec, reading.features, reading.codec.w_enc.dtype
     pre = codec.preactivation(free.to(dtype), asked)
     f = codec.activate(pre, asked)
     change = f[:, 0] - f[:, 1]
-    f_held = codec.encode(held[:, :, 0].to(dtype), asked)
+    f_held = codec.encode(held.to(dtype), asked)
     on = codec.is_active(f[:, :, 0], asked)
     return Effects(
         total=change[:, 0],
@@ -184,6 +216,7 @@ def _read(reading: Reading, free: Tensor, held: Tensor, clean: Tensor, clamps: C
         preactivation=pre[:, 0, 0] - pre[:, 1, 0],
         on=on[:, 0].to(dtype) - on[:, 1].to(dtype),
         copy=_copy(reading, clean, clamps),
+        passed=None if stats is None else Passed(f_held[:, 2] - f_held[:, 3], stats),
     )
 
 

@@ -102,20 +102,18 @@ class MeasurementContext(_OfAnalysedModel):
             "sites": [c.site.to_dict() for c in self.codecs.values()],
         }
 
-    def document_bytes(self, windows: Iterable[Sequence[int]], *, reconstructed: bool = False) -> int:
+    def document_bytes(self, windows: Iterable[Sequence[int]]) -> int:
         """Bytes that the clean run of one document takes in the widest window: residuals, keys and values.
 
         Args:
             windows: Of each source site its layer and the later layers that are read, ascending.
-            reconstructed: Whether the dictionaries' reconstructions are kept as well, for all but the source site.
         """
         cfg = self.slices.model.cfg
         cached = 2 * int(cfg.n_key_value_heads or cfg.n_heads) * int(cfg.d_head)
         most = 0
         for layers in windows:
             blocks = self.model.point(layers[-1]) - self.model.point(layers[0])
-            vectors = len(layers) + 1 + (len(layers) - 1 if reconstructed else 0)  # with the sweep's frontier
-            most = max(most, blocks * cached + vectors * self.slices.d_model)
+            most = max(most, blocks * cached + (len(layers) + 1) * self.slices.d_model)  # with the sweep's frontier
         return max(1, most * self.store.context_length * 4)
 
 

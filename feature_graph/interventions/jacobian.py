@@ -1,8 +1,8 @@
 """Derivatives at the clean point: ∂f_j/∂f_i through the target's gate, in forward mode, or in reverse mode where that is cheaper.
 
 The tangent d_i is put in at position p and carried through the same block code as a clamp, as a dual number. A target that is
-off has derivative 0. The direct twin replaces the residual stream at every site passed by x − Σ_k d_k (f_k − stopgrad f_k):
-the tangent loses what the site's active features carry.
+off has derivative 0. The direct twin's tangent loses at every site passed what the site's active features carry
+(:func:`feature_graph.interventions.holding.hold_change`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Clamps, Effects, Reading, later_mask, overlap, window_of
+from feature_graph.interventions.holding import hold_change
 from feature_graph.interventions.reverse import reverse_effects, reverse_is_cheaper
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 
@@ -78,7 +78,8 @@ def _forward_effects(
         if not any(r.asked for r in path[k + 1 :]):
             effects.extend(_read(r, free, held, clamps, later) for r in path[k + 1 :])
             break
-        held = _restored(reading.codec, held)
+        left = hold_change(reading.codec, held.value[:, 0, 0], held.tangent[:, :, 0])
+        held = Dual(held.value, left.unsqueeze(2))
     return effects
 
 
@@ -111,13 +112,6 @@ def load_forward_rules() -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`torch.jit.script", category=FutureWarning)
         importlib.import_module("torch._decomp.decompositions_for_jvp")
-
-
-def _restored(codec: SiteCodec, dual: Dual) -> Dual:
-    dtype = codec.w_enc.dtype
-    gate = (codec.record(dual.value.to(dtype)) > 0).to(dtype)
-    carried = (gate * (dual.tangent.to(dtype) @ codec.w_enc)) @ codec.w_dec
-    return Dual(dual.value, dual.tangent - carried.to(dual.tangent.dtype))
 
 
 def _read(reading: Reading, free: Dual, held: Dual, clamps: Clamps, later: Tensor) -> Effects:

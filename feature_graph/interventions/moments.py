@@ -167,6 +167,11 @@ def _over_documents(effects: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
     return mean, _sums((means - mean[source]).square(), source, k)
 
 
+def mean_over_documents(values: Tensor, groups: Groups) -> Tensor:
+    """Mean over documents of the mean within each, [K, T], of values of the rows, float32 [R, T]."""
+    return _over_documents(values, groups)[0]
+
+
 def _sums(values: Tensor, where: Tensor, rows: int) -> Tensor:
     return torch.zeros(rows, values.shape[1], dtype=values.dtype, device=values.device).index_add_(0, where, values)
 
@@ -178,19 +183,6 @@ def reduce_tile_plain(pre: Tensor, limits: SwitchPoints, groups: Groups, into: M
     on = (f > limits.active).to(f.dtype)
     into.mean[:, columns], into.m2[:, columns] = _over_documents(f[:, 0] - f[:, 1], groups)
     into.on[:, columns] = _over_documents(on[:, 0] - on[:, 1], groups)[0]
-
-
-def activate_tile(pre: Tensor, limits: SwitchPoints) -> Tensor:
-    """Turn a tile of products [..., T] into activations, in place."""
-    if pre.device.type != "cpu":
-        level = pre.add_(limits.bias)
-        return level.mul_(level > limits.gate)
-    flat, bias, gate = pre.view(-1, pre.shape[-1]).numpy(), limits.bias.numpy(), limits.gate.numpy()
-    n, threads = len(flat), torch.get_num_threads()
-    run_in_threads(
-        lambda rows: _activate(flat[rows[0] : rows[1]], bias, gate), [(n * i // threads, n * (i + 1) // threads) for i in range(threads)]
-    )
-    return pre
 
 
 def run_in_threads(work: object, parts: Iterable[tuple[int, int]]) -> None:
@@ -287,13 +279,3 @@ def _reduce_difference(pre, switch, sources, documents, weights, bounds, moments
                     effect[t] += weight * ((level[0] - level[1]) - (level[2] - level[3]))
             _add_document(effect, d == begin, start, s1, s2)
         _finish(start, s1, s2, np.float32(end - begin), mean[k], m2[k])
-
-
-@numba.njit(nogil=True, cache=True)
-def _activate(pre, bias, gate):  # type: ignore[no-untyped-def]  # pragma: no cover
-    zero = np.float32(0)
-    for r in range(pre.shape[0]):
-        row = pre[r]
-        for t in range(row.shape[0]):
-            level = row[t] + bias[t]
-            row[t] = level if level > gate[t] else zero

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from feature_graph.artifacts import Site
-from feature_graph.dictionaries import HookedModel
+from feature_graph.dictionaries import HookedModel, SiteCodec
 from feature_graph.interventions.clamp import Clamps, Effects, Reading
 from feature_graph.interventions.errors import InterventionError
+from feature_graph.interventions.holding import RANK_TOLERANCE, ROUNDING
 
 Hook = Callable[[Tensor], Tensor]
 
@@ -60,20 +61,33 @@ def _one(
     for k, reading in enumerate(path):
         edits: dict[str, list[Hook]] = {source.hook: [clamp]}
         for passed in path[:k]:
-            edits.setdefault(passed.codec.site.hook, []).append(_restore(passed, clean[passed.codec.site.hook]))
+            edits.setdefault(passed.codec.site.hook, []).append(partial(_hold, passed.codec, clean[passed.codec.site.hook][0], p))
         held = run_hooked(model, context, edits, [hooks[k]])[hooks[k]]
         results.append(_compare(reading, clean[hooks[k]], free[hooks[k]], held, clamps, s, p, after, weight))
     return results
 
 
-def _restore(reading: Reading, clean: Tensor) -> Hook:
-    codec = reading.codec
+def _hold(codec: SiteCodec, clean: Tensor, p: int, x: Tensor) -> Tensor:
+    """x [2, context, d_model] with the features at p held at their values in ``clean`` [context, d_model]."""
+    x = x.clone()
+    members = _active(codec, clean[None, p]) | _active(codec, x[:, p])
+    while True:
+        read = codec.w_enc.T[members].double()
+        read, write = read / read.norm(dim=1, keepdim=True), codec.w_dec[members].double()
+        change = x[:, p].double() - clean[p].double()
+        carried = change @ read.T @ torch.linalg.pinv(read @ write.T, rtol=RANK_TOLERANCE).T @ write
+        x[:, p] = (clean[p].double() + change - carried).to(x.dtype)
+        joining = _active(codec, x[:, p]) & ~members
+        if not joining.any():
+            return x
+        members = members | joining
 
-    def restore(x: Tensor) -> Tensor:
-        change = codec.record(clean.to(codec.w_enc.dtype)) - codec.record(x.to(codec.w_enc.dtype))
-        return x + (change @ codec.w_dec).to(x.dtype)
 
-    return restore
+def _active(codec: SiteCodec, x: Tensor) -> Tensor:
+    """Which features that write are active in one of x [n, d_model]; bool [d_sae]."""
+    x = x.to(codec.w_enc.dtype)
+    smallest = ROUNDING * x.norm(dim=1, keepdim=True) * codec.w_enc.norm(dim=0)
+    return ((codec.record(x) > smallest) & (codec.w_dec != 0).any(1)).any(0)
 
 
 def _compare(

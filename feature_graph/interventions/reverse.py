@@ -13,8 +13,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries import SiteCodec
-from feature_graph.interventions.clamp import Clamps, Effects, Reading, later_mask, overlap, window_of
+from feature_graph.interventions.clamp import MEASURES, Clamps, Effects, Reading, later_mask, overlap, window_of
+from feature_graph.interventions.holding import hold_change
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 
 #: Work of a dual-number pass and of a forward pass with a backward one, in forward passes.
@@ -53,16 +53,9 @@ def reverse_effects(
             held = slices.advance(held, point, reading.point, clean, at.documents, at.positions) if k else free[:, :, :1]
             point = reading.point
             effects.append(_gradients(reading, start, free[:, 0], held[:, 0, 0], later, clamps.directions, who, first=k == 0))
-            held = _restored(reading.codec, held)
+            here = held[:, 0].detach()  # the value stays, the gradient loses what the active features carry
+            held = (here + hold_change(reading.codec, here[:, 0], held[:, 0] - here)).unsqueeze(1)
     return effects
-
-
-def _restored(codec: SiteCodec, x: Tensor) -> Tensor:
-    """x − Σ_k d_k (f_k − stopgrad f_k): the value stays, the gradient loses what the active features carry."""
-    folded = x.to(codec.w_enc.dtype)
-    gate = (codec.record(folded.detach()) > 0).to(folded.dtype)
-    f = gate * codec.preactivation(folded)
-    return x - ((f - f.detach()) @ codec.w_dec).to(x.dtype)
 
 
 def _gradients(
@@ -74,7 +67,7 @@ def _gradients(
         reading: The site.
         start: [P, 1, d], the leaf.
         free: [P, new, d] at the site.
-        held: [P, d], the stream whose features were restored at the sites passed.
+        held: [P, d], the stream whose features were held at the sites passed.
         later: bool [P, h].
         directions: [S, d].
         who: int64 [S], the place of each sample.
@@ -100,7 +93,7 @@ def _gradients(
 def _nothing(reading: Reading, clamps: Clamps) -> Effects:
     """Effects on no target."""
     empty = clamps.directions.new_zeros(len(clamps.documents), 0).to(reading.codec.w_enc.dtype)
-    return Effects(*[empty] * 6)
+    return Effects(*[empty] * len(MEASURES))
 
 
 def _along(values: Tensor, start: Tensor, directions: Tensor, who: Tensor) -> Tensor:

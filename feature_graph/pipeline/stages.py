@@ -111,7 +111,7 @@ STAGES: tuple[Stage, ...] = (
         ("features.parquet", "interactions.parquet"),
         ("model_name", "sae_release"),
         finishing=_TESTING | {"placebo_quantile", "max_edges_per_target"},
-        version=3,  # sources are compared with random directions
+        version=4,  # 3: sources are compared with random directions; 4: direct effects hold all features between together
     ),
     Stage(
         "graph",

@@ -102,8 +102,30 @@ INTERACTIONS = FileFormat(
         Column(
             "direct_strength",
             "float64",
-            f"effect with the analysed sites in between restored to their clean features, {_STRENGTH}",
+            f"effect with the features of the analysed sites in between held at their clean values, {_STRENGTH}; in files without "
+            "held_rank, as direct_sum",
             derived_from=("mean_strength",),
+        ),
+        Column(
+            "direct_sum",
+            "float64",
+            f"for comparison: direct_strength, if each feature in between lost its own change, as if none overlapped with another, "
+            f"{_STRENGTH}; null without a site in between, and where it was not measured",
+            True,
+        ),
+        Column(
+            "held_features",
+            "float64",
+            "features held in between, mean over documents (of several sites in between, the largest number); null as direct_sum, but "
+            "measured by an exhaustive run, too",
+            True,
+        ),
+        Column(
+            "held_rank",
+            "float64",
+            "how many dimensions of the residual stream they carry, mean over documents; if that is its width, direct_strength is 0 by "
+            "arithmetic",
+            True,
         ),
         Column(
             "later_strength",
@@ -139,7 +161,7 @@ INTERACTIONS = FileFormat(
         Column(
             "direct_jacobian",
             "float64",
-            f"the same with the analysed sites in between restored, {_STRENGTH}; null unless method is both",
+            f"the same with the active features of the analysed sites in between held, {_STRENGTH}; null unless method is both",
             True,
         ),
         _tested("se", "float64", "standard error of mean_strength over documents"),

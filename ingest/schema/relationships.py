@@ -27,7 +27,7 @@ RELATIONSHIPS = (
             ),
             Property("sign", "INTEGER", "sign of strength: 1 excites, −1 inhibits, 0 where it is exactly 0 or the edge erases a copy"),
             Property("total", "FLOAT", "total effect; only where strength is another effect", True),
-            Property("direct", "FLOAT", f"effect with the sites in between restored to their clean features, {_STRENGTH}"),
+            Property("direct", "FLOAT", f"effect with the features of the sites in between held at their clean values, {_STRENGTH}"),
             Property("later", "FLOAT", f"effect summed over the next positions, {_STRENGTH}", True),
             Property("copy", "FLOAT", f"part due to the identity path alone, {_STRENGTH}", True),
             Property("se", "FLOAT", "standard error of the total effect over documents", True),

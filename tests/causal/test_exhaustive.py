@@ -25,7 +25,20 @@ from tests.support.interaction_stage import Stage
 KEYS = ["src_id", "tgt_id"]
 #: What only a candidate list knows, and what is 1 where p did not pass.
 Q = ("q_value", "q_direct", "q_later", "q_computed")
-OTHER = {"arm", "pmi", "coactivation_prob", "decoder_alignment", "src_fid", "tgt_fid", *Q, "placebo_quantile"}
+OTHER = {
+    "direct_sum",
+    "specific_strength",
+    "p_specific",
+    "q_specific",
+    "arm",
+    "pmi",
+    "coactivation_prob",
+    "decoder_alignment",
+    "src_fid",
+    "tgt_fid",
+    *Q,
+    "placebo_quantile",
+}
 
 
 def exhaustive(stage: Stage, folder: Path, **arguments: object) -> Exhaustive:

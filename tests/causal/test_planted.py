@@ -138,6 +138,20 @@ def test_gate_push_pass_and_twin(measured: InteractionSet, planted: PlantedModel
     assert twin["spill"] == pytest.approx(0.5, rel=0.02)
 
 
+def test_how_the_features_between_were_held_is_told(measured: InteractionSet, planted: PlantedModel) -> None:
+    frame, columns = measured.frame, ["direct_sum", "held_features", "held_rank"]
+    far = frame["span"] > 1
+    assert frame.loc[~far, columns].isna().all(axis=None)
+    assert frame.loc[far, columns].notna().all(axis=None)
+    assert (frame.loc[far, "held_rank"] <= frame.loc[far, "held_features"]).all()
+    told = measured.meta["held"]
+    assert set(told) == {"0->2", "1->3"}
+    assert all(facts["largest_error"] < 1e-4 and facts["share_full"] == 0 < facts["rank"] for facts in told.values())
+    for source, target in (((0, "skip"), (2, "skipped")), ((0, "branch"), (2, "branched"))):
+        edge = row(measured, planted, source, target)
+        assert edge["direct_sum"] == pytest.approx(edge["direct_strength"], abs=1e-4)  # nothing overlaps
+
+
 def test_dead_sources_are_left_out_and_counted(measured: InteractionSet, planted: PlantedModel) -> None:
     dead = {f"L{layer}_F{index}" for layer, index in planted.dead}
     assert measured.meta["left_out"] == dict.fromkeys(sorted(dead), "never active")

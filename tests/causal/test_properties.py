@@ -18,7 +18,16 @@ from feature_graph.dictionaries.tokens import residual_norms
 from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import planted_model
 from feature_graph.interactions import measure_interactions
-from feature_graph.interventions import Clamps, Effects, InterventionError, ModelSlices, Reading, clamp_effects, jacobian_effects
+from feature_graph.interventions import (
+    MEASURES,
+    Clamps,
+    Effects,
+    InterventionError,
+    ModelSlices,
+    Reading,
+    clamp_effects,
+    jacobian_effects,
+)
 from feature_graph.interventions.reference import run_hooked
 from feature_graph.interventions.reverse import reverse_is_cheaper
 from feature_graph.loading.errors import LoadingError
@@ -55,8 +64,8 @@ def test_equal_levels_give_exactly_zero(data: st.DataObject, shape: str, kind: s
     slices, clean, counted = setting(model)
     some = data.draw(clamps(model))
     for effects in clamp_effects(slices, clean, 1, replace(some, low=some.high), path_of(model), HORIZON, counted):
-        for item in fields(Effects):
-            assert torch.count_nonzero(getattr(effects, item.name)) == 0, item.name
+        for name in MEASURES:
+            assert torch.count_nonzero(getattr(effects, name)) == 0, name
 
 
 @settings(max_examples=10)
@@ -68,8 +77,8 @@ def test_swapping_the_levels_turns_every_effect_round(data: st.DataObject, shape
     one = clamp_effects(slices, clean, 1, some, path_of(model), HORIZON, counted)
     two = clamp_effects(slices, clean, 1, replace(some, high=some.low, low=some.high), path_of(model), HORIZON, counted)
     for a, b in zip(one, two, strict=True):
-        for item in fields(Effects):
-            torch.testing.assert_close(getattr(a, item.name), -getattr(b, item.name), rtol=1e-4, atol=ROUNDING)
+        for name in MEASURES:
+            torch.testing.assert_close(getattr(a, name), -getattr(b, name), rtol=1e-4, atol=ROUNDING)
 
 
 @settings(max_examples=15)
@@ -121,11 +130,11 @@ def test_order_and_company_change_nothing(data: st.DataObject, shape: str) -> No
         for site, size in enumerate(sizes(model, clean)):
             assert_same(_sample(single[site], 0), _sample(whole[site], k), size, ROUNDING)
     for site, size in enumerate(sizes(model, clean)):
-        assert_same(again[site], Effects(*(getattr(whole[site], item.name)[order] for item in fields(Effects))), size, ROUNDING)
+        assert_same(again[site], Effects(*(getattr(whole[site], name)[order] for name in MEASURES)), size, ROUNDING)
 
 
 def _sample(effects: Effects, k: int) -> Effects:
-    return Effects(*(getattr(effects, item.name)[k : k + 1] for item in fields(Effects)))
+    return Effects(*(getattr(effects, name)[k : k + 1] for name in MEASURES))
 
 
 @pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk"])
@@ -138,8 +147,8 @@ def test_forward_and_reverse_derivatives_are_the_same(shape: str, kind: str) -> 
     for path in ([first, second], [first, Reading(model.codecs[3], torch.arange(0))]):
         forward, reverse = (jacobian_effects(slices, clean, 1, some, path, HORIZON, counted, mode=m) for m in ("forward", "reverse"))
         for a, b in zip(forward, reverse, strict=True):
-            for item in fields(Effects):
-                one, two = getattr(a, item.name), getattr(b, item.name)
+            for name in MEASURES:
+                one, two = getattr(a, name), getattr(b, name)
                 assert one.shape == two.shape
                 scale = float(one.abs().max()) if one.numel() else 1.0
                 torch.testing.assert_close(one, two, rtol=0, atol=1e-5 * max(scale, 1e-3))

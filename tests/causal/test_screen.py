@@ -9,8 +9,8 @@ import torch
 from feature_graph import stats
 from feature_graph.interventions import Clamps, Effects, ModelSlices, Reading, clamp_effects, screen_effects
 from feature_graph.interventions.clamp import later_mask
-from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, activate_tile, reduce_tile, reduce_tile_plain
-from feature_graph.interventions.screen import CleanReconstruction, document_effects
+from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, reduce_tile, reduce_tile_plain
+from feature_graph.interventions.screen import document_effects
 from tests.support.tiny_models import Tiny, make_tiny
 
 HORIZON, SOURCES, SAMPLES = 3, 5, 6
@@ -57,9 +57,8 @@ def test_screening_equals_the_pairwise_path(shape: str, kind: str) -> None:
     counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
     counted[:, 0], counted[2, 8:] = False, False
     clean = slices.residuals(tiny.tokens, [1, 2, 4], range(1, 4))
-    passed = [CleanReconstruction(path[0], clean.residuals[2], clamps.documents, clamps.positions)]
     plain = clamp_effects(slices, clean, 1, clamps, [Reading(c, None) for c in path], HORIZON, counted)
-    found = screen_effects(slices, clean, 1, clamps, groups, path, passed, HORIZON, counted)
+    found = screen_effects(slices, clean, 1, clamps, groups, path, HORIZON, counted)
     has_later = later_mask(clamps, HORIZON, counted).any(1).numpy()
     assert has_later.any()
     assert not has_later.all()
@@ -74,6 +73,11 @@ def test_screening_equals_the_pairwise_path(shape: str, kind: str) -> None:
     assert found[0].direct is found[0].total  # between neighbours the direct effect is the total one
     compare(found[1].direct, plain[1].direct, clamps)
     assert not torch.equal(found[1].direct.mean, found[1].total.mean)
+    assert plain[1].passed is not None
+    assert found[0].held is None
+    for column, sizes in zip(found[1].held.T, (plain[1].passed.held.features, plain[1].passed.held.rank), strict=True):
+        means = [by_source(sizes[:, None], clamps, k).mean() for k in range(SOURCES)]
+        np.testing.assert_allclose(column, means, rtol=1e-5)
 
 
 def test_effects_in_each_document_have_the_means_of_the_screen() -> None:
@@ -82,7 +86,7 @@ def test_effects_in_each_document_have_the_means_of_the_screen() -> None:
     slices = ModelSlices(tiny.model)
     clean = slices.residuals(tiny.tokens, [1, 2], [1])
     counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
-    (found,) = screen_effects(slices, clean, 1, clamps, groups, [tiny.codecs[1]], [], HORIZON, counted)
+    (found,) = screen_effects(slices, clean, 1, clamps, groups, [tiny.codecs[1]], HORIZON, counted)
     targets = torch.tensor([3, 7, 20])
     for effect, moments in (("total", found.total), ("later", found.later)):
         assert moments is not None
@@ -98,7 +102,7 @@ def test_equal_levels_give_exactly_zero() -> None:
     same = Clamps(clamps.documents, clamps.positions, clamps.directions, clamps.high, clamps.high)
     slices = ModelSlices(tiny.model)
     clean = slices.residuals(tiny.tokens, [1, 2], [1])
-    found = screen_effects(slices, clean, 1, same, groups, [tiny.codecs[1]], [], 0, torch.ones_like(tiny.tokens, dtype=torch.bool))
+    found = screen_effects(slices, clean, 1, same, groups, [tiny.codecs[1]], 0, torch.ones_like(tiny.tokens, dtype=torch.bool))
     assert not found[0].total.mean.any()
     assert not found[0].total.m2.any()
     assert not found[0].preactivation.any()
@@ -119,8 +123,6 @@ def test_compiled_reduction_equals_the_plain_one() -> None:
     assert not fast.mean[:, :10].any()
     assert not fast.mean[1].any()
     assert fast.mean[:, 10:80].any()
-    expected = torch.where(pre + limits.bias > limits.gate, pre + limits.bias, 0)
-    torch.testing.assert_close(activate_tile(pre.clone(), limits), expected)
 
 
 def test_effects_that_are_equal_in_every_document_have_no_spread() -> None:

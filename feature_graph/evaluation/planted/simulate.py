@@ -7,7 +7,7 @@ and normalisation exact:
 1. Run every context; note where each feature is active (after the competition, for TopK).
 2. For each source: its high level from the select documents; every active position of the test documents is a sample.
 3. Clamp high and low at the sample's position, run positions p..p+h on, and compare every feature of the later sites in the window.
-4. The direct effect: the same with each passed site's features restored to their clean values.
+4. The direct effect: the same with each passed site's features held at their clean values, by brute force.
 5. The copy: what the clamp's own direction does at the target's clean site, at the same two levels.
 6. Average within documents, then over them.
 """
@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.config import Config
+from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.planted.dictionaries import Dictionary
 from feature_graph.evaluation.planted.model import PlantedModel
 from feature_graph.evaluation.planted.wiring import FeatureKey, Pair, TrueEffect
@@ -30,6 +31,8 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 #: Activations in float64 below this are rounding, not activity, where the configuration has no threshold of its own.
 TINY = 1e-5
+#: Features count as held when none is moved by more; and how often they are pushed back at most.
+_HELD, _PUSHES = 1e-12, 1000
 
 
 def simulated_effects(
@@ -113,8 +116,7 @@ def _effects_of(world: Simulation, clean: list[Floats], samples: _Samples, sourc
             document_means((carried[0] - carried[1]) / (samples.high - samples.low), d),
         )
         found |= {(source, (target, j)): TrueEffect(*values) for j, values in enumerate(np.stack(means, 1).tolist())}
-        restore_clean = world.record(clean[target][d, samples.positions], target) - world.record(held, target)
-        held = held + world.write(restore_clean, target)
+        held = world.hold(held, clean[target][d, samples.positions], target)
     return found
 
 
@@ -180,11 +182,15 @@ class Simulation:
             along, square = along - mean * self.d_model * self.mean, square - self.d_model * mean**2
         return along / np.sqrt(square / self.d_model + EPS)
 
+    def preactivation(self, state: Floats, site: int) -> Floats:
+        """Before the threshold, [..., features]."""
+        plan: Dictionary = self.dictionaries[site]
+        return np.asarray((state @ self.gram)[..., self.columns[site]] * plan.shares + plan.bias)
+
     def encode(self, state: Floats, site: int) -> Floats:
         """Activations before any competition, [..., features]."""
-        plan: Dictionary = self.dictionaries[site]
-        pre = (state @ self.gram)[..., self.columns[site]] * plan.shares + plan.bias
-        return np.where(pre > plan.threshold, pre, 0.0)
+        pre = self.preactivation(state, site)
+        return np.where(pre > self.dictionaries[site].threshold, pre, 0.0)
 
     def record(self, state: Floats, site: int) -> Floats:
         """Activations after the competition."""
@@ -193,6 +199,28 @@ class Simulation:
             return acts
         limit = np.partition(acts, -k, axis=-1)[..., -k, None]
         return np.where(acts >= limit, acts, 0.0)
+
+    def hold(self, state: Floats, clean: Floats, site: int) -> Floats:
+        """The streams [V, samples, coordinates] with the site's features as in ``clean`` [samples, coordinates].
+
+        No equation is solved. Every feature that is active in the clean stream or in a variant is pushed back along its own direction by
+        what it has gained, all of them again and again, until none is moved any more; then those that this has switched on join them.
+
+        Raises:
+            EvaluationError: If that does not end.
+        """
+        members = (self.record(clean, site) > TINY) | (self.record(state, site) > TINY).any(0)
+        before = self.preactivation(clean, site)
+        for _ in range(_PUSHES):
+            moved = np.where(members, self.preactivation(state, site) - before, 0.0)
+            if np.abs(moved).max(initial=0.0) > _HELD:
+                state = state - self.write(moved, site)
+                continue
+            joining = (self.record(state, site) > TINY).any(0) & ~members
+            if not joining.any():
+                return state
+            members = members | joining
+        raise EvaluationError(f"site {site}: after {_PUSHES} pushes features are still moved by up to {np.abs(moved).max():.2g}")
 
     def write(self, acts: Floats, site: int) -> Floats:
         """What activations write into the stream, in coordinates."""

@@ -99,7 +99,7 @@ VARIANTS = {
     for variant in (
         Variant("relu", "orthonormal directions, no normalisation, ReLU dictionaries", gates=True),
         Variant("jumprelu", "JumpReLU dictionaries, decoder rows of norm 2 folded to 1", architecture="jumprelu", gates=True),
-        Variant("topk", "TopK dictionaries; targets before the competition, put-backs after it", architecture="topk", every_sample=True),
+        Variant("topk", "TopK dictionaries; targets before the competition, held ones after it", architecture="topk", every_sample=True),
         Variant("batchtopk", "BatchTopK dictionaries, as SAELens saves them", architecture="batchtopk", gates=True),
         Variant("rms", "RMSNorm before every attention and MLP", normalization="RMS", every_sample=True),
         Variant("layernorm", "LayerNorm before every attention and MLP", normalization="LN", every_sample=True),

@@ -45,7 +45,7 @@ class TrueEffect:
 
     Attributes:
         total: Same position, everything free.
-        direct: With the dictionaries between restored to their clean features.
+        direct: With the dictionaries between holding their clean features.
         later: Summed over later positions.
         copy: Part of the total that the source's own direction gives, still there at the target's site.
     """

@@ -22,7 +22,6 @@ from feature_graph.interactions.probes import ROUNDING, Probe, clamps_of
 from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import (
     Arrived,
-    CleanReconstruction,
     Groups,
     Moments,
     Screened,
@@ -46,13 +45,11 @@ class SiteContext:
         setting: Clean run, model, dictionaries.
         source: Dictionary of the source site.
         path: Dictionaries of the later sites of the window, in order.
-        reconstructions: Clean reconstructions of all but the last of the path.
     """
 
     setting: Setting
     source: SiteCodec
     path: tuple[SiteCodec, ...]
-    reconstructions: tuple[CleanReconstruction, ...]
 
 
 def by_document(rows: SampleRows) -> SampleRows:
@@ -79,7 +76,6 @@ def screen_probes(site: SiteContext, probes: Sequence[Probe]) -> list[Screened]:
         clamps,
         groups_of(parts),
         site.path,
-        site.reconstructions,
         setting.horizon,
         setting.counted,
     )
@@ -173,6 +169,8 @@ def _kept(probes: Sequence[Probe], codec: SiteCodec, screened: Screened, floor: 
     se = _errors(screened.total, screened.rows["total"].groups)
     frame["mean_strength"], frame["se"] = strengths["total"][row, target], (se / unit)[row, target]
     frame["direct_strength"] = strengths.get("direct", strengths["total"])[row, target]
+    held = np.full((len(probes), 2), np.nan) if screened.held is None else numpy(screened.held).astype(np.float64)
+    frame[["held_features", "held_rank"]] = held[row]
     frame["later_strength"] = strengths["later"][row, target] if "later" in strengths else np.nan
     frame["preactivation_strength"] = (numpy(screened.preactivation) / unit)[row, target]
     frame["p_on_change"] = numpy(screened.total.on)[row, target]
@@ -228,7 +226,8 @@ def _confirmed(site: SiteContext, probes: Sequence[Probe]) -> list[dict[str, Flo
     parts = [by_document(p.source.confirm) for p in probes]
     groups, setting = groups_of(parts), site.setting
     clamps = clamps_of(setting, probes, parts)
-    found = screen_effects(setting.slices, setting.clean, site.source.site.point, clamps, groups, site.path, (), 0, setting.counted)
+    point = site.source.site.point
+    found = screen_effects(setting.slices, setting.clean, point, clamps, groups, site.path, 0, setting.counted, direct=False)
     none = np.where(groups.n_documents[:, None] > 0, units_of(probes), np.nan)
     return [{name: numpy(getattr(screened, name).mean) / none for name in ("total", "computed")} for screened in found]
 

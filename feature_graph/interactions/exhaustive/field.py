@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from feature_graph.activations import document_priority
@@ -15,7 +14,7 @@ from feature_graph.artifacts import CONFIRM, TEST, feature_id
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext
 from feature_graph.interactions.plan import Ints, Source, layer_sources
-from feature_graph.interventions import CleanDocuments, CleanReconstruction, MeasurementContext
+from feature_graph.interventions import CleanDocuments, MeasurementContext
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def _wanted(layer: int, indices: Sequence[int], d_sae: int) -> Ints:
 def _within(context: MeasurementContext, targets: Mapping[int, list[int]], limit: int) -> NDArray[np.bool_]:
     """Documents that samples may come from: as many as the clean run has memory for, two test ones for each to confirm."""
     windows = ([layer, *found] for layer, found in targets.items())
-    room = max(3, limit // context.document_bytes(windows, reconstructed=True))
+    room = max(3, limit // context.document_bytes(windows))
     store = context.store
     priority, among = document_priority(store, context.cfg), np.zeros(len(store.tokens), dtype=bool)
     for split, share in ((TEST, room - room // 3), (CONFIRM, room // 3)):
@@ -107,8 +106,4 @@ class SiteSweep:
         """
         path = tuple(self._codecs[n] for n in self._field.targets[layer])
         setting = self._clean.setting([layer, *self._field.targets[layer]])
-        samples = [s.test for s in self._field.sources[layer]]
-        documents, positions = (np.concatenate([getattr(s, name) for s in samples]) for name in ("documents", "positions"))
-        where = [torch.as_tensor(values, device=setting.slices.device) for values in (setting.rows[documents], positions)]
-        passed = tuple(CleanReconstruction(c, setting.clean.residuals[c.site.point], *where) for c in path[:-1])
-        return SiteContext(setting, self._codecs[layer], path, passed)
+        return SiteContext(setting, self._codecs[layer], path)

@@ -48,6 +48,8 @@ _MEASURED = (
     "p_on_change",
     "se",
     "se_computed",
+    "held_features",
+    "held_rank",
     "smallest",
 )
 #: Edges whose shrinkage is remembered.
@@ -62,7 +64,7 @@ _REPLICATION = [
     "confirm_computed",
     "replicated",
 ]
-_EMPTY = ("strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment")
+_EMPTY = ("direct_sum", "strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment")
 
 
 def write_edges(

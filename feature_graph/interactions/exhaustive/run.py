@@ -33,7 +33,7 @@ from feature_graph.utils import sha256_json
 log = logging.getLogger(__name__)
 #: Samples of one batch; a block holds as many sources as fit.
 BLOCK_SAMPLES = 1280
-_VERSION = 2
+_VERSION = 3
 _FIELDS = SAMPLING | {"placebo_quantile", "significance_level"}
 
 
