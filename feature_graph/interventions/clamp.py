@@ -122,8 +122,8 @@ class Effects:
     def joined(cls, parts: Sequence[Effects]) -> Self:
         """Those of several batches of samples on the same targets."""
         passed = [part.passed for part in parts if part.passed is not None]
-        measures = (torch.cat([getattr(part, name) for part in parts]) for name in MEASURES)
-        return cls(*measures, passed=Passed.joined(passed) if passed else None)
+        measures: dict[str, Tensor] = {name: torch.cat([getattr(part, name) for part in parts]) for name in MEASURES}
+        return cls(**measures, passed=Passed.joined(passed) if passed else None)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from feature_graph.artifacts import Site
 from feature_graph.dictionaries import HookedModel, SiteCodec
-from feature_graph.interventions.clamp import Clamps, Effects, Reading
+from feature_graph.interventions.clamp import MEASURES, Clamps, Effects, Reading
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.holding import RANK_TOLERANCE, ROUNDING
 
@@ -38,7 +38,8 @@ def plain_effects(
         counted: bool [n_docs, context].
     """
     each = [_one(model, tokens, source, clamps, s, path, horizon, counted) for s in range(len(clamps.documents))]
-    return [Effects(*(torch.stack(values) for values in zip(*site, strict=True))) for site in zip(*each, strict=True)]
+    sites = [map(torch.stack, zip(*site, strict=True)) for site in zip(*each, strict=True)]
+    return [Effects(**dict(zip(MEASURES, measures, strict=True)), passed=None) for measures in sites]
 
 
 def _one(

@@ -93,7 +93,7 @@ def _gradients(
 def _nothing(reading: Reading, clamps: Clamps) -> Effects:
     """Effects on no target."""
     empty = clamps.directions.new_zeros(len(clamps.documents), 0).to(reading.codec.w_enc.dtype)
-    return Effects(*[empty] * len(MEASURES))
+    return Effects(**dict.fromkeys(MEASURES, empty), passed=None)
 
 
 def _along(values: Tensor, start: Tensor, directions: Tensor, who: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.clamp import Clamps, later_mask, window_of
-from feature_graph.interventions.holding import hold_clean
+from feature_graph.interventions.holding import HeldStats, hold_clean
 from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, mean_over_documents, reduce_difference, reduce_tile
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 
@@ -116,7 +116,8 @@ def screen_effects(
     later = _later_rows(clamps, groups, horizon, counted)
     free = window_of(clean.residuals[point], clamps, horizon + 1).unsqueeze(1).repeat(1, 2, 1, 1)
     free[:, :, 0] += clamps.shift
-    held, stats, found = free[:, :, :1], None, []
+    held, found = free[:, :, :1], []
+    stats: HeldStats | None = None
     for k, codec in enumerate(path):
         free = slices.advance(free, point, codec.site.point, clean, clamps.documents, clamps.positions)
         same = moved = free[:, :, 0].contiguous()
