@@ -89,6 +89,11 @@ class RunPaths:
         """What the graph is worth: behaviours and steering, measured."""
         return self.root / "validation.json"
 
+    @property
+    def forecasts(self) -> Path:
+        """Forecasts of steering compared with each other."""
+        return self.root / "forecasts.json"
+
     def measure(self, kind: str) -> Path:
         """A further measure of chosen edges: gates, doses, insertions or mediation."""
         return self.root / MEASURES[kind].name

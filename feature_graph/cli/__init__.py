@@ -18,6 +18,7 @@ from feature_graph.cli import (
     db,
     demo,
     doctor,
+    forecasts,
     imports,
     ingest,
     migrate,
@@ -74,6 +75,7 @@ app.command(rich_help_panel="A run")(motifs.motifs)
 app.command(rich_help_panel="A run")(pruning_recall.pruning_recall)
 app.command(rich_help_panel="A run")(probe.probe)
 app.command(rich_help_panel="A run")(validate.validate)
+app.command(rich_help_panel="A run")(forecasts.forecasts)
 app.command(rich_help_panel="A run")(cascade.cascade)
 app.command(rich_help_panel="A run")(steer.steer)
 app.command(rich_help_panel="A run")(vectors.vectors)

@@ -4,5 +4,6 @@
 - ``calibration``: does the engine find what was planted, and nothing else?
 - ``benchmark``: the same models for anybody's edge list
 - ``pruning_recall``: which true edges do the pruning stages lose?
+- ``forecasts``: which forecast of steering is the best?
 - ``validation``: does the graph of a run predict what the model does?
 """

@@ -52,6 +52,7 @@ def measure_responses(
     sources: Mapping[int, Sequence[int]] | None = None,
     progress: bool = True,
     clean_bytes: int = CLEAN_BYTES,
+    next_only: bool = False,
 ) -> ResponseStore:
     """Measure the response of every feature at every later site on the select documents, and write ``responses.h5``.
 
@@ -65,13 +66,14 @@ def measure_responses(
         sources: Layer → features to measure; default: all.
         progress: Whether to show a progress bar.
         clean_bytes: Memory for the clean run; see :func:`plan_responses`.
+        next_only: Whether each source is followed to the next site alone, which is what paths are made of.
 
     Raises:
         MeasureError: If the parts do not fit together, no feature can be measured, a response is not finite, or the disk is too small.
         feature_graph.interventions.InterventionError: If the model cannot be run in slices.
     """
     context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
-    plan = plan_responses(context, sources, clean_bytes)
+    plan = plan_responses(context, sources, clean_bytes, next_only)
     dictionaries = {str(layer): weights_hash(context.model.saes[layer]) for layer in context.codecs}
     log.info("responses: %d sources of %d sites on %d documents", plan.n_sources, len(plan.samples), len(plan.documents))
     path = Path(path)
@@ -117,6 +119,8 @@ def _write(path: Path, context: MeasurementContext, plan: ResponsePlan, parts: P
 def _key(context: MeasurementContext, plan: ResponsePlan, dictionaries: Mapping[str, str]) -> str:
     chosen = {str(layer): samples.index.tolist() for layer, samples in plan.samples.items()}
     documents = {"documents": plan.documents.tolist(), "sources": sha256_json(chosen), "dictionaries": dict(dictionaries)}
+    if plan.next_only:
+        documents["later"] = "next site"
     return sha256_json(
         {"version": _VERSION, "block": BLOCK_SOURCES, "config": context.cfg.digest(set(_FIELDS))} | documents | context.input_hashes()
     )

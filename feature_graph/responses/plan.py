@@ -70,12 +70,14 @@ class ResponsePlan:
         later: Layer → later layers, in order.
         documents: int64 [n], documents of the clean run, ascending.
         left_out: Layer → reason → features that are not measured.
+        next_only: Whether ``later`` holds the next layer alone.
     """
 
     samples: dict[int, LayerSamples]
     later: dict[int, list[int]]
     documents: Ints
     left_out: dict[int, dict[str, int]] = field(default_factory=dict)
+    next_only: bool = False
 
     @property
     def n_sources(self) -> int:
@@ -84,7 +86,10 @@ class ResponsePlan:
 
 
 def plan_responses(
-    context: MeasurementContext, chosen: Mapping[int, Sequence[int]] | None = None, clean_bytes: int = CLEAN_BYTES
+    context: MeasurementContext,
+    chosen: Mapping[int, Sequence[int]] | None = None,
+    clean_bytes: int = CLEAN_BYTES,
+    next_only: bool = False,
 ) -> ResponsePlan:
     """Draw the samples of every feature that can be measured.
 
@@ -93,13 +98,14 @@ def plan_responses(
         chosen: Layer → features to try; all if None.
         clean_bytes: Memory for the clean run. With more select documents than fit, samples come from the first of the order in which every
             source goes through them.
+        next_only: Whether each source is followed to the next site alone.
 
     Raises:
         MeasureError: If ``chosen`` names features that do not exist, or no feature can be measured.
     """
     store, cfg, model = context.store, context.cfg, context.model
     later = {layer: model.later(layer) for layer in context.codecs}
-    later = {layer: found for layer, found in later.items() if found}
+    later = {layer: found[:1] if next_only else found for layer, found in later.items() if found}
     among = _documents(context, later, clean_bytes)
     order = np.random.default_rng(derived_seed(cfg.seed, "tokens")).random(store.tokens.size)
     samples: dict[int, LayerSamples] = {}
@@ -113,7 +119,7 @@ def plan_responses(
         raise MeasureError(
             f"responses: no feature is active in {cfg.response_documents} select documents; collect more text or lower response_documents"
         )
-    return ResponsePlan(samples, later, np.unique(np.concatenate([s.documents for s in samples.values()])), left_out)
+    return ResponsePlan(samples, later, np.unique(np.concatenate([s.documents for s in samples.values()])), left_out, next_only)
 
 
 def _wanted(context: MeasurementContext, layer: int, chosen: Mapping[int, Sequence[int]] | None) -> Ints:

@@ -126,8 +126,15 @@ class ResponseScreen:
         found = pd.concat(best) if best else self._table(_nothing(), effect, top)
         return _strongest(found, effect, top)
 
-    def blocks(self, source: int, target: int) -> Iterator[ScreenBlock]:
-        """Every pair of two sites, some sources at a time."""
+    def blocks(self, source: int, target: int, sources: Ints | None = None) -> Iterator[ScreenBlock]:
+        """Every pair of two sites, some sources at a time; or of some sources alone, ascending, all at once.
+
+        Raises:
+            ArtifactError: If one of ``sources`` has no response, or the pair of sites was not measured.
+        """
+        if sources is not None:
+            yield self._block(source, target, np.array([self._place(source, int(i)) for i in sources], dtype=np.int64))
+            return
         index = self.store.sources[source].index if source in self.store.sources else np.zeros(0, dtype=np.int32)
         for first in range(0, len(index), _ROWS):
             yield self._block(source, target, slice(first, min(first + _ROWS, len(index))))
@@ -163,7 +170,7 @@ class ResponseScreen:
             raise ArtifactError(f"{feature_id(layer, index)} does not exist; that SAE has {self.codecs[layer].d_sae} features")
         return index
 
-    def _block(self, source: int, target: int, rows: slice, targets: Ints | None = None) -> ScreenBlock:
+    def _block(self, source: int, target: int, rows: slice | Ints, targets: Ints | None = None) -> ScreenBlock:
         sources = self.store.sources[source].index[rows].astype(np.int64)
         gates = self.gates.of(source, sources, target, targets)
         open_ = gates.on + gates.jump if self._jump else gates.on

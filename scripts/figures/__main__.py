@@ -12,7 +12,7 @@ from pathlib import Path
 from feature_graph.artifacts import RunPaths
 from feature_graph.database import server
 from feature_graph.utils import setup_logging
-from scripts.figures import answers, counts, marks, pictures, steering, validation
+from scripts.figures import answers, counts, forecasts, marks, pictures, steering, validation
 from scripts.figures.commands import command
 
 log = logging.getLogger("scripts.figures")
@@ -33,7 +33,7 @@ def main() -> None:
     if executable is None and not options.no_pictures:
         parser.error("no Chromium for the pictures: install one (apt-get install chromium), or say --no-pictures")
     with database(options.run) as home:
-        values = {name: text for part in (counts, validation, steering) for name, text in part.figures(options.run).items()}
+        values = {name: text for part in (counts, validation, forecasts, steering) for name, text in part.figures(options.run).items()}
         values |= answers.figures(home)
         write(values)
         if executable:
@@ -51,6 +51,8 @@ def work(run: Path) -> None:
     if not paths.pruning_recall.is_file() or paths.pruning_recall.stat().st_mtime < newest:
         command("pruning-recall", run, quiet=False)
     command("validate", run, quiet=False)
+    if not paths.forecasts.is_file() or paths.forecasts.stat().st_mtime < paths.activations.stat().st_mtime:
+        command("forecasts", run, quiet=False)
     steering.measure(run)
     command("report", run, quiet=False)
 

@@ -34,6 +34,7 @@ LEFT_OUT = {
     "steer": f"{LOADS}; tests/causal/test_cli_steer.py",
     "probe": f"{LOADS}; tests/causal/test_cli_probe.py",
     "validate": f"{LOADS}; tests/causal/test_cli_validate.py",
+    "forecasts": f"{LOADS}; tests/causal/test_forecasts.py",
     "pruning-recall": f"{LOADS}; tests/e2e/test_figures_of_a_run.py",
     "calibrate": "measures planted models: more than 10 s; tests/causal/test_calibration.py",
     "query --check": "starts a server of its own: more than 10 s; tests/graph/test_queries_cli.py",

@@ -24,6 +24,7 @@ FACES = [
     "database.store",
     "dictionaries",
     "evaluation.calibration",
+    "evaluation.forecasts",
     "evaluation.planted",
     "evaluation.pruning_recall",
     "evaluation.validation",

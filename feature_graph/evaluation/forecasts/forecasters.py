@@ -1,0 +1,172 @@
+"""Forecasts of what one unit of a source does to every feature of a later site; none has seen the confirm documents.
+
+| forecast | what it is | needs |
+|---|---|---|
+| response | screened total: P · ⟨response, w⟩, P how often the target is on where the source is | responses |
+| edge | clamp between the run's levels on test documents, everything free | the model |
+| paths | screened totals from each site to the next, multiplied along paths and summed over all features between | responses |
+| cosine, −cosine | of the two decoder rows | weights |
+| virtual weight, −virtual weight | P · ⟨d, w⟩ | weights, activity |
+| TWERA | E[a_i a_j] / E[a_j] · ⟨d, w⟩ | weights, activity |
+| co-activation | least-squares slope of the target's activation on the source's | activity |
+| mean Jacobian | P · ⟨J̄ d, w⟩, J̄ the mean derivative at random tokens | the model |
+
+d is the source's direction, w the target's reader. A forecast of the total change is one of the computed change when its P · ⟨d, w⟩ (of the
+edge: its own measured copy) is taken off; cosines, weights and co-activation forecast the computed change as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from numpy.typing import NDArray
+
+from feature_graph.artifacts import SELECT, ActivationStore
+from feature_graph.evaluation.forecasts.truth import DocumentEffects
+from feature_graph.interventions import DirectionTokens, Setting, carry_directions
+from feature_graph.responses import ResponseScreen
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+BASELINES = (
+    "paths",
+    "cosine",
+    "−cosine",
+    "virtual weight",
+    "−virtual weight",
+    "TWERA",
+    "co-activation",
+    "mean Jacobian",
+)
+FORECASTERS = ("response", "edge", *BASELINES)
+
+
+@dataclass(frozen=True)
+class SiteForecast:
+    """Forecasts of one source for all features of one later site.
+
+    Attributes:
+        on: float64 [d_sae], P̂(target on | source on).
+        total: Forecaster → forecast of the total change per unit of the source, [d_sae].
+        computed: Forecaster → forecast of the computed change.
+    """
+
+    on: Floats
+    total: dict[str, Floats]
+    computed: dict[str, Floats]
+
+
+class Forecasts:
+    """Everything that is forecast from what was recorded; one analysed run.
+
+    Args:
+        screen: Screen of the sources at every later site.
+        steps: Screen of every feature at the next site.
+        activations: Recorded activations.
+    """
+
+    def __init__(self, screen: ResponseScreen, steps: ResponseScreen, activations: ActivationStore) -> None:
+        self.screen, self.steps, self._activations = screen, steps, activations
+        self._rows = activations.rows_of(SELECT)
+        self._select: dict[int, sp.csr_matrix] = {}
+        self._steps: dict[tuple[int, int], Floats] = {}
+
+    def of(self, layer: int, index: int, edges: Mapping[int, DocumentEffects], arrived: Mapping[int, Floats]) -> dict[int, SiteForecast]:
+        """Forecasts of one source; later layer → forecasts.
+
+        Args:
+            layer: Layer of the source.
+            index: Its index.
+            edges: Later layer → its edges, measured by clamps.
+            arrived: Later layer → J̄ d of the source, [d_model].
+        """
+        found: dict[int, SiteForecast] = {}
+        along, before = None, layer
+        for n in edges:
+            along = self._screened(layer, index, n)["total"] if along is None else along @ self._step(before, n)
+            found[n], before = self._site(layer, index, n, along, edges[n], arrived[n]), n
+        return found
+
+    def _site(self, layer: int, index: int, n: int, along: Floats, edge: DocumentEffects, arrived: Floats) -> SiteForecast:
+        parts = self._screened(layer, index, n)
+        gates = self.screen.gates.of(layer, np.array([index]), n)
+        readers = self._readers[n]
+        jacobian = (gates.on + gates.jump)[0] * (arrived @ readers)
+        cosine = self._cosines(layer, index, n)
+        twera, slope = self._activity(layer, index, n)
+        copy = parts["copy"]
+        weights = {"cosine": cosine, "−cosine": -cosine, "virtual weight": copy, "−virtual weight": -copy}
+        weights |= {"TWERA": twera * self._virtual(layer, index, n), "co-activation": slope}
+        mine, whole = edge.total.mean(axis=0), {"response": parts["total"], "paths": along, "mean Jacobian": jacobian}
+        computed = {name: values - copy for name, values in whole.items()} | {"edge": mine - edge.copy.mean(axis=0)}
+        return SiteForecast(parts["on"], weights | whole | {"edge": mine}, weights | computed)
+
+    def _screened(self, layer: int, index: int, n: int) -> dict[str, Floats]:
+        """Screened total, copy and P̂ of one source on all features of one site."""
+        (block,) = self.screen.blocks(layer, n, np.array([index]))
+        return {"total": block.effects["total"][0], "copy": block.effects["copy"][0], "on": block.on[0]}
+
+    def _step(self, one: int, two: int) -> Floats:
+        """Screened totals of every feature of a site on those of the next, [d_sae, d_sae]; 0 for features without a response."""
+        if (one, two) not in self._steps:
+            made = np.zeros((self.screen.codecs[one].d_sae, self.screen.codecs[two].d_sae))
+            for block in self.steps.blocks(one, two):
+                made[block.sources] = block.effects["total"]
+            self._steps[one, two] = made
+        return self._steps[one, two]
+
+    @cached_property
+    def _readers(self) -> dict[int, Floats]:
+        return {n: codec.w_enc.double().cpu().numpy() for n, codec in self.screen.codecs.items()}
+
+    def _virtual(self, layer: int, index: int, n: int) -> Floats:
+        return np.asarray(self.screen.codecs[layer].w_dec[index].double().cpu().numpy() @ self._readers[n])
+
+    def _cosines(self, layer: int, index: int, n: int) -> Floats:
+        row, rows = self.screen.codecs[layer].w_dec[index].double(), self.screen.codecs[n].w_dec.double()
+        found = (rows @ row / (rows.norm(dim=1) * row.norm()).clamp(min=1e-12)).cpu().numpy()
+        return np.asarray(found)
+
+    def _activity(self, layer: int, index: int, n: int) -> tuple[Floats, Floats]:
+        """E[a_i a_j] / E[a_j], and the slope of a_j on a_i, over the select tokens."""
+        mine, theirs = self._on_select(layer)[:, index].toarray().ravel().astype(np.float64), self._on_select(n)
+        joint = np.asarray(theirs.T @ mine) / len(mine)
+        mean = np.asarray(theirs.sum(axis=0), dtype=np.float64).ravel() / len(mine)
+        variance = mine.var()
+        slope = (joint - mine.mean() * mean) / variance if variance > 0 else np.zeros_like(mean)
+        return np.divide(joint, mean, out=np.zeros_like(mean), where=mean > 0), slope
+
+    def _on_select(self, layer: int) -> sp.csr_matrix:
+        if layer not in self._select:
+            self._select[layer] = sp.csr_matrix(self._activations.activations[layer][self._rows])
+        return self._select[layer]
+
+
+def mean_jacobian(setting: Setting, layer: int, indices: Sequence[int], documents: Ints, positions: Ints) -> dict[int, Floats]:
+    """J̄ d of some sources: the mean over tokens of the derivative of each later residual stream along their directions.
+
+    Args:
+        setting: Clean run of the documents.
+        layer: Layer of the sources.
+        indices: The sources.
+        documents: Of the tokens, [n].
+        positions: Of the tokens, [n].
+
+    Returns:
+        Later layer → float64 [sources, d_model].
+    """
+    device, later, n = setting.slices.device, setting.model.later(layer), len(positions)
+    tokens = DirectionTokens(
+        torch.as_tensor(setting.rows[documents], device=device),
+        torch.as_tensor(positions, device=device),
+        torch.arange(n, device=device).repeat_interleave(len(indices)),
+    )
+    rows = setting.codecs[layer].w_dec[torch.as_tensor(indices, device=device)]
+    points = [setting.model.point(k) for k in later]
+    carried = carry_directions(setting.slices, setting.clean, setting.model.point(layer), tokens, rows.repeat(n, 1), points)
+    return {k: vectors.double().cpu().numpy().reshape(n, len(indices), -1).mean(axis=0) for k, vectors in zip(later, carried, strict=True)}
