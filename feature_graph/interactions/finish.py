@@ -273,6 +273,16 @@ def held_facts(rows: pd.DataFrame) -> dict[str, Any]:
     }
 
 
+def held_warnings(facts: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """One text per pair of sites in some of whose samples the held features carry the whole change, from :func:`held_facts`."""
+    return [
+        f"{pair}: in {told['share_full']:.0%} of the samples the features held in between carry every dimension of the residual stream; "
+        "the direct effect is 0 there by arithmetic"
+        for pair, told in facts.items()
+        if told["share_full"] > 0
+    ]
+
+
 def replication_facts(edges: pd.DataFrame) -> dict[str, Any]:
     """:func:`feature_graph.analysis.replication` of significant edges as plain values: measured again, replicated, shrinkage."""
     found = replication(edges)

@@ -24,7 +24,7 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interactions.check import announce, check_pairs, checked_store
 from feature_graph.interactions.directions import RandomDirections
-from feature_graph.interactions.finish import facts, finish, held_facts
+from feature_graph.interactions.finish import facts, finish, held_facts, held_warnings
 from feature_graph.interactions.passes import measure_blocks, part_key
 from feature_graph.interactions.plan import make_plan, without_broken
 from feature_graph.interactions.power import with_power
@@ -82,6 +82,9 @@ def measure_interactions(
     rows, random = measure_blocks(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     plan = without_broken(plan, rows)
     frame = finish(rows, random, candidates.frame, context) if len(rows) else _empty()
+    held = held_facts(rows) if len(rows) else {}
+    for text in held_warnings(held):
+        log.warning(text)
     meta = {
         "model": next(iter(codecs.values())).site.model,
         "method": cfg.interaction_method,
@@ -91,7 +94,7 @@ def measure_interactions(
         "topk_layers": [n for n, c in codecs.items() if c.kind == "topk"],
         "samples_a_source": cfg.n_intervention_samples,
         "position_horizon": cfg.position_horizon,
-        "held": held_facts(rows) if len(rows) else {},
+        "held": held,
     }
     return InteractionSet(frame, meta | facts(frame, cfg), _describer(store, candidates, context.model.model))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.dictionaries.build import build_codecs
 from feature_graph.evaluation.planted import PlantedModel, planted_model
+from feature_graph.interactions.finish import held_facts, held_warnings
 from feature_graph.interventions import Clamps, ModelSlices, Reading, clamp_effects, hold_clean, restore_clean
 from feature_graph.interventions.reference import run_hooked
 from tests.support.clamping import clamps_of, setting
@@ -175,6 +177,18 @@ def test_at_the_rank_of_the_stream_the_direct_effect_is_zero_and_says_so() -> No
     assert torch.count_nonzero(far.direct) == 0
     assert torch.count_nonzero(far.passed.direct_sum) > 0
     assert far.total.abs().max() > 0.1
+
+
+def test_full_rank_is_told_by_pair_of_sites() -> None:
+    held = [f"held_{name}" for name in ("features", "rank", "full", "condition", "error")]
+    columns = ["src_layer", "src_index", "tgt_layer", "tgt_index", *held]
+    none, full, part = [float("nan")] * 5, (40, 32, 0.5, 9, 1e-6), (20, 16, 0, 5, 2e-6)
+    rows = [(3, 1, 7, 0, *none), (3, 1, 11, 0, *full), (3, 1, 11, 1, *full), (3, 2, 11, 0, *part), (7, 1, 15, 0, *part)]
+    facts = held_facts(pd.DataFrame(rows, columns=columns).assign(method="clamping"))
+    assert facts["3->11"] == {"features": 30, "rank": 24, "share_full": 0.25, "condition": 7, "largest_error": 2e-6}
+    assert sorted(facts) == ["3->11", "7->15"]
+    (text,) = held_warnings(facts)
+    assert text.startswith("3->11: in 25% of the samples")
 
 
 @pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk", "gated"])
