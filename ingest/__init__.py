@@ -4,7 +4,7 @@ Public modules in addition to this face:
 
 - ``formats``: every Parquet file's columns, types, versions and meaning; ``measures``: those of further measures of chosen edges
 - ``schema``: the graph's nodes, relationships and properties; ``migrations``: its numbered changes
-- ``strength``: an edge's strength, its sign, whether it is structural
+- ``strength``: an edge's strength, its sign, whether it is structural; ``families``: features that are copies of one another
 - ``rundir``: a run directory and which run it is; ``graphml``: GraphML as a stream
 - ``frames``: your own edges as a run directory; ``attribution_graphs``: those of circuit-tracer and Neuronpedia
 - ``connection``: one interface over both drivers; ``environment``, ``address`` and ``password``: where the server is, and how to log in

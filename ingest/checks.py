@@ -20,9 +20,24 @@ from ingest.rows import EFFECTS, TYPES
 from ingest.sites import SiteOrder
 
 #: Columns whose values lie in [0, 1], and those that are never negative, of both files.
-SHARES = frozenset({"p_value", "q_value", "p_direct", "q_direct", "p_later", "q_later", "placebo_quantile", "coactivation_prob", "density"})
+SHARES = frozenset(
+    {f"{test}_{effect}" for test in ("p", "q") for effect in ("value", "direct", "later", "computed", "specific")}
+    | {"placebo_quantile", "coactivation_prob", "density"}
+)
 NOT_NEGATIVE = frozenset(
-    {"se", "abs_strength", "floor", "floor_direct", "floor_later", "mean_act", "max_act", "decoder_norm", "n_confirm", "n_later"}
+    {
+        "se",
+        "abs_strength",
+        "floor",
+        "floor_direct",
+        "floor_later",
+        "floor_computed",
+        "mean_act",
+        "max_act",
+        "decoder_norm",
+        "n_confirm",
+        "n_later",
+    }
 )
 #: Differences of probabilities.
 DIFFERENCES = frozenset({"p_on_change"})

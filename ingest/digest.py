@@ -1,8 +1,9 @@
 """The digest of a run: a sum of row hashes, free of order, taken from the files and from the graph alike, column by column.
 
 What was added to edges later (:data:`ADDED`) takes part where it is there, so that runs from before keep their digest. Where the meaning
-of a property changed, the digest got a new version, which stands on the run: version 1 took the total effect for the strength of an edge
-that its direct effect alone let in, and knew neither sign nor structural.
+of a property changed, or what a run's edges have could not be told otherwise, the digest got a new version, which stands on the run:
+version 1 took the total effect for the strength of an edge that its direct effect alone let in, and knew neither sign nor structural;
+version 2 did not know what the blocks compute, nor specificity.
 
 A row's hash mixes 64 bits of each of its values (the bits of a float, a hash of a text, a mark for null) with splitmix64's finaliser; a
 row that is lost, doubled or altered in any bit changes the sum (but for one case in 2^64).
@@ -24,11 +25,13 @@ from ingest.rows import EDGE_PROPERTIES, OBSERVATION_PROPERTIES, Columns, edge_c
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 #: Version of the digests that are made now.
-VERSION = 2
-#: Properties of edges that runs loaded by earlier versions do not have.
-ADDED = ("standardised", "sign", "structural")
-#: What a run had before its effects were standardised, and all that could be added to version 1.
-UNSTANDARDISED, FORMERLY = ("sign", "structural"), ("standardised",)
+VERSION = 3
+#: Of :data:`ADDED`, what version 2 had: without and with standardised effects; and all that could be added to version 1.
+UNSTANDARDISED, SECOND, FORMERLY = ("sign", "structural"), ("standardised", "sign", "structural"), ("standardised",)
+#: What the migration to schema version 7 adds to runs loaded by earlier versions.
+MIGRATED = ("computed", "sign_computed")
+#: Properties of edges that runs loaded by earlier versions do not have, or not all of them.
+ADDED = (*SECOND, *MIGRATED, "q_computed", "specific", "p_specific", "q_specific", "sign_specific")
 _FIRST = tuple(name for name in EDGE_PROPERTIES if name not in ADDED)
 _MODULUS = 2**64
 _NULL = np.uint64(0x9E3779B97F4A7C15)
@@ -42,9 +45,13 @@ def edges_of_table(table: pa.Table, uids: Words, added: Sequence[str] = ADDED, v
         table: The columns :data:`ingest.rows.EDGE_FILE_COLUMNS`.
         uids: (features,) :func:`words` of the uids, by fid.
         added: Which of :data:`ADDED` take part.
-        version: Version of the digest.
+        version: Version of the digest, or of the one that the run was loaded with.
     """
-    columns = edge_columns(table) if version > 1 else _formerly(edge_columns(table), table["mean_strength"].to_numpy())
+    columns = edge_columns(table)
+    if version == 1:
+        columns = _formerly(columns, table["mean_strength"].to_numpy())
+    if version < VERSION:
+        columns = _migrated(columns)
     ends = [uids[table[f"{end}_fid"].to_numpy()] for end in ("src", "tgt")]
     return _of_edges(ends, {name: words(column) for name, column in columns.items()}, added)
 
@@ -54,6 +61,13 @@ def _formerly(columns: Columns, total: np.ndarray) -> Columns:
     only_later = columns["by"] == "later"
     strength, beside = np.where(only_later, columns["later"], total), np.where(only_later, total, np.nan)
     return columns | {"strength": strength, "total": beside}
+
+
+def _migrated(columns: Columns) -> Columns:
+    """With the signs that the migration gives to edges whose smallest effect the graph does not know: of computed effects that passed."""
+    effects = zip(columns["by"].tolist(), columns["computed"].tolist(), strict=True)
+    signs = [int(np.sign(effect)) if "computed" in by and effect == effect else None for by, effect in effects]
+    return columns | {"sign_computed": np.array(signs, object)}
 
 
 def observations_of_table(features: pd.DataFrame) -> int:

@@ -37,6 +37,7 @@ _STEPS = {
         "WITH x LIMIT $batch DELETE x WITH count(*) AS gone RETURN gone, [] AS features"
     ),
     "communities": _ALONE.format("Community", "uid"),
+    "families": _ALONE.format("Family", "uid"),
     "motifs": _ALONE.format("Motif", "uid"),
     "analyses": _ALONE.format("Analysis", "uid"),
     "behaviors": _WITH_FEATURES.format("Behavior", "uid"),

@@ -6,6 +6,7 @@
    blocks and creates their ledger nodes with them: a block is in the graph with its ledger node or not at all.
 4. Compare ledger, counts, the digest of what was observed and the checksum of the edges with the files, while indexes that are new are
    filled; in the same transaction, when they are online, the run becomes ready.
+5. Write what follows from a ready run, or can be added to it: copy families and decoder vectors.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import behaviors, checksum, digest, observations, provenance, runs, vectors
+from ingest import behaviors, checksum, digest, family_nodes, observations, provenance, runs, vectors
 from ingest.batch_size import MOST_ROWS
 from ingest.blocks import ledger_key
 from ingest.checksum import EdgeCheck
@@ -79,7 +80,9 @@ def ingest_run(
         check_space(database, len(seen.features), seen.edges)
     lease = runs.claim(database, run.id, _run_properties(run, seen))
     if lease.before == "ready":
-        return replace(_already(database, lease, len(wanted), begun), decoders=vectors.write(database, run, lease.n, directions, progress))
+        stored = family_nodes.write(database, run, lease.n, seen)
+        added = vectors.write(database, run, lease.n, directions, progress)
+        return replace(_already(database, lease, len(wanted), begun), decoders=added, families=stored)
     try:
         if lease.before == "dropped":
             delete_contents(database, lease.n)
@@ -91,9 +94,12 @@ def ingest_run(
         _give_back(database, lease, error)
         raise
     logger.info("run %s is ready: %d features, %d edges", run.id, len(seen.features), seen.edges)
+    families = family_nodes.write(database, run, lease.n, seen)
     added = vectors.write(database, run, lease.n, directions, progress)
     counts = len(seen.features), seen.edges, len(wanted), done.resumed
-    return IngestReport(run.id, lease.n, False, *counts, digest.hex_of(done.digest), time.monotonic() - begun, added, seen.rejected)
+    return IngestReport(
+        run.id, lease.n, False, *counts, digest.hex_of(done.digest), time.monotonic() - begun, added, seen.rejected, families
+    )
 
 
 @dataclass(frozen=True)
@@ -120,10 +126,10 @@ def _load(
 
 
 def _finished(database: Database, run: RunDirectory, seen: Validated, lease: runs.Claim) -> frozenset[str]:
-    """Keys of the blocks that are in the graph; a load that counted its blocks in another way is taken out first."""
+    """Keys of the blocks that are in the graph; a load that wrote other properties, or counted its blocks otherwise, is taken out first."""
     rows = database.read(f"{_LEDGER} RETURN b.key AS key", n=lease.n)
     finished = frozenset(row["key"] for row in rows)
-    if finished <= expected_blocks(lease.n, run, seen).keys():
+    if not finished or (lease.same_version and finished <= expected_blocks(lease.n, run, seen).keys()):
         return finished
     logger.warning("run %s was begun by another version; loading it from its beginning", lease.id)
     delete_contents(database, lease.n)

@@ -40,6 +40,7 @@ class IngestReport:
         seconds: How long it took.
         decoders: Features whose decoder vector was stored now.
         rejected: Rows left out because they are wrong.
+        families: Copy families that were stored now.
     """
 
     run: str
@@ -53,12 +54,14 @@ class IngestReport:
     seconds: float
     decoders: int = 0
     rejected: int = 0
+    families: int = 0
 
     def summary(self) -> str:
         """One line for people."""
         if self.already:
-            changed = f"{self.decoders} decoder vectors added" if self.decoders else "nothing changed"
-            return f"run {self.run} is already there ({self.nodes} features, {self.edges} edges); {changed}"
+            counts = ((self.decoders, "decoder vectors"), (self.families, "copy families"))
+            added = ", ".join(f"{number} {what} added" for number, what in counts if number) or "nothing changed"
+            return f"run {self.run} is already there ({self.nodes} features, {self.edges} edges); {added}"
         went_on = f", went on after {self.resumed} blocks" if self.resumed else ""
         vectors = f", {self.decoders} decoder vectors" if self.decoders else ""
         skipped = f", {self.rejected} wrong rows left out" if self.rejected else ""

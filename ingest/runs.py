@@ -36,12 +36,14 @@ class Claim:
         n: Number of the run.
         owner: This process, as written on the Run node.
         before: Status the run had before: ``new``, ``loading``, ``failed``, ``dropped`` or ``ready`` (then nothing was claimed).
+        same_version: Whether what is there of it was written as this version writes it.
     """
 
     id: str
     n: int
     owner: str
     before: str
+    same_version: bool = True
 
 
 def exists(database: Database, run_id: str) -> bool:
@@ -69,7 +71,7 @@ def _claim(tx: Transaction, run_id: str, owner: str, properties: Row) -> Claim:
     tx.run("MATCH (r:Run {id: $id}) SET r.n = r.n", id=run_id)
     found = tx.run(
         "MATCH (r:Run {id: $id}) RETURN r.n AS n, r.status AS status, r.lease_owner AS owner, r.lease_since AS since, "
-        "timestamp() - r.lease_at AS silent",
+        "timestamp() - r.lease_at AS silent, r.digest_version AS version",
         id=run_id,
     )
     before = found[0]["status"] if found else "new"
@@ -80,14 +82,15 @@ def _claim(tx: Transaction, run_id: str, owner: str, properties: Row) -> Claim:
     number = found[0]["n"] if found else tx.run("MATCH (v:SchemaVersion {n: 1}) SET v.runs = v.runs + 1 RETURN v.runs AS n")[0]["n"]
     tx.run(
         "MERGE (r:Run {id: $id}) ON CREATE SET r.n = $n, r.created = timestamp() "
-        "SET r += $properties, r.status = 'loading', r.lease_owner = $owner, r.lease_since = timestamp(), r.lease_at = timestamp() "
-        "REMOVE r.error, r.finished, r.digest, r.digest_version, r.decoders",
+        "SET r += $properties, r.status = 'loading', r.lease_owner = $owner, r.lease_since = timestamp(), r.lease_at = timestamp(), "
+        "r.digest_version = $version REMOVE r.error, r.finished, r.digest, r.decoders, r.families",
         id=run_id,
         n=number,
         owner=owner,
         properties=properties,
+        version=VERSION,
     )
-    return Claim(run_id, number, owner, before)
+    return Claim(run_id, number, owner, before, not found or found[0]["version"] == VERSION)
 
 
 def _refuse_if_held(run_id: str, row: Row) -> None:
@@ -137,13 +140,12 @@ def set_ready(tx: Transaction, lease: Claim, nodes: int, edges: int, digest: str
     """Make the run visible to queries."""
     tx.run(
         "MATCH (r:Run {id: $id}) SET r.status = 'ready', r.nodes = $nodes, r.edges = $edges, r.digest = $digest, "
-        "r.digest_version = $version, r.finished = timestamp() "
+        "r.finished = timestamp() "
         "REMOVE r.lease_owner, r.lease_since, r.lease_at",
         id=lease.id,
         nodes=nodes,
         edges=edges,
         digest=digest,
-        version=VERSION,
     )
 
 

@@ -75,10 +75,33 @@ def sign_of_edge(strength: Any, kind: Any) -> pa.Array:
     return pc.if_else(erased, pa.scalar(0, pa.int64()), sign(strength))
 
 
+def computed(total: Any, copy: Any) -> pa.Array:
+    """What the blocks compute [n]: the total effect without the copy; null where that was not measured."""
+    return pc.subtract(_column(total), _column(copy))
+
+
+def sign_above(strength: Any, floor: Any, total_floor: Any) -> pa.Array:
+    """The :func:`sign` of another effect of the edges [n]: 0 where it is smaller than what counts, null where it was not measured.
+
+    Args:
+        strength: The effect [n].
+        floor: Smallest magnitude that counts [n]; null in files of earlier versions.
+        total_floor: That of the total effect [n], which stands in for it; where both are null, any magnitude counts.
+    """
+    values = _column(strength)
+    smallest = pc.coalesce(_column(floor), _column(total_floor), pa.scalar(0.0))
+    return pc.if_else(pc.less(pc.abs(values), smallest), pa.scalar(0, pa.int64()), sign(values))
+
+
+def _sign_of_computed(total: Any, copy: Any, floor: Any, total_floor: Any) -> pa.Array:
+    return sign_above(computed(total, copy), floor, total_floor)
+
+
 def _sign_of_leading(total: Any, direct: Any, later: Any, by: Any, kind: Any) -> pa.Array:
     return sign_of_edge(leading(total, direct, later, by), kind)
 
 
+_FLOORS = ("floor_computed", "floor")
 _STRENGTHS = ("mean_strength", "direct_strength", "later_strength", "significant_by")
 #: Property of AFFECTS that follows from columns of interactions.parquet → how, and from which. A column that a file does not have is
 #: null, and what follows from it null: then the property is absent. A new one is also named in :data:`ingest.digest.ADDED`, so that runs
@@ -88,6 +111,9 @@ DERIVED: dict[str, tuple[Callable[..., pa.Array], tuple[str, ...]]] = {
     "total": (total_beside, ("mean_strength", "significant_by")),
     "sign": (_sign_of_leading, (*_STRENGTHS, "interaction_type")),
     "structural": (structural, ("span", "significant_by")),
+    "computed": (computed, ("mean_strength", "copy_strength")),
+    "sign_computed": (_sign_of_computed, ("mean_strength", "copy_strength", *_FLOORS)),
+    "sign_specific": (sign_above, ("specific_strength", *_FLOORS)),
 }
 
 

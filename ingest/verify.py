@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest import behaviors, digest, displayed, vectors
+from ingest import behaviors, digest, displayed, family_nodes, vectors
 from ingest.blocks import edge_blocks
 from ingest.connection import Database, Row, as_database
 from ingest.indexes import missing_constraints, missing_indexes
@@ -46,6 +46,10 @@ _FIND = (
     "r.digest AS digest, r.digest_version AS version "
     "ORDER BY r.id <> $id, r.n"
 )
+
+
+#: Version of a digest, and which added properties take part.
+_DigestKind = tuple[int, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,7 @@ def _of_run(database: Database, run: RunDirectory, row: Row) -> list[Check]:
         Check("edges with the id of another run", database.read(_OTHER_ID, n=n, run_id=short_id(row["id"]))[0]["n"], 0),
         *(Check(name, number, wanted[name]) for name, number in behaviors.stored(database, n).items()),
         *_decoders(database, run, seen, n),
+        *_families(database, run, seen, n),
         Check("edges that are there twice", database.read(_TWICE, n=n)[0]["n"], 0),
         *(Check(name, database.read(query, n=n)[0]["n"], 0) for name, query in _ORPHANS.items()),
         Check("features that do not show what it saw", database.read(displayed.WRONG, n=n, names=list(DISPLAYED))[0]["n"], 0),
@@ -145,20 +150,41 @@ def _decoders(database: Database, run: RunDirectory, seen: Validated, n: int) ->
     ]
 
 
-def _digests(run: RunDirectory, seen: Validated, found: int, row: Row) -> list[Check]:
-    """What the database holds, and what was noted when the run was loaded, against the digests that the files make.
+def _families(database: Database, run: RunDirectory, seen: Validated, n: int) -> list[Check]:
+    """Copy families; none of a run that an earlier version loaded, until it is loaded again."""
+    noted = database.read("MATCH (r:Run {n: $n}) RETURN r.families AS families", n=n)[0]["families"]
+    if noted is None:
+        return []
+    wanted, found = family_nodes.rows(run, seen, n), family_nodes.stored(database, n)
+    return [
+        Check("copy families, as the run notes", noted, len(wanted)),
+        Check("copy families", len(found), len(wanted)),
+        Check("copy families that differ from the files'", sum(found.get(uid) != row for uid, row in wanted.items()), 0),
+    ]
+
+
+def _digest_kinds(version: int) -> list[tuple[_DigestKind, _DigestKind]]:
+    """What may have been noted when the run was loaded, and what its edges have now that the database was migrated.
 
     A run from before effects were standardised has none, which its noted digest tells.
     """
+    if version == digest.VERSION:
+        return [((version, digest.ADDED),) * 2]
+    now = (2, (*digest.SECOND, *digest.MIGRATED))
+    if version == 2:
+        return [((2, digest.SECOND), now)]
+    return [((1, digest.FORMERLY), now), ((1, ()), (2, (*digest.UNSTANDARDISED, *digest.MIGRATED)))]
+
+
+def _digests(run: RunDirectory, seen: Validated, found: int, row: Row) -> list[Check]:
+    """What the database holds, and what was noted when the run was loaded, against the digests that the files make."""
     uids, observed = digest.words(seen.features["uid"].tolist()), digest.observations_of_table(seen.features)
-    kinds = [(digest.VERSION, digest.ADDED), (digest.VERSION, digest.UNSTANDARDISED), (1, digest.FORMERLY), (1, ())]
-    kinds = kinds if row["version"] != digest.VERSION else kinds[:1]
-    sums = [observed] * len(kinds)
+    kinds = _digest_kinds(row["version"])
+    sums = dict.fromkeys({kind for pair in kinds for kind in pair}, observed)
     for block in edge_blocks(run.interactions, seen.layout, EDGE_FILE_COLUMNS):
-        sums = [digest.add(one, digest.edges_of_table(block.table, uids, a, v)) for one, (v, a) in zip(sums, kinds, strict=True)]
-    now, *before = map(digest.hex_of, sums)
-    expected = before[0] if before and row["digest"] == before[2] else now
-    noted = before[2] if expected != now else before[1] if before else now
+        sums = {kind: digest.add(one, digest.edges_of_table(block.table, uids, kind[1], kind[0])) for kind, one in sums.items()}
+    told = [[digest.hex_of(sums[kind]) for kind in pair] for pair in kinds]
+    noted, expected = next((pair for pair in told if pair[0] == row["digest"]), told[0])
     return [
         Check("digest of all properties", digest.hex_of(found), expected),
         Check("digest noted when it was loaded", row["digest"], noted),

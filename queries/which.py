@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 LOOKUP_SECONDS = 30.0
 #: Version of the schema whose properties the questions name.
-SCHEMA = 6
+SCHEMA = 7
 #: Whether the database has that schema, in Cypher.
 CURRENT = f"EXISTS {{ MATCH (v:SchemaVersion) WHERE v.n >= {SCHEMA} AND v.checksum IS NOT NULL }}"
 # Other programs may keep nodes called Run; ours have a number and one of these statuses.

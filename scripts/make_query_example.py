@@ -146,7 +146,7 @@ def measured(rng: np.random.Generator, source: Any, target: Any, span: int, meth
         "ci_low": round(total - abs(total) / 5, 5),
         "ci_high": round(total + abs(total) / 5, 5),
         **{f"p_{name}" if name != "total" else "p_value": value for name, value in p.items()},
-        **{f"q_{name}" if name != "total" else "q_value": value * 1.5 for name, value in p.items()},
+        **{f"q_{name}" if name != "total" else "q_value": min(value * 1.5, 1.0) for name, value in p.items()},
         "significant": bool(by),
         "significant_by": by,
         "floor": 0.01,

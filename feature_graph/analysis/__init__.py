@@ -6,17 +6,22 @@ from feature_graph.analysis.errors import AnalysisError
 from feature_graph.analysis.evidence import EdgeAgreement, Replication, edge_agreement, mostly_copy, replication
 from feature_graph.analysis.hubs import HUB_METRICS, find_hubs
 from feature_graph.analysis.statistics import GraphStatistics, compute_graph_statistics
+from feature_graph.graph import collapsed, copy_families
 from feature_graph.motifs import count_motifs
+from ingest.families import CopyFamily
 
 __all__ = [
     "HUB_METRICS",
     "AnalysisError",
+    "CopyFamily",
     "EdgeAgreement",
     "EdgeShare",
     "GraphStatistics",
     "Replication",
+    "collapsed",
     "composition",
     "compute_graph_statistics",
+    "copy_families",
     "count_motifs",
     "detect_communities",
     "edge_agreement",

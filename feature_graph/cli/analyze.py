@@ -34,6 +34,13 @@ class EdgeChoice(StrEnum):
     ALL = "all"
 
 
+class CollapseChoice(StrEnum):
+    """What counts as one feature."""
+
+    NOTHING = "nothing"
+    FAMILIES = "families"
+
+
 class Orientation(StrEnum):
     """Along the edges or against them."""
 
@@ -76,6 +83,10 @@ def analyze(
             "--effect", help="Without --algorithms: the effect that is an edge's strength, one of total, direct, later and computed."
         ),
     ] = "",
+    collapse: Annotated[
+        CollapseChoice,
+        typer.Option("--collapse", help="Without --algorithms: families: each copy family counts as one feature for hubs and communities."),
+    ] = CollapseChoice.NOTHING,
     format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     *,
@@ -88,10 +99,10 @@ def analyze(
     if algorithms is None:
         if run is None:
             common.fail("give a run directory, or --algorithms for the newest run of the database", common.USAGE)
-        _from_files(Path(run), (wide, sign, orientation, effect), metric, top_k, as_json)
+        _from_files(Path(run), (wide, sign, orientation, effect), collapse, metric, top_k, as_json)
         return
-    if effect:
-        common.fail("--effect is for run directories; with --algorithms choose --edges direct or all", common.USAGE)
+    if effect or collapse is not CollapseChoice.NOTHING:
+        common.fail("--effect and --collapse are for run directories; with --algorithms choose --edges direct or all", common.USAGE)
     names = _names(algorithms)
     with address.open() as store:
         _in_database(store, _part(store, run, method, (wide, sign, orientation)), names, seed, top_k, as_json)
@@ -169,13 +180,15 @@ def _show_analysis(one: Analysis, top_k: int) -> None:
     common.out.print(common.table("", columns, rows, right=columns))
 
 
-def _from_files(source: Path, chosen: tuple[bool, Sign, Orientation, str], metric: str, top_k: int, as_json: bool) -> None:
+def _from_files(
+    source: Path, chosen: tuple[bool, Sign, Orientation, str], collapse: CollapseChoice, metric: str, top_k: int, as_json: bool
+) -> None:
     from feature_graph.analysis import HUB_METRICS
 
     _one_of("--metric", metric, list(HUB_METRICS))
     _one_of("--effect", chosen[-1], ["", "total", "direct", "later", "computed"])
     whole = _load(source)
-    found = _answers(whole, _chosen(whole, *chosen), metric, top_k)
+    found = _answers(whole, _chosen(whole, *chosen), collapse is CollapseChoice.FAMILIES, metric, top_k)
     if as_json:
         common.out.print_json(data=found, default=str)
         return
@@ -201,12 +214,16 @@ def _chosen(graph: nx.DiGraph, wide: bool, sign: Sign, orientation: Orientation,
     return part.reverse() if orientation is Orientation.REVERSED else part
 
 
-def _answers(whole: nx.DiGraph, graph: nx.DiGraph, metric: str, top_k: int) -> dict[str, Any]:
-    from feature_graph.analysis import compute_graph_statistics, count_motifs, detect_communities, find_hubs
+def _answers(whole: nx.DiGraph, graph: nx.DiGraph, by_family: bool, metric: str, top_k: int) -> dict[str, Any]:
+    from feature_graph.analysis import collapsed, compute_graph_statistics, copy_families, count_motifs, detect_communities, find_hubs
 
     stats = compute_graph_statistics(whole)
     figures = {k: v if v == v else None for k, v in asdict(stats).items()}
     figures["edges_per_layer_pair"] = {f"{a} -> {b}": n for (a, b), n in stats.edges_per_layer_pair.items()}
+    families = copy_families(whole)
+    motifs = count_motifs(graph)
+    if by_family:
+        graph = collapsed(graph, families)
     groups = [g for g in detect_communities(graph) if len(g) > 1]
     return {
         "summary": stats.summary(),
@@ -217,19 +234,24 @@ def _answers(whole: nx.DiGraph, graph: nx.DiGraph, metric: str, top_k: int) -> d
             {"size": len(g), "features": sorted(g), "leading": sorted(g, key=lambda n: (-graph.degree(n), n))[:3]} for g in groups[:top_k]
         ],
         "labels": {n: d["label"] for n, d in graph.nodes(data=True)},
-        "motifs": count_motifs(graph),
+        "motifs": motifs,
+        "families": [asdict(family) | {"lifetime": family.lifetime} for family in families[:top_k]],
+        "n_families": len(families),
     }
 
 
 def _show(found: dict[str, Any], metric: str) -> None:
     common.out.print(found["summary"], highlight=False)
-    common.out.print(f"\nHubs, communities and motifs are of {found['counted_edges']:,} edges.", highlight=False)
+    common.out.print(f"\nHubs and communities are of {found['counted_edges']:,} edges.", highlight=False)
     rows = [(h["id"], h["layer"], h["in_degree"], h["out_degree"], h[f"{metric}_score"], h["label"]) for h in found["hubs"]]
     heads = ["feature", "layer", "in", "out", metric, "label"]
     common.out.print(common.table("Hubs", heads, rows, right=heads[1:5]))
     labels = found["labels"]
     groups = [(g["size"], "; ".join(f"{n} {labels[n]}".strip() for n in g["leading"])) for g in found["communities"]]
     common.out.print(common.table("Communities", ["features", "most connected"], groups, right=["features"]))
+    kept = [(f["id"], len(f["members"]), f["first_layer"], f["last_layer"], f["copy_share"], labels[f["id"]]) for f in found["families"]]
+    heads = ["first member", "features", "from layer", "to layer", "copy share", "label"]
+    common.out.print(common.table(f"Copy families ({found['n_families']:,})", heads, kept, right=heads[1:5]))
     motifs = [(name.replace("_", " "), count) for name, count in found["motifs"].items()]
     common.out.print(common.table("Motifs", ["motif", "count"], motifs, right=["count"]))
 

@@ -6,6 +6,7 @@ Built from measured interactions, viewed by what an edge stands for, saved as Gr
 from feature_graph.graph.attributes import EDGE, NODE, unknowns
 from feature_graph.graph.build import build_interaction_graph
 from feature_graph.graph.errors import InteractionGraphError
+from feature_graph.graph.families import Collapse, as_asked, collapsed, copy_families
 from feature_graph.graph.files import GraphFileError, load_graph, save_graph
 from feature_graph.graph.named_responses import NamedResponses, name_responses
 from feature_graph.graph.run import built_graph, graph_of_run, with_standardised
@@ -23,11 +24,15 @@ from feature_graph.graph.views import (
 __all__ = [
     "EDGE",
     "NODE",
+    "Collapse",
     "GraphFileError",
     "InteractionGraphError",
     "NamedResponses",
+    "as_asked",
     "build_interaction_graph",
     "built_graph",
+    "collapsed",
+    "copy_families",
     "edge_strength",
     "graph_of_run",
     "is_structural",

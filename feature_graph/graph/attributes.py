@@ -37,6 +37,7 @@ NODE = (
     Attribute("dense", "dense", False, "active at more than a fifth of the tokens"),
     Attribute("importance", "importance", nan, "frequency × causal effect on the output"),
     Attribute("neuronpedia_url", "neuronpedia_url", "", "page of the feature"),
+    Attribute("family", "", "", "id of the first member of its copy family; empty if it is in none"),
 )
 
 EDGE = (
@@ -50,11 +51,14 @@ EDGE = (
     Attribute("later", "later_strength", nan, "effect summed over later positions"),
     Attribute("copy", "copy_strength", nan, "part that the identity path alone gives"),
     Attribute("computed", "computed_strength", nan, "total minus copy"),
+    Attribute("specific", "specific_strength", nan, "computed, without what the blocks compute of any direction there"),
     Attribute("standardised", "standardised_effect", nan, "total effect of the source's whole clamp, in the target's standard deviations"),
     Attribute("p", "p_value", nan, "raw p of the total effect"),
     Attribute("q", "q_value", nan, "adjusted p of the total effect"),
     Attribute("q_direct", "q_direct", nan, "adjusted p of the direct effect"),
     Attribute("q_later", "q_later", nan, "adjusted p of the later effect"),
+    Attribute("q_computed", "q_computed", nan, "adjusted p of the computed effect"),
+    Attribute("q_specific", "q_specific", nan, "adjusted p of specificity"),
     Attribute("by", "significant_by", "", "which of total, direct, later and computed passed, joined by +"),
     Attribute("type", "interaction_type", "", "excitatory, inhibitory, pass_through, attenuates_copy or erases_copy"),
     Attribute("span", "span", 1, "analysed sites crossed; 1 = the next one"),

@@ -16,6 +16,7 @@ from feature_graph.artifacts import Interaction, InteractionSet, parse_feature_i
 from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.errors import InteractionGraphError
+from feature_graph.graph.families import copy_families
 from feature_graph.graph.views import scale
 from ingest.strength import leading_effect, leading_of, sign_of_edge
 from ingest.strength import structural as is_structural
@@ -59,6 +60,8 @@ def build_interaction_graph(
     graph.add_nodes_from(_nodes(kept, _described(interactions, kept) if features is None else features))
     graph.add_edges_from(zip(kept["src_id"], kept["tgt_id"], _edge_attributes(kept), strict=True))
     graph.graph["scale"] = scale(graph)
+    for family in copy_families(graph):
+        nx.set_node_attributes(graph, dict.fromkeys(family.members, family.id), "family")
     log.info("graph: %d of %d tested pairs are edges between %d features", len(kept), graph.graph["tested"], len(graph))
     return graph
 
@@ -112,7 +115,7 @@ def _place(name: str) -> tuple[int, str, int]:
 
 def _nodes(kept: pd.DataFrame, features: pd.DataFrame | None) -> list[tuple[str, dict[str, Any]]]:
     ids = sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=_place)
-    known = {} if features is None else features.set_index("id")[[a.column for a in NODE]].to_dict("index")
+    known = {} if features is None else features.set_index("id")[[a.column for a in NODE if a.column]].to_dict("index")
     if features is not None and (absent := [i for i in ids if i not in known]):
         log.warning("%d features of the graph are not in the feature table (%s …); they have no label", len(absent), absent[0])
     nodes = []

@@ -13,11 +13,13 @@ import networkx as nx
 import numpy as np
 
 from feature_graph.analysis import (
+    CopyFamily,
     EdgeAgreement,
     GraphStatistics,
     Replication,
     composition,
     compute_graph_statistics,
+    copy_families,
     count_motifs,
     detect_communities,
     edge_agreement,
@@ -29,7 +31,7 @@ from feature_graph.graph import EDGE, edge_strength, is_structural, largest_firs
 from feature_graph.motifs import MEANINGS
 from feature_graph.report.material import Material
 
-HUBS, EDGES, COMMUNITIES, MEMBERS = 15, 25, 8, 6
+HUBS, EDGES, COMMUNITIES, MEMBERS, FAMILIES = 15, 25, 8, 6, 12
 FILES = {
     "config.json": "what was asked for",
     "manifest.json": "state, time, versions and hash of every stage",
@@ -59,6 +61,8 @@ class Findings:
         communities: Largest groups with their most connected members.
         n_communities: Groups with at least two features.
         modularity: Of the grouping.
+        families: Copy families with the longest life, and labels of their members.
+        n_families: Copy families.
         motifs: Motif → (meaning, count).
         replication: On the confirmation documents; None without interactions.
         agreement: Of clamping and derivative over the significant edges; None if only one was run.
@@ -71,6 +75,8 @@ class Findings:
     communities: list[dict[str, Any]]
     n_communities: int
     modularity: float
+    families: list[dict[str, Any]]
+    n_families: int
     motifs: dict[str, tuple[str, int]]
     replication: Replication | None
     agreement: EdgeAgreement | None
@@ -82,6 +88,7 @@ def find(material: Material) -> Findings:
     assert graph is not None
     backbone = structural(graph)
     groups = detect_communities(backbone)
+    families = copy_families(graph)
     frame = None if material.interactions is None else material.interactions.frame
     return Findings(
         stats=compute_graph_statistics(graph),
@@ -91,6 +98,8 @@ def find(material: Material) -> Findings:
         communities=[_community(backbone, g) for g in groups[:COMMUNITIES] if len(g) > 1],
         n_communities=sum(len(g) > 1 for g in groups),
         modularity=modularity(backbone, groups),
+        families=[_family(graph, family) for family in families[:FAMILIES]],
+        n_families=len(families),
         motifs={name: (MEANINGS[name], count) for name, count in count_motifs(backbone).items()},
         replication=None if frame is None else replication(frame),
         agreement=None if frame is None else edge_agreement(frame),
@@ -271,6 +280,14 @@ def _community(graph: nx.DiGraph, members: set[str]) -> dict[str, Any]:
         "edges": inside.number_of_edges(),
         "layers": f"{layers[0]} – {layers[-1]}" if len(layers) > 1 else str(layers[0]),
         "leading": [{"id": n, "label": _label(graph, n)} for n in leading[:MEMBERS]],
+    }
+
+
+def _family(graph: nx.DiGraph, family: CopyFamily) -> dict[str, Any]:
+    return {
+        "layers": f"{family.first_layer} – {family.last_layer}",
+        "copy_share": family.copy_share,
+        "members": [{"id": n, "label": _label(graph, n), "url": graph.nodes[n].get("neuronpedia_url", "")} for n in family.members],
     }
 
 

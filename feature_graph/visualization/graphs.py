@@ -8,7 +8,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from feature_graph.graph import edge_strength
+from feature_graph.graph import Collapse, as_asked, edge_strength
 from feature_graph.utils import whole_file
 from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.page import PlotlyJs, write_graph_page
@@ -27,6 +27,7 @@ def render_interactive_graph(
     max_nodes: int = MAX_NODES,
     max_edges: int = MAX_EDGES,
     plotlyjs: PlotlyJs = "inline",
+    collapse: Collapse | None = None,
 ) -> Path:
     """Write an interactive page: layered picture, search, filters, causes and effects of any feature on a click.
 
@@ -38,8 +39,13 @@ def render_interactive_graph(
         max_nodes: Most features drawn.
         max_edges: Most edges drawn, the strongest; the page says what was left out.
         plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies next to it, once per folder.
+        collapse: ``families``: each copy family is drawn as one feature (:func:`feature_graph.graph.collapsed`).
+
+    Raises:
+        InteractionGraphError: If ``collapse`` is something else.
     """
-    scene = network_scene(graph, title, seeds=seed_nodes, max_nodes=max_nodes, max_edges=max_edges)
+    drawn = as_asked(graph, collapse)
+    scene = network_scene(drawn, title, seeds=_named(drawn, seed_nodes), max_nodes=max_nodes, max_edges=max_edges)
     return _written(write_graph_page(scene, path, plotlyjs), len(scene.nodes), len(scene.edges))
 
 
@@ -90,12 +96,23 @@ def render_static_graph(
     seed_nodes: Iterable[str] = (),
     max_nodes: int = MAX_NODES,
     max_edges: int = MAX_EDGES,
+    collapse: Collapse | None = None,
 ) -> Path:
-    """Write the layered picture as SVG, for papers and web pages; nothing is needed to show it but an image viewer."""
-    scene = network_scene(graph, title, seeds=seed_nodes, max_nodes=max_nodes, max_edges=max_edges)
+    """Write the layered picture as SVG, for papers and web pages; nothing is needed to show it but an image viewer.
+
+    ``collapse="families"`` draws each copy family as one feature.
+    """
+    drawn = as_asked(graph, collapse)
+    scene = network_scene(drawn, title, seeds=_named(drawn, seed_nodes), max_nodes=max_nodes, max_edges=max_edges)
     with whole_file(path) as part:
         part.write_text(svg_text(scene), encoding="utf-8")
     return _written(Path(path), len(scene.nodes), len(scene.edges))
+
+
+def _named(graph: nx.DiGraph, features: Iterable[str]) -> list[str]:
+    """Features by the nodes that stand for them: a member of a collapsed family by its family."""
+    nodes = {member: node for node, data in graph.nodes(data=True) for member in str(data.get("members", "")).split()}
+    return [nodes.get(feature, feature) for feature in features]
 
 
 def _nearest(part: nx.DiGraph, node: str, limit: int) -> nx.DiGraph:

@@ -175,6 +175,8 @@ def node_marks(part: nx.DiGraph, layout: Layout, seeds: Collection[str], whole: 
     for node, data in part.nodes(data=True):
         causes, effects = degrees[node]
         facts = [f"layer {data.get('layer', 0)} · drives {effects} · driven by {causes}"]
+        if family := str(data.get("members", "")).split():
+            facts.append(f"a copy family of {len(family)} features, layers {data.get('layer', 0)} to {data['last_layer']}")
         if others := whole.degree(node) - causes - effects:
             facts.append(f"{others} more edges that are totals over several sites")
         if "density" in data:

@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ingest.digest import VERSION
 from ingest.provenance import run_sites
 from ingest.rows import DISPLAYED, EDGE_COLUMNS, OBSERVATION_PROPERTIES
 from ingest.rundir import RunDirectory
@@ -70,7 +71,7 @@ def ledger_table(blocks: list[tuple[str, int]], n: int) -> pa.Table:
 
 def run_table(run_id: str, n: int, created: int, note: str) -> pa.Table:
     """The Run node: not ready, as after a load that was cut off, so that the online path finishes it."""
-    columns = {"id": [run_id], "n": [n], "status": ["failed"], "created": [created], "error": [note]}
+    columns = {"id": [run_id], "n": [n], "status": ["failed"], "created": [created], "error": [note], "digest_version": [VERSION]}
     return _with_headings({}, columns, _NODES["Run"])
 
 

@@ -12,6 +12,7 @@ INDEXES = (
     Index("affects_run_method", "RANGE", "AFFECTS", ("run", "method"), relationship=True),
     Index("ingest_batch_run", "RANGE", "IngestBatch", ("run",)),
     Index("behavior_run_name", "RANGE", "Behavior", ("run", "name")),
+    Index("family_run_method", "RANGE", "Family", ("run", "method")),
     Index("motif_run_name", "RANGE", "Motif", ("run", "name")),
     Index("feature_labels", "FULLTEXT", "Feature", ("label",)),
     Index("feature_decoder", "VECTOR", "Feature", ("decoder",)),

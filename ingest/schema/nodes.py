@@ -174,7 +174,7 @@ NODES = (
             Property("nodes", "INTEGER", "features observed"),
             Property("edges", "INTEGER", "edges"),
             Property("digest", "STRING", "sum of the hashes of all observations and edges, in any order, as they were loaded"),
-            Property("digest_version", "INTEGER", "how the digest was made; 1 by programs before schema version 6"),
+            Property("digest_version", "INTEGER", "how the digest was made; 1 by programs before schema version 6, 2 before version 7"),
             Property("selection", "STRING", "which of its edges were loaded, as JSON; only if not all were", True),
             Property("whole", "STRING", "id that the run has with all its edges; only if not all were loaded", True),
             Property("rejected", "INTEGER", "rows left out because they are wrong", True),
@@ -184,6 +184,7 @@ NODES = (
             Property("lease_since", "INTEGER", "ms since 1970 when that process began", True),
             Property("lease_at", "INTEGER", "ms since 1970 of that process's last sign of life", True),
             Property("error", "STRING", "why loading failed", True),
+            Property("families", "INTEGER", "copy families that were stored; absent if an earlier version loaded it", True),
             Property(
                 "decoders", "INTEGER", "features whose decoder vector was loaded; absent if its directory had no decoders.parquet", True
             ),
@@ -234,6 +235,24 @@ NODES = (
             Property("size", "INTEGER", "features in it"),
             Property("modularity", "FLOAT", "its part of the modularity of the whole partition", True),
             Property("conductance", "FLOAT", "share of its edges' magnitude that leaves it", True),
+        ),
+    ),
+    Node(
+        "Family",
+        "uid",
+        "A copy family of a run: features of successive sites, each mostly a copy of the one before. They are written last; if an earlier "
+        "version loaded the run, loading it again adds them.",
+        (
+            Property("uid", "STRING", "<Run.n>/<method>/<short id of the first member>"),
+            RUN,
+            Property("run_id", "STRING", "first 8 digits of that run's id"),
+            Property("id", "STRING", "short id of the first member, which stands for all"),
+            Property("method", "STRING", "method of the edges between the members"),
+            Property("first_layer", "INTEGER", "layer of the first member"),
+            Property("last_layer", "INTEGER", "layer of the last member"),
+            Property("lifetime", "INTEGER", "last_layer − first_layer"),
+            Property("size", "INTEGER", "members, one a site"),
+            Property("copy_share", "FLOAT", "mean of copy / total over the edges from one member to the next"),
         ),
     ),
     Node(

@@ -10,8 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_OTHERS = {"Observation": "#d4d4d8", "Run": "#57534e", "Behavior": "#e6007a", "Community": "#f59e0b", "Motif": "#b45309", "Site": "#a8a29e"}
-_CAPTIONS = {"Observation": "id", "Run": "name", "Behavior": "name", "Community": "community", "Motif": "kind", "Site": "hook"}
+_OTHERS = {"Observation": "#d4d4d8", "Run": "#57534e", "Behavior": "#e6007a", "Community": "#f59e0b", "Motif": "#b45309"} | {
+    "Family": "#0f766e",
+    "Site": "#a8a29e",
+}
+_CAPTIONS = {"Observation": "id", "Run": "name", "Behavior": "name", "Community": "community", "Motif": "kind"} | {
+    "Family": "id",
+    "Site": "hook",
+}
 _PLAIN = "#6b7280"
 
 

@@ -102,6 +102,7 @@ def test_rows_equal_the_twin(loaded: dict[str, Loaded], which: str, name: str, g
 
 def test_every_template_has_a_twin() -> None:
     elsewhere = {"communities", "community_of", "compare", "provenance", "runs", "similar"}
+    elsewhere |= {"families", "family_hubs"}  # test_copy_families_graph
     elsewhere |= {"relays", "hub_shift", "boundary", "cores", "community_match"}  # test_twins_hubs
     elsewhere |= {"fan_out", "bi_fan", "diamond", "compensation", "between", "bottlenecks"}  # test_motifs, test_cascades
     elsewhere |= {"feature_in_runs", "behavior_hubs", "seed_paths", "run_overlap", "orphans", "duplicates"}  # test_twins_runs

@@ -27,6 +27,11 @@ CASES = pd.DataFrame(
         ("computed", 1, -0.001, -0.001, 9.0, "total", -0.001, "erases_copy"),
     ],
     columns=["significant_by", "span", "mean_strength", "direct_strength", "later_strength", "effect", "lead", "interaction_type"],
+).assign(
+    copy_strength=[0.25, 0.5, 0.52, np.nan, 0.0, 0.52, 1.0, 0.49, 0.5],
+    specific_strength=[0.02, -0.02, np.nan, 0.005, -0.005, 0.0, 1.0, np.nan, -1.0],
+    floor_computed=[0.01, 0.01, 0.01, 0.01, np.nan, np.nan, np.nan, 0.01, 0.01],
+    floor=[0.5, 0.5, 0.5, 0.5, 0.01, 0.03, np.nan, np.nan, np.nan],
 )
 
 
@@ -41,6 +46,10 @@ def test_every_kind_of_edge(text: pa.DataType) -> None:
     assert made["sign"].to_pylist() == [1, -1, -1, -1, -1, 0, 1, 1, 0]
     assert made["structural"].to_pylist() == [True, True, True, True, False, True, False, False, True]
     assert made["total"].to_pylist() == [None, None, 0.5, 0.5, 0.5, 0.5, None, None, None]
+    computed = CASES["mean_strength"] - CASES["copy_strength"]
+    assert made["computed"].to_pandas().equals(computed.rename(None))
+    assert made["sign_computed"].to_pylist() == [1, -1, -1, None, 1, 0, -1, 1, -1]
+    assert made["sign_specific"].to_pylist() == [1, -1, None, 0, 0, 0, 1, None, -1]
 
 
 def test_no_rows() -> None:

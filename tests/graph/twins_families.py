@@ -1,0 +1,70 @@
+"""The questions about copy families answered from the files of a run, feature by feature; shares no code with ``ingest`` or ``queries``."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from tests.graph.twins import Rows, RunFiles, effect, passes, structural, top
+
+
+def chains(run: RunFiles, method: str) -> list[list[dict[str, Any]]]:
+    """Each family as its edges, from its first member to its last."""
+    copies = [e for e in run.edges(method) if e["total"] > 0.25 and (e["copy"] or 0) > 0.5 * e["total"]]
+    after: dict[str, dict[str, Any]] = {}
+    for e in copies:
+        if e is _choice(copies, "source", "target", e["source"]) and e is _choice(copies, "target", "source", e["target"]):
+            after[e["source"]] = e
+    found = []
+    for first in set(after) - {e["target"] for e in after.values()}:
+        chain = [after[first]]
+        while chain[-1]["target"] in after:
+            chain.append(after[chain[-1]["target"]])
+        found.append(chain)
+    return found
+
+
+def _choice(copies: Rows, own: str, other: str, name: str) -> dict[str, Any]:
+    return min((e for e in copies if e[own] == name), key=lambda e: (e["span"], -e["copy"], e[other]))
+
+
+def _ids(chain: list[dict[str, Any]]) -> list[str]:
+    return [chain[0]["source"], *(e["target"] for e in chain)]
+
+
+def families(run: RunFiles, method: str, limit: int, feature: str | None = None, min_lifetime: int = 0) -> Rows:
+    rows = []
+    for chain in chains(run, method):
+        ids = _ids(chain)
+        first, last = run.layer[ids[0]], run.layer[ids[-1]]
+        if last - first >= min_lifetime and feature in (None, *ids):
+            share = sum(e["copy"] / e["total"] for e in chain) / len(chain)
+            rows.append(
+                {"id": ids[0], "first_layer": first, "last_layer": last, "lifetime": last - first, "size": len(ids)}
+                | {"copy_share": share, "members": ids, "label": run.label[ids[0]]}
+            )
+    return top(rows, limit, lambda r: -r["lifetime"], lambda r: -r["size"], lambda r: r["first_layer"], lambda r: r["id"])
+
+
+def family_hubs(run: RunFiles, method: str, measure: str, edges: str, sign: str, limit: int) -> Rows:
+    kin = {name: _ids(chain) for chain in chains(run, method) for name in _ids(chain)}
+    between: dict[tuple[str, str], float] = {}
+    for e in run.edges(method):
+        ends = kin.get(e["source"], [e["source"]])[0], kin.get(e["target"], [e["target"]])[0]
+        if structural(e, edges) and passes(effect(e, edges), sign) and ends[0] != ends[1]:
+            between[ends] = max(between.get(ends, 0.0), abs(effect(e, edges)))
+    out: dict[str, list[float]] = defaultdict(list)
+    into: dict[str, list[float]] = defaultdict(list)
+    for (source, target), size in between.items():
+        out[source].append(size)
+        into[target].append(size)
+    rows = []
+    for name in {*out, *into}:
+        chosen = {"in": into[name], "out": out[name]}.get(measure.split("_")[0], into[name] + out[name])
+        ids = kin.get(name, [name])
+        score = float(sum(chosen) if measure.endswith("strength") else len(chosen))
+        rows.append(
+            {"id": name, "layer": run.layer[name], "last_layer": run.layer[ids[-1]], "size": len(ids), "score": score}
+            | {"incoming": len(into[name]), "outgoing": len(out[name]), "label": run.label[name]}
+        )
+    return top(rows, limit, lambda r: -round(r["score"], 10), lambda r: r["id"])
