@@ -65,6 +65,15 @@ _RULES = """- `AFFECTS` goes from an earlier site to a later one. There is one p
   `computed`, or is `later+computed`, `strength` is still the total effect, which may be close to 0.
 - `sign` is the sign of `strength`, and 0 where `type` is `erases_copy`. The types `excitatory` and `inhibitory` say the same in words;
   `pass_through`, `attenuates_copy` and `erases_copy` describe the total effect.
+- `computed` is the total effect less `copy`, and `specific` is `computed` less what the blocks compute of any direction. `sign_computed`
+  and `sign_specific` are their signs, 0 where the effect is smaller than what counts (`floor_computed` of interactions.parquet) and absent
+  where it was not measured. Total, computed and specific effect of one edge may differ in sign.
+- Runs that were loaded before schema version 7 have `computed`, but neither `q_computed` nor specificity, and `sign_computed` only where
+  the computed effect passed the test; to have all of it, drop such a run and load it again. Loading it again, without dropping it, adds
+  its families.
+- A `Family` is a chain of features of successive sites: each is mostly a copy of the one before (copy / total above 0.5, total effect above
+  0.25), and each is the other's largest copy to or from the nearest site that has one. A feature is in one family at most, per run and
+  method.
 - A `Feature` is shared between runs. What it shows of them (`label`, `density`, `importance`, scores) is a copy from the newest run that
   has it; `label_run` and `scores_run` say which. Loading a newer run overwrites the copy, and dropping that run brings back that of the
   next newest. What one run saw is its `Observation`, which nothing overwrites.

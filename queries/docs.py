@@ -56,6 +56,11 @@ What to know before you write your own:
   `feature-graph runs list` and `query -p run=…` name it.
 - **`strength`** is in target units per source unit. It is the total effect, unless only the direct or later effect passed the test. `sign`
   is its sign (0 if the edge erases a copy), and `type` says in words what the edge does.
+- **`computed`** is the total effect without `copy`, what the residual stream merely carries on; **`specific`** is `computed` without what
+  the blocks compute of any direction, where the run measured it. The three may differ in sign: `sign_computed` and `sign_specific` are 1,
+  −1, or 0 where the effect is too small to count.
+- **Copies** of one direction from layer to layer are a family: `(:Feature)-[:MEMBER_OF]->(:Family {run: 1, method: 'clamping'})`, with
+  `lifetime` in layers and `id`, the first member's.
 - **`structural`** edges lead to the next analysed site, or have a direct effect that passed the test by itself. Follow these along paths
   and for degrees: a total effect over several sites is partly the sum of the edges in between.
 

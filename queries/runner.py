@@ -115,10 +115,22 @@ def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str
             values[name] = choose_other_method(values["method"], other["id"], other["methods"], value, name)
         elif value is not None and facts:
             _check_in_run(read, parameter, value, facts)
+    if values.get("effect") == "specific":
+        _check_specific(read, values["method"], facts)
     if found.needs_decoders and not facts["decoders"]:
         raise DecodersMissing(
             f"{found.name} needs decoder vectors, which run {facts['id']} was loaded without: write them with "
             "`feature-graph vectors RUN_DIR`, then `feature-graph ingest RUN_DIR` again (what has been loaded is not loaded twice)"
+        )
+
+
+def _check_specific(read: Read, method: str, run: dict[str, Any]) -> None:
+    """Refuse to rank by what was not measured: without a value every edge would be left out."""
+    query = "MATCH ()-[e:AFFECTS {run: $n, method: $method}]->() WHERE e.specific IS NOT NULL RETURN e.specific AS some LIMIT 1"
+    if not read(query, {"n": run["n"], "method": method}, LOOKUP_SECONDS).rows:
+        raise ParameterError(
+            f"effect: got 'specific', which run {run['id']} did not measure by {method}, or which an earlier version did not load: run it "
+            "with specificity_directions above 0, drop it and ingest it again, or choose another effect"
         )
 
 

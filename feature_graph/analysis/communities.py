@@ -8,13 +8,19 @@ from typing import Literal, get_args
 import networkx as nx
 
 from feature_graph.analysis.errors import AnalysisError
-from feature_graph.graph import edge_strength
+from feature_graph.graph import Collapse, Effect, as_asked, edge_strength
 
 CommunityMethod = Literal["louvain", "label_propagation", "greedy_modularity", "components"]
 
 
 def detect_communities(
-    graph: nx.DiGraph, method: CommunityMethod = "louvain", *, resolution: float = 1.0, seed: int = 42
+    graph: nx.DiGraph,
+    method: CommunityMethod = "louvain",
+    *,
+    resolution: float = 1.0,
+    seed: int = 42,
+    effect: Effect | None = None,
+    collapse: Collapse | None = None,
 ) -> list[set[str]]:
     """Split the features into groups, largest first; every feature is in exactly one.
 
@@ -26,13 +32,17 @@ def detect_communities(
             (Clauset et al., 2004) or ``components`` (weakly connected parts).
         resolution: Above 1 gives smaller groups; for louvain and greedy_modularity.
         seed: Of the random order; the same seed gives the same groups.
+        effect: Effect that edges are weighed by: total, direct, later, computed, specific or copy; edges without it, or below their floor,
+            do not count. Default: the strength that the graph's edges have.
+        collapse: ``families``: each copy family counts as one feature, and has the id of its first member.
 
     Raises:
         AnalysisError: If the method is unknown.
+        InteractionGraphError: If the effect is unknown or was not measured, or ``collapse`` is unknown.
     """
     if method not in get_args(CommunityMethod):
         raise AnalysisError(f"method: got {method!r}, expected one of {', '.join(get_args(CommunityMethod))}")
-    weighted = _undirected(graph)
+    weighted = _undirected(as_asked(graph, effect, collapse))
     groups: Iterable[Iterable[str]]
     if method == "components" or not weighted.number_of_edges():
         groups = nx.connected_components(weighted)

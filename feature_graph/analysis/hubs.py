@@ -10,6 +10,7 @@ import numpy as np
 
 from feature_graph.analysis.errors import AnalysisError
 from feature_graph.analysis.matrices import Matrices, Scores, article_rank, betweenness, closeness, core_number, harmonic, hits, pagerank
+from feature_graph.graph import Collapse, Effect, as_asked
 
 
 def _rows(matrix: Any) -> Scores:
@@ -46,7 +47,14 @@ HUB_METRICS: dict[str, Callable[[Matrices], Scores]] = {
 _WHOLE = {"total_degree", "in_degree", "out_degree", "core_number"}
 
 
-def find_hubs(graph: nx.DiGraph, top_k: int = 10, metric: str = "total_degree") -> list[dict[str, Any]]:
+def find_hubs(
+    graph: nx.DiGraph,
+    top_k: int = 10,
+    metric: str = "total_degree",
+    *,
+    effect: Effect | None = None,
+    collapse: Collapse | None = None,
+) -> list[dict[str, Any]]:
     """The ``top_k`` features with the highest score.
 
     Args:
@@ -54,6 +62,9 @@ def find_hubs(graph: nx.DiGraph, top_k: int = 10, metric: str = "total_degree") 
         top_k: How many.
         metric: One of :data:`HUB_METRICS`, the measures of the template ``hubs`` (docs/analysis.md tells how they compare). ``pagerank``
             finds features that much influence flows into, ``reverse_pagerank`` those it flows out of; ``closeness`` counts incoming paths.
+        effect: Effect that edges are weighed by: total, direct, later, computed, specific or copy; edges without it, or below their floor,
+            do not count. Default: the strength that the graph's edges have.
+        collapse: ``families``: each copy family counts as one feature.
 
     Returns:
         Dicts with ``id``, ``label``, ``layer``, ``in_degree``, ``out_degree`` and ``<metric>_score``, best first; equal scores by layer
@@ -63,11 +74,13 @@ def find_hubs(graph: nx.DiGraph, top_k: int = 10, metric: str = "total_degree") 
 
     Raises:
         AnalysisError: If the metric is unknown or ``top_k`` is negative.
+        InteractionGraphError: If the effect is unknown or was not measured, or ``collapse`` is unknown.
     """
     if metric not in HUB_METRICS:
         raise AnalysisError(f"metric: got {metric!r}, expected one of {', '.join(HUB_METRICS)}")
     if top_k < 0:
         raise AnalysisError(f"top_k: got {top_k}, expected 0 or more")
+    graph = as_asked(graph, effect, collapse)
     matrices = Matrices.of(graph)
     scores = HUB_METRICS[metric](matrices)
     keys = [(-round(float(s), 12), graph.nodes[n].get("layer", 0), str(n)) for s, n in zip(scores, matrices.nodes, strict=True)]

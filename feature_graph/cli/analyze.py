@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -80,7 +80,8 @@ def analyze(
     effect: Annotated[
         str,
         typer.Option(
-            "--effect", help="Without --algorithms: the effect that is an edge's strength, one of total, direct, later and computed."
+            "--effect",
+            help="Without --algorithms: the effect that is an edge's strength: total, direct, later, computed, specific or copy.",
         ),
     ] = "",
     collapse: Annotated[
@@ -184,9 +185,10 @@ def _from_files(
     source: Path, chosen: tuple[bool, Sign, Orientation, str], collapse: CollapseChoice, metric: str, top_k: int, as_json: bool
 ) -> None:
     from feature_graph.analysis import HUB_METRICS
+    from feature_graph.graph import Effect
 
     _one_of("--metric", metric, list(HUB_METRICS))
-    _one_of("--effect", chosen[-1], ["", "total", "direct", "later", "computed"])
+    _one_of("--effect", chosen[-1], ["", *get_args(Effect)])
     whole = _load(source)
     found = _answers(whole, _chosen(whole, *chosen), collapse is CollapseChoice.FAMILIES, metric, top_k)
     if as_json:

@@ -36,6 +36,7 @@ class _Wanted:
     limit: int
     seed: int
     swaps: float
+    effect: str
     workers: int | None
     output: Path | None
     keep: bool
@@ -67,6 +68,12 @@ def motifs(
     everything: Annotated[
         bool, typer.Option("--all", help="Use every edge, by its total effect, instead of structural edges by direct effect.")
     ] = False,
+    effect: Annotated[
+        str,
+        typer.Option(
+            "--effect", help="Of a file: the effect that is an edge's strength and sign: total, direct, later, computed, specific or copy."
+        ),
+    ] = "",
     method: Annotated[
         str | None, typer.Option("--method", help="In the database: the method whose edges are used, clamping or jacobian.")
     ] = None,
@@ -92,9 +99,11 @@ def motifs(
         _show(pattern)
         return
     _check(run, graph, pattern, null, output, keep, by_span)
-    wanted = _Wanted(pattern, null, by_span, everything, method, limit, seed, swaps, workers, output, keep, as_json, timeout)
+    wanted = _Wanted(pattern, null, by_span, everything, method, limit, seed, swaps, effect, workers, output, keep, as_json, timeout)
     place = graph if graph is not None else Path(run or "")
     if graph is None and not place.exists():
+        if effect:
+            common.fail("--effect is for run directories and graph files", common.USAGE)
         with address.open() as store:
             _of_run(store, run or "", wanted)
         return
@@ -119,15 +128,16 @@ def _show(pattern: str) -> None:
     common.say(f"// parameters: {json.dumps(made.parameters)}\n{made.match}", nl=False)
 
 
-def _load(place: Path, everything: bool) -> nx.DiGraph:
-    from feature_graph.graph import graph_of_run, structural
+def _load(place: Path, wanted: _Wanted) -> nx.DiGraph:
+    from feature_graph.graph import graph_of_run, restated, structural
 
     found = graph_of_run(place)
-    return found if everything else structural(found)
+    found = found if wanted.everything else structural(found)
+    return restated(found, wanted.effect) if wanted.effect else found  # type: ignore[arg-type]
 
 
 def _of_file(place: Path, wanted: _Wanted) -> None:
-    graph = _load(place, wanted.everything)
+    graph = _load(place, wanted)
     if wanted.pattern is not None:
         _print_pattern(*_match(graph, wanted.pattern, wanted.limit), wanted.as_json)
     elif wanted.null:

@@ -11,6 +11,7 @@ from feature_graph.graph.files import GraphFileError, load_graph, save_graph
 from feature_graph.graph.named_responses import NamedResponses, name_responses
 from feature_graph.graph.run import built_graph, graph_of_run, with_standardised
 from feature_graph.graph.views import (
+    Effect,
     edge_strength,
     is_structural,
     largest_first,
@@ -25,6 +26,7 @@ __all__ = [
     "EDGE",
     "NODE",
     "Collapse",
+    "Effect",
     "GraphFileError",
     "InteractionGraphError",
     "NamedResponses",

@@ -10,7 +10,7 @@ import networkx as nx
 import pandas as pd
 
 from feature_graph.graph.errors import InteractionGraphError
-from feature_graph.graph.views import edge_strength
+from feature_graph.graph.views import Effect, edge_strength, restated
 from ingest.families import FAMILY_COLUMNS, CopyFamily, families_of
 
 #: What can be drawn or counted as one feature.
@@ -73,17 +73,21 @@ def collapsed(graph: nx.DiGraph, families: Sequence[CopyFamily] | None = None) -
     return made
 
 
-def as_asked(graph: nx.DiGraph, collapse: Collapse | None) -> nx.DiGraph:
-    """The graph as it is, or with copy families as one node each.
+def as_asked(graph: nx.DiGraph, effect: Effect | None = None, collapse: Collapse | None = None) -> nx.DiGraph:
+    """The graph by one of its effects (:func:`feature_graph.graph.restated`), and with copy families as one node each.
+
+    Args:
+        graph: Interaction graph; as it is if neither is given.
+        effect: What the strength of an edge is.
+        collapse: ``"families"``: each copy family counts as one.
 
     Raises:
-        InteractionGraphError: If ``collapse`` is neither None nor ``"families"``.
+        InteractionGraphError: If one of them is unknown, or the effect was not measured.
     """
-    if collapse is None:
-        return graph
-    if collapse not in get_args(Collapse):
+    if collapse not in (None, *get_args(Collapse)):
         raise InteractionGraphError(f"collapse: got {collapse!r}, expected None or {', '.join(get_args(Collapse))}")
-    return collapsed(graph)
+    stated = graph if effect is None else restated(graph, effect)
+    return stated if collapse is None else collapsed(stated, copy_families(graph))
 
 
 def _strength_of(graph: nx.DiGraph, source: Any, target: Any) -> float:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import networkx as nx
 import numpy as np
 
 from feature_graph.graph.errors import InteractionGraphError
 
-Effect = Literal["total", "direct", "later", "computed"]
+Effect = Literal["total", "direct", "later", "computed", "specific", "copy"]
 
 
 def structural(graph: nx.DiGraph) -> nx.DiGraph:
@@ -33,13 +33,18 @@ def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
     """A copy in which ``strength``, ``weight`` and ``sign`` stand for another measured effect of the same edges.
 
     Edges whose restated strength is not known or below their floor are left out. ``restated(G, "computed")`` therefore asks about what the
-    blocks compute, without what the residual stream only carries along.
+    blocks compute, without what the residual stream only carries along; ``restated(G, "specific")`` also without what they would compute of
+    any direction.
 
     Raises:
-        InteractionGraphError: If ``effect`` is not total, direct, later or computed.
+        InteractionGraphError: If ``effect`` is none of :data:`Effect`, or was measured for no edge.
     """
-    if effect not in {"total", "direct", "later", "computed"}:
-        raise InteractionGraphError(f"effect: got {effect!r}, expected total, direct, later or computed")
+    if effect not in get_args(Effect):
+        raise InteractionGraphError(f"effect: got {effect!r}, expected one of {', '.join(get_args(Effect))}")
+    if effect == "specific" and graph.size() and not any(np.isfinite(d.get(effect, np.nan)) for *_, d in graph.edges(data=True)):
+        raise InteractionGraphError(
+            "effect: got 'specific', which this run did not measure; run it with specificity_directions above 0, or choose another effect"
+        )
     edges = []
     for u, v, d in graph.edges(data=True):
         value = float(d.get(effect, np.nan))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from feature_graph.graph import Collapse, as_asked, edge_strength
+from feature_graph.graph import Collapse, Effect, as_asked, edge_strength
 from feature_graph.utils import whole_file
 from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.page import PlotlyJs, write_graph_page
@@ -27,6 +27,7 @@ def render_interactive_graph(
     max_nodes: int = MAX_NODES,
     max_edges: int = MAX_EDGES,
     plotlyjs: PlotlyJs = "inline",
+    effect: Effect | None = None,
     collapse: Collapse | None = None,
 ) -> Path:
     """Write an interactive page: layered picture, search, filters, causes and effects of any feature on a click.
@@ -39,12 +40,14 @@ def render_interactive_graph(
         max_nodes: Most features drawn.
         max_edges: Most edges drawn, the strongest; the page says what was left out.
         plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies next to it, once per folder.
+        effect: Effect that lines show: total, direct, later, computed, specific or copy; edges without it, or below their floor, are not
+            drawn. Default: the strength that the graph's edges have.
         collapse: ``families``: each copy family is drawn as one feature (:func:`feature_graph.graph.collapsed`).
 
     Raises:
-        InteractionGraphError: If ``collapse`` is something else.
+        InteractionGraphError: If the effect is unknown or was not measured, or ``collapse`` is unknown.
     """
-    drawn = as_asked(graph, collapse)
+    drawn = as_asked(graph, effect, collapse)
     scene = network_scene(drawn, title, seeds=_named(drawn, seed_nodes), max_nodes=max_nodes, max_edges=max_edges)
     return _written(write_graph_page(scene, path, plotlyjs), len(scene.nodes), len(scene.edges))
 
@@ -96,13 +99,14 @@ def render_static_graph(
     seed_nodes: Iterable[str] = (),
     max_nodes: int = MAX_NODES,
     max_edges: int = MAX_EDGES,
+    effect: Effect | None = None,
     collapse: Collapse | None = None,
 ) -> Path:
     """Write the layered picture as SVG, for papers and web pages; nothing is needed to show it but an image viewer.
 
-    ``collapse="families"`` draws each copy family as one feature.
+    ``effect`` and ``collapse`` as for :func:`render_interactive_graph`.
     """
-    drawn = as_asked(graph, collapse)
+    drawn = as_asked(graph, effect, collapse)
     scene = network_scene(drawn, title, seeds=_named(drawn, seed_nodes), max_nodes=max_nodes, max_edges=max_edges)
     with whole_file(path) as part:
         part.write_text(svg_text(scene), encoding="utf-8")

@@ -7,6 +7,7 @@
 //   method: {type: method}
 //   feature: {type: feature}
 //   direction: {type: choice, of: [both, in, out], default: both, about: "in: what drives it, out: what it drives"}
+//   effect: {type: choice, of: [strength, direct, computed, specific, copy], default: strength, about: "which effect the rows are ordered by, largest magnitude first; edges for which it was not measured come last"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   direction: in or out
@@ -15,6 +16,8 @@
 //   strength: the effect of the edge, target units per source unit
 //   direct: direct effect
 //   later: effect on later positions
+//   computed: total effect without the copy
+//   specific: computed, without what the blocks compute of any direction; empty if not measured
 //   span: analysed sites crossed
 //   q: corrected p of the total effect
 //   by: effects that passed the test
@@ -32,7 +35,7 @@ CALL (run, f) {
   RETURN 'in' AS direction, e, x
 }
 MATCH (x)<-[:OF]-(o:Observation {run: run.n})
-RETURN direction, o.id AS id, o.layer AS layer, e.strength AS strength, e.direct AS direct, e.later AS later, e.span AS span, e.q AS q,
-       e.by AS by, o.label AS label
-ORDER BY abs(e.strength) DESC, id
+RETURN direction, o.id AS id, o.layer AS layer, e.strength AS strength, e.direct AS direct, e.later AS later,
+       e.computed AS computed, e.specific AS specific, e.span AS span, e.q AS q, e.by AS by, o.label AS label
+ORDER BY coalesce(abs(CASE $effect WHEN 'direct' THEN e.direct WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy ELSE e.strength END), -1.0) DESC, id
 LIMIT $limit

@@ -5,7 +5,7 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   effect: {type: choice, of: [strength, direct, later, computed], default: strength, about: "which effect; computed is the total without what the residual stream merely carries along"}
+//   effect: {type: choice, of: [strength, total, direct, later, computed, specific, copy], default: strength, about: "which effect; computed is the total without what the residual stream merely carries along, which is copy; specific is computed without what the blocks compute of any direction"}
 //   by: {type: choice, of: [standardised, value], default: standardised, about: "what the rows are ordered by: the effect in standard deviations of the target (edges for which that was not measured come last, by |value|), or |value|"}
 //   edges: {type: choice, of: [all, structural], default: all, about: "structural: to the next site, or with a significant direct effect; all: also total effects over several sites"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
@@ -31,7 +31,10 @@ WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.structural)
 WITH run, s, e, t, CASE $effect
   WHEN 'direct' THEN e.direct
   WHEN 'later' THEN e.later
-  WHEN 'computed' THEN coalesce(e.total, e.strength) - e.copy
+  WHEN 'total' THEN coalesce(e.total, e.strength)
+  WHEN 'computed' THEN e.computed
+  WHEN 'specific' THEN e.specific
+  WHEN 'copy' THEN e.copy
   ELSE e.strength
 END AS value
 WHERE value IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND value > 0) OR ($sign = 'inhibitory' AND value < 0))

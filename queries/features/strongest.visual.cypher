@@ -5,7 +5,10 @@ WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.structural)
 WITH path, s, e, t, CASE $effect
   WHEN 'direct' THEN e.direct
   WHEN 'later' THEN e.later
-  WHEN 'computed' THEN coalesce(e.total, e.strength) - e.copy
+  WHEN 'total' THEN coalesce(e.total, e.strength)
+  WHEN 'computed' THEN e.computed
+  WHEN 'specific' THEN e.specific
+  WHEN 'copy' THEN e.copy
   ELSE e.strength
 END AS value
 WHERE value IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND value > 0) OR ($sign = 'inhibitory' AND value < 0))

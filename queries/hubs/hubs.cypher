@@ -7,6 +7,7 @@
 //   method: {type: method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength, pagerank, reverse_pagerank, article_rank, reverse_article_rank, hits_hub, hits_authority, betweenness, closeness, reverse_closeness, harmonic, reverse_harmonic], default: degree, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target); pagerank and article_rank (which trusts features with few outgoing edges less) follow the edges by magnitude; hits_authority: driven by good hubs, hits_hub: drives good authorities, both by count; betweenness: shortest paths through it, without sampling; closeness: over paths that end here, in edges, with the correction of Wasserman and Faust; harmonic: mean of 1 / distance over the same paths; reverse_ goes against the edges"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   effect: {type: choice, of: [strength, computed, specific, copy], default: strength, about: "what an edge weighs. strength: by edges, its direct or its total effect; computed: the total effect without the copy; specific: computed, without what the blocks compute of any direction; copy: what the residual stream carries on"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "only features of this layer; scores are still those of the whole graph"}
 //   per_layer: {type: bool, default: false, about: "whether limit counts the rows of each layer instead of all rows"}
@@ -26,8 +27,14 @@ MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+  WITH s, t, CASE
+    WHEN $effect = 'computed' THEN e.computed
+    WHEN $effect = 'specific' THEN e.specific
+    WHEN $effect = 'copy' THEN e.copy
+    WHEN $edges = 'all' OR e.by = 'later' THEN e.strength
+    ELSE e.direct
+  END AS signed
+  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
   RETURN s, t, abs(signed) AS weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)

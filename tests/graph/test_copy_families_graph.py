@@ -65,6 +65,21 @@ def test_hubs_of_families_equal_the_twin(loaded: dict[str, Loaded], which: str, 
         same_rows(run.ask("family_hubs", measure=measure, edges=edges, sign=sign, limit=limit).records, expected)
 
 
+@pytest.mark.parametrize("effect", ["computed", "copy", "specific"])
+def test_hubs_of_families_by_another_effect(loaded: dict[str, Loaded], effect: str) -> None:
+    run = loaded["random"]
+    expected = twins_families.family_hubs(run.files, "clamping", "strength", "all", "any", ALL, effect)
+    assert expected
+    same_rows(run.ask("family_hubs", measure="strength", edges="all", effect=effect, limit=ALL).records, expected)
+
+
+@pytest.mark.parametrize("name", ["hubs", "family_hubs", "strongest"])
+def test_ranking_by_what_was_not_measured_is_refused(loaded: dict[str, Loaded], name: str) -> None:
+    with pytest.raises(queries.ParameterError, match=f"effect: got 'specific', which run {loaded['example'].id} did not measure"):
+        loaded["example"].ask(name, effect="specific")
+    assert loaded["random"].ask(name, effect="specific").rows
+
+
 def test_hubs_of_families_are_those_in_process(loaded: dict[str, Loaded]) -> None:
     graph = build_interaction_graph(InteractionSet.load(EXAMPLE / "interactions.parquet"))
     made = collapsed(structural(graph), copy_families(graph))

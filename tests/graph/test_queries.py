@@ -39,7 +39,9 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
         ("search", {"text": "war", "layer": 8}),
         ("feature", {"feature": "BUSY"}),
         *[("neighbours", {"feature": "BUSY", "direction": d}) for d in ("in", "out", "both")],
-        *[("strongest", {"effect": e, "limit": ALL}) for e in ("strength", "direct", "later", "computed")],
+        *[("strongest", {"effect": e, "limit": ALL}) for e in ("strength", "total", "direct", "later", "computed", "copy")],
+        ("strongest", {"effect": "specific", "by": "value", "limit": ALL}),
+        *[("neighbours", {"feature": "BUSY", "effect": e, "limit": 5}) for e in ("direct", "computed", "copy", "specific")],
         *[("strongest", {"sign": s, "span": 1, "limit": 7}) for s in ("excitatory", "inhibitory")],
         *[("strongest", {"by": b, "edges": e, "limit": 9}) for b in ("standardised", "value") for e in ("all", "structural")],
         *[("co_drivers", {"feature": "BUSY", "edges": e, "limit": ALL}) for e in EDGES],
@@ -51,6 +53,8 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
             for s in ("excitatory", "inhibitory")
         ],
         ("hubs", {"measure": "strength", "per_layer": True, "limit": 2}),
+        *[("hubs", {"measure": m, "effect": e, "limit": ALL}) for m in ("degree", "strength", "pagerank") for e in ("computed", "copy")],
+        ("hubs", {"measure": "out_strength", "effect": "specific", "sign": "inhibitory", "edges": "all", "limit": ALL}),
         *[("layer_flow", {"edges": e}) for e in EDGES],
         *[("feed_forward", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent")],
         ("feed_forward", {"edges": "all", "min_strength": 0.05, "limit": ALL}),
@@ -78,7 +82,9 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
 
 
 def fits(which: str, name: str, given: dict[str, Any]) -> bool:
-    """The random run has one method and no behaviours."""
+    """The random run has one method and no behaviours; in the example it was not measured what is specific."""
+    if which == "example" and given.get("effect") == "specific":
+        return name == "neighbours"
     return which == "example" or not ("behavior" in given or name == "methods_agree" or given.get("method") == "jacobian")
 
 

@@ -71,7 +71,9 @@ class RunFiles:
                     "total": row["mean_strength"],
                     "direct": row["direct_strength"],
                     "later": none(row["later_strength"]),
-                    "copy": row["copy_strength"],
+                    "copy": none(row["copy_strength"]),
+                    "computed": none(row["mean_strength"] - row["copy_strength"]),
+                    "specific": none(row.get("specific_strength")),
                     "span": row["span"],
                     "by": row["significant_by"],
                     "type": row["interaction_type"],
@@ -102,8 +104,10 @@ def structural(edge: dict[str, Any], edges: str = "structural") -> bool:
     return edges == "all" or edge["span"] == 1 or "direct" in edge["by"]
 
 
-def effect(edge: dict[str, Any], edges: str = "structural") -> float:
-    """What the edge weighs, sign and all."""
+def effect(edge: dict[str, Any], edges: str = "structural", by: str = "strength") -> Any:
+    """What the edge weighs, sign and all; None where it was not measured."""
+    if by != "strength":
+        return edge[by]
     return edge["strength"] if edges == "all" or edge["by"] == "later" else edge["direct"]
 
 
@@ -111,13 +115,14 @@ def passes(value: float, sign: str) -> bool:
     return sign == "any" or (value > 0) == (sign == "excitatory")
 
 
-def graph(run: RunFiles, edges: str = "structural", sign: str = "any", method: str = "clamping") -> nx.DiGraph:
+def graph(run: RunFiles, edges: str = "structural", sign: str = "any", method: str = "clamping", by: str = "strength") -> nx.DiGraph:
     """Weighted by magnitude, with every feature of the run as a node."""
     made = nx.DiGraph()
     made.add_nodes_from(run.features["id"])
     for edge in run.edges(method):
-        if structural(edge, edges) and passes(effect(edge, edges), sign):
-            made.add_edge(edge["source"], edge["target"], weight=abs(effect(edge, edges)), signed=effect(edge, edges), edge=edge)
+        value = effect(edge, edges, by)
+        if structural(edge, edges) and value is not None and passes(value, sign):
+            made.add_edge(edge["source"], edge["target"], weight=abs(value), signed=value, edge=edge)
     return made
 
 
@@ -148,14 +153,16 @@ def feature(run: RunFiles, feature: str, method: str, **_: Any) -> Rows:
     return [facts | counts | {"runs": 1, "neuronpedia_url": row["neuronpedia_url"] or None}]
 
 
-def neighbours(run: RunFiles, feature: str, direction: str, limit: int, method: str, **_: Any) -> Rows:
+def neighbours(run: RunFiles, feature: str, direction: str, limit: int, method: str, effect: str, **_: Any) -> Rows:
     rows = []
     for e in run.edges(method):
         for way, mine, other in (("out", "source", "target"), ("in", "target", "source")):
             if e[mine] == feature and direction in ("both", way):
-                known = {k: e[k] for k in ("strength", "direct", "later", "span", "q", "by")}
+                known = {k: e[k] for k in ("strength", "direct", "later", "computed", "specific", "span", "q", "by")}
+                known["size"] = -1.0 if e[effect] is None else abs(e[effect])
                 rows.append({"direction": way, "id": e[other], "layer": run.layer[e[other]], "label": run.label[e[other]]} | known)
-    return top(rows, limit, lambda r: -abs(r["strength"]), lambda r: r["id"])
+    ordered = top(rows, limit, lambda r: -r["size"], lambda r: r["id"])
+    return [{k: v for k, v in row.items() if k != "size"} for row in ordered]
 
 
 def strongest(
@@ -163,7 +170,7 @@ def strongest(
 ) -> Rows:
     rows = []
     for e in run.edges(method):
-        value = e["total"] - e["copy"] if effect == "computed" else e[effect]
+        value = e[effect]
         if value is not None and passes(value, sign) and span in (None, e["span"]) and structural(e, edges):
             more = {"source_label": run.label[e["source"]], "target_label": run.label[e["target"]], "structural": structural(e)}
             size = None if e["standardised"] is None or e["total"] == 0 else e["standardised"] * value / e["total"]
@@ -188,8 +195,8 @@ def co_drivers(run: RunFiles, feature: str, edges: str, min_shared: int, limit: 
     return top([r | {"label": run.label[r["id"]]} for r in rows], limit, lambda r: -r["shared"], lambda r: -r["agree"], lambda r: r["id"])
 
 
-def hub_scores(run: RunFiles, measure: str, edges: str, sign: str, method: str) -> dict[str, float]:
-    g = graph(run, edges, sign, method)
+def hub_scores(run: RunFiles, measure: str, edges: str, sign: str, method: str, by: str = "strength") -> dict[str, float]:
+    g = graph(run, edges, sign, method, by)
     weight = "weight" if measure.endswith("strength") else None
     if measure in ("degree", "strength"):
         return dict(g.degree(weight=weight))
@@ -259,11 +266,12 @@ def hubs(
     sign: str,
     limit: int,
     method: str,
+    effect: str,
     layer: int | None = None,
     per_layer: bool = False,
     **_: Any,
 ) -> Rows:
-    scores = hub_scores(run, measure, edges, sign, method)
+    scores = hub_scores(run, measure, edges, sign, method, effect)
     g = graph(run, edges, "any", method)
     rows: Rows = []
     for i in sorted(scores, key=lambda i: (-round(scores[i], 10), i)):

@@ -46,13 +46,14 @@ def families(run: RunFiles, method: str, limit: int, feature: str | None = None,
     return top(rows, limit, lambda r: -r["lifetime"], lambda r: -r["size"], lambda r: r["first_layer"], lambda r: r["id"])
 
 
-def family_hubs(run: RunFiles, method: str, measure: str, edges: str, sign: str, limit: int) -> Rows:
+def family_hubs(run: RunFiles, method: str, measure: str, edges: str, sign: str, limit: int, by: str = "strength") -> Rows:
     kin = {name: _ids(chain) for chain in chains(run, method) for name in _ids(chain)}
     between: dict[tuple[str, str], float] = {}
     for e in run.edges(method):
         ends = kin.get(e["source"], [e["source"]])[0], kin.get(e["target"], [e["target"]])[0]
-        if structural(e, edges) and passes(effect(e, edges), sign) and ends[0] != ends[1]:
-            between[ends] = max(between.get(ends, 0.0), abs(effect(e, edges)))
+        value = effect(e, edges, by)
+        if structural(e, edges) and value is not None and passes(value, sign) and ends[0] != ends[1]:
+            between[ends] = max(between.get(ends, 0.0), abs(value))
     out: dict[str, list[float]] = defaultdict(list)
     into: dict[str, list[float]] = defaultdict(list)
     for (source, target), size in between.items():
