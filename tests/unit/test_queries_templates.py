@@ -177,7 +177,8 @@ def test_what_is_not_given_takes_its_default() -> None:
     assert values == {"run": None, "method": "clamping", "measure": "degree", "edges": "structural", "sign": "any"} | {
         "layer": None,
         "per_layer": False,
-        "graph": None,
+        "effect": "strength",
+            "graph": None,
         "limit": 3,
     }
     with pytest.raises(queries.ParameterError, match="cascade needs feature: short id of a feature"):
