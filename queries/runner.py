@@ -117,6 +117,8 @@ def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str
             _check_in_run(read, parameter, value, facts)
     if values.get("effect") == "specific":
         _check_specific(read, values["method"], facts)
+        if other:
+            _check_specific(read, values.get("other_method", values["method"]), other)
     if found.needs_decoders and not facts["decoders"]:
         raise DecodersMissing(
             f"{found.name} needs decoder vectors, which run {facts['id']} was loaded without: write them with "

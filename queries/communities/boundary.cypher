@@ -7,6 +7,7 @@
 //   method: {type: method}
 //   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "algorithm that groups the features; edges are weighted by magnitude, and their direction is ignored"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   effect: {type: choice, of: [strength, computed, specific, copy], default: strength, about: "what an edge weighs. strength: by edges, its direct or its total effect; computed: the total effect without the copy; specific: computed, without what the blocks compute of any direction; copy: what the residual stream carries on"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
 //   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "communities of at least this many features"}
@@ -29,8 +30,9 @@ MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
+    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
+  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
   RETURN s, t, abs(signed) AS weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
@@ -80,14 +82,15 @@ WITH run, collect(community) AS community_of, collect(size) AS size_of
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  RETURN s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  RETURN s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
+    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
 }
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
 WITH a, b, signed, community_of[a.fid] AS source_community, community_of[b.fid] AS target_community,
      size_of[a.fid] AS source_size, size_of[b.fid] AS target_size
 WHERE source_community <> target_community AND source_size >= $min_size AND target_size >= $min_size
-  AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  AND signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
 WITH a, b, source_community, target_community, signed
 ORDER BY abs(signed) DESC, a.fid, b.fid
 WITH source_community, target_community, count(*) AS count, sum(CASE WHEN signed > 0 THEN 1 ELSE 0 END) AS excitatory,

@@ -3,8 +3,9 @@ MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
+    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
+  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
   RETURN s, t, abs(signed) AS weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
@@ -47,12 +48,13 @@ WITH run, collect(found) AS community_of, collect(f) AS features
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  RETURN s, e, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  RETURN s, e, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
+    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
 }
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
 WITH s, e, t, signed, community_of[a.fid] AS source_community, community_of[b.fid] AS target_community
-WHERE source_community <> target_community AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+WHERE source_community <> target_community AND signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
 WITH s, e, t ORDER BY abs(signed) DESC LIMIT 300
 MATCH path = (s)-[e]->(t)
 RETURN path

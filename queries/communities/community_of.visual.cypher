@@ -3,8 +3,9 @@ MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
+    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
+  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
   RETURN s, t, abs(signed) AS weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
@@ -45,8 +46,9 @@ WITH run, [row IN assigned WHERE row.community = mine | row.feature] AS members
 UNWIND members AS f
 MATCH path = (f)-[e:AFFECTS]->(t:Feature)
 WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) AND t IN members
-WITH path, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+WITH path, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
+  ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
+WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
 RETURN path
 ORDER BY abs(signed) DESC
 LIMIT 300

@@ -6,6 +6,7 @@
 //   run: {type: run}
 //   method: {type: method}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   effect: {type: choice, of: [strength, computed, specific, copy], default: strength, about: "what an edge weighs. strength: by edges, its direct or its total effect; computed: the total effect without the copy; specific: computed, without what the blocks compute of any direction; copy: what the residual stream carries on"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   min_core: {type: int, min: 0, max: 1000000, default: 1, about: "at least this core number"}
 //   graph: {type: projection}
@@ -23,8 +24,9 @@ MATCH (run:Run {id: $run, status: 'ready'})
 CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
+    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
+  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
   RETURN s, t, abs(signed) AS weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
@@ -52,7 +54,8 @@ LIMIT $limit
 CALL (run, core_of, f, core) {
   OPTIONAL MATCH (f)-[e:AFFECTS]-(:Feature)<-[:OF]-(b:Observation {run: run.n})
   WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural)
-  WITH core, core_of[b.fid] AS theirs, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WITH core, core_of[b.fid] AS theirs, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
+    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
   WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
   RETURN sum(CASE WHEN theirs >= core THEN 1 ELSE 0 END) AS within, sum(CASE WHEN theirs < core THEN 1 ELSE 0 END) AS beyond
 }

@@ -171,14 +171,17 @@ def test_leiden_is_repeatable(loaded: dict[str, Loaded]) -> None:
     assert partition(loaded["random"], seed=7) == partition(loaded["random"], seed=7)
 
 
-@pytest.mark.parametrize("sign", ["any", "excitatory"])
-def test_community_of_a_feature(loaded: dict[str, Loaded], sign: str) -> None:
-    run = loaded["example"]
+@pytest.mark.parametrize(
+    ("which", "sign", "effect"),
+    [("example", "any", "strength"), ("example", "excitatory", "strength"), ("example", "any", "computed"), ("random", "any", "specific")],
+)
+def test_community_of_a_feature(loaded: dict[str, Loaded], which: str, sign: str, effect: str) -> None:
+    run = loaded[which]
     mine = run.busiest()
-    found, _ = partition(run, sign=sign)
+    found, _ = partition(run, sign=sign, effect=effect)
     members = next(part for part in found if mine in part)
-    rows = run.ask("community_of", feature=mine, sign=sign, limit=ALL).records
-    g = twins.graph(run.files, sign=sign).to_undirected()
+    rows = run.ask("community_of", feature=mine, sign=sign, effect=effect, limit=ALL).records
+    g = twins.graph(run.files, sign=sign, by=effect).to_undirected()
     assert {row["id"] for row in rows} == members
     for row in rows:
         weights = {n: d["weight"] for n, d in g[row["id"]].items()}

@@ -102,11 +102,13 @@ def relays(run: twins.RunFiles, limit: int = 20, layer: int | None = None) -> li
     return list(islice(sorted(rows, key=lambda r: (-round(r["passed"], 10), r["id"])), limit))
 
 
-def hub_shift(run: twins.RunFiles, other: twins.RunFiles, measure: str, edges: str, sign: str, limit: int) -> list[dict[str, Any]]:
+def hub_shift(
+    run: twins.RunFiles, other: twins.RunFiles, measure: str, edges: str, sign: str, limit: int, effect: str = "strength"
+) -> list[dict[str, Any]]:
     """Ranks by hub_scores, which is another implementation than the template's."""
     sides = []
     for one in (run, other):
-        scores = twins.hub_scores(one, measure, edges, sign, "clamping")
+        scores = twins.hub_scores(one, measure, edges, sign, "clamping", effect)
         order = sorted(scores, key=lambda i: (-round(scores[i], 10), i))
         uid = dict(zip(one.features["id"], one.features["uid"], strict=True))
         sides.append({uid[i]: (i, scores[i], rank) for rank, i in enumerate(order, 1)})
@@ -127,10 +129,14 @@ def test_relays(example: Loaded) -> None:
 
 @pytest.mark.parametrize("measure", ["degree", "in_degree", "out_strength", "strength"])
 def test_hubs_of_two_runs(example: Loaded, changed: Loaded, measure: str) -> None:
-    for edges, sign, limit in (("structural", "any", ALL), ("all", "inhibitory", 7)):
-        rows = example.ask("hub_shift", other=changed.id, measure=measure, edges=edges, sign=sign, limit=limit)
+    for edges, sign, limit, effect in (
+        ("structural", "any", ALL, "strength"),
+        ("all", "inhibitory", 7, "strength"),
+        ("all", "any", 9, "computed"),
+    ):
+        rows = example.ask("hub_shift", other=changed.id, measure=measure, edges=edges, sign=sign, limit=limit, effect=effect)
         floats = [r | {k: None if r[k] is None else float(r[k]) for k in ("score", "other_score")} for r in rows]
-        expected = hub_shift(example.files, changed.files, measure, edges, sign, limit)
+        expected = hub_shift(example.files, changed.files, measure, edges, sign, limit, effect)
         close(floats, [r | {k: None if r[k] is None else float(r[k]) for k in ("score", "other_score")} for r in expected])
     gone = example.files.features["id"].iloc[-1]
     assert next(r for r in example.ask("hub_shift", other=changed.id, limit=ALL) if r["id"] == gone)["other_rank"] is None
@@ -189,18 +195,20 @@ def conductance(graph: nx.Graph, group: set[str]) -> float | None:
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-@pytest.mark.parametrize("sign", ["any", "excitatory"])
-def test_conductance(example: Loaded, algorithm: str, sign: str) -> None:
-    graph = twins.graph(example.files, sign=sign).to_undirected()
-    for row in example.ask("communities", algorithm=algorithm, sign=sign, members=ALL, min_size=1, limit=ALL):
+@pytest.mark.parametrize(("sign", "effect"), [("any", "strength"), ("excitatory", "strength"), ("any", "computed"), ("inhibitory", "copy")])
+def test_conductance(example: Loaded, algorithm: str, sign: str, effect: str) -> None:
+    graph = twins.graph(example.files, sign=sign, by=effect).to_undirected()
+    for row in example.ask("communities", algorithm=algorithm, sign=sign, effect=effect, members=ALL, min_size=1, limit=ALL):
         assert row["conductance"] == pytest.approx(conductance(graph, set(row["members"])), abs=1e-9)
         assert row["size"] == len(row["members"])
 
 
-def boundary(run: twins.RunFiles, groups: list[list[str]], edges: str, sign: str, min_size: int) -> list[dict[str, Any]]:
+def boundary(
+    run: twins.RunFiles, groups: list[list[str]], edges: str, sign: str, min_size: int, effect: str = "strength"
+) -> list[dict[str, Any]]:
     number = {n: i for i, group in enumerate(groups, 1) for n in group}
     crossing: dict[tuple[int, int], list[tuple[float, str, str]]] = {}
-    for u, v, d in twins.graph(run, edges, sign).edges(data=True):
+    for u, v, d in twins.graph(run, edges, sign, by=effect).edges(data=True):
         ends = number[u], number[v]
         if ends[0] != ends[1] and min(len(groups[e - 1]) for e in ends) >= min_size:
             crossing.setdefault(ends, []).append((d["signed"], u, v))
@@ -217,17 +225,23 @@ def boundary(run: twins.RunFiles, groups: list[list[str]], edges: str, sign: str
 
 
 @pytest.mark.parametrize(
-    ("algorithm", "edges", "sign", "min_size"), [("leiden", "structural", "any", 1), ("louvain", "all", "inhibitory", 3)]
+    ("algorithm", "edges", "sign", "min_size", "effect"),
+    [
+        ("leiden", "structural", "any", 1, "strength"),
+        ("louvain", "all", "inhibitory", 3, "strength"),
+        ("louvain", "all", "any", 1, "computed"),
+        ("leiden", "structural", "excitatory", 1, "copy"),
+    ],
 )
-def test_edges_between_communities(example: Loaded, algorithm: str, edges: str, sign: str, min_size: int) -> None:
-    chosen = {"algorithm": algorithm, "edges": edges, "sign": sign}
-    expected = boundary(example.files, example.groups(**chosen), edges, sign, min_size)
+def test_edges_between_communities(example: Loaded, algorithm: str, edges: str, sign: str, min_size: int, effect: str) -> None:
+    chosen = {"algorithm": algorithm, "edges": edges, "sign": sign, "effect": effect}
+    expected = boundary(example.files, example.groups(**chosen), edges, sign, min_size, effect)
     assert expected
     close(example.ask("boundary", min_size=min_size, limit=ALL, **chosen), expected)
 
 
-def cores(run: twins.RunFiles, edges: str, sign: str) -> list[dict[str, Any]]:
-    graph = twins.graph(run, edges, sign).to_undirected()
+def cores(run: twins.RunFiles, edges: str, sign: str, effect: str = "strength") -> list[dict[str, Any]]:
+    graph = twins.graph(run, edges, sign, by=effect).to_undirected()
     core = nx.core_number(graph)
     rows = []
     for i in sorted(graph, key=lambda i: (-core[i], run.fid[i])):
@@ -237,11 +251,11 @@ def cores(run: twins.RunFiles, edges: str, sign: str) -> list[dict[str, Any]]:
 
 
 def test_cores(example: Loaded) -> None:
-    for edges, sign in (("structural", "any"), ("all", "excitatory")):
-        expected = cores(example.files, edges, sign)
-        close(example.ask("cores", edges=edges, sign=sign, min_core=0, limit=ALL), expected)
+    for edges, sign, effect in (("structural", "any", "strength"), ("all", "excitatory", "strength"), ("all", "inhibitory", "computed")):
+        expected = cores(example.files, edges, sign, effect)
+        close(example.ask("cores", edges=edges, sign=sign, effect=effect, min_core=0, limit=ALL), expected)
         assert all(row["within"] >= row["core"] for row in expected)
-        close(example.ask("cores", edges=edges, sign=sign, min_core=2, limit=4), [r for r in expected if r["core"] >= 2][:4])
+        close(example.ask("cores", edges=edges, sign=sign, effect=effect, min_core=2, limit=4), [r for r in expected if r["core"] >= 2][:4])
 
 
 def test_communities_of_two_runs(example: Loaded, changed: Loaded) -> None:

@@ -178,7 +178,7 @@ def test_what_is_not_given_takes_its_default() -> None:
         "layer": None,
         "per_layer": False,
         "effect": "strength",
-            "graph": None,
+        "graph": None,
         "limit": 3,
     }
     with pytest.raises(queries.ParameterError, match="cascade needs feature: short id of a feature"):
