@@ -31,7 +31,10 @@ EDGE_NAMES: dict[str, tuple[str, ...]] = {
 #: Column of features.parquet → names under which it is looked for.
 FEATURE_NAMES: dict[str, tuple[str, ...]] = {"id": ("id", "feature", "node")}
 #: What else exports and graph files hold, and what follows from other columns here.
-_KNOWN = frozenset({"src_fid", "tgt_fid", "abs_strength", "run", "sign", "kind", "structural", "strength", "weight", "total"})
+_KNOWN = frozenset(
+    {"src_fid", "tgt_fid", "abs_strength", "run", "sign", "kind", "structural", "strength", "weight", "total"}
+    | {"sign_computed", "sign_specific", "family", "members", "last_layer"}
+)
 _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
