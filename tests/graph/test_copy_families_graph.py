@@ -92,7 +92,7 @@ def test_hubs_of_families_are_those_in_process(loaded: dict[str, Loaded]) -> Non
 
 def test_they_belong_to_the_run_and_go_with_it(database: Store, tmp_path: Path) -> None:
     one, two = (random_run(tmp_path / str(seed), n_edges=200, seed=seed) for seed in (1, 2))
-    first, part = database.ingest(one), ingest_run(database.driver, one, options=Options(Selection(limit=60)))
+    first, part = database.ingest(one), ingest_run(database.driver, one, options=Options(Selection(limit=12)))
     second = database.ingest(two)
     assert first.families > part.families > 0
     assert database.ingest(one).families == 0
