@@ -59,8 +59,8 @@ class IngestReport:
     def summary(self) -> str:
         """One line for people."""
         if self.already:
-            counts = ((self.decoders, "decoder vectors"), (self.families, "copy families"))
-            added = ", ".join(f"{number} {what} added" for number, what in counts if number) or "nothing changed"
+            parts = ((self.decoders, "decoder vectors"), (self.families, "copy families"))
+            added = ", ".join(f"{number} {what} added" for number, what in parts if number) or "nothing changed"
             return f"run {self.run} is already there ({self.nodes} features, {self.edges} edges); {added}"
         went_on = f", went on after {self.resumed} blocks" if self.resumed else ""
         vectors = f", {self.decoders} decoder vectors" if self.decoders else ""
