@@ -266,7 +266,7 @@ def hubs(
     sign: str,
     limit: int,
     method: str,
-    effect: str,
+    effect: str = "strength",
     layer: int | None = None,
     per_layer: bool = False,
     **_: Any,
