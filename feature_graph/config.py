@@ -253,6 +253,11 @@ class Config(BaseModel):
     def _clashes(self) -> Self:
         if self.position_horizon >= self.context_length:
             raise ValueError(f"position_horizon: got {self.position_horizon}, must be below context_length = {self.context_length}")
+        if self.candidates == "responses" and self.response_documents > self.response_samples:
+            raise ValueError(
+                f"response_documents: got {self.response_documents}, must not be above response_samples = {self.response_samples}, "
+                "since a source has no more documents than samples"
+            )
         if self.sites is not None and [site.layer for site in self.sites] != self.layers:
             raise ValueError(
                 f"layers and sites: got layers = {self.layers} and sites on layers {[site.layer for site in self.sites]}; "

@@ -45,7 +45,10 @@ def run(
     list_: Annotated[bool, typer.Option("--list", help="List the shipped configurations.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Run all stages, or resume where the last run stopped: collect, atlas, candidates, measure, graph, behaviors, report."""
+    """Run all stages, or resume where the last run stopped.
+
+    The stages are collect, atlas, responses (if candidates are chosen by them), candidates, measure, graph, behaviors, report.
+    """
     if list_:
         _print_shipped(as_json)
         return

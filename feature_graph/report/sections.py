@@ -37,6 +37,7 @@ FILES = {
     "manifest.json": "state, time, versions and hash of every stage",
     "activations.h5": "which feature was how active at which token",
     "atlas.h5": "which features are active together",
+    "responses.h5": "what one unit of each feature does to the residual stream downstream",
     "candidates.parquet": "pairs chosen to be measured",
     "features.parquet": "one row per feature, with its label",
     "interactions.parquet": "one row per measured pair, with every figure",

@@ -34,8 +34,8 @@ from feature_graph.utils import progress as progress_over
 from feature_graph.utils import sha256_json, whole_file
 
 log = logging.getLogger(__name__)
-#: Sources of one block (one part file), and directions that are carried together.
-BLOCK_SOURCES, _BATCH = 512, 2048
+#: Sources of one block (one part file; many, since their directions share tokens), and directions that are carried together.
+BLOCK_SOURCES, _BATCH = 2048, 2048
 _VERSION = 1
 #: Fields of the configuration that a block's result depends on.
 _FIELDS = frozenset({"layers", "response_samples", "response_documents", "activity_threshold", "seed"})

@@ -8,7 +8,7 @@ import networkx as nx
 
 from feature_graph.analysis import compute_graph_statistics, replication
 from feature_graph.artifacts import ActivationStore, InteractionSet, PruningRecall, RunPaths
-from feature_graph.artifacts.recall import STAGE_NAMES, StageLoss
+from feature_graph.artifacts.recall import StageLoss
 from feature_graph.graph import load_graph, structural
 from feature_graph.motifs import count_pattern
 from scripts.figures import texts
@@ -37,6 +37,7 @@ def figures(run: Path) -> dict[str, str]:
         "feature.deep": _deep(G, features),
         "command.cascade": f"`feature-graph query cascade --param feature={_deep(G, features)} --param delta=2.0`",
         "motifs.questions": _motif_questions(G, features),
+        "vectors.commands": _vectors(features[0]),
         **_pruning(paths),
     }
 
@@ -64,6 +65,15 @@ def _motif_questions(G: nx.DiGraph, features: list[str]) -> str:
     return "\n".join(["```console", *lines, "```"])
 
 
+def _vectors(feature: str) -> str:
+    lines = [
+        "feature-graph vectors outputs/bundled     # writes decoders.parquet; loads the run's SAEs, but not its model",
+        "feature-graph ingest outputs/bundled      # adds the vectors to the features; a run that is there is not loaded twice",
+        f"feature-graph query similar --param feature={feature}",
+    ]
+    return "\n".join(["```bash", *lines, "```"])
+
+
 def _pruning(paths: RunPaths) -> dict[str, str]:
     found = PruningRecall.load(paths.pruning_recall)
     heads = ["stage", "lost", "share lost, all sources", "of their strength", "of excitatory", "of inhibitory"]
@@ -76,7 +86,7 @@ def _pruning(paths: RunPaths) -> dict[str, str]:
         "pruning.pairs": texts.whole(found.tested),
         "pruning.edges": texts.whole(found.edges),
         "pruning.inhibitory": texts.whole(inhibitory),
-        "pruning.table": texts.table(heads, [_stage(found, stage) for stage in STAGE_NAMES]),
+        "pruning.table": texts.table(heads, [_stage(found, stage) for stage in found.stage_names]),
     }
 
 
@@ -87,7 +97,7 @@ def _stage(found: PruningRecall, stage: str) -> list[str]:
     if stage != "source":
         best = found.of(stage, "top")
         top = [_share(best), texts.percent(best.strength_share)]
-    name = STAGE_NAMES[stage] + (" (compared with one more site)" if stage == "layer_window" else "")
+    name = found.stage_names[stage] + (" (compared with one more site)" if stage == "layer_window" else "")
     return [name, f"{loss.lost} of {loss.edges}", _share(loss), texts.percent(loss.strength_share), *signs, *top]
 
 

@@ -128,6 +128,8 @@ def test_candidates_are_the_largest_of_all_pairs(run: Screened, tmp_path: Path) 
     able = {feature_id(n, i) for n, values in dense.items() for i in np.flatnonzero((values >= 0.05) & (values <= 0.6))}
     assert able
     assert len(able) < 80  # the range leaves something out
+    outside = next(name for name in table["source"] if name not in able)
+    assert len(run.screen.edges(source=outside, top=5)) == 5  # it can still be asked for
     expected = table[table["source"].isin(able) & table["target"].isin(able)].head(share)
     mine = found.frame[(found.frame["src_layer"] == 0) & (found.frame["tgt_layer"] == 1)]
     names = {(feature_id(0, s), feature_id(1, t)) for s, t in zip(mine["src_index"], mine["tgt_index"], strict=True)}

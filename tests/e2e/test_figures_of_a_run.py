@@ -26,6 +26,7 @@ def test_counts_are_those_of_the_files(demo: Demo, tmp_path: Path) -> None:
     assert found["run.features"] == f"{G.number_of_nodes():,}"
     assert found["feature.first"] in G
     assert found["feature.deep"] in found["command.cascade"]
+    assert found["feature.first"] in found["vectors.commands"]
     assert found["pruning.table"].count("\n") == 7
     assert found["pruning.sources"] == "4"
 

@@ -30,6 +30,7 @@ RESTARTS = "stops, checks and starts the server: more than 10 s"
 LEFT_OUT = {
     "demo": "takes minutes; tests/e2e/test_demo.py runs it, and it is the fixture here",
     "run gpt2-small": "needs a model hub, or its folders; tests/e2e/test_hub_models.py, test_hub_layout.py",
+    "run bundled": f"{LOADS}; tests/e2e/test_demo.py, test_worked_example.py",
     "run mine.yaml": f"{LOADS}; tests/e2e/test_worked_example.py, tests/unit/test_config.py",
     "steer": f"{LOADS}; tests/causal/test_cli_steer.py",
     "probe": f"{LOADS}; tests/causal/test_cli_probe.py",

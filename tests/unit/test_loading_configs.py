@@ -30,6 +30,19 @@ def test_every_configuration_names_dictionaries_that_exist(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_candidates_are_chosen_among_all_features_that_are_neither_dense_nor_rare(name):
+    """But for the worked example and the demo, which prune, and the run that measures every pair."""
+    cfg = Config.load(FOLDER / f"{name}.yaml")
+    chosen = ("responses", (0.0005, 0.1)) if name not in {"bundled", "gpt2-small", "gpt2-small-all-pairs"} else ("pruning", None)
+    assert (cfg.candidates, cfg.density_range) == chosen
+    assert (cfg.targets == "all") == (name == "gpt2-small-all-pairs")
+
+
+def test_the_defaults_are_what_the_worked_example_runs_with():
+    assert (Config().candidates, Config().density_range, Config().n_placebo) == ("pruning", None, 0)
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_configuration_states_its_memory(name):
     head = (FOLDER / f"{name}.yaml").read_text().split("model_name")[0]
     assert "Memory: at least" in head
