@@ -31,7 +31,7 @@ UNSTANDARDISED, SECOND, FORMERLY = ("sign", "structural"), ("standardised", "sig
 #: What the migration to schema version 7 adds to runs loaded by earlier versions.
 MIGRATED = ("computed", "sign_computed")
 #: Properties of edges that runs loaded by earlier versions do not have, or not all of them.
-ADDED = (*SECOND, *MIGRATED, "q_computed", "specific", "p_specific", "q_specific", "sign_specific")
+ADDED = (*SECOND, *MIGRATED, "q_computed", "floor_computed", "specific", "p_specific", "q_specific", "sign_specific")
 _FIRST = tuple(name for name in EDGE_PROPERTIES if name not in ADDED)
 _MODULUS = 2**64
 _NULL = np.uint64(0x9E3779B97F4A7C15)

@@ -80,6 +80,11 @@ def computed(total: Any, copy: Any) -> pa.Array:
     return pc.subtract(_column(total), _column(copy))
 
 
+def smallest(floor: Any, total_floor: Any) -> pa.Array:
+    """The smallest computed effect that counts [n]: its floor, else that of the total effect; null where neither is known."""
+    return pc.coalesce(_column(floor), _column(total_floor))
+
+
 def sign_above(strength: Any, floor: Any, total_floor: Any) -> pa.Array:
     """The :func:`sign` of another effect of the edges [n]: 0 where it is smaller than what counts, null where it was not measured.
 
@@ -89,8 +94,8 @@ def sign_above(strength: Any, floor: Any, total_floor: Any) -> pa.Array:
         total_floor: That of the total effect [n], which stands in for it; where both are null, any magnitude counts.
     """
     values = _column(strength)
-    smallest = pc.coalesce(_column(floor), _column(total_floor), pa.scalar(0.0))
-    return pc.if_else(pc.less(pc.abs(values), smallest), pa.scalar(0, pa.int64()), sign(values))
+    small = pc.fill_null(pc.less(pc.abs(values), smallest(floor, total_floor)), False)
+    return pc.if_else(small, pa.scalar(0, pa.int64()), sign(values))
 
 
 def _sign_of_computed(total: Any, copy: Any, floor: Any, total_floor: Any) -> pa.Array:
@@ -112,6 +117,7 @@ DERIVED: dict[str, tuple[Callable[..., pa.Array], tuple[str, ...]]] = {
     "sign": (_sign_of_leading, (*_STRENGTHS, "interaction_type")),
     "structural": (structural, ("span", "significant_by")),
     "computed": (computed, ("mean_strength", "copy_strength")),
+    "floor_computed": (smallest, _FLOORS),
     "sign_computed": (_sign_of_computed, ("mean_strength", "copy_strength", *_FLOORS)),
     "sign_specific": (sign_above, ("specific_strength", *_FLOORS)),
 }

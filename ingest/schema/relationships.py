@@ -39,6 +39,12 @@ RELATIONSHIPS = (
                 True,
             ),
             Property(
+                "floor_computed",
+                "FLOAT",
+                "smallest computed effect that counts: below it sign_computed and sign_specific are 0; absent in runs of earlier versions",
+                True,
+            ),
+            Property(
                 "specific",
                 "FLOAT",
                 f"computed without what the blocks compute of any direction there, {_STRENGTH}; absent where it was not measured",

@@ -15,7 +15,8 @@ from ingest.validate import validate
 
 #: What a run that an earlier version loaded cannot have, since it is in the files only.
 UNKNOWN = (
-    "MATCH ()-[e:AFFECTS]->() WHERE e.method IS NOT NULL REMOVE e.q_computed, e.specific, e.p_specific, e.q_specific, e.sign_specific "
+    "MATCH ()-[e:AFFECTS]->() WHERE e.method IS NOT NULL "
+    "REMOVE e.q_computed, e.floor_computed, e.specific, e.p_specific, e.q_specific, e.sign_specific "
     "SET e.sign_computed = CASE WHEN e.by CONTAINS 'computed' THEN e.sign_computed END",
     "MATCH (x:Family) WHERE x.uid IS NOT NULL DETACH DELETE x",
     "MATCH (r:Run) REMOVE r.families",

@@ -28,7 +28,7 @@ _RUNS = "MATCH (r:Run) WHERE r.n IS NOT NULL RETURN r.id AS id, r.n AS n, r.stat
 
 
 #: Properties of edges that only the files tell.
-IN_FILES = {"q_computed", "specific", "p_specific", "q_specific", "sign_specific"}
+IN_FILES = {"q_computed", "floor_computed", "specific", "p_specific", "q_specific", "sign_specific"}
 
 
 def state(store: Store) -> list[Any]:

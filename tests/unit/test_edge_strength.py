@@ -49,6 +49,7 @@ def test_every_kind_of_edge(text: pa.DataType) -> None:
     computed = CASES["mean_strength"] - CASES["copy_strength"]
     assert made["computed"].to_pandas().equals(computed.rename(None))
     assert made["sign_computed"].to_pylist() == [1, -1, -1, None, 1, 0, -1, 1, -1]
+    assert made["floor_computed"].to_pylist() == [0.01, 0.01, 0.01, 0.01, 0.01, 0.03, None, 0.01, 0.01]
     assert made["sign_specific"].to_pylist() == [1, -1, None, 0, 0, 0, 1, None, -1]
 
 
