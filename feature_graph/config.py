@@ -21,7 +21,7 @@ OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})
 #: Fields added after runs had been hashed: they count where they are set.
 LATER = frozenset(
     {"sites", "dataset_config", "response_samples", "response_documents", "candidates", "shortlist_pairs", "density_range"}
-    | {"min_effect_sd", "sample_doublings", "specificity_directions", "specificity_samples"}
+    | {"min_effect_sd", "sample_doublings", "specificity_directions", "specificity_samples", "shortlist_sources"}
 )
 
 CorrectionMethod = Literal[
@@ -110,6 +110,9 @@ class Config(BaseModel):
     shortlist_pairs: int = Field(30_000, ge=1)
     """With ``candidates: responses``, how many pairs are chosen: a third by the magnitude of their specific effect, a third by their
     computed and a third by their total effect, in equal numbers for each pair of sites inside the window."""
+    shortlist_sources: int | None = Field(None, ge=1)
+    """With ``candidates: responses``, only pairs of this many sources per site are chosen, those with the largest specific effects. The
+    time that measuring takes goes with the number of sources. ``None``: any feature can be a source."""
     density_range: tuple[float, float] | None = None
     """Features that are active at a smaller or larger share of the select tokens than this are not chosen as candidates; they can still be
     asked for. ``None``: all can be chosen."""

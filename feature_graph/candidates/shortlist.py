@@ -3,12 +3,17 @@
 A third of the places goes to the largest |specific| effects, a third to |computed|, a third to |total|, shared out evenly over the pairs of
 sites; a place whose pair is in already goes to nobody. Everything is screened on the select documents. ``arm`` names the first of the three
 lists that a pair is on. Features outside ``density_range`` take no place.
+
+What a measurement costs goes with the number of sources, since each is clamped at tokens of its own, and hardly with the number of targets.
+With ``shortlist_sources`` the places therefore go to that many sources of each site: those with the largest specific effects, by the sum of
+their squares over all targets of the window.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,62 +57,93 @@ def shortlist(
     """
     check_inputs(atlas, model.codecs, cfg, store)
     screen = ResponseScreen(responses, store, model.codecs)
-    allowed = {layer: within_density(screen.gates.density(layer), cfg) for layer in model.codecs}
-    choices = [_choose(screen, model.codecs, pair, allowed, places_each(cfg)) for pair in progress(cfg.layer_pairs, "Choosing candidates")]
+    places = places_of(screen, cfg)
+    choices = [_choose(screen, model.codecs, pair, places) for pair in progress(cfg.layer_pairs, "Choosing candidates")]
     frame = candidate_frame(choices, atlas, store)
     importance = measure_importance(atlas, model.codecs, cfg, store, model.model)
-    stages = _stages(choices, allowed)
+    stages = _stages(choices, places)
     arms = {str(k): int(v) for k, v in frame["arm"].value_counts().items()}
     return CandidateSet(frame, store, stages, importance.measured, {"importance": importance.facts, "arms": arms, "chosen_by": "responses"})
 
 
-def places_each(cfg: Config) -> int:
-    """Places of each list between two sites."""
-    return max(1, cfg.shortlist_pairs // (len(RANKED) * max(1, len(cfg.layer_pairs))))
+@dataclass(frozen=True)
+class Places:
+    """Who may take the places of a shortlist.
+
+    Attributes:
+        each: Places of each list between two sites.
+        features: Layer → bool [d_sae], features inside the density range.
+        sources: Layer → bool [d_sae], those of them that may be sources.
+    """
+
+    each: int
+    features: dict[int, Bools]
+    sources: dict[int, Bools]
 
 
-def shortlisted(
-    screen: ResponseScreen, pair: tuple[int, int], allowed: Mapping[int, Bools], share: int
-) -> dict[Effect, tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """The ``share`` largest effects of each kind between two sites.
+def places_of(screen: ResponseScreen, cfg: Config) -> Places:
+    """The places of a run's shortlist.
+
+    Args:
+        screen: Of the run.
+        cfg: Its configuration.
+    """
+    features = {layer: within_density(screen.gates.density(layer), cfg) for layer in screen.codecs}
+    each = max(1, cfg.shortlist_pairs // (len(RANKED) * max(1, len(cfg.layer_pairs))))
+    if cfg.shortlist_sources is None:
+        return Places(each, features, features)
+    sizes = {layer: np.zeros(len(able)) for layer, able in features.items()}
+    for source, target in progress(cfg.layer_pairs, "Choosing sources"):
+        for block in screen.blocks(source, target):
+            effects = np.where(features[target][block.targets], block.effects["specific"], 0.0)
+            sizes[source][block.sources] += np.square(effects).sum(axis=1)
+    return Places(each, features, {layer: _largest(size * features[layer], cfg.shortlist_sources) for layer, size in sizes.items()})
+
+
+def _largest(sizes: NDArray[np.float64], n: int) -> Bools:
+    """Where the ``n`` largest positive ones are."""
+    chosen = np.zeros(len(sizes), dtype=bool)
+    chosen[np.argsort(-sizes, kind="stable")[:n]] = True
+    return chosen & (sizes > 0)
+
+
+def shortlisted(screen: ResponseScreen, pair: tuple[int, int], places: Places) -> dict[Effect, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The largest effects of each kind between two sites.
 
     Args:
         screen: Of the run.
         pair: Source and target layer.
-        allowed: Layer → bool [d_sae], features that may take a place.
-        share: Places of each kind.
+        places: How many, and of which features.
 
     Returns:
         Effect → (sources, targets), by size, descending.
     """
     best = {name: (np.zeros(0), np.zeros((2, 0), dtype=np.int64)) for name in RANKED}
     for block in screen.blocks(*pair):
-        barred = ~(allowed[pair[0]][block.sources][:, None] & allowed[pair[1]][block.targets])
+        barred = ~(places.sources[pair[0]][block.sources][:, None] & places.features[pair[1]][block.targets])
         for name in RANKED:
             size = np.abs(block.effects[name])
             size[barred] = 0.0
-            row, column = np.nonzero(size >= max(_least(best[name][0], share), np.finfo(float).tiny))
+            row, column = np.nonzero(size >= max(_least(best[name][0], places.each), np.finfo(float).tiny))
             sizes = np.concatenate([best[name][0], size[row, column]])
-            places = np.concatenate([best[name][1], np.stack([block.sources[row], block.targets[column]])], axis=1)
-            order = np.argsort(-sizes, kind="stable")[:share]
-            best[name] = sizes[order], places[:, order]
-    return {name: (places[0], places[1]) for name, (_, places) in best.items()}
+            found = np.concatenate([best[name][1], np.stack([block.sources[row], block.targets[column]])], axis=1)
+            order = np.argsort(-sizes, kind="stable")[: places.each]
+            best[name] = sizes[order], found[:, order]
+    return {name: (found[0], found[1]) for name, (_, found) in best.items()}
 
 
 def _least(sizes: NDArray[np.float64], share: int) -> float:
     return float(sizes[-1]) if len(sizes) >= share else 0.0
 
 
-def _choose(
-    screen: ResponseScreen, codecs: Mapping[int, SiteCodec], pair: tuple[int, int], allowed: Mapping[int, Bools], share: int
-) -> Choice:
+def _choose(screen: ResponseScreen, codecs: Mapping[int, SiteCodec], pair: tuple[int, int], places: Places) -> Choice:
     source, target = pair
     grid = Grid(source, target, np.arange(codecs[source].d_sae), np.arange(codecs[target].d_sae))
     reader = (codecs[target].w_enc / codecs[target].w_enc.norm(dim=0).clamp_min(1e-12)).cpu().numpy()
     writer = codecs[source].w_dec.cpu().numpy()
     taken: set[int] = set()
     arms: dict[str, Cells] = {}
-    for name, (row, column) in shortlisted(screen, pair, allowed, share).items():
+    for name, (row, column) in shortlisted(screen, pair, places).items():
         new = np.array([key not in taken for key in (row * len(grid.targets) + column).tolist()], dtype=bool)
         row, column = row[new], column[new]
         taken.update((row * len(grid.targets) + column).tolist())
@@ -116,11 +152,18 @@ def _choose(
     return Choice(grid, grid.size, grid.size, arms=arms)
 
 
-def _stages(choices: list[Choice], allowed: Mapping[int, Bools]) -> tuple[StageCount, ...]:
+def _stages(choices: list[Choice], places: Places) -> tuple[StageCount, ...]:
     everything = sum(choice.grid.size for choice in choices)
-    dense = sum(int(allowed[c.grid.source].sum()) * int(allowed[c.grid.target].sum()) for c in choices)
+
+    def able(sources: Mapping[int, Bools]) -> int:
+        return sum(int(sources[c.grid.source].sum()) * int(places.features[c.grid.target].sum()) for c in choices)
+
+    dense, left = able(places.features), able(places.sources)
     chosen = sum(len(cells) for choice in choices for cells in choice.arms.values())
-    stages = (StageCount("density", everything, dense), StageCount("responses", dense, chosen))
+    stages = [StageCount("density", everything, dense)]
+    if left < dense:
+        stages.append(StageCount("sources", dense, left))
+    stages.append(StageCount("responses", left, chosen))
     for stage in stages:
         log.info("candidates: %s: %s pairs before, %s after", stage.stage, f"{stage.before:,}", f"{stage.after:,}")
-    return stages
+    return tuple(stages)

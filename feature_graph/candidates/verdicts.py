@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas, ResponseStore
 from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, CosineAligner
-from feature_graph.candidates.density import within_density
 from feature_graph.candidates.grid import Grid, Joint, count_joint, joint_of
 from feature_graph.candidates.importance import Importance
-from feature_graph.candidates.shortlist import places_each, shortlisted
+from feature_graph.candidates.shortlist import places_of, shortlisted
 from feature_graph.config import Config
 from feature_graph.interventions import AnalysedModel
 from feature_graph.responses import ResponseScreen
@@ -83,13 +82,13 @@ def missed_by_shortlist(
 ) -> NDArray[np.bool_]:
     """Bool, one per pair: inside the window, and not on the shortlist by responses; arguments as in :func:`removed_by`."""
     screen = ResponseScreen(responses, store, model.codecs)
-    allowed = {layer: within_density(screen.gates.density(layer), cfg) for layer in model.codecs}
+    places = places_of(screen, cfg)
     missed = np.zeros(len(pairs), dtype=bool)
     by_layers: dict[Any, Any] = pairs.groupby(["src_layer", "tgt_layer"], sort=True).indices
     for (source, target), where in by_layers.items():
         if (source, target) not in cfg.layer_pairs:
             continue
-        lists = shortlisted(screen, (int(source), int(target)), allowed, places_each(cfg)).values()
+        lists = shortlisted(screen, (int(source), int(target)), places).values()
         taken = {key for sources, targets in lists for key in zip(sources.tolist(), targets.tolist(), strict=True)}
         part = pairs.iloc[where]
         missed[where] = [key not in taken for key in zip(part["src_index"].tolist(), part["tgt_index"].tolist(), strict=True)]

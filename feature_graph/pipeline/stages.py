@@ -92,7 +92,7 @@ STAGES: tuple[Stage, ...] = (
         _DICTIONARIES
         | {"top_k_features", "layer_window", "importance_tokens", "min_coactivation", "min_decoder_alignment", "alignment"}
         | {"importance_effect", "importance_positions", "rescue_fraction", "position_horizon", "activity_threshold", "seed", "targets"}
-        | {"candidates", "shortlist_pairs", "density_range"},
+        | {"candidates", "shortlist_pairs", "shortlist_sources", "density_range"},
         ("activations.h5", "atlas.h5", "responses.h5"),
         ("candidates.parquet",),
         ("model_name", "sae_release"),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from feature_graph.artifacts import SELECT, ArtifactError, CandidateSet, ResponseStore, feature_id
@@ -140,6 +142,31 @@ def test_candidates_are_the_largest_of_all_pairs(run: Screened, tmp_path: Path) 
     found.save(tmp_path / "candidates.parquet")
     assert len(CandidateSet.load(tmp_path / "candidates.parquet", stage.store)) == len(found)
     assert len(stage.run(candidates=found, cfg=cfg)) > 0
+
+
+def test_a_shortlist_of_few_sources_has_their_largest_effects(run: Screened) -> None:
+    stage = run.stage
+    cfg = stage.cfg.model_copy(
+        update={"candidates": "responses", "shortlist_pairs": 300, "shortlist_sources": 3, "density_range": (0.05, 0.6)}
+    )
+    found = shortlist(run.store, build_coactivation_atlas(stage.store, cfg), stage.store, run.model, cfg)
+    dense = {n: run.screen.gates.density(n) for n in run.model.codecs}
+    able = {feature_id(n, i) for n, values in dense.items() for i in np.flatnonzero((values >= 0.05) & (values <= 0.6))}
+    for layer, part in found.frame.groupby("src_layer"):
+        tables = [run.screen.edges(sites=pair, effect="specific") for pair in cfg.layer_pairs if pair[0] == layer]
+        table = pd.concat(tables)
+        table = table[table["source"].isin(able) & table["target"].isin(able)]
+        squares = table["specific"].pow(2).groupby(table["source"]).sum()
+        chosen = {feature_id(int(layer), int(index)) for index in part["src_index"]}
+        assert chosen == set(squares.nlargest(3).index)
+    assert [step.stage for step in found.stages] == ["density", "sources", "responses"]
+    assert found.stages[1].after < found.stages[1].before
+    for before, after in pairwise(found.stages):
+        assert before.after == after.before >= after.after
+    alone = stage.cfg.model_copy(update={"candidates": "responses", "shortlist_pairs": 300, "density_range": (0.05, 0.6)})
+    everybody = shortlist(run.store, build_coactivation_atlas(stage.store, alone), stage.store, run.model, alone)
+    assert everybody.frame["src_index"].nunique() > 5
+    assert len(found) > len(found.frame["src_index"].unique()) * 10  # the places go to more targets of each
 
 
 def test_responses_are_opened_with_their_run(run: Screened) -> None:
