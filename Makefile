@@ -28,7 +28,7 @@ lint: setup  ## format and lint
 	@$(RUN)/ruff format --check .
 	@$(RUN)/ruff check .
 
-types: setup  ## type checker
+types: setup  ## type checker, over benchmarks and scripts, too
 	@$(RUN)/mypy
 
 contract: setup  ## imports only go down

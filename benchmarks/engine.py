@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -56,7 +57,7 @@ def main() -> None:
         plain = plain_effects(model, tokens, source, few, path, HORIZON, counted)
         plain_s = (time.perf_counter() - begun) / PLAIN
     error = max(float((a.total[:PLAIN] - b.total).abs().max() / b.total.pow(2).mean().sqrt()) for a, b in zip(fast, plain, strict=True))
-    figures = {
+    figures: dict[str, Any] = {
         "engine_s_a_sample": fast_s,
         "plain_s_a_sample": plain_s,
         "ratio": plain_s / fast_s,

@@ -58,15 +58,17 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def signed_graph(features: pd.DataFrame, edges: pd.DataFrame) -> SignedGraph:
-    columns = (edges[c].to_numpy() for c in ("src_fid", "tgt_fid", "direct_strength"))
-    return SignedGraph.from_arrays(*columns, features["layer"].to_numpy(), features["id"].tolist(), edges["span"].to_numpy())
+    source, target, strength = (edges[c].to_numpy() for c in ("src_fid", "tgt_fid", "direct_strength"))
+    return SignedGraph.from_arrays(
+        source, target, strength, features["layer"].to_numpy(), features["id"].tolist(), edges["span"].to_numpy()
+    )
 
 
 def direct_effects(features: pd.DataFrame, edges: pd.DataFrame) -> DirectEffects:
     columns = (edges[c].to_numpy(np.float64) for c in ("direct_strength", "se", "n_documents"))
     direct, se, documents = columns
-    ends = (edges[c].to_numpy(np.int64) for c in ("src_fid", "tgt_fid"))
-    return DirectEffects.from_arrays(features["id"].tolist(), *ends, direct, se, documents - 1)
+    source, target = (edges[c].to_numpy(np.int64) for c in ("src_fid", "tgt_fid"))
+    return DirectEffects.from_arrays(features["id"].tolist(), source, target, direct, se, documents - 1)
 
 
 def counts(graph: SignedGraph) -> dict[str, Any]:
@@ -139,7 +141,7 @@ def in_cypher(root: Path, source: str, mine: Cascade) -> dict[str, Any]:
             report = offline.bulk_ingest(home, root)
             where = server.connection(home)
             with store.connect(where.uri, where.username, where.password) as db:
-                wanted = {"feature": source, "min_effect": MIN_EFFECT, "limit": 10_000}
+                wanted: dict[str, Any] = {"feature": source, "min_effect": MIN_EFFECT, "limit": 10_000}
                 frame, first = timed(lambda: db.query("cascade", timeout=300, **wanted))
                 times = [timed(lambda: db.query("cascade", timeout=300, **wanted))[1] for _ in range(5)]
         finally:
