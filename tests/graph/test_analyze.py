@@ -229,7 +229,7 @@ def test_the_command_prints_tables_and_finds_the_run(neo4j_server: server.Connec
         (["954", "-a", ","], "--algorithms: got none"),
         (["zzz", "-a", "degree"], "the ready runs are"),
         (["-a", "degree", "--method", "magic"], "method: got 'magic'; run"),
-        (["-a", "degree", "--effect", "direct"], "--effect is for run directories"),
+        (["-a", "degree", "--effect", "direct"], "--effect and --collapse are for run directories"),
         (["zzz", "-a", "all"], "the ready runs are"),
         ([], "give a run directory, or --algorithms"),
         (["nowhere"], "no such run directory or graph file"),
