@@ -1,6 +1,6 @@
 """The blocks of the ledger: rows of interactions.parquet that enter the graph together or not at all.
 
-Block k of a site pair i → j holds the rows k · 2,000 … of those edges from layer i to layer j that are to be loaded, in file order. Blocks
+Block k of a site pair i → j holds the rows k · 1,000 … of those edges from layer i to layer j that are to be loaded, in file order. Blocks
 are fixed by the file (and the selection), whatever the size of a transaction and whoever writes; and writers that work on pairs without a
 common site do not wait for each other's nodes.
 """

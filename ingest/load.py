@@ -57,7 +57,7 @@ def ingest_run(
         connection: An open driver or a py2neo graph.
         run_dir: The run directory.
         progress: Called with what is being written, rows done and rows in all.
-        transaction_blocks: Blocks of 2,000 rows that a transaction carries at most; fewer need less memory of the server.
+        transaction_blocks: Blocks of 1,000 rows that a transaction carries at most; fewer need less memory of the server.
         writers: Transactions at a time, on edges that have no site in common; by default two from 200,000 edges on.
         checked: What :func:`ingest.validate.validate` found in these files, if it was asked already.
         options: Which edges, and what happens with rows that are wrong; all of them, and refused, by default.

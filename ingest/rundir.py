@@ -22,7 +22,7 @@ CONFIG, MANIFEST, BEHAVIORS = "config.json", "manifest.json", "behaviors.json"
 #: Configuration fields that decide where and how fast a run works, never what it finds.
 OUTSIDE_IDENTITY = frozenset({"device", "batch_size", "output_dir"})
 #: Rows of the significant edges, in file order, that make one block of the ledger.
-BLOCK_ROWS = 2_000
+BLOCK_ROWS = 1_000
 
 
 @dataclass(frozen=True)

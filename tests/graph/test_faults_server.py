@@ -216,7 +216,7 @@ def test_a_server_with_little_memory_gets_smaller_transactions(
     with GraphDatabase.driver(at.uri, auth=at.auth) as driver:
         with pytest.raises(ingest.ServerMemory, match=r"too little memory for a transaction .* what has been written stays"):
             ingest.ingest_run(driver, root)
-        assert "going on with 2000" in caplog.text
+        assert "going on with 1000" in caplog.text
     server.stop(home)
     caplog.clear()
     at = start(home, bare, setting="db.memory.transaction.max=24m").connection()

@@ -227,7 +227,7 @@ def test_a_killed_load_goes_on_where_it_stopped(database: Store, neo4j_server: s
     assert database.cypher("MATCH (r:Run) RETURN r.status AS s")["s"].tolist() == ["loading"]
     written = number(database, "MATCH ()-[e:AFFECTS]->() RETURN count(e)")
     blocks = number(database, "MATCH (b:IngestBatch) RETURN count(b)")
-    assert 0 < written == number(database, "MATCH (b:IngestBatch) WHERE b.key CONTAINS ':' RETURN sum(b.rows)") <= 2_000
+    assert 0 < written == number(database, "MATCH (b:IngestBatch) WHERE b.key CONTAINS ':' RETURN sum(b.rows)") <= 1_000
     with pytest.raises(LeaseHeld, match=r"is being loaded by .+:\d+:\w+ since 20\d\d-.* s ago"):
         database.ingest(root)
     pass_time(database)
