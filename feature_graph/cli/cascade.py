@@ -10,7 +10,7 @@ import typer
 
 from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory
-from feature_graph.cli.features import check_features, check_nodes
+from feature_graph.cli.features import SteeredFeature, SteeringDelta, check_features, check_nodes
 
 if TYPE_CHECKING:
     from feature_graph.steering import Cascade
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
 def cascade(
     run_dir: RunDirectory,
-    feature: Annotated[str, typer.Option("--feature", help="The feature to steer, such as L7_F1024.")],
-    delta: Annotated[
-        float,
-        typer.Option("--delta", "-d", help="How much, in units of the feature's mean activation where active: -0.5 turns it down by half."),
-    ] = -0.5,
+    feature: SteeredFeature,
+    delta: SteeringDelta = -0.5,
     hops: Annotated[int, typer.Option("--hops", min=1, help="Longest path that is listed, in edges. The changes do not depend on it.")] = 3,
     paths_only: Annotated[bool, typer.Option("--paths-only", help="Forecast from paths, also where the run has responses.")] = False,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="Number of changes and of paths to print.")] = 15,

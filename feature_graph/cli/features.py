@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
+
+SteeredFeature = Annotated[str, typer.Option("--feature", help="The feature to steer, such as L7_F1024.")]
+SteeringDelta = Annotated[
+    float,
+    typer.Option("--delta", "-d", help="How much, in units of the feature's mean activation where active: -0.5 turns it down by half."),
+]
 
 
 def check_features(run_dir: Path, option: str, names: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory, ending
-from feature_graph.cli.features import check_features, check_nodes
+from feature_graph.cli.features import SteeredFeature, SteeringDelta, check_features, check_nodes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,11 +24,8 @@ _HOW = "--target, --measured, --compensate-directly"
 
 def steer(
     run_dir: RunDirectory,
-    feature: Annotated[str, typer.Option("--feature", help="The feature to steer, such as L7_F1024.")],
-    delta: Annotated[
-        float,
-        typer.Option("--delta", "-d", help="How much, in units of the feature's mean activation where active: -0.5 turns it down by half."),
-    ] = -0.5,
+    feature: SteeredFeature,
+    delta: SteeringDelta = -0.5,
     compensate: Annotated[
         str, typer.Option("--compensate", metavar="IDS", help="Side effects to cancel by counter-steers, such as L11_F5,L15_F7.")
     ] = "",
