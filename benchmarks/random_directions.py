@@ -64,7 +64,7 @@ def measured(run_dir: Path, n_sources: int, n_targets: int) -> pd.DataFrame:
     random = RandomDirections(cfg.specificity_directions or 16, cfg.specificity_samples, SEED, maps)
     sources = drawn_sources(context, n_sources)
     limits = {n: None if c.threshold is None else c.threshold.cpu().numpy() for n, c in context.codecs.items()}
-    table = _Table(context, GateTable(context.store, limits), random, n_targets)
+    table = _InPlace(context, GateTable(context.store, limits), random, n_targets)
     clean = CleanDocuments(context, documents_of([s for some in sources.values() for s in some]))
     frames = []
     for layer, some in sources.items():
@@ -89,7 +89,7 @@ def drawn_sources(context: MeasurementContext, n: int) -> dict[int, list[Source]
     return found
 
 
-class _Table:
+class _InPlace:
     """Measures random directions in the place of sources."""
 
     def __init__(self, context: MeasurementContext, gates: GateTable, random: RandomDirections, n_targets: int) -> None:
