@@ -261,6 +261,8 @@ class Config(BaseModel):
                 f"response_documents: got {self.response_documents}, must not be above response_samples = {self.response_samples}, "
                 "since a source has no more documents than samples"
             )
+        if self.specificity_directions == 1:
+            raise ValueError("specificity_directions: got 1; expected 0 (not measured) or at least 2, since one direction has no spread")
         if self.sites is not None and [site.layer for site in self.sites] != self.layers:
             raise ValueError(
                 f"layers and sites: got layers = {self.layers} and sites on layers {[site.layer for site in self.sites]}; "

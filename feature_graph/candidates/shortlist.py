@@ -27,7 +27,7 @@ from feature_graph.candidates.table import candidate_frame
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import AnalysedModel
-from feature_graph.responses import Effect, ResponseScreen
+from feature_graph.responses import Effect, ResponseScreen, check_responses
 from feature_graph.utils import progress
 
 log = logging.getLogger(__name__)
@@ -53,9 +53,10 @@ def shortlist(
 
     Raises:
         CandidateError: If atlas, dictionaries, store and configuration do not belong together.
-        feature_graph.artifacts.ArtifactError: If a pair of sites has no responses.
+        feature_graph.artifacts.ArtifactError: If a pair of sites has no responses, or they are of other dictionaries.
     """
     check_inputs(atlas, model.codecs, cfg, store)
+    check_responses(responses, model.saes)
     screen = ResponseScreen(responses, store, model.codecs)
     places = places_of(screen, cfg)
     choices = [_choose(screen, model.codecs, pair, places) for pair in progress(cfg.layer_pairs, "Choosing candidates")]

@@ -70,10 +70,7 @@ def _show(found: Cascade, delta: float, top: int) -> None:
     if found.paths:
         paths = ((f"{path.effect:+.3g}", " → ".join(path.nodes)) for path in found.paths)
         common.out.print(common.table("Paths that contribute most", ["change", "path"], paths, right=["change"]))
-    if found.based_on == "responses":
-        said = "forecast from the measured response"
-    else:
-        said = f"forecast from paths: {found.why_paths or 'nothing else was asked for'}"
+    said = "forecast from the measured response" if found.based_on == "responses" else f"forecast from paths: {found.why_paths}"
     common.out.print(common.escaped(said), highlight=False, soft_wrap=True)
 
 

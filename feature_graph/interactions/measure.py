@@ -29,7 +29,7 @@ from feature_graph.interactions.passes import measure_blocks, part_key
 from feature_graph.interactions.plan import make_plan, without_broken
 from feature_graph.interactions.power import with_power
 from feature_graph.interventions import CLEAN_BYTES, AnalysedModel, MeasurementContext
-from feature_graph.responses import GenericMaps
+from feature_graph.responses import GenericMaps, check_responses
 from ingest.formats import INTERACTIONS
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ def measure_interactions(
     Raises:
         MeasureError: If the candidates, the activations, the dictionaries and the model do not fit together.
         feature_graph.interventions.InterventionError: If the model cannot be run in slices.
+        feature_graph.artifacts.ArtifactError: If the responses are of other dictionaries or of another text, or lack a pair of sites.
     """
     store = checked_store(candidates)
     context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
@@ -74,17 +75,13 @@ def measure_interactions(
     if not len(candidates):
         log.warning("no candidate pairs: nothing is measured. Lower min_coactivation or min_decoder_alignment, or give more text")
         return InteractionSet(_empty(), _nothing(cfg))
-    plan = make_plan(store, candidates.frame, codecs, context.norms, cfg)
-    plan = replace(plan, random=_random(context, responses))
+    plan = replace(make_plan(store, candidates.frame, codecs, context.norms, cfg), random=_random(context, responses))
     warnings = announce(plan, cfg)
     parts = FrameFiles(Path(parts_dir) if parts_dir is not None else None, part_key(context, candidates, clean_bytes, responses))
     plan = with_power(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     rows, random = measure_blocks(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     plan = without_broken(plan, rows)
     frame = finish(rows, random, candidates.frame, context) if len(rows) else _empty()
-    held = held_facts(rows) if len(rows) else {}
-    for text in held_warnings(held):
-        log.warning(text)
     meta = {
         "model": next(iter(codecs.values())).site.model,
         "method": cfg.interaction_method,
@@ -94,15 +91,24 @@ def measure_interactions(
         "topk_layers": [n for n, c in codecs.items() if c.kind == "topk"],
         "samples_a_source": cfg.n_intervention_samples,
         "position_horizon": cfg.position_horizon,
-        "held": held,
+        "held": _held(rows),
     }
     return InteractionSet(frame, meta | facts(frame, cfg), _describer(store, candidates, context.model.model))
+
+
+def _held(rows: pd.DataFrame) -> dict[str, Any]:
+    held = held_facts(rows) if len(rows) else {}
+    for text in held_warnings(held):
+        log.warning(text)
+    return held
 
 
 def _random(context: MeasurementContext, responses: ResponseStore | None) -> RandomDirections | None:
     cfg = context.cfg
     if not cfg.specificity_directions:
         return None
+    if responses is not None:
+        check_responses(responses, context.model.saes, str(context.input_hashes()["tokens"]))
     generic = None if responses is None else GenericMaps(responses, {layer: codec.w_dec for layer, codec in context.codecs.items()})
     return RandomDirections(cfg.specificity_directions, cfg.specificity_samples, cfg.seed, generic)
 

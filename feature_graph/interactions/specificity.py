@@ -22,6 +22,7 @@ from torch import Tensor
 
 from feature_graph import stats
 from feature_graph.interactions.directions import RandomDirections
+from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Source
 from feature_graph.interactions.probes import ROUNDING
 from feature_graph.interventions import DirectionTokens, Reading, Setting, carry_directions
@@ -59,6 +60,9 @@ def specific_effects(
 
     Returns:
         Per source, per site of the path.
+
+    Raises:
+        BrokenEffect: If derivatives at some sources' tokens are NaN or infinite.
     """
     own = setting.codecs[sources[0].layer].w_dec
     directions = [torch.cat([own[s.index][None], random.of(s.layer, s.index, own.shape[1]).to(own)]) for s in sources]
@@ -67,6 +71,9 @@ def specific_effects(
     for first in range(0, len(sources), step):
         some = slice(first, first + step)
         probed = probe_effects(setting, sources[some], directions[some], path, random)
+        broken = [s.id for s, one in zip(sources[some], probed, strict=True) if not all(np.isfinite(site.effects).all() for site in one)]
+        if broken:
+            raise BrokenEffect(broken)
         found.extend([[site.compared() for site in one] for one in probed])
     return found
 

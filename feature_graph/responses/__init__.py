@@ -11,6 +11,7 @@
 """
 
 from feature_graph.artifacts import ResponseStore
+from feature_graph.responses.check import check_responses
 from feature_graph.responses.gates import GateTable, OpenGates
 from feature_graph.responses.generic import GenericMaps, generic_map, generic_responses
 from feature_graph.responses.measure import measure_responses
@@ -28,6 +29,7 @@ __all__ = [
     "ResponseScreen",
     "ResponseStore",
     "ScreenBlock",
+    "check_responses",
     "generic_map",
     "generic_responses",
     "measure_responses",

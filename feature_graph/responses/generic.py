@@ -85,6 +85,8 @@ class GenericMaps:
     Args:
         store: The run's responses.
         directions: Layer → decoder rows [d_sae, d_model], of norm 1.
+
+    Its methods raise ArtifactError if the sources of a site were not followed to the target's.
     """
 
     def __init__(self, store: ResponseStore, directions: Mapping[int, Tensor]) -> None:
@@ -109,7 +111,7 @@ class GenericMaps:
         return np.asarray(directions @ self._map(source, target), dtype=np.float64)
 
     def _fitted(self, source: int, target: int) -> Floats:
-        if (source, target) not in self._store.pairs:
+        if source not in self._store.sources:
             return np.zeros((self._directions[source].shape[1],) * 2)  # no feature of the site has a response
         d = self._directions[source][self._store.sources[source].index]
         return generic_map(d, self._store.means(source, target) - d)

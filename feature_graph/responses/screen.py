@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, ArtifactError, ResponseStore, RunPaths, feature_id, parse_feature_id
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec, weights_hash
+from feature_graph.dictionaries import SiteCodec
+from feature_graph.responses.check import check_responses
 from feature_graph.responses.gates import GateTable, Ints
 
 Floats = NDArray[np.float64]
@@ -82,9 +83,7 @@ class ResponseScreen:
         paths = RunPaths.of(run_dir)
         store, activations = ResponseStore(paths.responses), ActivationStore.load(paths.activations)
         saes = load_saes(Config.load(paths.config), "cpu")
-        for layer, sae in saes.items():
-            if store.meta["dictionaries"].get(str(layer)) not in (None, weights_hash(sae)):
-                raise ArtifactError(f"{paths.responses}: its responses at layer {layer} are of another dictionary; measure them again")
+        check_responses(store, saes)
         codecs = {layer: SiteCodec.from_sae(sae, activations.sites[layer]) for layer, sae in saes.items() if layer in store.sites}
         return cls(store, activations, codecs, threshold=threshold)
 

@@ -11,14 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import CandidateSet, InteractionSet, ResponseStore
+from feature_graph.artifacts import ArtifactError, CandidateSet, InteractionSet, ResponseStore
 from feature_graph.evaluation.planted import planted_model
 from feature_graph.interactions import measure_interactions
 from feature_graph.interactions.directions import RandomDirections
+from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.passes import documents_of
 from feature_graph.interactions.plan import Plan, Source, make_plan
 from feature_graph.interactions.probes import path_of
-from feature_graph.interactions.specificity import probe_effects
+from feature_graph.interactions.specificity import probe_effects, specific_effects
 from feature_graph.interventions import AnalysedModel, CleanDocuments, MeasurementContext, ModelSlices, Setting, arrivals, random_directions
 from feature_graph.responses import GenericMaps, generic_map, measure_responses
 from tests.support.interaction_stage import Stage
@@ -188,3 +189,27 @@ def test_the_map_of_all_sources_is_the_ridge_fit(responses: ResponseStore, stage
     maps = GenericMaps(responses, {n: c.w_dec for n, c in stage.tiny.codecs.items()})
     known = responses.sources[0].index[:3].astype(np.int64)
     np.testing.assert_array_equal(maps.of_sources(0, 1, known), responses.generic(0, 1, slice(0, 3)))
+
+
+def test_responses_of_other_dictionaries_text_or_sites_are_refused(stage: Stage, responses: ResponseStore, tmp_path: Path) -> None:
+    other = ResponseStore(responses.path)
+    other.meta = responses.meta | {"text": "of something else"}
+    with pytest.raises(ArtifactError, match="measured on another text"):
+        stage.run(responses=other)
+    other.meta = responses.meta | {"dictionaries": responses.meta["dictionaries"] | {"1": "00000000"}}
+    with pytest.raises(ArtifactError, match="at layer 1 are of another dictionary"):
+        stage.run(responses=other)
+    path = tmp_path / "responses.h5"
+    near = measure_responses(stage.tiny.model, stage.tiny.saes, stage.store, stage.cfg, path, progress=False, next_only=True)
+    with pytest.raises(ArtifactError, match="no responses of layer 0 at layer 3"):
+        stage.run(responses=near)
+
+
+def test_a_source_whose_derivatives_overflow_is_named(stage: Stage) -> None:
+    context, plan = planned(stage)
+    setting, path = setting_of(context, plan, 0), path_of(plan, context.codecs, 0)
+    broken = plan.sources[0][1]
+    setting.clean.residuals[setting.model.point(0)][setting.rows[broken.test.documents[0]], broken.test.positions[0]] = torch.nan
+    with pytest.raises(BrokenEffect) as caught:
+        specific_effects(setting, [broken], path, RandomDirections(4, 5, 0))
+    assert caught.value.names == {broken.id}

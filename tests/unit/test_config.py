@@ -51,6 +51,7 @@ def test_worked_example_fields_are_accepted(in_tmp_path: Path) -> None:
         ({"sae_id_template": "{layer}/{"}, ["sae_id_template", "only {layer} is replaced"]),
         ({"position_horizon": 128}, ["position_horizon", "context_length = 128"]),
         ({"candidates": "responses", "response_samples": 4}, ["response_documents: got 6", "response_samples = 4"]),
+        ({"specificity_directions": 1}, ["specificity_directions: got 1", "at least 2"]),
     ],
 )
 def test_wrong_fields_are_named(values: dict[str, object], words: list[str]) -> None:

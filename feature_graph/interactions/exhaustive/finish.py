@@ -64,7 +64,10 @@ _REPLICATION = [
     "confirm_computed",
     "replicated",
 ]
-_EMPTY = ("direct_sum", "strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment")
+_EMPTY = (
+    *("direct_sum", "strength_jacobian", "direct_jacobian", "pmi", "coactivation_prob", "decoder_alignment"),
+    *("specific_strength", "p_specific", "q_specific"),  # chosen sources only are compared with random directions
+)
 
 
 def write_edges(
@@ -143,7 +146,6 @@ class _Edges:
 def significant_rows(frame: pd.DataFrame, adjusted: AllTests, cfg: Config) -> pd.DataFrame:
     """Rows of a block that pass by one effect or more, with q and what they passed by; strengths as float64."""
     frame = frame.astype(dict.fromkeys([*_MEASURED, "confirm_strength", "confirm_computed", "placebo_quantile"], np.float64))
-    frame[["specific_strength", "p_specific", "q_specific"]] = np.nan  # chosen sources only are compared with random directions
     frame = set_q(frame, adjusted.q(effect_p(frame)), cfg)
     return frame[frame["significant"]].reset_index(drop=True)
 
