@@ -22,7 +22,7 @@ from feature_graph.evaluation.forecasts.scores import forecast_scores
 from feature_graph.evaluation.forecasts.truth import DocumentEffects, clamped, steered
 from feature_graph.interventions import AnalysedModel, CleanDocuments, MeasurementContext
 from feature_graph.loading import load_model_and_saes
-from feature_graph.responses import ResponseScreen, measure_responses
+from feature_graph.responses import ResponseScreen, check_responses, measure_responses
 from feature_graph.utils import derived_seed, progress, sha256_file, write_json
 
 Floats = NDArray[np.float64]
@@ -118,9 +118,12 @@ def compare_forecasts(
 
     Raises:
         EvaluationError: If no source can be steered.
+        feature_graph.artifacts.ArtifactError: If the responses are of other dictionaries or of another text.
     """
     analysed = AnalysedModel.of(model, saes, cfg)
     context = MeasurementContext.open(analysed, store, cfg)
+    if responses is not None:
+        check_responses(responses, analysed.saes, str(context.input_hashes()["tokens"]))
     rng = np.random.default_rng(derived_seed(cfg.seed, "forecasts"))
     draw = TokenDraw(store, cfg, options.most_documents)
     least = max(options.min_documents, cfg.response_documents)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.activations import SampleRows, document_priority, draw_samples
+from feature_graph.activations import SampleRows, active_rows, document_priority, draw_samples
 from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore
 from feature_graph.config import Config
 from feature_graph.evaluation.errors import EvaluationError
@@ -55,15 +55,11 @@ class TokenDraw:
 
     def of_layer(self, layer: int, indices: Ints, split: int, n: int) -> list[SampleRows]:
         """Up to ``n`` tokens of each feature, distinct documents first."""
-        columns = self._store.activations[layer][:, indices].tocsc()
         used = self.documents(split)
         found = []
-        for k in range(len(indices)):
-            part = slice(columns.indptr[k], columns.indptr[k + 1])
-            rows = columns.indices[part].astype(np.int64)
-            documents, positions = np.divmod(rows, self._store.context_length)
-            kept = np.flatnonzero(np.isin(documents, used) & self._store.valid[documents, positions])
-            found.append(draw_samples(documents, positions, columns.data[part], kept, self._priority, self._order[rows], n))
+        for at in active_rows(self._store, layer, indices):
+            kept = np.flatnonzero(np.isin(at.documents, used) & self._store.valid[at.documents, at.positions])
+            found.append(draw_samples(at.documents, at.positions, at.values, kept, self._priority, self._order[at.rows], n))
         return found
 
     def anywhere(self, split: int, n_documents: int, n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:

@@ -7,7 +7,6 @@ measures edges, with the clean run as its lower level.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 from feature_graph.activations import SampleRows
 from feature_graph.config import Config
 from feature_graph.interventions import Clamps, Reading, Setting, clamp_effects
+from feature_graph.stats import document_means
 
 Floats = NDArray[np.float64]
 
@@ -61,16 +61,8 @@ def _effects(
     )
     path = [Reading(setting.codecs[n], None) for n in later]
     found = clamp_effects(setting.slices, setting.clean, setting.model.point(layer), clamps, path, 0, setting.counted, direct=False)
-    average = _averages(samples.documents)
-    return {
-        n: DocumentEffects(*(average @ part.double().cpu().numpy() / scale for part in (effects.total, effects.copy)))
-        for n, effects in zip(later, found, strict=True)
-    }
 
+    def per_document(values: Tensor) -> Floats:
+        return document_means(values.double().cpu().numpy(), samples.documents).values / scale
 
-def _averages(documents: Sequence[int] | NDArray[np.int64]) -> Floats:
-    """Matrix [documents, samples] that averages samples within documents."""
-    _, owner, counts = np.unique(documents, return_inverse=True, return_counts=True)
-    made = np.zeros((len(counts), len(owner)))
-    made[owner, np.arange(len(owner))] = 1 / counts[owner]
-    return made
+    return {n: DocumentEffects(per_document(effects.total), per_document(effects.copy)) for n, effects in zip(later, found, strict=True)}
