@@ -286,7 +286,7 @@ def _community(graph: nx.DiGraph, members: set[str]) -> dict[str, Any]:
 
 def _family(graph: nx.DiGraph, family: CopyFamily) -> dict[str, Any]:
     return {
-        "layers": f"{family.first_layer} – {family.last_layer}",
+        "layers": f"{family.first_layer}\N{NO-BREAK SPACE}–\N{NO-BREAK SPACE}{family.last_layer}",
         "copy_share": family.copy_share,
         "members": [{"id": n, "label": _label(graph, n), "url": graph.nodes[n].get("neuronpedia_url", "")} for n in family.members],
     }
