@@ -34,7 +34,7 @@ import pandas as pd
 import torch
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import TEST, ActivationStore, CandidateSet, ResponseStore, ResponseWriter
+from feature_graph.artifacts import TEST, ActivationStore, CandidateSet, ResponseStore, ResponseWriter, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.interactions import MeasurementContext, measure_interactions
 from feature_graph.interactions.exhaustive.block import Bar, site_floors, source_rows
@@ -290,13 +290,13 @@ def against_loop(bench: EngineBenchmark, frame: pd.DataFrame, n_loops: int) -> t
     codecs, seconds, errors, squares = _analysed(bench).codecs, [], [], []
     for s, t in [(0, 1), (2, 4), (3, 4), (1, 3)][:n_loops]:
         name = str(rng.choice(frame.loc[frame["src_layer"] == s, "src_id"].unique()))
-        index = int(name.split("_F")[1])
+        index = parse_feature_id(name)[1]
         (source,), _ = layer_sources(bench.store, s, np.array([index]), codecs[s], 1.0, bench.cfg)
         begun = clock(bench.cfg.device)
         strengths = naive_strengths(bench, source, t)
         seconds.append(clock(bench.cfg.device) - begun)
         rows = frame[(frame["src_id"] == name) & (frame["tgt_layer"] == t)]
-        targets = rows["tgt_id"].str.split("_F").str[1].astype(int).to_numpy()
+        targets = rows["tgt_id"].map(lambda one: parse_feature_id(one)[1]).to_numpy()
         mine, theirs = rows["mean_strength"].to_numpy(), strengths[targets]
         errors.append(np.abs(mine - theirs).max())
         squares.append((theirs**2).mean())

@@ -27,7 +27,7 @@ import pandas as pd
 import torch
 from scipy import stats as scipy_stats
 
-from feature_graph.artifacts import SELECT, ActivationStore, RunPaths
+from feature_graph.artifacts import SELECT, ActivationStore, RunPaths, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.interventions import (
     AnalysedModel,
@@ -173,8 +173,7 @@ def _pairs(
     some = rng.choice(often, min(len(often), n_targets // 2), replace=False)
     rest = rng.choice(np.setdiff1d(np.arange(len(frame)), some), n_targets - len(some), replace=False)
     frame = frame.iloc[np.r_[some, rest]].reset_index(drop=True)
-    frame["site"] = [int(name[1:].split("_")[0]) for name in frame["target"]]
-    frame["feature"] = [int(name.split("F")[1]) for name in frame["target"]]
+    frame["site"], frame["feature"] = zip(*map(parse_feature_id, frame["target"]), strict=True)
     exact = [_exact(setting, store, layer, later, one, group, cfg) for group in _by_site(frame, later)]
     return pd.concat(exact, ignore_index=True)
 

@@ -24,6 +24,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ingest.feature_ids import feature_id
 from ingest.formats import DECODERS, FEATURES, INTERACTIONS, TableWriter, write_table
 
 GROUP_ROWS = 100_000
@@ -49,7 +50,7 @@ class Shape:
     @cached_property
     def ids(self) -> Array:
         """(features,) short ids."""
-        return np.array([f"L{a}_F{i}" for a, i in zip(self.layer, self.index, strict=True)], dtype=object)
+        return np.array([feature_id(a, i) for a, i in zip(self.layer, self.index, strict=True)], dtype=object)
 
 
 def write_run(root: str | Path, edges: int, sites: int = 12, features: int | None = None, seed: int = 0) -> Path:

@@ -2,6 +2,7 @@
 
 Public modules in addition to this face:
 
+- ``feature_ids``: the one reader and the one writer of ids such as ``L5_F12`` and ``L5.mlp_F12``
 - ``formats``: every Parquet file's columns, types, versions and meaning; ``measures``: those of further measures of chosen edges
 - ``schema``: the graph's nodes, relationships and properties; ``migrations``: its numbered changes
 - ``strength``: an edge's strength, its sign, whether it is structural; ``families``: features that are copies of one another
@@ -35,14 +36,12 @@ from ingest.report import IngestReport, Options
 from ingest.rundir import run_id
 from ingest.runs import IS_RUN
 from ingest.selection import Selection
-from ingest.sites import FEATURE_ID
 from ingest.text import visible
 from ingest.validate import Validated, validate
 from ingest.verify import Check, VerifyReport, verify_run
 from ingest.versions import check_version
 
 __all__ = [
-    "FEATURE_ID",
     "IS_RUN",
     "AddressRefused",
     "Check",

@@ -14,9 +14,10 @@ import pandas as pd
 from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.errors import InvalidRun
+from ingest.feature_ids import FeatureId
 from ingest.provenance import MERGE_FEATURE, run_sites
 from ingest.rundir import BEHAVIORS, RunDirectory
-from ingest.sites import FEATURE_ID, site_name, site_of, site_widths
+from ingest.sites import site_of, site_widths
 from ingest.text import HALF, half_characters
 from ingest.validate import split_uid
 
@@ -164,16 +165,15 @@ def _output(row: dict[str, Any], sites: dict[str, _BehaviorSite]) -> Output:
 
 
 def _place(name: Any, what: str, sites: dict[str, _BehaviorSite]) -> NamedFeature:
-    match = FEATURE_ID.fullmatch(str(name))
-    if match is None:
+    found = FeatureId.read(str(name))
+    if found is None:
         raise ValueError(f"{what} id: got {name!r}, expected L<layer>_F<index>")
-    layer, index, where = int(match["layer"]), int(match["index"]), site_name(int(match["layer"]), match["site"] or "")
-    if where not in sites:
+    if found.site_name not in sites:
         raise ValueError(f"{what} {name}: the run has layers {', '.join(site.removeprefix('L') for site in sites)}")
-    site = sites[where]
-    if index >= site.width:
+    site = sites[found.site_name]
+    if found.index >= site.width:
         raise ValueError(f"{what} {name}: its dictionary has {site.width:.0f} features, the last is {site.width - 1:.0f}")
-    return NamedFeature(match[0], f"{site.dictionary}/{index}", layer, index, site.hook)
+    return NamedFeature(str(found), f"{site.dictionary}/{found.index}", found.layer, found.index, site.hook)
 
 
 def _effect(item: dict[str, Any], what: str) -> float:

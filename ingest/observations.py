@@ -9,6 +9,7 @@ import pandas as pd
 
 from ingest import digest, displayed, provenance
 from ingest.connection import Database, Transaction
+from ingest.feature_ids import site_of_feature
 from ingest.rows import DISPLAYED, OBSERVATION_PROPERTIES, observation_rows
 from ingest.rundir import BLOCK_ROWS, RunDirectory
 from ingest.writers import Ledger, Progress, commit
@@ -45,7 +46,7 @@ def write(database: Database, run: RunDirectory, features: pd.DataFrame, ledger:
 
 def _rows(part: pd.DataFrame, sites: dict[str, provenance.RunSite]) -> Iterator[dict[str, Any]]:
     for record, seen in zip(part.to_dict("records"), observation_rows(part), strict=True):
-        yield {"feature": sites[record["id"].rpartition("_F")[0]].feature(record), "label": record["label"], "seen": seen}
+        yield {"feature": sites[site_of_feature(record["id"])].feature(record), "label": record["label"], "seen": seen}
 
 
 def read(tx: Transaction, n: int) -> tuple[int, int]:

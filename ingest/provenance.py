@@ -10,8 +10,9 @@ import pandas as pd
 
 from ingest import runs
 from ingest.connection import Database, Transaction
+from ingest.feature_ids import site_of_feature, sites_of
 from ingest.rundir import RunDirectory
-from ingest.sites import site_of, sites_of
+from ingest.sites import site_of
 from ingest.validate import split_uid
 
 #: For each ``row`` the node ``f`` of ``row.feature``, made if need be, by run ``$n``. A node of another program with the same uid is not
@@ -59,7 +60,7 @@ def site_from(run: RunDirectory, features: pd.DataFrame) -> RunSite:
     """The site of features that share it."""
     first = features.iloc[0]
     model, dictionary, _ = split_uid(first["uid"])
-    name, layer = first["id"].rpartition("_F")[0], int(first["layer"])
+    name, layer = site_of_feature(first["id"]), int(first["layer"])
     facts = next((s for s in run.sites if site_of(s) == name), {})
     release = str(facts.get("release") or run.config.get("sae_release") or "")
     if not dictionary.startswith(f"{release}/"):

@@ -6,27 +6,14 @@ metadata of features.parquet, or ``saes`` of manifest.json) then carry ``site`` 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ingest.feature_ids import site_name, sites_of
 from ingest.rundir import RunDirectory
-
-_NUMBER = "0|[1-9][0-9]{0,9}"
-FEATURE_ID = re.compile(rf"L(?P<layer>{_NUMBER})(?:\.(?P<site>[A-Za-z0-9-]+(?:_[A-Za-z0-9-]+)*))?_F(?P<index>{_NUMBER})")
-
-
-def site_name(layer: int, site: str = "") -> str:
-    """What ids of a site's features begin with."""
-    return f"L{layer}.{site}" if site else f"L{layer}"
-
-
-def sites_of(ids: pd.Series[str]) -> pd.Series[str]:
-    """Name of the site of each feature."""
-    return ids.str.replace(r"_F\d+$", "", regex=True)
 
 
 def site_of(facts: dict[str, Any]) -> str | None:

@@ -22,12 +22,13 @@ from ingest.agreement import TOLERANCE, agreements
 from ingest.blocks import Mask, RowLayout, layout_of
 from ingest.checks import NOT_NEGATIVE, SHARES, TEXTS, CheckedRows, Order, rules
 from ingest.errors import InvalidRun
+from ingest.feature_ids import FeatureId, sites_of, split_site_name
 from ingest.formats import FEATURES, INTERACTIONS, FormatError, read_table
 from ingest.problems import Problems
 from ingest.reading import TableFile
 from ingest.rundir import RunDirectory
 from ingest.selecting import select
-from ingest.sites import FEATURE_ID, site_order, site_widths, sites_of
+from ingest.sites import site_order, site_widths
 
 __all__ = ["Problems", "Validated", "split_uid", "validate"]
 
@@ -200,7 +201,7 @@ def _values(row: pd.Series[Any]) -> dict[str, str]:
 
 
 def _place(site: str) -> str:
-    layer, _, name = site.removeprefix("L").partition(".")
+    layer, name = split_site_name(site)
     return f"layer {layer}" + (f", site {name}," if name else "")
 
 
@@ -234,9 +235,8 @@ def _identity_rules(run: RunDirectory) -> list[FeatureRule]:
         return np.array([m is None or int(m["index"]) != i for m, i in zip(matches, frame["index"], strict=True)], bool)
 
     def misnamed(frame: pd.DataFrame) -> np.ndarray:
-        found = [FEATURE_ID.fullmatch("" if pd.isna(name) else name) for name in frame["id"]]
-        rows = zip(found, frame["layer"], frame["index"], strict=True)
-        return np.array([m is None or (int(m["layer"]), int(m["index"])) != (layer, index) for m, layer, index in rows], bool)
+        rows = zip(map(FeatureId.read, frame["id"]), frame["layer"], frame["index"], strict=True)
+        return np.array([found is None or (found.layer, found.index) != (layer, index) for found, layer, index in rows], bool)
 
     return [
         ("fid = {fid}; expected 0, 1, 2 … in order", lambda f: f["fid"] != np.arange(len(f))),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from queries.connection import Answer, Read, reader
 from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TooDeep
+from queries.feature_ids import layer_of
 from queries.gds import gds_failure
 from queries.library import template, text
 from queries.methods import choose_method, choose_other_method
@@ -153,9 +154,9 @@ def _check_in_run(read: Read, parameter: Parameter, value: Any, run: dict[str, A
 
 
 def _no_feature(read: Read, name: str, value: str, run: dict[str, Any]) -> str:
-    layer = value.partition("_")[0].partition(".")[0].removeprefix("L")
+    layer = layer_of(value)
     query = "MATCH (o:Observation {run: $n, layer: $layer}) RETURN o.id AS id"
-    rows = read(query, {"n": run["n"], "layer": int(layer)}, LOOKUP_SECONDS).records if layer.isdecimal() else []
+    rows = [] if layer is None else read(query, {"n": run["n"], "layer": layer}, LOOKUP_SECONDS).records
     near = get_close_matches(value, [row["id"] for row in rows], n=3, cutoff=0.4)
     if near:
         return f"{name}: got {value!r}; run {run['id']} does not have it; near: {', '.join(near)}"

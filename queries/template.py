@@ -26,6 +26,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from queries.errors import ParameterError, TemplateError
+from queries.feature_ids import meant
 
 Type = Literal["run", "other_run", "method", "other_method", "feature", "behavior", "projection", "choice", "int", "float", "text", "bool"]
 
@@ -130,9 +131,9 @@ class Parameter:
     def _short(self, value: str) -> str:
         if self.type == "text" and self.maximum is not None and len(value) > self.maximum:
             raise ParameterError(f"{self.name}: got {len(value)} characters; expected {self.bounds}")
-        if self.type == "feature" and re.match(r"l\d.*_f\d+$|L\d.*_f\d+$|l\d.*_F\d+$", value):
-            meant = re.sub(r"^l|(?<=_)f(?=\d+$)", lambda letter: letter[0].upper(), value)
-            raise ParameterError(f"{self.name}: got {value!r}; expected L<layer>_F<index>; did you mean {meant}?")
+        likely = meant(value) if self.type == "feature" else None
+        if likely not in (None, value):
+            raise ParameterError(f"{self.name}: got {value!r}; expected L<layer>_F<index>; did you mean {likely}?")
         return value
 
     def _wrong(self, value: Any) -> ParameterError:

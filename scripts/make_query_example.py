@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from ingest.feature_ids import feature_id
 from ingest.formats import DECODERS, FEATURES, INTERACTIONS, write_table
 
 TARGET = Path(__file__).parents[1] / "queries" / "example"
@@ -60,7 +61,7 @@ def feature_table(rng: np.random.Generator) -> pd.DataFrame:
             rows.append(
                 {
                     "fid": len(rows),
-                    "id": f"L{layer}_F{index}",
+                    "id": feature_id(layer, index),
                     "uid": f"toy@0123abcd/toy-res/blocks.{layer}/{index}",
                     "layer": layer,
                     "index": index,

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from feature_graph.activations.errors import CollectError
 from feature_graph.activations.labels import Decode, feature_labels
-from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureNumbers, number_pairs
+from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureNumbers, feature_id, number_pairs
 from feature_graph.dictionaries import HookedModel
 from feature_graph.utils import whole_file
 from ingest.formats import FEATURES, write_table
@@ -80,7 +80,7 @@ def _layer_frame(
     site, density = store.sites[layer], store.feature_frequencies[layer][index]
     unmeasured = np.full(site.d_sae, np.nan)
     columns: dict[str, Any] = {
-        "id": [f"L{layer}_F{i}" for i in index],
+        "id": [feature_id(layer, i) for i in index],
         "uid": [site.uid(int(i)) for i in index],
         "layer": np.full(len(index), layer, dtype=np.int32),
         "index": index.astype(np.int32),

@@ -12,7 +12,7 @@ from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
 from feature_graph.artifacts.response_parts import ResponseBlock, ResponseParts
 from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
 from feature_graph.artifacts.rundir import RunPaths
-from feature_graph.artifacts.sites import Site, feature_id, indices_by_layer, parse_feature_id
+from feature_graph.artifacts.sites import Site, feature_id, indices_by_layer, parse_feature_id, read_feature_id
 from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, halve_documents, split_documents
 
 __all__ = [
@@ -58,5 +58,6 @@ __all__ = [
     "number_features",
     "number_pairs",
     "parse_feature_id",
+    "read_feature_id",
     "split_documents",
 ]

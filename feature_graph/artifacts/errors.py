@@ -11,6 +11,12 @@ class ArtifactError(ValueError):
     exit_code: ClassVar[int] = 1
 
 
+class SiteError(ArtifactError):
+    """Sites that no model has, or that do not go together; the message names them."""
+
+    exit_code: ClassVar[int] = 2
+
+
 class FeatureIdError(ArtifactError):
     """A text that is not a feature id; the message says how one looks."""
 

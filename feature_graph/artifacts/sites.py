@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from feature_graph.artifacts.errors import FeatureIdError
-from ingest import FEATURE_ID
+from ingest.feature_ids import FeatureId, feature_id, meant
+
+__all__ = ["Site", "feature_id", "indices_by_layer", "parse_feature_id", "read_feature_id"]
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,6 @@ class Site:
         return cls(**values)
 
 
-def feature_id(layer: int, index: int) -> str:
-    """Short id ``L<layer>_F<index>``, unique within a run."""
-    return f"L{layer}_F{index}"
-
-
 def indices_by_layer(features: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
     """Layer → indices of (layer, index) pairs, in the order given."""
     found: dict[int, list[int]] = {}
@@ -73,14 +69,29 @@ def indices_by_layer(features: Iterable[tuple[int, int]]) -> dict[int, list[int]
 
 
 def parse_feature_id(text: str) -> tuple[int, int]:
-    """Layer and index of a short id; the site of ids such as ``L5.mlp_F12`` is not part of them.
+    """Layer and index of a feature of the residual stream, such as ``L5_F12``.
+
+    Raises:
+        FeatureIdError: If the text is not an id, or names a feature of another site of the layer (``L5.mlp_F12``).
+    """
+    found = read_feature_id(text)
+    if found.site:
+        raise FeatureIdError(
+            f"feature id: got {text!r}, a feature of the site {found.site_name}; expected one of the residual stream, such as "
+            f"{feature_id(found.layer, found.index)}"
+        )
+    return found.layer, found.index
+
+
+def read_feature_id(text: str) -> FeatureId:
+    """Layer, site and index of any short id.
 
     Raises:
         FeatureIdError: If the text is not an id.
     """
-    match = FEATURE_ID.fullmatch(text)
-    if match is None:
-        meant = re.sub(r"^l|(?<=_)f(?=\d+$)", lambda letter: letter[0].upper(), text.strip())
-        hint = f"; did you mean {meant}?" if FEATURE_ID.fullmatch(meant) else ""
+    found = FeatureId.read(text)
+    if found is None:
+        likely = meant(text)
+        hint = f"; did you mean {likely}?" if likely else ""
         raise FeatureIdError(f"feature id: got {text!r}, expected L<layer>_F<index>, such as L5_F1024{hint}")
-    return int(match["layer"]), int(match["index"])
+    return found

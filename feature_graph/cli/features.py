@@ -22,33 +22,34 @@ def check_features(run_dir: Path, option: str, names: Iterable[str]) -> None:
     Raises:
         BadParameter: Naming the first wrong one, and described features near it.
     """
-    from feature_graph.artifacts import RunPaths, parse_feature_id
+    from feature_graph.artifacts import RunPaths, read_feature_id
     from ingest.formats import FEATURES, read_meta
 
     path = RunPaths.of(run_dir).features
     widths = _widths(read_meta(path, FEATURES).get("sites", [])) if path.is_file() else {}
     for name in names:
         try:
-            layer, index = parse_feature_id(name)
+            found = read_feature_id(name)
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint=option) from error
-        if widths and layer not in widths:
-            layers = ", ".join(str(one) for one in sorted(widths))
-            raise typer.BadParameter(f"got {name}; {run_dir} has the layers {layers}", param_hint=option)
-        if widths and index >= widths[layer]:
+        site = found.site_name.removeprefix("L")
+        if widths and site not in widths:
+            raise typer.BadParameter(f"got {name}; {run_dir} has the layers {', '.join(widths)}", param_hint=option)
+        if widths and found.index >= widths[site]:
             raise typer.BadParameter(
-                f"got {name}; the SAE of layer {layer} has {widths[layer]} features{_near(path, name)}", param_hint=option
+                f"got {name}; the SAE of layer {site} has {widths[site]} features{_near(path, name)}", param_hint=option
             )
 
 
-def _widths(sites: Iterable[dict[str, Any]]) -> dict[int, int]:
-    """Layer → features of its largest dictionary; none if a site does not say it."""
-    widths: dict[int, int] = {}
-    for facts in sites:
-        if "layer" not in facts or "d_sae" not in facts:
-            return {}
-        widths[facts["layer"]] = max(widths.get(facts["layer"], 0), facts["d_sae"])
-    return widths
+def _widths(sites: Iterable[dict[str, Any]]) -> dict[str, int]:
+    """``5`` or ``5.mlp`` → features of the site's dictionary, layers ascending; none if a site does not say it."""
+    from ingest.feature_ids import site_name
+
+    facts = list(sites)
+    if any("layer" not in one or "d_sae" not in one for one in facts):
+        return {}
+    ordered = sorted(facts, key=lambda one: (one["layer"], one.get("order", 0)))
+    return {site_name(one["layer"], one.get("site") or "").removeprefix("L"): one["d_sae"] for one in ordered}
 
 
 def check_nodes(run_dir: Path, names: Iterable[str]) -> None:

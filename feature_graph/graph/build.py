@@ -12,7 +12,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from feature_graph.artifacts import Interaction, InteractionSet, parse_feature_id
+from feature_graph.artifacts import Interaction, InteractionSet, read_feature_id
 from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.errors import InteractionGraphError
@@ -98,32 +98,26 @@ def _check(kept: pd.DataFrame) -> None:
 def _described(interactions: InteractionSet | Sequence[Interaction], kept: pd.DataFrame) -> pd.DataFrame | None:
     if not isinstance(interactions, InteractionSet) or interactions.describe is None or not len(kept):
         return None
-    return interactions.describe(sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=_place))
+    return interactions.describe(sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=read_feature_id))
 
 
 def _within_a_layer(source: str, target: str) -> bool:
     """Whether two features lie at different sites of one layer; ingest has compared them with the order of its sites."""
-    one, two = (name.rpartition("_F")[0].partition(".") for name in (source, target))
-    return one[0] == two[0] and bool(one[2]) and bool(two[2]) and one[2] != two[2]
-
-
-def _place(name: str) -> tuple[int, str, int]:
-    """Layer, site and index, to sort by."""
-    layer, index = parse_feature_id(name)
-    return layer, name.rpartition("_F")[0], index
+    one, two = read_feature_id(source), read_feature_id(target)
+    return one.layer == two.layer and bool(one.site) and bool(two.site) and one.site != two.site
 
 
 def _nodes(kept: pd.DataFrame, features: pd.DataFrame | None) -> list[tuple[str, dict[str, Any]]]:
-    ids = sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=_place)
+    ids = sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=read_feature_id)
     known = {} if features is None else features.set_index("id")[[a.column for a in NODE if a.column]].to_dict("index")
     if features is not None and (absent := [i for i in ids if i not in known]):
         log.warning("%d features of the graph are not in the feature table (%s …); they have no label", len(absent), absent[0])
     nodes = []
     for name in ids:
-        layer, index = parse_feature_id(name)
+        place = read_feature_id(name)
         row = known.get(name, {})
         values = {a.name: _plain(row.get(a.column), a.unknown) for a in NODE}
-        nodes.append((name, values | {"layer": layer, "index": index}))
+        nodes.append((name, values | {"layer": place.layer, "index": place.index}))
     return nodes
 
 

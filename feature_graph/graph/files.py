@@ -15,7 +15,7 @@ from typing import Any, Literal, TextIO
 
 import networkx as nx
 
-from feature_graph.artifacts import parse_feature_id
+from feature_graph.artifacts import read_feature_id
 from feature_graph.graph.attributes import KIND, VERSION
 from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.named_responses import with_absolute_file, with_relative_file
@@ -111,7 +111,7 @@ def _completed(graph: nx.DiGraph) -> nx.DiGraph:
 
 def _layer_of(name: object) -> int:
     try:
-        return parse_feature_id(str(name))[0]
+        return read_feature_id(str(name)).layer
     except ValueError:
         return 0
 

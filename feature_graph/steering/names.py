@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any
 
-from feature_graph.artifacts import parse_feature_id
 from feature_graph.steering.errors import SteeringError
+from ingest.feature_ids import FeatureId
 
 _LABEL_WIDTH = 60
 
@@ -30,13 +30,14 @@ def check_features(known: Collection[Any], role: str, names: Iterable[str]) -> N
 
 
 def near_names(names: list[str], wanted: str, n: int = 3) -> list[str]:
-    """Features of the same layer by distance of index; for another layer or no id at all, those spelled most alike."""
-    try:
-        layer, index = parse_feature_id(wanted)
-    except ValueError:
-        return get_close_matches(wanted, names, n=n, cutoff=0.0)
-    same = [name for name in names if name.startswith(f"L{layer}_F")]
-    return sorted(same, key=lambda name: abs(parse_feature_id(name)[1] - index))[:n] or get_close_matches(wanted, names, n=n, cutoff=0.0)
+    """Features of the same site by distance of index; for another site or no id at all, those spelled most alike."""
+    asked = FeatureId.read(wanted)
+    found = [(abs(one.index - asked.index), name) for name in names if asked and (one := FeatureId.read(name)) and _same_site(one, asked)]
+    return [name for _, name in sorted(found)][:n] or get_close_matches(wanted, names, n=n, cutoff=0.0)
+
+
+def _same_site(one: FeatureId, two: FeatureId) -> bool:
+    return one.site_name == two.site_name
 
 
 def with_label(feature: str, label: str) -> str:

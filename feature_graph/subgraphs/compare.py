@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import parse_feature_id
+from feature_graph.artifacts import read_feature_id
 from feature_graph.stats import adjust
 
 _DRAWS = 2000
@@ -66,4 +66,4 @@ def _random_shared(
 
 
 def _counts(nodes: Collection[str]) -> dict[int, int]:
-    return dict(Counter(parse_feature_id(node)[0] for node in nodes))
+    return dict(Counter(read_feature_id(node).layer for node in nodes))

@@ -30,6 +30,7 @@ from ingest.attribution_graphs.names import Names, Naming
 from ingest.attribution_graphs.read import AttributionGraph, GraphError
 from ingest.attribution_graphs.tell import Imported, facts_of
 from ingest.attribution_graphs.together import names_together
+from ingest.feature_ids import feature_id
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from ingest.rundir import BEHAVIORS, CONFIG, MANIFEST, sha256_file
 
@@ -82,8 +83,8 @@ def _nodes(graphs: Sequence[AttributionGraph]) -> pd.DataFrame:
     several = nodes["kind"].nunique() > 1
     nodes["site"] = nodes["kind"].map({kind: site for kind, (site, _) in _SITES.items()}) if several else ""
     nodes["order"] = nodes["kind"].map({kind: order for kind, (_, order) in _SITES.items()}).astype(int) if several else 0
-    where = "L" + nodes["layer"].astype(str) + ("." + nodes["site"] if several else "")
-    return nodes.assign(id=where + "_F" + nodes["index"].astype(str))
+    places = zip(nodes["layer"], nodes["index"], nodes["site"], strict=True)
+    return nodes.assign(id=[feature_id(*place) for place in places])
 
 
 def _sites(features: pd.DataFrame) -> list[dict[str, Any]]:

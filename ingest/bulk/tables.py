@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ingest.digest import VERSION
+from ingest.feature_ids import site_of_feature
 from ingest.provenance import run_sites
 from ingest.rows import DISPLAYED, EDGE_COLUMNS, OBSERVATION_PROPERTIES
 from ingest.rundir import RunDirectory
@@ -31,7 +32,7 @@ ID, START, END, LABEL = ":ID({})", ":START_ID({})", ":END_ID({})", ":LABEL"
 def feature_table(run: RunDirectory, features: pd.DataFrame, n: int) -> pa.Table:
     """Feature nodes, by fid; display label and values are this run's. In addition to ``Feature``, each carries the label of its layer."""
     sites = {site.name: site for site in run_sites(run, features)}
-    rows = [sites[row["id"].rpartition("_F")[0]].feature(row) for row in features.to_dict("records")]
+    rows = [sites[site_of_feature(row["id"])].feature(row) for row in features.to_dict("records")]
     columns: dict[str, Any] = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
     labels = features["label"].tolist()
     columns["label"] = [label or None for label in labels]

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ingest.casting import FormatError
+from ingest.feature_ids import FeatureId
 from ingest.graphml import GraphML, GraphMLError, read_graphml
-from ingest.sites import FEATURE_ID
 
 _ENDINGS = (".csv", ".tsv", ".parquet", ".graphml")
 
@@ -102,7 +102,7 @@ def _graph(path: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 def _names(graph: GraphML) -> dict[str, str]:
     """Node → its name: its own id, or its attribute ``id`` or ``name`` where the ids are only numbers that a program gave out (igraph)."""
-    if not all(FEATURE_ID.fullmatch(node) for node in graph.nodes):
+    if not all(FeatureId.read(node) for node in graph.nodes):
         for attribute in ("id", "name"):
             found = [data.get(attribute) for data in graph.nodes.values()]
             if found and None not in found and len(set(found)) == len(found):

@@ -17,11 +17,10 @@ import pandas as pd
 import pyarrow as pa
 
 from ingest.casting import FormatError
+from ingest.feature_ids import FeatureId, feature_id, is_site, site_name
 from ingest.formats import FEATURES
 from ingest.frames.columns import UserTable, missing
-from ingest.sites import FEATURE_ID, site_name
 
-_SITE = re.compile(r"[A-Za-z0-9-]+(_[A-Za-z0-9-]+)*")
 _MODEL = re.compile(r"(?P<name>.+?)(@(?P<hash>[0-9a-f]{8}))?")
 _MADE_OF = re.compile(r"(?P<model>.+@[0-9a-f]{8})/(?P<release>[^/]+)/")
 _UNKNOWN_HASH = "00000000"
@@ -99,13 +98,13 @@ def _places(table: UserTable | None, ends: dict[str, int | None], site_order: Se
         lost = sorted(set(ends) - set(names))
         if lost:
             raise FormatError(f"edges name {len(lost)} features that are not in the table of features, such as {lost[0]!r}")
-    parsed = [FEATURE_ID.fullmatch(name) for name in names]
-    frame = pd.DataFrame({"name": names, "row": rows, "own": [match is None for match in parsed]})
-    frame["layer"] = _column(table, "layer", [int(m["layer"]) if m else ends.get(n) for n, m in zip(names, parsed, strict=True)])
-    frame["index"] = _column(table, "index", [int(m["index"]) if m else None for m in parsed])
+    parsed = [FeatureId.read(name) for name in names]
+    frame = pd.DataFrame({"name": names, "row": rows, "own": [found is None for found in parsed]})
+    frame["layer"] = _column(table, "layer", [found.layer if found else ends.get(n) for n, found in zip(names, parsed, strict=True)])
+    frame["index"] = _column(table, "index", [found.index if found else None for found in parsed])
     for row in np.flatnonzero(frame["layer"].isna() | ~frame["layer"].fillna(0).between(0, 2**31 - 1)):
         raise FormatError(f"the layer of {names[row]!r} is not known: got {frame['layer'].iloc[row]}; {_LAYERLESS}")
-    frame["site"], frame["order"] = _sites(table, [m["site"] if m and m["site"] else "" for m in parsed], site_order)
+    frame["site"], frame["order"] = _sites(table, [found.site if found else "" for found in parsed], site_order)
     return _given_out(frame.astype({"layer": int}))
 
 
@@ -117,7 +116,7 @@ def _table_names(table: UserTable) -> list[str]:
     elif table.found("layer") and table.found("index"):
         sites = table.frame["site"].fillna("").astype(str) if "site" in table.frame else [""] * len(table)
         places = zip(table.need("layer", "layer").to_pylist(), sites, table.need("index", "index").to_pylist(), strict=True)
-        names = [f"{site_name(layer, site)}_F{index}" for layer, site, index in places]
+        names = [feature_id(layer, index, site) for layer, site, index in places]
     else:
         raise FormatError(f"features: no column for the id; found {', '.join(map(str, table.frame))}; expected id, or layer and index")
     twice = pd.Series(names, dtype=object).duplicated()
@@ -159,7 +158,7 @@ def _sites(table: UserTable | None, parsed: list[str], site_order: Sequence[str]
         if unknown:
             raise FormatError(f"site_order: got {', '.join(site_order)}; the features have a site {unknown[0]!r}, too")
         orders = [places.get(name, 0) for name in names]
-    for name in sorted({name for name in names if name and not _SITE.fullmatch(name)}):
+    for name in sorted({name for name in names if name and not is_site(name)}):
         raise FormatError(f"site: got {name!r}; expected letters, digits, - and _ (such as attn, mlp or resid)")
     return names, orders
 
@@ -186,7 +185,7 @@ def _names(frame: pd.DataFrame, table: UserTable | None, model: str, release: st
     """Columns of features.parquet: names, and what else the table holds."""
     made = frame[["fid", "layer", "index"]].copy()
     prefix = [site_name(layer, site) for layer, site in zip(frame["layer"], frame["site"], strict=True)]
-    made.insert(1, "id", [f"{p}_F{i}" for p, i in zip(prefix, frame["index"], strict=True)])
+    made.insert(1, "id", [str(FeatureId(*place)) for place in zip(frame["layer"], frame["site"], frame["index"], strict=True)])
     rows = frame["row"].to_numpy()
     if table is not None:
         for name in [c.name for c in FEATURES.columns if c.name not in {*made.columns, "uid"} and table.found(c.name)]:
@@ -196,7 +195,7 @@ def _names(frame: pd.DataFrame, table: UserTable | None, model: str, release: st
     for name in ("hook", "neuronpedia_url"):
         made[name] = [v or "" for v in made[name]] if name in made else ""
     made["hook"] = [hook or f"layer.{p.removeprefix('L')}" for hook, p in zip(made["hook"], prefix, strict=True)]
-    made["uid"] = _uids(frame, table, prefix, model, release)
+    made["uid"] = _uids(frame.assign(id=made["id"]), table, prefix, model, release)
     return _activity(made)
 
 
@@ -225,7 +224,7 @@ def _uids(frame: pd.DataFrame, table: UserTable | None, prefix: list[str], model
             return [str(v) for v in given.to_pylist()]
     named = _MODEL.fullmatch(re.sub(r"\s+", "-", model.strip()) or "unknown")
     name, weights = (named["name"], named["hash"] or _UNKNOWN_HASH) if named else ("unknown", _UNKNOWN_HASH)
-    known = "\n".join(f"{p}_F{i} {n}" for p, i, n in zip(prefix, frame["index"], frame["name"], strict=True))
+    known = "\n".join(f"{i} {n}" for i, n in zip(frame["id"], frame["name"], strict=True))
     own = re.sub(r"[\s/]+", "-", release.strip()) or "own-" + hashlib.sha256(f"{name}\n{known}".encode()).hexdigest()[:8]
     start = f"{name}@{weights}/{own}/layer."
     return [f"{start}{p.removeprefix('L')}/{i}" for p, i in zip(prefix, frame["index"], strict=True)]

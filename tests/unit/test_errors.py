@@ -50,6 +50,7 @@ MISTYPED = {
     "ParameterError",
     "PatternError",
     "SelectionError",
+    "SiteError",
     "StageError",
     "VisualizationError",
 }

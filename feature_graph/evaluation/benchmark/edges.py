@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pandas as pd
 from feature_graph.evaluation.benchmark.errors import BenchmarkError
 from feature_graph.evaluation.benchmark.models import BenchmarkModel, benchmark_model
 from feature_graph.evaluation.planted import Pair
+from ingest.feature_ids import FeatureId, feature_id
 
 #: Column → what it holds.
 COLUMNS = {
@@ -24,7 +24,6 @@ OPTIONAL = {
     "computed": "how strong its computed part is, with its sign: what ranks edges where copies do not count; score is used without it",
     "significant": "whether the method claims the edge; without it there is no rate of false edges",
 }
-_FEATURE = re.compile(r"L(\d+)_F(\d+)")
 _ADVICE = "docs/benchmark.md lists the columns"
 _SHOWN = 3
 
@@ -108,12 +107,11 @@ def pairs_of(frame: pd.DataFrame, model: BenchmarkModel) -> list[Pair]:
 
 def _parsed(feature: object, model: BenchmarkModel) -> tuple[int, int]:
     sizes: Mapping[int, int] = {layer: model.size(layer) for layer in sorted(model.saes)}
-    match = _FEATURE.fullmatch(str(feature))
-    key = (int(match[1]), int(match[2])) if match else None
-    if key is None or key[1] >= sizes.get(key[0], 0):
-        known = ", ".join(f"L{layer}_F0 to L{layer}_F{size - 1}" for layer, size in sizes.items())
+    found = FeatureId.read(feature)
+    if found is None or found.site or found.index >= sizes.get(found.layer, 0):
+        known = ", ".join(f"{feature_id(layer, 0)} to {feature_id(layer, size - 1)}" for layer, size in sizes.items())
         raise BenchmarkError(f"model {model.name}: got the feature {feature!r}; its dictionaries hold {known}")
-    return key
+    return found.layer, found.index
 
 
 def _first(values: pd.Series, wrong: np.ndarray) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from safetensors.torch import save_file
 
+from feature_graph.artifacts import feature_id
 from feature_graph.evaluation.benchmark.errors import BenchmarkError
 from feature_graph.evaluation.benchmark.models import BenchmarkModel, benchmark_model
 from feature_graph.utils import write_json
@@ -53,5 +54,5 @@ def _write(model: BenchmarkModel, place: Path) -> None:
     for layer, sae in sorted(model.saes.items()):
         sae.save_model(place / "saes" / f"layer_{layer}")
         hook = sae.cfg.metadata.hook_name
-        rows += [(f"L{layer}_F{index}", layer, index, hook) for index in range(model.size(layer))]
+        rows += [(feature_id(layer, index), layer, index, hook) for index in range(model.size(layer))]
     pd.DataFrame(rows, columns=["feature", "layer", "index", "hook"]).to_csv(place / "features.csv", index=False)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from feature_graph import stats
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import ActivationStore, CandidateSet
+from feature_graph.artifacts import ActivationStore, CandidateSet, feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.evaluation.benchmark.models import BenchmarkModel, benchmark_model
@@ -131,7 +131,7 @@ METHODS: dict[str, Callable[[BenchmarkModel, AnalysedModel, ActivationStore], pd
 
 def _listed(source: int, target: int, weights: Floats) -> pd.DataFrame:
     i, j = (index.ravel() for index in np.indices(weights.shape))
-    ids = {"source": [f"L{source}_F{k}" for k in i.tolist()], "target": [f"L{target}_F{k}" for k in j.tolist()]}
+    ids = {"source": [feature_id(source, k) for k in i.tolist()], "target": [feature_id(target, k) for k in j.tolist()]}
     return pd.DataFrame(ids | {"score": weights.ravel()})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import SELECT, TEST, CandidateSet, InteractionSet
+from feature_graph.artifacts import SELECT, TEST, CandidateSet, InteractionSet, feature_id
 from feature_graph.config import Config
 from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import Pair, TrueEffect
@@ -116,5 +116,5 @@ def _miss(program: CompiledProgram, pair: Pair, effect: TrueEffect, row: Row | N
     told: dict[str, Any] = {"edge": f"{program.labels[i]}@{site} → {program.labels[j]}@{after}"}
     told |= {"total": effect.total, "later": effect.later}
     if row is None:
-        return told | {"why": left_out.get(f"L{site}_F{i}", "not measured")}
+        return told | {"why": left_out.get(feature_id(site, i), "not measured")}
     return told | {"why": f"p = {row['p_value']:.2g}", "documents": int(row["n_documents"]), "se": float(row["se"])}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import SELECT, TEST, CandidateSet, InteractionSet
+from feature_graph.artifacts import SELECT, TEST, CandidateSet, InteractionSet, feature_id
 from feature_graph.candidates import identify_candidates
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
@@ -63,7 +63,7 @@ def judge(variant: Variant, planted: PlantedModel, cfg: Config, candidates: Cand
     )
     frame = measured.frame
     if sources is not None:  # the truth of the others is not known
-        frame = frame[[source in {f"L{layer}_F{index}" for layer, index in sources} for source in frame["src_id"]]]
+        frame = frame[[source in {feature_id(*source) for source in sources} for source in frame["src_id"]]]
     found = score(frame, planted, truth=truth, min_effect=cfg.min_effect)
     return _plain(found, planted, measured) | {"documents": int((store.splits == TEST).sum())}
 
