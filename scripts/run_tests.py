@@ -1,7 +1,8 @@
-"""The test suite in two lanes side by side, as `make test` runs it: what needs a Neo4j server, and everything else.
+"""The test suite as `make test` runs it: groups of tests, two at a time, each in a pytest process of its own.
 
-Each lane is one pytest process, so that a lane has one session of fixtures: at most two servers run at once. The first lane's output
-is shown as it comes, the second's when both have ended. The exit status is 0 if both lanes passed.
+A group is what shares fixtures that are dear: the session's Neo4j, or the demo's run. No group has more than one server at a time, so that
+at most two run at once. The longest groups begin first; the output of the first is shown as it comes, that of the others when they end.
+The exit status is 0 if all groups passed.
 """
 
 from __future__ import annotations
@@ -10,48 +11,78 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO
 
 ROOT = Path(__file__).parents[1]
-#: Lane → which tests.
-LANES = {"with a server": "graph and not long", "without": "not graph and not long"}
-_NO_TESTS = 5  # pytest's exit status
-
-
-def start(lane: str, arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
-    """Start one lane; ``output`` None shows it as it comes."""
-    cache = f"cache_dir=.pytest_cache/{lane.replace(' ', '-')}"
-    command = [sys.executable, "-m", "pytest", "-m", LANES[lane], "-o", cache, *arguments]
-    return subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT if output else None)
-
-
-def failures(status: dict[str, int], *, chosen: bool) -> list[str]:
-    """Lanes that failed. One lane may be without tests if tests were chosen by arguments; both never."""
-    empty = [lane for lane, code in status.items() if code == _NO_TESTS]
-    return [lane for lane, code in status.items() if code != 0 and not (chosen and empty == [lane])]
+AT_ONCE = 2
+#: Group → its tests, by their marks, of which tests/conftest.py sets `shared_server`, `demo` and `causal`; longest first.
+GROUPS = {
+    "one server for all": "shared_server",
+    "the demo": "demo and not shared_server",
+    "causal": "causal and not graph",
+    "servers of their own": "graph and not shared_server and not demo",
+    "the others": "not graph and not causal",
+}
+_INTERRUPTED, _NO_TESTS = 2, 5  # pytest's exit statuses
 
 
 def main() -> int:
-    """Run both lanes and say how each ended."""
+    """Run all groups and say how each ended."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pytest", nargs="*", help="further arguments for pytest, after --")
     arguments = parser.parse_args().pytest
-    shown, kept = LANES
     begun = time.monotonic()
-    with tempfile.TemporaryFile() as output:
-        lanes = {shown: start(shown, arguments, None), kept: start(kept, arguments, output)}
-        try:
-            status = {name: lane.wait() for name, lane in lanes.items()}
-        except KeyboardInterrupt:
-            status = {name: lane.wait() for name, lane in lanes.items()}  # Ctrl-C has reached both lanes, too
-        output.seek(0)
-        sys.stdout.write(f"\n== tests {kept} ==\n{output.read().decode(errors='replace')}")
-    minutes = (time.monotonic() - begun) / 60
+    status = dict(_run_all(arguments))
     failed = failures(status, chosen=bool(arguments))
-    sys.stdout.write(f"\ntests in two lanes, {minutes:.1f} minutes: {'failed: ' + ', '.join(failed) if failed else 'passed'}\n")
+    _say(f"\nall groups of tests, {_minutes(begun)}: {'failed: ' + ', '.join(failed) if failed else 'passed'}\n")
     return 1 if failed else 0
+
+
+def failures(status: dict[str, int], *, chosen: bool) -> list[str]:
+    """Groups that failed. A group may be without tests if tests were chosen by arguments; all of them never."""
+    empty = [group for group, code in status.items() if code == _NO_TESTS]
+    fine = empty if chosen and len(empty) < len(status) else []
+    return [group for group, code in status.items() if code != 0 and group not in fine]
+
+
+def _run_all(arguments: list[str]) -> Iterator[tuple[str, int]]:
+    shown = next(iter(GROUPS))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return zip(GROUPS, pool.map(lambda group: _run(group, arguments, shown=group == shown), GROUPS), strict=True)
+
+
+def _run(group: str, arguments: list[str], *, shown: bool) -> int:
+    cache = f"cache_dir=.pytest_cache/{group.replace(' ', '-')}"
+    command = [sys.executable, "-m", "pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, *arguments]
+    begun = time.monotonic()
+    if _interrupted.is_set():
+        return _INTERRUPTED
+    with tempfile.TemporaryFile() as kept:
+        # Ctrl-C reaches pytest, too, which stops its servers and ends; the groups that have not begun stay away.
+        process = subprocess.Popen(command, cwd=ROOT, stdout=None if shown else kept, stderr=subprocess.STDOUT)
+        code = process.wait()
+        if code == _INTERRUPTED:
+            _interrupted.set()
+        kept.seek(0)
+        _say(f"{kept.read().decode(errors='replace')}== {group}: exit status {code}, {_minutes(begun)} ==\n")
+    return code
+
+
+_saying, _interrupted = threading.Lock(), threading.Event()
+
+
+def _say(text: str) -> None:
+    with _saying:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+
+
+def _minutes(begun: float) -> str:
+    return f"{(time.monotonic() - begun) / 60:.1f} minutes"
 
 
 if __name__ == "__main__":

@@ -29,6 +29,22 @@ for name in [n for n in os.environ if n.startswith("NEO4J_") or n == "FEATURE_GR
     del os.environ[name]
 
 
+#: Fixture → mark of the tests that use it, by which `make test` groups them; each starts a server.
+_MARKS = {"neo4j_running": "shared_server", "demo": "demo"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by what they share, before they are chosen by their marks."""
+    for item in items:
+        for fixture, mark in _MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+                item.add_marker("graph")
+        if "causal" in item.path.parts:
+            item.add_marker("causal")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Captured text may hold lone surrogates, on purpose; a test process cannot send these to the one that reports."""
