@@ -27,6 +27,14 @@ GROUPS = {
     "servers of their own": "graph and not shared_server and not demo",
     "the others": "not graph and not causal",
 }
+#: Folders of tests/ that hold a group's tests (tests/conftest.py refuses others), so that not every group reads them all.
+FOLDERS = {
+    "one server for all": ("graph",),
+    "the demo": ("e2e",),
+    "causal": ("causal",),
+    "servers of their own": ("graph", "e2e"),
+    "the others": ("unit", "graph", "e2e"),
+}
 _INTERRUPTED, _NO_TESTS = 2, 5  # pytest's exit statuses
 
 
@@ -57,7 +65,9 @@ def _run_all(arguments: list[str]) -> Iterator[tuple[str, int]]:
 
 def _run(group: str, arguments: list[str], *, shown: bool) -> int:
     cache = f"cache_dir=.pytest_cache/{group.replace(' ', '-')}"
-    command = [sys.executable, "-m", "pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, *arguments]
+    chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
+    where = [] if chosen else [f"tests/{folder}" for folder in FOLDERS[group]]
+    command = [sys.executable, "-m", "pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, *where, *arguments]
     begun = time.monotonic()
     if _interrupted.is_set():
         return _INTERRUPTED

@@ -29,20 +29,25 @@ for name in [n for n in os.environ if n.startswith("NEO4J_") or n == "FEATURE_GR
     del os.environ[name]
 
 
-#: Fixture → mark of the tests that use it, by which `make test` groups them; each starts a server.
-_MARKS = {"neo4j_running": "shared_server", "demo": "demo"}
+#: Fixture → mark of the tests that use it, and the folder in which `make test` looks for them; each starts a server.
+_MARKS = {"neo4j_running": ("shared_server", "graph"), "demo": ("demo", "e2e")}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark tests by what they share, before they are chosen by their marks."""
+    """Mark tests by what they share, before they are chosen by their marks; refuse one where no group would look for it."""
     for item in items:
-        for fixture, mark in _MARKS.items():
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        for fixture, (mark, home) in _MARKS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
                 item.add_marker("graph")
-        if "causal" in item.path.parts:
+                if folder != home:
+                    raise pytest.UsageError(f"{item.nodeid}: uses {fixture}; make test looks for such tests in tests/{home}")
+        if folder == "causal":
             item.add_marker("causal")
+        if folder not in {"graph", "e2e"} and item.get_closest_marker("graph"):
+            raise pytest.UsageError(f"{item.nodeid}: starts a server; make test looks for such tests in tests/graph and tests/e2e")
 
 
 @pytest.hookimpl(wrapper=True)
