@@ -5,9 +5,9 @@ from feature_graph.analysis.composition import EdgeShare, composition
 from feature_graph.analysis.errors import AnalysisError
 from feature_graph.analysis.evidence import EdgeAgreement, Replication, edge_agreement, mostly_copy, replication
 from feature_graph.analysis.hubs import HUB_METRICS, find_hubs
+from feature_graph.analysis.motif_counts import count_motifs
 from feature_graph.analysis.statistics import GraphStatistics, compute_graph_statistics
 from feature_graph.graph import collapsed, copy_families
-from feature_graph.motifs import count_motifs
 from ingest.families import CopyFamily
 
 __all__ = [

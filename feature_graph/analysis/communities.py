@@ -20,9 +20,9 @@ def detect_communities(
     resolution: float = 1.0,
     seed: int = 42,
     effect: Effect | None = None,
-    collapse: Collapse | None = None,
+    collapse: Collapse | None = "families",
 ) -> list[set[str]]:
-    """Split the features into groups, largest first; every feature is in exactly one.
+    """Split the features into groups, largest first; every feature (family of copies) is in exactly one.
 
     Edges count by |strength|, whatever their direction: a feature belongs to those it drives and is driven by, up or down.
 
@@ -32,9 +32,10 @@ def detect_communities(
             (Clauset et al., 2004) or ``components`` (weakly connected parts).
         resolution: Above 1 gives smaller groups; for louvain and greedy_modularity.
         seed: Of the random order; the same seed gives the same groups.
-        effect: Effect that edges are weighed by: total, direct, later, computed, specific or copy; edges without it, or below their floor,
-            do not count. Default: the strength that the graph's edges have.
-        collapse: ``families``: each copy family counts as one feature, and has the id of its first member.
+        effect: What an edge weighs: strength (its own), total, direct, later, computed, specific or copy; edges without that effect, or
+            below their floor, do not count. Default: |specific| where the run measured it, else their own strength; the edges of a graph
+            that was restated keep what they state.
+        collapse: ``families``: each copy family counts as one feature, and has the id of its first member; None: features singly.
 
     Raises:
         AnalysisError: If the method is unknown.

@@ -53,7 +53,7 @@ def find_hubs(
     metric: str = "total_degree",
     *,
     effect: Effect | None = None,
-    collapse: Collapse | None = None,
+    collapse: Collapse | None = "families",
 ) -> list[dict[str, Any]]:
     """The ``top_k`` features with the highest score.
 
@@ -62,9 +62,10 @@ def find_hubs(
         top_k: How many.
         metric: One of :data:`HUB_METRICS`, the measures of the template ``hubs`` (docs/analysis.md tells how they compare). ``pagerank``
             finds features that much influence flows into, ``reverse_pagerank`` those it flows out of; ``closeness`` counts incoming paths.
-        effect: Effect that edges are weighed by: total, direct, later, computed, specific or copy; edges without it, or below their floor,
-            do not count. Default: the strength that the graph's edges have.
-        collapse: ``families``: each copy family counts as one feature.
+        effect: What an edge weighs: strength (its own), total, direct, later, computed, specific or copy; edges without that effect, or
+            below their floor, do not count. Default: |specific| where the run measured it, else their own strength; the edges of a graph
+            that was restated keep what they state.
+        collapse: ``families``: each copy family counts as one feature, under the id of its first member; None: features singly.
 
     Returns:
         Dicts with ``id``, ``label``, ``layer``, ``in_degree``, ``out_degree`` and ``<metric>_score``, best first; equal scores by layer

@@ -81,13 +81,16 @@ def analyze(
         str,
         typer.Option(
             "--effect",
-            help="Without --algorithms: the effect that is an edge's strength: total, direct, later, computed, specific or copy.",
+            help="What an edge weighs: strength (its own), total, direct, later, computed, specific or copy. Default: specific where "
+            "the run measured it, else strength.",
         ),
     ] = "",
     collapse: Annotated[
         CollapseChoice,
-        typer.Option("--collapse", help="Without --algorithms: families: each copy family counts as one feature for hubs and communities."),
-    ] = CollapseChoice.NOTHING,
+        typer.Option(
+            "--collapse", help="families: each copy family counts as one feature for hubs and communities; nothing: features singly."
+        ),
+    ] = CollapseChoice.FAMILIES,
     format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     *,
@@ -102,8 +105,8 @@ def analyze(
             common.fail("give a run directory, or --algorithms for the newest run of the database", common.USAGE)
         _from_files(Path(run), (wide, sign, orientation, effect), collapse, metric, top_k, as_json)
         return
-    if effect or collapse is not CollapseChoice.NOTHING:
-        common.fail("--effect and --collapse are for run directories; with --algorithms choose --edges direct or all", common.USAGE)
+    if effect:
+        common.fail("--effect is for run directories; with --algorithms choose --edges direct or all", common.USAGE)
     names = _names(algorithms)
     with address.open() as store:
         _in_database(store, _part(store, run, method, (wide, sign, orientation)), names, seed, top_k, as_json)
@@ -206,10 +209,10 @@ def _load(source: Path) -> nx.DiGraph:
 
 
 def _chosen(graph: nx.DiGraph, wide: bool, sign: Sign, orientation: Orientation, effect: str) -> nx.DiGraph:
-    from feature_graph.graph import edge_strength, restated, structural
+    from feature_graph.graph import default_effect, edge_strength, restated, structural
 
     part = graph if wide else structural(graph)
-    part = restated(part, effect) if effect else part.copy()  # type: ignore[arg-type]
+    part = restated(part, effect or default_effect(graph))  # type: ignore[arg-type]
     if sign is not Sign.ANY:
         wanted = 1 if sign is Sign.EXCITATORY else -1
         part.remove_edges_from([(u, v) for u, v, d in part.edges(data=True) if edge_strength(d) * wanted <= 0])
@@ -217,7 +220,8 @@ def _chosen(graph: nx.DiGraph, wide: bool, sign: Sign, orientation: Orientation,
 
 
 def _answers(whole: nx.DiGraph, graph: nx.DiGraph, by_family: bool, metric: str, top_k: int) -> dict[str, Any]:
-    from feature_graph.analysis import collapsed, compute_graph_statistics, copy_families, count_motifs, detect_communities, find_hubs
+    from feature_graph.analysis import compute_graph_statistics, copy_families, count_motifs, detect_communities, find_hubs
+    from feature_graph.graph import collapsed, effect_of
 
     stats = compute_graph_statistics(whole)
     figures = {k: v if v == v else None for k, v in asdict(stats).items()}
@@ -226,12 +230,14 @@ def _answers(whole: nx.DiGraph, graph: nx.DiGraph, by_family: bool, metric: str,
     motifs = count_motifs(graph)
     if by_family:
         graph = collapsed(graph, families)
-    groups = [g for g in detect_communities(graph) if len(g) > 1]
+    groups = [g for g in detect_communities(graph, collapse=None) if len(g) > 1]
     return {
         "summary": stats.summary(),
         "statistics": figures,
+        "effect": effect_of(graph),
+        "collapse": "families" if by_family else "nothing",
         "counted_edges": graph.number_of_edges(),
-        "hubs": find_hubs(graph, top_k, metric),
+        "hubs": find_hubs(graph, top_k, metric, collapse=None),
         "communities": [
             {"size": len(g), "features": sorted(g), "leading": sorted(g, key=lambda n: (-graph.degree(n), n))[:3]} for g in groups[:top_k]
         ],
@@ -242,9 +248,19 @@ def _answers(whole: nx.DiGraph, graph: nx.DiGraph, by_family: bool, metric: str,
     }
 
 
+def _what_counts(found: dict[str, Any]) -> str:
+    """Of which edges hubs and communities are, and why there are none."""
+    kin = "; each copy family counts as one feature" if found["collapse"] == "families" else ""
+    named = "strength" if found["effect"] == "strength" else f"{found['effect']} effect"
+    text = f"Hubs and communities are of {found['counted_edges']:,} edges, by their {named}{kin}."
+    if found["counted_edges"] or found["effect"] == "strength":
+        return text
+    return f"{text} No edge asked for has one as large as the smallest that counts; --effect strength keeps them all."
+
+
 def _show(found: dict[str, Any], metric: str) -> None:
     common.out.print(found["summary"], highlight=False)
-    common.out.print(f"\nHubs and communities are of {found['counted_edges']:,} edges.", highlight=False)
+    common.out.print(f"\n{_what_counts(found)}", highlight=False)
     rows = [(h["id"], h["layer"], h["in_degree"], h["out_degree"], h[f"{metric}_score"], h["label"]) for h in found["hubs"]]
     heads = ["feature", "layer", "in", "out", metric, "label"]
     common.out.print(common.table("Hubs", heads, rows, right=heads[1:5]))

@@ -71,7 +71,9 @@ def motifs(
     effect: Annotated[
         str,
         typer.Option(
-            "--effect", help="Of a file: the effect that is an edge's strength and sign: total, direct, later, computed, specific or copy."
+            "--effect",
+            help="What an edge is: strength (its own), total, direct, later, computed, specific or copy. Default: specific where the run "
+            "measured it, else strength. Of a run in the database: its strength.",
         ),
     ] = "",
     method: Annotated[
@@ -129,11 +131,18 @@ def _show(pattern: str) -> None:
 
 
 def _load(place: Path, wanted: _Wanted) -> nx.DiGraph:
-    from feature_graph.graph import graph_of_run, restated, structural
+    from feature_graph.graph import default_effect, effect_of, graph_of_run, none_left, restated, structural
 
     found = graph_of_run(place)
-    found = found if wanted.everything else structural(found)
-    return restated(found, wanted.effect) if wanted.effect else found  # type: ignore[arg-type]
+    part = found if wanted.everything else structural(found)
+    stated = restated(part, wanted.effect or default_effect(found))  # type: ignore[arg-type]
+    _say_edges(stated.size(), effect_of(stated), none_left(part, stated))
+    return stated
+
+
+def _say_edges(edges: int, effect: str, reason: str = "") -> None:
+    named = "their strength" if effect == "strength" else f"their {effect} effect"
+    common.err.print(f"{edges:,} edges, by {named}" + (f": {reason}" if reason else ""), highlight=False)
 
 
 def _of_file(place: Path, wanted: _Wanted) -> None:

@@ -3,15 +3,17 @@
 Built from measured interactions, viewed by what an edge stands for, saved as GraphML or JSON and read back exactly.
 """
 
+from feature_graph.graph.asked import Collapse, as_asked, effect_of, none_left
 from feature_graph.graph.attributes import EDGE, NODE, unknowns
 from feature_graph.graph.build import build_interaction_graph
 from feature_graph.graph.errors import InteractionGraphError
-from feature_graph.graph.families import Collapse, as_asked, collapsed, copy_families
+from feature_graph.graph.families import collapsed, copy_families
 from feature_graph.graph.files import GraphFileError, load_graph, save_graph
 from feature_graph.graph.named_responses import NamedResponses, name_responses
 from feature_graph.graph.run import built_graph, graph_of_run, with_standardised
 from feature_graph.graph.views import (
     Effect,
+    default_effect,
     edge_strength,
     is_structural,
     largest_first,
@@ -35,12 +37,15 @@ __all__ = [
     "built_graph",
     "collapsed",
     "copy_families",
+    "default_effect",
     "edge_strength",
+    "effect_of",
     "graph_of_run",
     "is_structural",
     "largest_first",
     "load_graph",
     "name_responses",
+    "none_left",
     "restated",
     "save_graph",
     "scale",

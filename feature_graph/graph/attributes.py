@@ -66,6 +66,7 @@ EDGE = (
     Attribute("ci_low", "ci_low", nan, "lower end of the 95 % interval of total"),
     Attribute("ci_high", "ci_high", nan, "upper end"),
     Attribute("floor", "floor", nan, "smallest |total| that counts"),
+    Attribute("floor_computed", "floor_computed", nan, "smallest |computed| and |specific| that counts"),
     Attribute("placebo", "placebo_quantile", nan, "share of placebo directions with a smaller effect"),
     Attribute("n", "n_samples", 0, "samples"),
     Attribute("n_documents", "n_documents", 0, "documents"),

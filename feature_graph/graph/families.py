@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import nan
-from typing import Any, Literal, get_args
+from typing import Any
 
 import networkx as nx
 import pandas as pd
 
 from feature_graph.graph.errors import InteractionGraphError
-from feature_graph.graph.views import Effect, edge_strength, restated
+from feature_graph.graph.views import edge_strength
 from ingest.families import FAMILY_COLUMNS, CopyFamily, families_of
 
-#: What can be drawn or counted as one feature.
-Collapse = Literal["families"]
+#: Fact of a graph in which families are collapsed already.
+COLLAPSED = "collapsed"
 
 
 def copy_families(edges: nx.DiGraph | pd.DataFrame) -> list[CopyFamily]:
@@ -52,20 +52,24 @@ def _table(graph: nx.DiGraph) -> pd.DataFrame:
 def collapsed(graph: nx.DiGraph, families: Sequence[CopyFamily] | None = None) -> nx.DiGraph:
     """A copy in which each copy family is one node, so that what a feature's copies do is counted once.
 
-    The node has the id and attributes of the first member, ``members`` (their ids, with spaces between) and ``last_layer``. Of the edges
-    between two nodes the one with the largest |strength| stays; those inside a family are gone. An edge may lead to a node of an earlier
-    layer, since a family lives on, so the result may have cycles: ask it for hubs, communities and pictures, not for paths.
+    The node has the id and attributes of the first member that is in the graph, ``members`` (the ids of those that are, with spaces
+    between) and ``last_layer``. Of the edges between two nodes the one with the largest |strength| stays; those inside a family are gone.
+    An edge may lead to a node of an earlier layer, since a family lives on, so the result may have cycles: ask it for hubs, communities
+    and pictures, not for paths.
 
     Args:
         graph: Interaction graph.
-        families: The families, whose members are all in the graph; default: :func:`copy_families` of the graph.
+        families: The families. Default: those that the nodes name, which a graph has from when it was built, so that a part of a graph
+            has the families of the whole; :func:`copy_families` of the graph where they name none.
     """
-    found = copy_families(graph) if families is None else families
-    stands_for = {member: family.id for family in found for member in family.members}
-    made: nx.DiGraph = nx.DiGraph(**graph.graph)
+    found = _named_families(graph) if families is None else [list(family.members) for family in families]
+    kept = [present for members in found if (present := [member for member in members if member in graph])]
+    stands_for = {member: members[0] for members in kept for member in members}
+    made: nx.DiGraph = nx.DiGraph(**graph.graph | {COLLAPSED: "families"})
     made.add_nodes_from((node, dict(data)) for node, data in graph.nodes(data=True) if stands_for.get(node, node) == node)
-    for family in found:
-        made.nodes[family.id].update(members=" ".join(family.members), last_layer=family.last_layer)
+    for members in (several for several in kept if len(several) > 1):
+        layers = [graph.nodes[member].get("layer", 0) for member in members]
+        made.nodes[members[0]].update(members=" ".join(map(str, members)), last_layer=max(layers))
     for u, v, data in graph.edges(data=True):
         source, target = stands_for.get(u, u), stands_for.get(v, v)
         if source != target and abs(edge_strength(data)) > _strength_of(made, source, target):
@@ -73,21 +77,15 @@ def collapsed(graph: nx.DiGraph, families: Sequence[CopyFamily] | None = None) -
     return made
 
 
-def as_asked(graph: nx.DiGraph, effect: Effect | None = None, collapse: Collapse | None = None) -> nx.DiGraph:
-    """The graph by one of its effects (:func:`feature_graph.graph.restated`), and with copy families as one node each.
-
-    Args:
-        graph: Interaction graph; as it is if neither is given.
-        effect: What the strength of an edge is.
-        collapse: ``"families"``: each copy family counts as one.
-
-    Raises:
-        InteractionGraphError: If one of them is unknown, or the effect was not measured.
-    """
-    if collapse not in (None, *get_args(Collapse)):
-        raise InteractionGraphError(f"collapse: got {collapse!r}, expected None or {', '.join(get_args(Collapse))}")
-    stated = graph if effect is None else restated(graph, effect)
-    return stated if collapse is None else collapsed(stated, copy_families(graph))
+def _named_families(graph: nx.DiGraph) -> list[list[Any]]:
+    """Members of each family, in the order of their layers, as the nodes name them."""
+    if not all("family" in data for _, data in graph.nodes(data=True)):
+        return [list(family.members) for family in copy_families(graph)]
+    found: dict[str, list[Any]] = {}
+    for node, data in graph.nodes(data=True):
+        if data["family"]:
+            found.setdefault(data["family"], []).append(node)
+    return [sorted(members, key=lambda m: (m != name, graph.nodes[m].get("layer", 0))) for name, members in found.items()]
 
 
 def _strength_of(graph: nx.DiGraph, source: Any, target: Any) -> float:

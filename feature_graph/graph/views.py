@@ -11,7 +11,10 @@ import numpy as np
 
 from feature_graph.graph.errors import InteractionGraphError
 
-Effect = Literal["total", "direct", "later", "computed", "specific", "copy"]
+#: What an edge may weigh; ``strength`` is what the edge stands for.
+Effect = Literal["strength", "total", "direct", "later", "computed", "specific", "copy"]
+#: Fact of a graph whose edges state another effect than their own: which one.
+STATED = "effect"
 
 
 def structural(graph: nx.DiGraph) -> nx.DiGraph:
@@ -19,22 +22,33 @@ def structural(graph: nx.DiGraph) -> nx.DiGraph:
 
     ``strength``, ``weight`` and ``sign`` stand for the direct effect (equal to the total one at span 1), except on an edge that only its
     later effect let in. A total effect over a longer span is partly the product of the edges between; hubs, communities, motifs and
-    cascades on all totals would count the same influence twice.
+    cascades on all totals would count the same influence twice. The edges of a graph that was :func:`restated` keep what they state.
     """
     edges = []
     for u, v, d in graph.edges(data=True):
         if is_structural(d):
             direct = float(d.get("direct", np.nan))
-            edges.append((u, v, d if d.get("by") == "later" or direct != direct else _stating(d, direct, "direct")))
+            as_it_is = STATED in graph.graph or d.get("by") == "later" or direct != direct
+            edges.append((u, v, d if as_it_is else _stating(d, direct, "direct")))
     return _copy_edges(graph, edges)
+
+
+def default_effect(graph: nx.DiGraph) -> Effect:
+    """What edges weigh where nothing is asked for: ``specific`` if specificity was measured, else ``strength``.
+
+    The edges of a graph that was :func:`restated` have their strength from there.
+    """
+    measured = STATED not in graph.graph and any(np.isfinite(d.get("specific", np.nan)) for *_, d in graph.edges(data=True))
+    return "specific" if measured else "strength"
 
 
 def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
     """A copy in which ``strength``, ``weight`` and ``sign`` stand for another measured effect of the same edges.
 
-    Edges whose restated strength is not known or below their floor are left out. ``restated(G, "computed")`` therefore asks about what the
-    blocks compute, without what the residual stream only carries along; ``restated(G, "specific")`` also without what they would compute of
-    any direction.
+    Edges for which that effect is not known, is 0 or is smaller than the smallest that counts (their floor) are left out.
+    ``restated(G, "computed")`` therefore asks about what the blocks compute, without what the residual stream only carries along;
+    ``restated(G, "specific")`` also without what they would compute of any direction. ``restated(G, "strength")`` keeps all edges as they
+    are. ``G.graph["effect"]`` of the copy names the effect, and what ranks by |specific| otherwise then ranks by it.
 
     Raises:
         InteractionGraphError: If ``effect`` is none of :data:`Effect`, or was measured for no edge.
@@ -48,10 +62,13 @@ def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
     edges = []
     for u, v, d in graph.edges(data=True):
         value = float(d.get(effect, np.nan))
-        floor = d.get("floor", 0.0)
-        if np.isfinite(value) and abs(value) >= (floor if floor == floor else 0.0) and value:
+        if effect == "strength":
+            edges.append((u, v, d))
+        elif np.isfinite(value) and abs(value) >= _floor(d) and value:
             edges.append((u, v, _stating(d, value, effect)))
-    return _copy_edges(graph, edges)
+    made = _copy_edges(graph, edges)
+    made.graph[STATED] = effect
+    return made
 
 
 def scale(graph: nx.DiGraph) -> float:
@@ -96,6 +113,12 @@ def structural_degrees(graph: nx.DiGraph) -> dict[Any, tuple[int, int]]:
 def is_structural(data: Mapping[str, Any]) -> bool:
     """Whether an edge leads to the next analysed site, or has a direct effect that is itself significant."""
     return bool(data.get("structural", data.get("span", 1) == 1))
+
+
+def _floor(data: Mapping[str, Any]) -> float:
+    """Smallest effect of an edge that counts, as :func:`ingest.strength.smallest` has it for the graph in Neo4j; 0 where not known."""
+    known = (float(data.get(name, np.nan)) for name in ("floor_computed", "floor"))
+    return next((floor for floor in known if floor == floor), 0.0)
 
 
 def _stating(data: Mapping[str, Any], value: float, effect: str) -> dict[str, Any]:

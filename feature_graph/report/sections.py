@@ -27,7 +27,19 @@ from feature_graph.analysis import (
     modularity,
     replication,
 )
-from feature_graph.graph import EDGE, edge_strength, is_structural, largest_first, standardised, structural, unknowns
+from feature_graph.graph import (
+    EDGE,
+    as_asked,
+    collapsed,
+    edge_strength,
+    effect_of,
+    is_structural,
+    largest_first,
+    none_left,
+    standardised,
+    structural,
+    unknowns,
+)
 from feature_graph.motifs import MEANINGS
 from feature_graph.report.material import Material
 
@@ -56,7 +68,10 @@ class Findings:
 
     Attributes:
         stats: Figures of the graph.
-        structural: The graph that hubs, communities and motifs are asked of.
+        structural: The structural edges by the effect that counts by default, of which motifs are counted.
+        between: The same with each copy family as one feature: what hubs and communities are asked of, and what is drawn.
+        effect: Which effect that is.
+        none_left: Why it has no edges; empty if it has some, or if the run found none.
         hubs: Most connected features.
         edges: Strongest edges, by their standardised effect.
         communities: Largest groups with their most connected members.
@@ -71,6 +86,9 @@ class Findings:
 
     stats: GraphStatistics
     structural: nx.DiGraph
+    between: nx.DiGraph
+    effect: str
+    none_left: str
     hubs: list[dict[str, Any]]
     edges: list[dict[str, Any]]
     communities: list[dict[str, Any]]
@@ -87,18 +105,22 @@ def find(material: Material) -> Findings:
     """Compute what the report says."""
     graph = material.graph
     assert graph is not None
-    backbone = structural(graph)
-    groups = detect_communities(backbone)
+    backbone = as_asked(structural(graph))
+    between = collapsed(backbone)
+    groups = detect_communities(between)
     families = copy_families(graph)
     frame = None if material.interactions is None else material.interactions.frame
     return Findings(
         stats=compute_graph_statistics(graph),
         structural=backbone,
-        hubs=hubs(backbone),
+        between=between,
+        effect=effect_of(backbone),
+        none_left=none_left(graph, backbone),
+        hubs=hubs(between),
         edges=strongest_edges(graph),
-        communities=[_community(backbone, g) for g in groups[:COMMUNITIES] if len(g) > 1],
+        communities=[_community(between, g) for g in groups[:COMMUNITIES] if len(g) > 1],
         n_communities=sum(len(g) > 1 for g in groups),
-        modularity=modularity(backbone, groups),
+        modularity=modularity(between, groups),
         families=[_family(graph, family) for family in families[:FAMILIES]],
         n_families=len(families),
         motifs={name: (MEANINGS[name], count) for name, count in count_motifs(backbone).items()},
@@ -186,7 +208,7 @@ def summary(material: Material, found: Findings) -> list[str]:
         named = f" ({h['label']})" if h["label"] else ""
         lines.append(
             f"The most connected feature is {h['id']}{named}: it drives {h['out_degree']} features and is driven by {h['in_degree']}, "
-            "by structural edges."
+            f"by structural edges{'' if found.effect == 'strength' else f' with a {found.effect} effect'}."
         )
     return lines
 

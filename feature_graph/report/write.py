@@ -60,10 +60,11 @@ def _context(material: Material) -> dict[str, Any]:
     assert graph is not None
     model = graph.graph.get("model") or (material.config or {}).get("model_name") or "the model"
     pictures = [figure for plot in _PICTURES if (figure := plot(graph)) is not None]
-    scene = draw.network_scene(graph, "The graph", seeds=[h["id"] for h in found.hubs[:1]], seed_name="most connected feature")
+    scene = draw.network_scene(found.between, "The graph", seeds=[h["id"] for h in found.hubs[:1]], seed_name="most connected feature")
     return {
         "model": model,
         "found": found,
+        "weight": "their direct effect" if found.effect == "strength" else f"their {found.effect} effect",
         "stats": found.stats,
         "summary": sections.summary(material, found),
         "evidence": sections.evidence(material),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
 
-from feature_graph.graph import Collapse, Effect, as_asked, edge_strength
+from feature_graph.graph import Collapse, Effect, as_asked, edge_strength, none_left
 from feature_graph.utils import whole_file
 from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.page import PlotlyJs, write_graph_page
-from feature_graph.visualization.scene import MAX_EDGES, MAX_NODES, network_scene
+from feature_graph.visualization.scene import MAX_EDGES, MAX_NODES, Scene, network_scene
 from feature_graph.visualization.svg import svg_text
 
 log = logging.getLogger(__name__)
@@ -40,15 +41,14 @@ def render_interactive_graph(
         max_nodes: Most features drawn.
         max_edges: Most edges drawn, the strongest; the page says what was left out.
         plotlyjs: ``inline``: the page is one file. ``directory``: the drawing library lies next to it, once per folder.
-        effect: Effect that lines show: total, direct, later, computed, specific or copy; edges without it, or below their floor, are not
-            drawn. Default: the strength that the graph's edges have.
+        effect: Effect that lines show: strength (the edges' own), total, direct, later, computed, specific or copy; edges without it, or
+            below their floor, are not drawn. Default: specific where the run measured it, else strength. The page says which.
         collapse: ``families``: each copy family is drawn as one feature (:func:`feature_graph.graph.collapsed`).
 
     Raises:
         InteractionGraphError: If the effect is unknown or was not measured, or ``collapse`` is unknown.
     """
-    drawn = as_asked(graph, effect, collapse)
-    scene = network_scene(drawn, title, seeds=_named(drawn, seed_nodes), max_nodes=max_nodes, max_edges=max_edges)
+    scene = _asked_scene(graph, title, (effect, collapse), seed_nodes, max_nodes, max_edges)
     return _written(write_graph_page(scene, path, plotlyjs), len(scene.nodes), len(scene.edges))
 
 
@@ -61,16 +61,19 @@ def render_neighborhood(
     max_nodes: int = 120,
     max_edges: int = 400,
     plotlyjs: PlotlyJs = "inline",
+    effect: Effect | None = None,
 ) -> nx.DiGraph:
     """The features within ``n_hops`` edges of one feature, in either direction, and the edges among them; drawn if a path is given.
 
-    A feature that is not in the graph gives an empty neighbourhood, and a page that says so.
+    A feature that is not in the graph gives an empty neighbourhood, and a page that says so. The picture shows the edges by the effect
+    that is asked for, as :func:`render_interactive_graph` does; what is returned has all edges of the graph, as they are.
 
     Returns:
         The neighbourhood as a graph.
 
     Raises:
         VisualizationError: If ``n_hops`` is negative.
+        InteractionGraphError: If the effect is unknown or was not measured.
     """
     if n_hops < 0:
         raise VisualizationError(f"n_hops: got {n_hops}, expected 0 or more")
@@ -83,10 +86,11 @@ def render_neighborhood(
         near |= front
     part: nx.DiGraph = nx.DiGraph(graph.subgraph(near))
     if output_path is not None:
-        kept = _nearest(part, node, max_nodes)
+        stated = as_asked(part, effect)
+        kept = part.subgraph(_nearest(stated, node, max_nodes))
         label = str(graph.nodes[node].get("label", "")) if node in graph else ""
         title = f"Neighbourhood of {node}" + (f" · {label}" if label else "")
-        scene = network_scene(kept, title, seeds=[node], max_nodes=max_nodes, max_edges=max_edges)
+        scene = _asked_scene(kept, title, (effect, None), [node], max_nodes, max_edges)
         _written(write_graph_page(scene, output_path, plotlyjs), len(scene.nodes), len(scene.edges))
     return part
 
@@ -106,11 +110,25 @@ def render_static_graph(
 
     ``effect`` and ``collapse`` as for :func:`render_interactive_graph`.
     """
-    drawn = as_asked(graph, effect, collapse)
-    scene = network_scene(drawn, title, seeds=_named(drawn, seed_nodes), max_nodes=max_nodes, max_edges=max_edges)
+    scene = _asked_scene(graph, title, (effect, collapse), seed_nodes, max_nodes, max_edges)
     with whole_file(path) as part:
         part.write_text(svg_text(scene), encoding="utf-8")
     return _written(Path(path), len(scene.nodes), len(scene.edges))
+
+
+def _asked_scene(
+    graph: nx.DiGraph,
+    title: str,
+    asked: tuple[Effect | None, Collapse | None],
+    seeds: Iterable[str],
+    max_nodes: int,
+    max_edges: int,
+) -> Scene:
+    """The picture by the effect that was asked for; where none of its edges is left, it says why."""
+    drawn = as_asked(graph, *asked)
+    scene = network_scene(drawn, title, seeds=_named(drawn, seeds), max_nodes=max_nodes, max_edges=max_edges)
+    reason = none_left(graph, drawn)
+    return replace(scene, notes=(*scene.notes, f"Nothing is drawn: {reason}.")) if reason else scene
 
 
 def _named(graph: nx.DiGraph, features: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import networkx as nx
 
-from feature_graph.graph import edge_strength, is_structural, standardised, structural_degrees
+from feature_graph.graph import edge_strength, effect_of, is_structural, standardised, structural_degrees
 from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.layout import Layout, Margins, layered_layout
 from feature_graph.visualization.style import edge_color, layer_colors, number, short_label
@@ -149,7 +149,7 @@ def network_scene(
     layout = layered_layout(part, frame)
     nodes = node_marks(part, layout, seeded, graph)
     first = (
-        f"{len(part):,} features, {part.number_of_edges():,} edges"
+        f"{len(part):,} features, {part.number_of_edges():,} edges{_stated(part)}"
         if len(part)
         else "The graph has no features: no interaction was significant."
     )
@@ -267,6 +267,11 @@ def _by_importance(nodes: Sequence[NodeMark]) -> list[int]:
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _stated(graph: nx.DiGraph) -> str:
+    """Which effect is drawn, where it is not the edges' own strength."""
+    return "" if (effect := effect_of(graph)) == "strength" else f", by their {effect} effect"
 
 
 def _left_out(graph: nx.DiGraph, part: nx.DiGraph) -> str:

@@ -10,12 +10,13 @@ from feature_graph.visualization.style import FONT, INK, MUTED, PAPER, SEED, SIG
 
 
 def svg_text(scene: Scene) -> str:
-    """The picture as an SVG document."""
+    """The picture as an SVG document; what its notes say stands in its ``desc``."""
     top = 34 if scene.title else 0
     width, height = round(scene.width), round(scene.height + top + 30)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'font-family={quoteattr(FONT)} font-size="{LABEL_SIZE}" fill="{INK}">',
+        f"<desc>{_clean(' '.join(scene.notes))}</desc>",
         f'<rect width="100%" height="100%" fill="{PAPER}"/>',
     ]
     if scene.title:

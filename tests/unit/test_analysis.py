@@ -3,6 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 from math import isnan
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
 import numpy as np
@@ -21,6 +22,9 @@ from feature_graph.analysis import (
 )
 from feature_graph.graph import build_interaction_graph, load_graph, save_graph
 from tests.strategies import interaction_graphs, random_features, random_interactions
+
+#: Features singly, by the strength that edges have.
+PLAIN: dict[str, Any] = {"effect": "strength", "collapse": None}
 
 
 def toy() -> nx.DiGraph:
@@ -117,7 +121,7 @@ def _expected(graph: nx.DiGraph, metric: str) -> dict[str, float]:
 @settings(max_examples=12, deadline=None)
 @given(graph=interaction_graphs())
 def test_hub_scores_equal_networkx(metric: str, graph: nx.DiGraph) -> None:
-    hubs = find_hubs(graph, top_k=len(graph), metric=metric)
+    hubs = find_hubs(graph, top_k=len(graph), metric=metric, **PLAIN)
     expected = _expected(graph, metric) if len(graph) else {}
     assert {h["id"]: h[f"{metric}_score"] for h in hubs} == pytest.approx(expected, abs=1e-8)
     scores = [h[f"{metric}_score"] for h in hubs]
@@ -129,7 +133,7 @@ def test_hub_scores_equal_networkx(metric: str, graph: nx.DiGraph) -> None:
 @given(graph=interaction_graphs(max_edges=25))
 def test_hits_are_the_leading_singular_vectors(prefix: str, graph: nx.DiGraph) -> None:
     names = f"{prefix}hits_hub", f"{prefix}hits_authority"
-    hub, authority = ({h["id"]: h[f"{name}_score"] for h in find_hubs(graph, len(graph), name)} for name in names)
+    hub, authority = ({h["id"]: h[f"{name}_score"] for h in find_hubs(graph, len(graph), name, **PLAIN)} for name in names)
     if not graph.number_of_edges():
         assert not any(hub.values())
         return
@@ -144,12 +148,12 @@ def test_hits_are_the_leading_singular_vectors(prefix: str, graph: nx.DiGraph) -
 
 
 def test_hubs_say_what_the_worked_example_prints() -> None:
-    hubs = find_hubs(toy(), top_k=2)
+    hubs = find_hubs(toy(), top_k=2, collapse=None)
     assert hubs == [
         {"id": "m", "label": "label of m", "layer": 1, "in_degree": 2, "out_degree": 2, "total_degree_score": 4},
         {"id": "a", "label": "label of a", "layer": 0, "in_degree": 0, "out_degree": 2, "total_degree_score": 2},
     ]
-    assert find_hubs(toy(), 1, "weighted_out_degree")[0]["weighted_out_degree_score"] == 3.0
+    assert find_hubs(toy(), 1, "weighted_out_degree", collapse=None)[0]["weighted_out_degree_score"] == 3.0
 
 
 def test_hubs_refuse_what_does_not_exist() -> None:
@@ -166,10 +170,10 @@ def test_hubs_refuse_what_does_not_exist() -> None:
 @settings(max_examples=10, deadline=None)
 @given(graph=interaction_graphs())
 def test_communities_are_a_partition_and_repeatable(method: str, graph: nx.DiGraph) -> None:
-    groups = detect_communities(graph, method)  # type: ignore[arg-type]
+    groups = detect_communities(graph, method, collapse=None)  # type: ignore[arg-type]
     assert sorted(n for g in groups for n in g) == sorted(graph)
     assert [len(g) for g in groups] == sorted((len(g) for g in groups), reverse=True)
-    assert groups == detect_communities(graph, method)  # type: ignore[arg-type]
+    assert groups == detect_communities(graph, method, collapse=None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("method", ["louvain", "label_propagation", "greedy_modularity"])

@@ -11,7 +11,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from feature_graph.cli import app
-from feature_graph.graph import build_interaction_graph, load_graph, save_graph, structural
+from feature_graph.graph import build_interaction_graph, load_graph, restated, save_graph, structural
 from feature_graph.motifs import TYPES, census, count_pattern, null_test
 from feature_graph.visualization import motif_svg, plot_motif_nulls, render_motif_page
 from tests.strategies import random_interactions
@@ -29,10 +29,12 @@ def ask(*arguments: object) -> Result:
 
 def test_counts_are_those_of_the_structural_graph(graph_file: Path) -> None:
     whole = load_graph(graph_file)
-    for options, graph in (((), structural(whole)), (("--all",), whole)):
+    by_strength, plain = (("--effect", "strength"), structural(whole))
+    for options, graph in (((), restated(plain, "specific")), (by_strength, plain), (("--all", *by_strength), whole)):
         done = ask(graph_file, *options, "--json")
         assert done.exit_code == 0, done.output
         assert {row["motif"]: row["count"] for row in json.loads(done.stdout)} == census(graph).counts
+        assert f"{graph.size():,} edges, by their {'strength' if options else 'specific effect'}" in done.stderr
     table = ask("--graph", graph_file).stdout
     assert "ffl_i1" in table
     assert "inhibition of an excitation" in table
@@ -44,7 +46,7 @@ def test_a_pattern_is_counted_and_its_strongest_matches_shown(graph_file: Path) 
     text = "A -> B; B ~> C [span <= 2]; A ~> C"
     done = ask(graph_file, "--pattern", text, "--limit", 3, "--json")
     found = json.loads(done.stdout)
-    assert found["count"] == count_pattern(structural(load_graph(graph_file)), text) > 3
+    assert found["count"] == count_pattern(restated(structural(load_graph(graph_file)), "specific"), text) > 3
     assert [set(m) for m in found["matches"]] == [{"A", "B", "C", "strengths", "weakest"}] * 3
     shown = ask(graph_file, "--pattern", text, "--limit", 3).stdout
     assert f"{found['count']:,} matches of {text}" in shown
@@ -63,7 +65,7 @@ def test_null_graphs_give_figures_examples_and_a_page(graph_file: Path, tmp_path
     asked = (graph_file, "--null", 30, "--seed", 3, "--json")
     one = json.loads(ask(*asked, "--workers", 1, "--output", page).stdout)
     assert one == json.loads(ask(*asked, "--workers", 2).stdout)
-    graph = structural(load_graph(graph_file))
+    graph = restated(structural(load_graph(graph_file)), "specific")
     table = null_test(graph, 30, 3).table
     assert [row["count"] for row in one["motifs"]] == table["count"].tolist()
     assert one["mixing"]["accepted_per_edge"] > 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from pathlib import Path
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from feature_graph.artifacts import ArtifactError, RunPaths
-from feature_graph.graph import load_graph, save_graph
+from feature_graph.graph import copy_families, load_graph, save_graph
 from feature_graph.report import write_report
 from feature_graph.report.material import gather
 from feature_graph.report.sections import evidence, find, hubs, strongest_edges, summary
@@ -45,7 +46,7 @@ def test_report_is_one_self_contained_page(run: RunPaths) -> None:
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", outside)
     assert text.count("plotly.js v") == 1
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
-    assert len(data["edges"]) == load_graph(run.graph_json).number_of_edges()
+    assert len(data["edges"]) == find(gather(run.root)).between.number_of_edges()
     anchors = re.findall(r'<a href="#(\w+)"', text)
     assert anchors
     assert set(anchors) <= set(re.findall(r'<section id="(\w+)"', text))
@@ -64,7 +65,7 @@ def test_findings_are_those_of_the_graph(run: RunPaths) -> None:
         assert e["structural"] == (edge["span"] == 1 or "direct" in edge["by"].split("+"))
     assert {e["structural"] for e in found.edges} == {True, False}
     hub = found.hubs[0]
-    out = [d for *_, d in found.structural.out_edges(hub["id"], data=True)]
+    out = [d for *_, d in found.between.out_edges(hub["id"], data=True)]
     assert hub["sent_strength"] == pytest.approx(sum(abs(d["strength"]) for d in out))
     assert hub["sent"] == pytest.approx(sum(abs(d["standardised"] * d["strength"] / d["total"]) for d in out))
     assert abs(hub["drives"]["standardised"]) == pytest.approx(max(abs(d["standardised"] * d["strength"] / d["total"]) for d in out))
@@ -140,16 +141,24 @@ def test_unmeasured_figures_are_dashes(tmp_path: Path) -> None:
 
 
 def test_degree_is_one_thing_on_the_whole_page(run: RunPaths) -> None:
-    """The sentence, the table of hubs, what the picture says of a feature, and the figures below count the same edges."""
+    """The sentence, the table of hubs and what the picture says of a feature count the same edges; the figures, all structural ones."""
     material = gather(run.root)
     found = find(material)
-    edges = load_graph(run.graph_json).edges(data=True)
+    graph = load_graph(run.graph_json)
+    edges = graph.edges(data=True)
     kept = [(u, v) for u, v, d in edges if d["span"] == 1 or "direct" in d["by"].split("+")]
     assert 0 < len(kept) < len(edges)
+    kin = {member: family.id for family in copy_families(graph) for member in family.members}
+    counted = {(kin.get(u, u), kin.get(v, v)) for u, v in kept if abs(graph.edges[u, v]["specific"]) >= graph.edges[u, v]["floor_computed"]}
+    counted = {(u, v) for u, v in counted if u != v}
+    assert 0 < len(counted) < len(kept)
     hub = found.hubs[0]
-    causes, effects = sum(v == hub["id"] for _, v in kept), sum(u == hub["id"] for u, _ in kept)
+    causes, effects = sum(v == hub["id"] for _, v in counted), sum(u == hub["id"] for u, _ in counted)
     assert (hub["in_degree"], hub["out_degree"]) == (causes, effects)
-    assert f"it drives {effects} features and is driven by {causes}, by structural edges." in summary(material, found)[-1]
+    assert causes + effects == max(Counter(end for edge in counted for end in edge).values())
+    told = f"it drives {effects} features and is driven by {causes}, by structural edges with a specific effect."
+    assert told in summary(material, found)[-1]
+    assert "structural edges by their specific effect" in words(run.report)
     text = run.report.read_text(encoding="utf-8")
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text, re.S)[1])  # type: ignore[index]
     mark = next(n for n in data["nodes"] if n["id"] == hub["id"])
@@ -157,6 +166,24 @@ def test_degree_is_one_thing_on_the_whole_page(run: RunPaths) -> None:
     tally = Counter(v for _, v in kept)
     assert found.stats.max_in_degree == max(tally.values())
     assert f"most in {max(tally.values())}, " in words(run.report)
+
+
+def test_a_page_without_specific_edges_says_why(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    graph = load_graph(paths.graph_json)
+    for *_, d in graph.edges(data=True):
+        d["specific"] = d["floor"] / 2
+    save_graph(graph, paths.graph_json)
+    text = words(write_report(paths.root))
+    assert "Nothing is drawn: none of the" in text
+    assert "No feature has an edge: none of the" in text
+    assert "effect 'strength' keeps all" in text
+    for *_, d in graph.edges(data=True):
+        d["specific"] = math.nan
+    save_graph(graph, paths.graph_json)
+    text = words(write_report(paths.root))
+    assert "structural edges by their direct effect" in text
+    assert "specific effect" not in text.partition("Copy families")[0]
 
 
 def test_edges_say_what_they_are(run: RunPaths) -> None:

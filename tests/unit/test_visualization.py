@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from feature_graph.graph import build_interaction_graph, structural
+from feature_graph.graph import build_interaction_graph, restated, structural
 from feature_graph.visualization import (
     network_scene,
     plot_copy_share,
@@ -185,7 +185,9 @@ def test_page_stands_alone_and_carries_the_graph(graph: nx.DiGraph, tmp_path: Pa
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="?(https?:)?//', text)
     data = payload(page)
     assert {n["id"] for n in data["nodes"]} == set(graph)
-    assert len(data["edges"]) == graph.number_of_edges()
+    drawn = restated(graph, "specific")
+    assert 0 < len(data["edges"]) == drawn.number_of_edges() < graph.number_of_edges()
+    assert f"{drawn.number_of_edges():,} edges, by their specific effect" in text
     assert [n["id"] for n in data["nodes"] if n["seed"]] == [next(iter(graph))]
 
 
@@ -261,7 +263,7 @@ def test_static_picture_has_every_mark(graph: nx.DiGraph, tmp_path: Path) -> Non
     tags = [e.tag.rpartition("}")[2] for e in root.iter()]
     assert tags.count("title") == len(graph)
     assert tags.count("circle") == len(graph) + 1
-    assert tags.count("path") >= graph.number_of_edges()
+    assert tags.count("path") >= restated(graph, "specific").number_of_edges()
 
 
 # --- cascades ---
