@@ -8,10 +8,21 @@ from feature_graph.dictionaries.kinds import WHY_NOT, non_linearity, parse_hook
 from feature_graph.dictionaries.models import Dictionaries, HookedModel
 from feature_graph.dictionaries.quality import check_quality, judge, measure_quality
 from feature_graph.dictionaries.sites import ID_KEY, RELEASE_KEY, describe_sites, model_name, weights_hash
+from feature_graph.dictionaries.tensors import (
+    POST_NORM,
+    TensorHook,
+    TensorName,
+    is_parallel,
+    output_weights,
+    read_tensors,
+    tensor_hook,
+    width_of,
+)
 from feature_graph.dictionaries.tokens import counted_tokens, outlier_tokens, random_tokens, residual_norms, valid_mask
 
 __all__ = [
     "ID_KEY",
+    "POST_NORM",
     "RELEASE_KEY",
     "WHY_NOT",
     "Dictionaries",
@@ -19,6 +30,8 @@ __all__ = [
     "LoadingError",
     "QualityError",
     "SiteCodec",
+    "TensorHook",
+    "TensorName",
     "UnsupportedSAEError",
     "block_in",
     "build_codecs",
@@ -26,15 +39,20 @@ __all__ = [
     "counted_tokens",
     "describe_sites",
     "hook_in",
+    "is_parallel",
     "judge",
     "measure_quality",
     "model_name",
     "module_hook",
     "non_linearity",
     "outlier_tokens",
+    "output_weights",
     "parse_hook",
     "random_tokens",
+    "read_tensors",
     "residual_norms",
+    "tensor_hook",
     "valid_mask",
     "weights_hash",
+    "width_of",
 ]

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from feature_graph.dictionaries import POST_NORM
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.norms import Norm, apply, read_norm
 from feature_graph.interventions.rotary import Rotary, RotaryTable
@@ -40,8 +41,6 @@ _WANTED: tuple[tuple[str, tuple[object, ...]], ...] = (
     ("post_embedding_ln", (False,)),
     ("n_devices", (1,)),
 )
-#: Architectures that normalise what attention and MLP give, instead of what they read.
-POST_NORM = ("Olmo2ForCausalLM", "Olmo3ForCausalLM")
 
 
 def refuse(model: Any) -> None:
