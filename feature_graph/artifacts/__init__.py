@@ -3,11 +3,12 @@
 from feature_graph.artifacts.activations import ActivationStore, ActivationWriter
 from feature_graph.artifacts.atlas import AtlasWriter, CoactivationAtlas
 from feature_graph.artifacts.candidates import Candidate, CandidateSet, FeatureRef, StageCount
-from feature_graph.artifacts.errors import ArtifactError
+from feature_graph.artifacts.errors import ArtifactError, SiteError
 from feature_graph.artifacts.features import FeatureNumbers, number_features, number_pairs
 from feature_graph.artifacts.interactions import Interaction, InteractionSet
 from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
 from feature_graph.artifacts.parts import FrameFiles, JsonParts, PartFiles, PartFormat, keep_only
+from feature_graph.artifacts.places import ID_SITES, SiteKind, SitePlace, can_drive, ordered_sites, site_kind
 from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
 from feature_graph.artifacts.response_parts import ResponseBlock, ResponseParts
 from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
@@ -17,6 +18,7 @@ from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, halve_document
 
 __all__ = [
     "CONFIRM",
+    "ID_SITES",
     "SELECT",
     "STAGE_NAMES",
     "TEST",
@@ -48,16 +50,22 @@ __all__ = [
     "ResponseWriter",
     "RunPaths",
     "Site",
+    "SiteError",
+    "SiteKind",
+    "SitePlace",
     "StageCount",
     "StageLoss",
     "Triple",
+    "can_drive",
     "feature_id",
     "halve_documents",
     "indices_by_layer",
     "keep_only",
     "number_features",
     "number_pairs",
+    "ordered_sites",
     "parse_feature_id",
     "read_feature_id",
+    "site_kind",
     "split_documents",
 ]

@@ -23,7 +23,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from feature_graph.artifacts.errors import SiteError
-from ingest.feature_ids import site_name
+from ingest.feature_ids import FeatureId, site_name
 
 SiteKind = Literal["residual", "resid_mid", "mlp_out", "attn_out", "hook_z", "mlp_in", "transcoder"]
 
@@ -129,6 +129,20 @@ class SitePlace:
         return self.layer + 1 if self.point is None else self.point
 
 
+def site_kind(name: str) -> tuple[int, SiteKind]:
+    """Layer and kind that a site's name says: ``L5.tc`` is a transcoder of layer 5.
+
+    Raises:
+        SiteError: If it is no name of a site.
+    """
+    found = FeatureId.read(f"{name}_F0")
+    kinds = {site: kind for kind, site in ID_SITES.items()}
+    if found is None or found.site not in kinds:
+        known = ", ".join(SitePlace(5, kind).name for kind in ID_SITES)
+        raise SiteError(f"site: got {name!r}; expected a layer with the kind of site, as ids begin with it: {known}")
+    return found.layer, kinds[found.site]
+
+
 def can_drive(source: SitePlace, target: SitePlace) -> bool:
     """Whether the source's write point lies strictly before the target's read point."""
     written, read = source.writes, target.reads
@@ -152,13 +166,13 @@ def pairs(sites: Iterable[SitePlace], *, weights: bool = False) -> list[tuple[Si
         weights: Whether pairs whose whole effect is one weight (:func:`is_weight`) take part, too.
 
     Raises:
-        SiteError: If the sites are not those of one model; see :func:`ordered`.
+        SiteError: If the sites are not those of one model; see :func:`ordered_sites`.
     """
-    every = ordered(sites)
+    every = ordered_sites(sites)
     return [(s, t) for s in every for t in every if can_drive(s, t) and (weights or not is_weight(s, t))]
 
 
-def ordered(sites: Iterable[SitePlace]) -> list[SitePlace]:
+def ordered_sites(sites: Iterable[SitePlace]) -> list[SitePlace]:
     """The sites in the order of the model: by what they read, then by what they write.
 
     Raises:

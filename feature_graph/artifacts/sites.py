@@ -7,27 +7,35 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from feature_graph.artifacts.errors import FeatureIdError
+from feature_graph.artifacts.places import ID_SITES, SiteKind, SitePlace
 from ingest.feature_ids import FeatureId, feature_id, meant
 
 __all__ = ["Site", "feature_id", "indices_by_layer", "parse_feature_id", "read_feature_id"]
 
+_OF_COMPONENTS = frozenset({"kind", "reads", "writes", "parallel"})
+
 
 @dataclass(frozen=True)
 class Site:
-    """One analysed residual stream with its SAE.
+    """One analysed tensor with its dictionary.
 
     Attributes:
-        layer: Key of the user's ``saes`` dict and configuration.
+        layer: Key of the user's ``saes`` dict and configuration; of a component, its block.
         hook: Hook that is really read, such as ``blocks.6.hook_resid_pre``.
-        point: Transformer blocks run before this residual exists (``resid_pre`` of block b: b; ``resid_post``: b + 1).
+        point: Transformer blocks run before this residual exists (``resid_pre`` of block b: b; ``resid_post``: b + 1); of a component, the
+            blocks run before its own.
         model: Name of the model.
         model_hash: First 8 hex digits of the hash over the model's weights.
         release: SAE release, or a name for dictionaries made elsewhere.
         sae_id: Id of the SAE that was really loaded.
-        d_in: Width of the residual stream.
+        d_in: Width of the tensor that is read.
         d_sae: Features in the dictionary.
         architecture: SAELens' name: standard, jumprelu, topk, batchtopk …
         neuronpedia_id: Such as ``gpt2-small/6-res-jb``; empty if there is none.
+        kind: What is read and written.
+        reads: Name of the tensor that is read (``feature_graph.dictionaries.tensors``); empty for the residual stream, which ``hook`` says.
+        writes: The same of the one that is written.
+        parallel: Whether attention and MLP of the model's blocks read the same stream.
     """
 
     layer: int
@@ -41,6 +49,25 @@ class Site:
     d_sae: int
     architecture: str = "standard"
     neuronpedia_id: str = ""
+    kind: SiteKind = "residual"
+    reads: str = ""
+    writes: str = ""
+    parallel: bool = False
+
+    @property
+    def place(self) -> SitePlace:
+        """Its read point and write point."""
+        return SitePlace(self.layer, self.kind, self.point if self.kind == "residual" else None, self.parallel)
+
+    @property
+    def name(self) -> str:
+        """What ids of its features begin with: ``L5``, ``L5.mlp``."""
+        return self.place.name
+
+    @property
+    def id_site(self) -> str:
+        """What ids of its features name it by within the layer; empty for the residual stream."""
+        return ID_SITES[self.kind]
 
     def uid(self, index: int) -> str:
         """What the feature is, the same in every run (ARCHITECTURE.md, "Identity of a feature")."""
@@ -51,8 +78,9 @@ class Site:
         return f"https://www.neuronpedia.org/{self.neuronpedia_id}/{index}" if self.neuronpedia_id else ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
+        """Plain values, for JSON; those that only components have are left out for the residual stream."""
+        values = asdict(self)
+        return values if self.kind != "residual" else {name: value for name, value in values.items() if name not in _OF_COMPONENTS}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

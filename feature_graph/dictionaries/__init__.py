@@ -2,12 +2,14 @@
 
 from feature_graph.dictionaries.build import build_codecs
 from feature_graph.dictionaries.codec import SiteCodec
+from feature_graph.dictionaries.components import build_site_codecs
 from feature_graph.dictionaries.errors import LoadingError, QualityError, UnsupportedSAEError
 from feature_graph.dictionaries.hook_names import block_in, hook_in, module_hook
+from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
 from feature_graph.dictionaries.kinds import WHY_NOT, non_linearity, parse_hook
 from feature_graph.dictionaries.models import Dictionaries, HookedModel
 from feature_graph.dictionaries.quality import check_quality, judge, measure_quality
-from feature_graph.dictionaries.sites import ID_KEY, RELEASE_KEY, describe_sites, model_name, weights_hash
+from feature_graph.dictionaries.sites import describe_sites, model_name, weights_hash
 from feature_graph.dictionaries.tensors import (
     POST_NORM,
     TensorHook,
@@ -35,6 +37,7 @@ __all__ = [
     "UnsupportedSAEError",
     "block_in",
     "build_codecs",
+    "build_site_codecs",
     "check_quality",
     "counted_tokens",
     "describe_sites",

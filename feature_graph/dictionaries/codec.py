@@ -1,5 +1,8 @@
 """The engine's own encoder and decoder of a dictionary: one affine map, one element-wise step, one affine map back.
 
+An SAE gives back the tensor that it takes; a transcoder takes an MLP's input and gives its output, and a skip transcoder adds a linear map
+of the input, which belongs to no feature and is kept apart (:meth:`SiteCodec.skip`).
+
 Every quirk of an SAE that is constant is folded into the weights once, so that the engine can evaluate any subset of
 features with one matrix product and knows each feature's direction:
 
@@ -16,7 +19,7 @@ features with one matrix product and knows each feature's direction:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -25,33 +28,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feature_graph.artifacts import Site, feature_id
-from feature_graph.dictionaries.errors import LoadingError
+from feature_graph.artifacts import Site
+from feature_graph.dictionaries.folding import activity_threshold as default_threshold
+from feature_graph.dictionaries.folding import affine, refuse_broken, skip_weights
 from feature_graph.dictionaries.kinds import non_linearity
 
 Features = Tensor | np.ndarray[Any, Any] | Sequence[int] | None
 _DEAD_ROW = 1e-8
-_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class SiteCodec:
     """Encoder and decoder of one site, float32, on the model's device.
 
-    *Folded units*: activations times the decoder row's norm, so that ``w_dec`` has rows of norm 1.
+    *Folded units*: activations times the decoder row's norm, so that ``w_dec`` has rows of norm 1. *Units of the tensor* that is read
+    [d_in] or written [d_out]; both are the residual stream's for a residual SAE, and d_out = d_in for every SAE.
 
     Attributes:
         site: Where it sits.
         kind: Non-linearity: ``relu``, ``jumprelu`` or ``topk``.
-        w_enc: [d_in, d_sae], residual units to folded units.
+        w_enc: [d_in, d_sae], units of the tensor that is read to folded units.
         b_enc: [d_sae], folded units.
-        w_dec: [d_sae, d_in], rows of norm 1 (0 for a feature that writes nothing), residual units.
-        b_dec: [d_in], residual units.
+        w_dec: [d_sae, d_out], rows of norm 1 (0 for a feature that writes nothing), units of the tensor that is written.
+        b_dec: [d_out], the same units.
         threshold: [d_sae], folded units, for JumpReLU; else None.
         k: Features that survive the competition of a TopK dictionary, mean per token; else None.
         decoder_norm: [d_sae], norm of the decoder row as the SAE was shipped (1 for a feature that writes nothing).
         shipped_scale: [d_sae], activation as ``sae.encode`` gives it × this = folded units.
         activity_threshold: [d_sae], folded units: a feature is *active* above it.
+        w_skip: [d_out, d_in], the linear map that a skip transcoder adds to what its features write; None for others.
+        w_out: [d_out, d_model], W_O for a dictionary on z; None for others.
     """
 
     site: Site
@@ -65,6 +71,8 @@ class SiteCodec:
     decoder_norm: Tensor
     shipped_scale: Tensor
     activity_threshold: Tensor
+    w_skip: Tensor | None = None
+    w_out: Tensor | None = None
 
     @property
     def d_sae(self) -> int:
@@ -96,12 +104,12 @@ class SiteCodec:
         activity_threshold: float | None = None,
         device: torch.device | str | None = None,
     ) -> Self:
-        """Fold an SAELens SAE.
+        """Fold an SAELens SAE or transcoder.
 
         Args:
-            sae: The SAE, of any floating type; it is not changed.
+            sae: The dictionary, of any floating type; it is not changed.
             site: Where it sits.
-            residual_norm: Mean norm of the residual stream there, for the default activity threshold.
+            residual_norm: Mean norm of the tensor that it reads, for the default activity threshold.
             activity_threshold: The user's own threshold in folded units, the same for every feature.
             device: Where the weights shall lie; default: where the SAE lies.
 
@@ -109,10 +117,10 @@ class SiteCodec:
             UnsupportedSAEError: If it is of a kind that cannot be folded exactly.
             LoadingError: If a weight is NaN or infinite; the features are named.
         """
-        kind = non_linearity(sae, site.layer)
+        kind = non_linearity(sae, site.layer, components=site.kind != "residual")
         to = {"device": device or sae.W_dec.device, "dtype": torch.float32}
         w_dec, b_dec = sae.W_dec.detach().to(**to), sae.b_dec.detach().to(**to)
-        w_enc, b_enc, jump = _affine(sae, to)
+        w_enc, b_enc, jump = affine(sae, to)
         norm = w_dec.norm(dim=1)
         written = norm > _DEAD_ROW
         scale = torch.where(written, norm, torch.ones_like(norm))
@@ -120,7 +128,7 @@ class SiteCodec:
         if sae.cfg.apply_b_dec_to_input:
             b_enc = b_enc - b_dec @ w_enc
         folded = (w_enc * scale).T.contiguous().T  # rows of one feature lie together: subsets are cheap to take
-        _refuse_broken(site, sae)
+        refuse_broken(site, sae)
         return cls(
             site=site,
             kind=kind,
@@ -132,14 +140,15 @@ class SiteCodec:
             k=float(sae.cfg.k) if kind == "topk" else None,
             decoder_norm=scale,
             shipped_scale=torch.ones_like(scale) if rescaled else scale,
-            activity_threshold=_activity_threshold(sae.cfg.architecture(), folded, residual_norm, activity_threshold),
+            activity_threshold=default_threshold(sae.cfg.architecture(), folded, residual_norm, activity_threshold),
+            w_skip=skip_weights(sae, to),
         )
 
     def preactivation(self, x: Tensor, features: Features = None) -> Tensor:
         """Folded units before the non-linearity.
 
         Args:
-            x: Residual stream [..., d_in].
+            x: The tensor that is read [..., d_in].
             features: Indices; default: all.
 
         Returns:
@@ -179,8 +188,26 @@ class SiteCodec:
         return torch.zeros_like(acts).scatter(-1, index, acts.gather(-1, index))
 
     def decode(self, acts: Tensor) -> Tensor:
-        """Reconstruction in residual units, [..., d_in], of activations in folded units [..., d_sae]."""
+        """What the features write, and ``b_dec``: [..., d_out], of activations in folded units [..., d_sae]."""
         return acts @ self.w_dec + self.b_dec
+
+    def skip(self, x: Tensor) -> Tensor | float:
+        """What a skip transcoder's linear map adds, [..., d_out], of what is read [..., d_in]; 0 for other dictionaries."""
+        return 0.0 if self.w_skip is None else x @ self.w_skip.T
+
+    def reconstruct(self, x: Tensor) -> Tensor:
+        """The dictionary's own output, [..., d_out], of what is read [..., d_in]: features after the competition, ``b_dec`` and skip."""
+        return self.decode(self.record(x)) + self.skip(x)
+
+    def stream_directions(self, features: Features = None) -> Tensor:
+        """What features add to the residual stream per unit, before a norm that follows the component: [features, d_model].
+
+        Of a dictionary on z, its rows go through W_O. One on the MLP's input writes nothing into the stream itself.
+        """
+        rows = self.w_dec if features is None else self.w_dec[self._index(features)]
+        if self.site.kind == "mlp_in":
+            return torch.zeros_like(rows)
+        return rows if self.w_out is None else rows @ self.w_out
 
     def is_active(self, acts: Tensor, features: Features = None) -> Tensor:
         """Bool: which activations (folded units) count as activity."""
@@ -189,38 +216,3 @@ class SiteCodec:
 
     def _index(self, features: Features) -> Tensor:
         return torch.as_tensor(features, dtype=torch.long, device=self.device)
-
-
-def _affine(sae: Any, to: Mapping[str, Any]) -> tuple[Tensor, Tensor, Tensor | None]:
-    """W_enc [d_in, d_sae], bias [d_sae] (before b_dec is taken off the input) and threshold of the pre-activation: [d_sae], or None."""
-    w_enc = sae.W_enc.detach().to(**to)
-    if sae.cfg.architecture() == "gated":
-        gain, b_mag = sae.r_mag.detach().to(**to).exp(), sae.b_mag.detach().to(**to)
-        return w_enc * gain, b_mag, (b_mag - gain * sae.b_gate.detach().to(**to)).clamp_min(0)
-    jump = sae.threshold.detach().to(**to) if sae.cfg.architecture() == "jumprelu" else None
-    return w_enc, sae.b_enc.detach().to(**to), jump
-
-
-def _refuse_broken(site: Site, sae: Any) -> None:
-    per_feature = [sae.W_dec.isfinite().all(1), sae.W_enc.isfinite().all(0)]
-    vectors = (getattr(sae, name, None) for name in ("b_enc", "threshold", "b_gate", "b_mag", "r_mag"))
-    per_feature += [vector.isfinite() for vector in vectors if vector is not None]
-    broken = (~torch.stack(per_feature).all(0)).nonzero()[:, 0].tolist()
-    if broken:
-        names = ", ".join(feature_id(site.layer, i) for i in broken[:3]) + (" …" if len(broken) > 3 else "")
-        raise LoadingError(
-            f"layer {site.layer}: weights of {len(broken)} features are NaN or infinite ({names}); the file of {site.sae_id} in "
-            f"{site.release} is damaged"
-        )
-    if not bool(sae.b_dec.isfinite().all()):
-        raise LoadingError(
-            f"layer {site.layer}: the SAE's b_dec is NaN or infinite; the file of {site.sae_id} in {site.release} is damaged"
-        )
-
-
-def _activity_threshold(architecture: str, w_enc: Tensor, residual_norm: float, given: float | None) -> Tensor:
-    if given is not None:
-        return torch.full_like(w_enc[0], given)
-    if architecture == "jumprelu":  # a gated one may open at 0, like ReLU
-        return torch.zeros_like(w_enc[0])
-    return _ROUNDING * residual_norm * w_enc.norm(dim=0)

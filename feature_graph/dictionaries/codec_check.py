@@ -25,13 +25,14 @@ def check_codec(codec: SiteCodec, sae: Any, x: Tensor, tolerance: float = 1e-4) 
     Args:
         codec: The folded form.
         sae: The SAE it was made from.
-        x: Residual vectors [n, d_in]; 64 are enough.
+        x: Vectors of the tensor that it reads [n, d_in]; 64 are enough.
 
     Raises:
         LoadingError: Saying by how much they disagree.
     """
     x, sae = x.to(codec.device, torch.float32), _in_float32(sae, codec.site.layer)
-    theirs = sae.encode(x.to(sae.W_dec.device, sae.W_dec.dtype)).to(codec.device, torch.float32)
+    given = _as_its_own(sae, x.to(sae.W_dec.device, sae.W_dec.dtype))
+    theirs = sae.encode(given).to(codec.device, torch.float32)
     pre = codec.preactivation(x)
     ours = codec.compete(codec.activate(pre))
     in_units = theirs * codec.shipped_scale
@@ -45,10 +46,22 @@ def check_codec(codec: SiteCodec, sae: Any, x: Tensor, tolerance: float = 1e-4) 
             f"activations, by up to {worst:.3g}; its configuration ({sae.cfg.architecture()}, {sae.cfg.normalize_activations}) "
             "does something at run time that this library does not know"
         )
-    back = sae.decode(theirs.to(sae.W_dec.dtype)).to(codec.device, torch.float32)
-    gap = (codec.decode(in_units) - back).norm(dim=1) / back.norm(dim=1).clamp_min(1e-6)
-    if gap.max() > 10 * tolerance:
-        raise LoadingError(f"layer {codec.site.layer}: the folded decoder differs from the SAE's own by {gap.max().item():.3g} of its norm")
+    back = sae.decode(theirs.to(sae.W_dec.device, sae.W_dec.dtype)).flatten(1).to(codec.device, torch.float32)
+    _compare("decoder", codec.site.layer, codec.decode(in_units), back, 10 * tolerance)
+    if codec.w_skip is not None:
+        skip = (sae(given) - sae.decode(sae.encode(given))).to(codec.device, torch.float32)
+        _compare("skip", codec.site.layer, x @ codec.w_skip.T, skip, 10 * tolerance)
+
+
+def _as_its_own(sae: Any, x: Tensor) -> Tensor:
+    """[n, d_in] as the dictionary's ``encode`` takes it: with an axis of heads where it lays them side by side itself."""
+    return x[:, None, :] if getattr(sae.cfg, "reshape_activations", "none") != "none" else x
+
+
+def _compare(part: str, layer: int, ours: Tensor, theirs: Tensor, tolerance: float) -> None:
+    gap = (ours - theirs).norm(dim=1) / theirs.norm(dim=1).clamp_min(1e-6)
+    if gap.max() > tolerance:
+        raise LoadingError(f"layer {layer}: the folded {part} differs from the SAE's own by {gap.max().item():.3g} of its norm")
 
 
 def _in_float32(sae: Any, layer: int) -> Any:

@@ -11,6 +11,13 @@ from feature_graph.dictionaries.hook_names import module_hook
 
 #: SAELens' architecture names -> the non-linearity after the affine map.
 SUPPORTED = {"standard": "relu", "jumprelu": "jumprelu", "topk": "topk", "gated": "jumprelu"}
+#: The same for transcoders; they are folded, and not yet analysed in runs.
+TRANSCODERS = {
+    "transcoder": "relu",
+    "skip_transcoder": "relu",
+    "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
+}
 _BATCH = (
     "in training its features compete across the batch; load its folder through this library, which makes the JumpReLU form of it, "
     "or save it with save_inference_model() and load that"
@@ -22,10 +29,7 @@ WHY_NOT = {
     "abstopk": "its features may be negative",
     "temporal": "a feature depends on several positions",
     "matching_pursuit": "its encoder is an iteration",
-    "transcoder": "it reads one place and writes another",
-    "skip_transcoder": "it reads one place and writes another",
-    "jumprelu_transcoder": "it reads one place and writes another",
-    "jumprelu_skip_transcoder": "it reads one place and writes another",
+    **dict.fromkeys(TRANSCODERS, "it reads one place and writes another"),
 }
 _NOT_FOLDED = {
     "expected_average_only_in": "fold_activation_norm_scaling_factor(factor)",
@@ -63,17 +67,23 @@ def parse_hook(name: str, layer: int) -> ResidualHook:
     return ResidualHook(name, int(match[1]) + (match[2] == "post"))
 
 
-def non_linearity(sae: Any, layer: int) -> str:
+def non_linearity(sae: Any, layer: int, *, components: bool = False) -> str:
     """``relu``, ``jumprelu`` or ``topk``.
+
+    Args:
+        sae: An SAELens SAE or transcoder.
+        layer: The caller's number for it.
+        components: Whether transcoders, and SAEs that lay heads side by side, are taken as well.
 
     Raises:
         UnsupportedSAEError: Naming the kind and why it is not analysed.
     """
     name = sae.cfg.architecture()
-    if name not in SUPPORTED:
+    taken = SUPPORTED | TRANSCODERS if components else SUPPORTED
+    if name not in taken:
         why = WHY_NOT.get(name, "its encoder is not known to this library")
-        raise UnsupportedSAEError(f"layer {layer}: got a {name!r} SAE; {why}. Supported: {', '.join(SUPPORTED)} (BatchTopK as JumpReLU)")
-    if getattr(sae.cfg, "reshape_activations", "none") != "none":
+        raise UnsupportedSAEError(f"layer {layer}: got a {name!r} SAE; {why}. Supported: {', '.join(taken)} (BatchTopK as JumpReLU)")
+    if getattr(sae.cfg, "reshape_activations", "none") != "none" and not components:
         raise UnsupportedSAEError(
             f"layer {layer}: the SAE reshapes its input ({sae.cfg.reshape_activations}), as hook_z SAEs do; not supported"
         )
@@ -93,4 +103,4 @@ def non_linearity(sae: Any, layer: int) -> str:
         )
     if scaling != "none":
         raise UnsupportedSAEError(f"layer {layer}: normalize_activations={scaling!r} is not known to this library")
-    return SUPPORTED[name]
+    return taken[name]

@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from feature_graph.config import Config
 from feature_graph.dictionaries.build import SiteCodec, build_codecs
 from feature_graph.dictionaries.errors import LoadingError, QualityError
+from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
 from feature_graph.dictionaries.models import Dictionaries, HookedModel
-from feature_graph.dictionaries.sites import ID_KEY, RELEASE_KEY
+from feature_graph.dictionaries.reconstruction import explained_variance
 from feature_graph.dictionaries.tokens import valid_mask
 
 log = logging.getLogger(__name__)
 LEAST_EXPLAINED = 0.5
-_L0_FACTOR, _EXPLAINED_MARGIN, _LONG = 2.0, 0.1, 5.0
+_L0_FACTOR, _EXPLAINED_MARGIN = 2.0, 0.1
 
 
 @dataclass(frozen=True)
@@ -80,15 +81,11 @@ def measure_quality(model: HookedModel, saes: Dictionaries, tokens: NDArray[np.i
 def judge(codec: SiteCodec, sae: Any, residual: torch.Tensor) -> Quality:
     """Figures of one dictionary on counted residual vectors [n, d_in]."""
     acts = codec.record(residual)
-    norm = residual.norm(dim=1)
-    typical = norm <= _LONG * norm.median()
-    error = (codec.decode(acts) - residual)[typical].square().sum()
-    variance = (residual[typical] - residual[typical].mean(0)).square().sum()
     l0, explained = published(sae)
     return Quality(
         layer=codec.site.layer,
         l0=float(codec.is_active(acts).sum(1).float().mean()),
-        explained_variance=float(1 - error / variance),
+        explained_variance=explained_variance(residual, codec.decode(acts)),
         expected_l0=l0,
         expected_explained_variance=explained,
         n_tokens=len(residual),

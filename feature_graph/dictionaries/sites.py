@@ -14,11 +14,9 @@ from feature_graph.artifacts import Site
 from feature_graph.config import Config
 from feature_graph.dictionaries.errors import LoadingError
 from feature_graph.dictionaries.hook_names import hook_in
+from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
 from feature_graph.dictionaries.kinds import non_linearity, parse_hook
 from feature_graph.dictionaries.models import Dictionaries, HookedModel
-
-#: Set on an SAE's metadata by this library's loader, read back here.
-RELEASE_KEY, ID_KEY = "feature_graph_release", "feature_graph_sae_id"
 
 _hashes: WeakKeyDictionary[nn.Module | HookedModel, tuple[tuple[tuple[int, int], ...], str]] = WeakKeyDictionary()
 

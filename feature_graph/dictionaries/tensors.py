@@ -20,7 +20,7 @@ gain is applied here. With the gain folded into the MLP's weights (``fold_ln``) 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -57,8 +57,8 @@ class TensorHook:
     name: TensorName
     block: int
     hook: str
-    gain: Tensor | None = None
-    bias: Tensor | None = None
+    gain: Tensor | None = field(default=None, compare=False, repr=False)
+    bias: Tensor | None = field(default=None, compare=False, repr=False)
 
     def read(self, cache: Mapping[str, Tensor]) -> Tensor:
         """The tensor [n, context, width], from what ``run_with_cache`` kept."""

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_graph.artifacts.errors import SiteError
-from feature_graph.artifacts.places import SiteKind, SitePlace, can_drive, is_weight, ordered, pairs, spans
+from feature_graph.artifacts.places import SiteKind, SitePlace, can_drive, is_weight, ordered_sites, pairs, site_kind, spans
 
 KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 N_BLOCKS = 3
@@ -104,6 +104,10 @@ def test_a_residual_site_lies_where_it_is_read() -> None:
 
 def test_names_are_the_ids_prefixes() -> None:
     assert [SitePlace(5, kind).name for kind in KINDS] == ["L5", "L5.mid", "L5.mlp", "L5.attn", "L5.z", "L5.mlpin", "L5.tc"]
+    assert [site_kind(SitePlace(5, kind).name) for kind in KINDS] == [(5, kind) for kind in KINDS]
+    for name in ("L5.foo", "5.mlp", "mlp", "L5_F3", "L5.", 5):
+        with pytest.raises(SiteError, match=r"expected a layer with the kind of site, as ids begin with it: L5, L5\.mid, "):
+            site_kind(name)  # type: ignore[arg-type]
 
 
 def test_spans_count_distinct_layers() -> None:
@@ -114,12 +118,12 @@ def test_spans_count_distinct_layers() -> None:
 
 def test_sites_of_no_model_are_refused() -> None:
     with pytest.raises(SiteError, match=r"L3\.mlp given twice; a layer has one dictionary of each kind"):
-        ordered([SitePlace(3, "mlp_out"), SitePlace(3, "mlp_out")])
+        ordered_sites([SitePlace(3, "mlp_out"), SitePlace(3, "mlp_out")])
     with pytest.raises(SiteError, match="none lies between them"):
         SitePlace(3, "resid_mid", parallel=True)
     with pytest.raises(SiteError, match="got the kind of site 'mlp'; expected one of residual"):
         SitePlace(3, "mlp")  # type: ignore[arg-type]
     with pytest.raises(SiteError, match="property of the model"):
-        ordered([SitePlace(3, "mlp_out"), SitePlace(4, "mlp_out", parallel=True)])
+        ordered_sites([SitePlace(3, "mlp_out"), SitePlace(4, "mlp_out", parallel=True)])
     with pytest.raises(SiteError, match=r"L2 lies after L3\.mlp in the model"):
-        ordered([SitePlace(3, "mlp_out"), SitePlace(2, point=9)])
+        ordered_sites([SitePlace(3, "mlp_out"), SitePlace(2, point=9)])
