@@ -18,6 +18,7 @@ For others, so that nobody writes hooks twice:
 - perturbing some positions: ``Perturber(analysed, tokens).run(samples, [[Perturbation(layer, direction, delta)]], read={layer: features})``
 - holding a site's features at their clean values: ``hold_clean(codec, now, clean).x``
 - what no feature does: ``random_directions(n, d_model, generator)``
+- reading and changing tensors inside blocks (attention's output, the MLP's input …): ``BlockTaps``, given to ``slices.run`` or ``advance``
 - editing a residual stream yourself: ``slices.residuals(tokens, points)``, then ``slices.logits_from(point, x, positions)``
 
 A *point* is the number of blocks run before a residual stream exists: ``hook_resid_pre`` of block b is point b. Prompts of
@@ -62,6 +63,7 @@ from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Arrived, Screened, document_effects, screen_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 from feature_graph.interventions.tangents import DirectionTokens, carry_directions
+from feature_graph.interventions.taps import BlockTaps
 
 __all__ = [
     "CLEAN_BYTES",
@@ -70,6 +72,7 @@ __all__ = [
     "Alignment",
     "AnalysedModel",
     "Arrived",
+    "BlockTaps",
     "BlocksBetween",
     "Clamps",
     "CleanDocuments",

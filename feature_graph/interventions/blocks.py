@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries import POST_NORM
+from feature_graph.dictionaries import POST_NORM, TensorName
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.norms import Norm, apply, read_norm
 from feature_graph.interventions.rotary import Rotary, RotaryTable
@@ -63,6 +63,14 @@ def refuse(model: Any) -> None:
             f"this model cannot be run in slices: {', '.join(wrong)} not supported (interventions need learned or rotary positions, causal "
             f"attention, dense MLPs and float32 or float64){hint}"
         )
+
+
+#: What is done at the tensors of a block on the way: name and value → the value to go on with.
+Tap = Callable[[TensorName, Tensor], Tensor]
+
+
+def _go_on(_: TensorName, x: Tensor) -> Tensor:
+    return x
 
 
 @dataclass(frozen=True)
@@ -109,21 +117,28 @@ class SliceBlock:
         norms = [read_norm(getattr(block, name, None)) for name in ("ln1", "ln2", "ln1_post", "ln2_post")]
         self.norm1, self.norm2, self.post1, self.post2 = [None, None, *norms[:2]] if after else norms
 
-    def __call__(self, x: Tensor, attend: Callable[[Tensor], Tensor]) -> Tensor:
+    def __call__(self, x: Tensor, attend: Callable[[Tensor], Tensor], tap: Tap | None = None) -> Tensor:
         """Run the block on the residual stream [..., d_model].
 
         Args:
             x: Residual stream before the block.
             attend: From the normalised input to what the heads gather, [..., n_heads * d_head].
+            tap: Called with each tensor on the way; the block goes on with what it gives back.
         """
-        heads = attend(apply(self.norm1, x))
-        attn_out = apply(self.post1, torch.nn.functional.linear(heads, self.w_o.T, self.b_o))
+        at = tap or _go_on
+        x = at("resid_pre", x)
+        heads = at("z", attend(apply(self.norm1, x)))
+        after = x + at("attn_out", apply(self.post1, torch.nn.functional.linear(heads, self.w_o.T, self.b_o)))
         if self.mlp is None:
-            return x + attn_out
-        if self.parallel:
-            return x + attn_out + apply(self.post2, self.mlp(apply(self.norm2, x)))
-        mid = x + attn_out
-        return mid + apply(self.post2, self.mlp(apply(self.norm2, mid)))
+            return at("resid_post", after)
+        after = after if self.parallel else at("resid_mid", after)
+        branch = at("mlp_stream", x if self.parallel else after)
+        if tap is None or self.norm2 is None:
+            normed = apply(self.norm2, branch)
+        else:
+            normed = self.norm2.scaled(at("mlp_normalized", self.norm2.bare(branch)))
+        mlp_out = at("mlp_out", apply(self.post2, self.mlp(at("mlp_in", normed))))
+        return at("resid_post", after + mlp_out)
 
     def project(self, x: Tensor, positions: Tensor, context: int) -> Heads:
         """Queries, keys and values of normalised inputs [..., d_model] at ``positions`` [...] (broadcast) of ``context`` tokens."""

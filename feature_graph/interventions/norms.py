@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,9 +24,15 @@ class Norm:
         """Normalise [..., length]."""
         if self.centre:  # one fused pass
             return torch.nn.functional.layer_norm(x, x.shape[-1:], self.w, self.b, self.eps)
-        x = x / (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt()
-        if self.w is not None:
-            x = x * self.w
+        return self.scaled(x / (x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt())
+
+    def bare(self, x: Tensor) -> Tensor:
+        """The same without scale and shift."""
+        return replace(self, w=None, b=None)(x)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        """Scale and shift what :meth:`bare` gave."""
+        x = x if self.w is None else x * self.w
         return x if self.b is None else x + self.b
 
 

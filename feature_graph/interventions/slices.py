@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from feature_graph.interventions.bridge import bridge_parts, is_bridge
 from feature_graph.interventions.check import check
 from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.norms import read_norm
+from feature_graph.interventions.taps import BlockTaps
 
 #: Positions that one pass over whole contexts holds at a time.
 _CONTEXT_ROWS = 2048
@@ -99,7 +101,9 @@ class ModelSlices:
             x = x + self._parts.pos_embed.W_pos.detach()[: ids.shape[1]]
         return x.to(self.dtype)
 
-    def run(self, x: Tensor, start: int, stop: int, caches: dict[int, list[KeysValues]] | None = None) -> Tensor:
+    def run(
+        self, x: Tensor, start: int, stop: int, caches: dict[int, list[KeysValues]] | None = None, taps: BlockTaps | None = None
+    ) -> Tensor:
         """Run blocks start..stop-1 on whole contexts [n, context, d_model].
 
         Args:
@@ -107,6 +111,7 @@ class ModelSlices:
             start: First block.
             stop: Block before which to stop.
             caches: Blocks whose keys and values are to be appended.
+            taps: Tensors inside the blocks that are read or changed.
         """
         for index in range(start, stop):
             block = self.block(index)
@@ -117,7 +122,7 @@ class ModelSlices:
                 kept.append(cache)
                 return gathered
 
-            x = block(x, attend)
+            x = block(x, attend, None if taps is None else taps.of(index))
             if caches is not None and index in caches:
                 caches[index].extend(kept)
         return x
@@ -145,7 +150,9 @@ class ModelSlices:
         if wrong:
             raise InterventionError(f"points: got {wrong}; a model of {self.n_blocks} blocks has points 0 to {self.n_blocks}")
 
-    def advance(self, x: Tensor, start: int, stop: int, clean: CleanRun, documents: Tensor, positions: Tensor) -> Tensor:
+    def advance(
+        self, x: Tensor, start: int, stop: int, clean: CleanRun, documents: Tensor, positions: Tensor, taps: BlockTaps | None = None
+    ) -> Tensor:
         """Run blocks start..stop-1 on a few positions of some documents, after the clean prefix.
 
         Args:
@@ -156,6 +163,7 @@ class ModelSlices:
             documents: int64 [samples], rows of ``clean``.
             positions: int64 [samples], the first position p of each sample. New positions beyond the context's end are
                 computed too and mean nothing.
+            taps: Tensors inside the blocks that are read or changed.
         """
         context = clean.tokens.shape[1]
         made: dict[int | None, Prefix] = {}
@@ -164,7 +172,8 @@ class ModelSlices:
             if block.window not in made:
                 made[block.window] = Prefix.of(documents, positions, x.shape[2], context, block.window)
             prefix, cache = made[block.window], clean.caches[index]
-            x = block(x, lambda normed, b=block, c=cache, p=prefix: attend_prefix(b, normed, c, p))  # type: ignore[misc]
+            attend = partial(_attend_prefix, block, cache, prefix)
+            x = block(x, attend, None if taps is None else taps.of(index))
         return x
 
     def logits(self, x: Tensor) -> Tensor:
@@ -205,6 +214,10 @@ class ModelSlices:
             InterventionError: If the two disagree, or the model gives NaN; the slices must not be used then.
         """
         return check(self, tokens, tolerance)
+
+
+def _attend_prefix(block: SliceBlock, cache: KeysValues, prefix: Prefix, normed: Tensor) -> Tensor:
+    return attend_prefix(block, normed, cache, prefix)
 
 
 class CleanSweep:

@@ -10,7 +10,7 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from feature_graph.dictionaries import LoadingError, TensorName, is_parallel, output_weights, read_tensors, tensor_hook, width_of
 from feature_graph.loading import relative
-from tests.support.component_models import TOKENS, added_to_z, as_bridge, as_hooked, block_of, own_tensors, transformers_model
+from tests.support.component_models import TOKENS, added_to, as_bridge, as_hooked, block_of, own_tensors, transformers_model
 
 FORMS = {"HookedTransformer": as_hooked, "TransformerBridge": as_bridge}
 BOTH = ("gpt2", "gpt_neox", "gpt_neox serial", "gptj", "llama", "llama head_dim", "qwen3", "gemma2", "gemma3", "olmo2 ungrouped")
@@ -48,7 +48,7 @@ def test_what_is_written_at_z_goes_through_the_output_weights_and_a_norm(form: s
     weights, block = output_weights(FORMS[form](name), 1), block_of(theirs, 1)
     norm = block.post_attention_layernorm if hasattr(block, "post_feedforward_layernorm") else None
     before, change = own_tensors(theirs, 1), torch.randn(len(weights), generator=torch.Generator().manual_seed(5))
-    with added_to_z(theirs, 1, change):
+    with added_to(theirs, 1, "z", change):
         after = own_tensors(theirs, 1)
     if norm is None:
         moved = (after["attn_out"] - before["attn_out"]) * residual_multiplier(name)

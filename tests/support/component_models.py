@@ -116,10 +116,13 @@ def own_tensors(theirs: Any, block: int, tokens: Tensor = TOKENS) -> dict[str, T
 
 
 @contextmanager
-def added_to_z(theirs: Any, block: int, change: Tensor) -> Iterator[None]:
-    """Add a vector [heads × d_head] to what the heads of one block give, at every token."""
-    module, _ = _modules(block_of(theirs, block))["z"]
-    handle = module.register_forward_pre_hook(lambda _, args: (args[0] + change, *args[1:]))
+def added_to(theirs: Any, block: int, tensor: str, change: Tensor) -> Iterator[None]:
+    """Add a vector [width] to a tensor of one block, at every token, where a module takes or gives it."""
+    module, side = _modules(block_of(theirs, block))[tensor]
+    if side == "in":
+        handle = module.register_forward_pre_hook(lambda _, args: (args[0] + change, *args[1:]))
+    else:
+        handle = module.register_forward_hook(lambda _, __, out: (out[0] + change, *out[1:]) if isinstance(out, tuple) else out + change)
     try:
         yield
     finally:
