@@ -1,4 +1,7 @@
-"""Dictionaries of features: where each sits in the model, its encoder and decoder in residual units, and how well it describes its site."""
+"""Dictionaries of features: where each sits in the model, its encoder and decoder in residual units, and how well it describes its site.
+
+Public module in addition to this face: ``topk_transcoder`` (classes that SAELens lacks; importing it costs SAELens).
+"""
 
 from feature_graph.dictionaries.build import build_codecs
 from feature_graph.dictionaries.codec import SiteCodec
@@ -6,7 +9,7 @@ from feature_graph.dictionaries.components import build_site_codecs
 from feature_graph.dictionaries.errors import LoadingError, QualityError, UnsupportedSAEError
 from feature_graph.dictionaries.hook_names import block_in, hook_in, module_hook
 from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
-from feature_graph.dictionaries.kinds import WHY_NOT, non_linearity, parse_hook
+from feature_graph.dictionaries.kinds import TRANSCODERS, WHY_NOT, non_linearity, parse_hook
 from feature_graph.dictionaries.models import Dictionaries, HookedModel
 from feature_graph.dictionaries.quality import check_quality, judge, measure_quality
 from feature_graph.dictionaries.sites import describe_sites, model_name, weights_hash
@@ -26,6 +29,7 @@ __all__ = [
     "ID_KEY",
     "POST_NORM",
     "RELEASE_KEY",
+    "TRANSCODERS",
     "WHY_NOT",
     "Dictionaries",
     "HookedModel",

@@ -124,7 +124,7 @@ class SiteCodec:
         norm = w_dec.norm(dim=1)
         written = norm > _DEAD_ROW
         scale = torch.where(written, norm, torch.ones_like(norm))
-        rescaled = kind == "topk" and sae.cfg.rescale_acts_by_decoder_norm
+        rescaled = kind == "topk" and bool(getattr(sae.cfg, "rescale_acts_by_decoder_norm", False))
         if sae.cfg.apply_b_dec_to_input:
             b_enc = b_enc - b_dec @ w_enc
         folded = (w_enc * scale).T.contiguous().T  # rows of one feature lie together: subsets are cheap to take

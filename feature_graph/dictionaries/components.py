@@ -22,13 +22,23 @@ from torch import Tensor
 from feature_graph.artifacts import Site, SiteKind, SitePlace, ordered_sites, site_kind
 from feature_graph.dictionaries.codec import SiteCodec
 from feature_graph.dictionaries.codec_check import check_codec
-from feature_graph.dictionaries.errors import LoadingError
+from feature_graph.dictionaries.errors import LoadingError, UnsupportedSAEError
 from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
 from feature_graph.dictionaries.models import HookedModel
 from feature_graph.dictionaries.placements import Placement, placements
 from feature_graph.dictionaries.reconstruction import choose_placement
+from feature_graph.dictionaries.recorded import BARE_OUTPUT, is_bare_output
 from feature_graph.dictionaries.sites import model_name, weights_hash
-from feature_graph.dictionaries.tensors import TensorHook, TensorName, is_parallel, output_weights, read_tensors, tensor_hook, width_of
+from feature_graph.dictionaries.tensors import (
+    TensorHook,
+    TensorName,
+    has_norm_after_mlp,
+    is_parallel,
+    output_weights,
+    read_tensors,
+    tensor_hook,
+    width_of,
+)
 from feature_graph.dictionaries.tokens import valid_mask
 
 _CHECKED = 64
@@ -91,6 +101,11 @@ def _given(model: HookedModel, name: str, sae: Any) -> _Given:
     if not allowed:
         raise lacking[0]
     _check_widths(model, name, sae, found[0])
+    if is_bare_output(sae.cfg.metadata) and has_norm_after_mlp(model, layer):
+        raise UnsupportedSAEError(
+            f"{name}: the dictionary records that it writes what the MLP gives before the norm that follows it in this model "
+            f"({BARE_OUTPUT}); supported are those that write what is added to the stream (hook_mlp_out)"
+        )
     tried = {placement.reads for placement in found}
     others = [replace(found[0], reads=reads) for reads in _BEFORE_MLP if reads not in tried] if kind == "transcoder" else []
     return _Given(name, sae, layer, kind, allowed, _readable(model, others)[0])

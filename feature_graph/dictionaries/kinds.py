@@ -17,6 +17,8 @@ TRANSCODERS = {
     "skip_transcoder": "relu",
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
+    "topk_transcoder": "topk",
+    "topk_skip_transcoder": "topk",
 }
 _BATCH = (
     "in training its features compete across the batch; load its folder through this library, which makes the JumpReLU form of it, "

@@ -15,6 +15,8 @@ from feature_graph.dictionaries.tensors import TensorName
 
 _HOOK = re.compile(r"blocks\.(\d+)\.([\w.]+)")
 _MODULE = re.compile(r"(?:(?:gpt_neox|model|language_model|transformer|backbone)\.)*(?:layers|h|blocks)\.(\d+)((?:\.\w+)*)")
+#: What the MLP itself gives: the same as what it adds to the stream only where no norm follows it.
+BARE_OUTPUT = "mlp.hook_out"
 #: TransformerLens' names below a block → the tensors that they may mean.
 _HOOKS: dict[str, tuple[TensorName, ...]] = {
     "hook_resid_pre": ("resid_pre",),
@@ -26,6 +28,7 @@ _HOOKS: dict[str, tuple[TensorName, ...]] = {
     "mlp.hook_in": ("mlp_in",),
     "hook_mlp_in": ("mlp_in", "mlp_stream"),
     "hook_mlp_out": ("mlp_out",),
+    BARE_OUTPUT: ("mlp_out",),
 }
 #: The same for names of transformers' modules with their side; a norm's name says enough only where one architecture has it.
 _MODULES: dict[str, tuple[TensorName, ...]] = {
@@ -87,6 +90,11 @@ def _place(name: str) -> RecordedPlace | None:
         if match is not None and match[2] in known:
             return RecordedPlace(int(match[1]), known[match[2]])
     return None
+
+
+def is_bare_output(meta: Any) -> bool:
+    """Whether the dictionary records that it writes the MLP's output before a norm that may follow."""
+    return str(meta.get("hook_name_out") or meta.get("hook_name")).endswith(f".{BARE_OUTPUT}")
 
 
 def refuse_cross_layer(sae: Any, layer: int) -> None:

@@ -214,7 +214,7 @@ def test_old_files_name_topk_as_an_activation_function(tmp_path):
         ({"activation_fn_str": "topk"}, r"without activation_fn_kwargs\.k"),
         ({"activation_fn_str": "topk", "activation_fn_kwargs": {"k": 5, "signed": True}}, "signed topk"),
         ({"architecture": "crosscoder"}, "architecture 'crosscoder'"),
-        ({"architecture": "transcoder"}, "reads one place and writes another"),
+        ({"architecture": "temporal"}, "a feature depends on several positions"),
         ({"sae_lens_version": "unknown"}, "no version number"),
     ],
 )

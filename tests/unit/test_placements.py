@@ -51,6 +51,7 @@ TRANSCODERS = [
     ({"hook_name": "blocks.5.mlp.hook_in"}, ["mlp_in"]),  # Qwen3's
     ({"hook_name": "blocks.5.hook_resid_mid"}, ["mlp_stream"]),
     ({"hook_name": "blocks.5.hook_mlp_in"}, ["mlp_in", "mlp_stream"]),  # nothing tells: both are tried
+    ({"hook_name": "blocks.5.mlp.hook_in", "hook_name_out": "blocks.5.mlp.hook_out"}, ["mlp_in"]),
 ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import yaml
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -38,6 +39,22 @@ def read_json(path: Path) -> dict[str, Any]:
         raise LoadingError(f"{path} is not JSON ({error}); {_AGAIN}") from error
     if not isinstance(values, dict):
         raise LoadingError(f"{path}: got a JSON {type(values).__name__}, expected an object of settings")
+    return values
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping.
+
+    Raises:
+        LoadingError: If the file is missing, empty, a pointer, not YAML, or another kind of value.
+    """
+    _refuse_no_file(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LoadingError(f"{path} is not YAML ({str(error).splitlines()[0]}); {_AGAIN}") from error
+    if not isinstance(values, dict):
+        raise LoadingError(f"{path}: got a YAML {type(values).__name__}, expected a mapping of settings")
     return values
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_graph.loading.errors import LoadingError
-from feature_graph.loading.families import dictionary_learning, gemma_scope, saelens, sparsify
+from feature_graph.loading.families import circuit_tracer, dictionary_learning, gemma_scope, saelens, sparsify
 from feature_graph.loading.families.parts import DictionaryParts, build
 from feature_graph.loading.families.scaling import fold_scaling
 
@@ -24,7 +24,7 @@ _DEEPEST = 8
 
 
 def find_dictionaries(root: Path) -> frozenset[str]:
-    """Folders below ``root`` (and ``.`` for itself) that hold a dictionary, links followed, by their path from ``root``."""
+    """Folders below ``root`` (``.`` for itself) that hold a dictionary, and files that are one, by their path; links are followed."""
     return frozenset(_found(root))
 
 
@@ -36,13 +36,15 @@ def _found(root: Path) -> Iterator[str]:
             continue
         if any(name in files for name in MARKERS):
             yield Path(here).relative_to(root).as_posix()
+        if circuit_tracer.CFG in files:
+            yield from ((Path(here).relative_to(root) / name).as_posix() for name in circuit_tracer.files_of(Path(here)))
 
 
 def read_dictionary(folder: Path, device: str, overrides: dict[str, Any] | None = None, factor: float | None = None) -> SAE[Any]:
     """Read the dictionary in ``folder``, float32, whatever its family.
 
     Args:
-        folder: Holds the files of one dictionary.
+        folder: Holds the files of one dictionary; or one of circuit-tracer's files.
         device: Torch device.
         overrides: Settings of SAELens' registry that go over those of a SAELens file.
         factor: The input's scaling where the registry states it.
@@ -63,6 +65,8 @@ def _parts(folder: Path, overrides: dict[str, Any] | None) -> DictionaryParts:
     def there(name: str) -> bool:
         return (folder / name).exists() or (folder / name).is_symlink()
 
+    if circuit_tracer.is_file(folder):
+        return circuit_tracer.read(folder)
     if there(sparsify.WEIGHTS) and not there(saelens.WEIGHTS):
         return sparsify.read(folder)
     if there(saelens.WEIGHTS) or there(saelens.CFG):
