@@ -8,7 +8,7 @@ from feature_graph.artifacts.features import FeatureNumbers, number_features, nu
 from feature_graph.artifacts.interactions import Interaction, InteractionSet
 from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
 from feature_graph.artifacts.parts import FrameFiles, JsonParts, PartFiles, PartFormat, keep_only
-from feature_graph.artifacts.places import ID_SITES, SiteKind, SitePlace, can_drive, ordered_sites, site_kind
+from feature_graph.artifacts.places import ID_SITES, SiteKind, SitePlace, can_drive, is_weight, ordered_sites, site_kind
 from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
 from feature_graph.artifacts.response_parts import ResponseBlock, ResponseParts
 from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
@@ -60,6 +60,7 @@ __all__ = [
     "feature_id",
     "halve_documents",
     "indices_by_layer",
+    "is_weight",
     "keep_only",
     "number_features",
     "number_pairs",

@@ -7,7 +7,8 @@ For the engine: :class:`ModelSlices` (block ranges with cached keys and values),
 once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
 features, reduced to documents), :func:`plain_effects` (the same by plain
 hooks, for checking); :func:`joint_effects` (two sources, 2 × 2), :func:`mediated_effects` (by part of the
-blocks); :func:`carry_directions` (derivatives along many directions, same position; :func:`arrivals` is its reference).
+blocks); :func:`carry_directions` (derivatives along many directions, same position; :func:`arrivals` is its reference);
+:func:`site_effects` (clamps at any kind of site, read at any kind of site: components too).
 
 For choosing candidates: :func:`source_jacobian_alignment`, :func:`later_jacobian_alignment`, :func:`cosine_alignment`.
 
@@ -61,6 +62,7 @@ from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.interventions.perturb import Perturbation, PerturbedRun, Perturber, SamplePositions
 from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Arrived, Screened, document_effects, screen_effects
+from feature_graph.interventions.site_effects import SiteEffects, clean_for, site_activations, site_effects
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 from feature_graph.interventions.tangents import DirectionTokens, carry_directions
 from feature_graph.interventions.taps import BlockTaps
@@ -97,6 +99,7 @@ __all__ = [
     "SamplePositions",
     "Screened",
     "Setting",
+    "SiteEffects",
     "SourceSamples",
     "ablate",
     "achieved_levels",
@@ -104,6 +107,7 @@ __all__ = [
     "at_positions",
     "carry_directions",
     "clamp_effects",
+    "clean_for",
     "cosine_alignment",
     "document_effects",
     "hold_clean",
@@ -121,6 +125,8 @@ __all__ = [
     "residual_gradients",
     "restore_clean",
     "screen_effects",
+    "site_activations",
+    "site_effects",
     "source_jacobian_alignment",
     "spill",
     "window_of",

@@ -17,7 +17,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -65,8 +65,14 @@ def refuse(model: Any) -> None:
         )
 
 
-#: What is done at the tensors of a block on the way: name and value → the value to go on with.
-Tap = Callable[[TensorName, Tensor], Tensor]
+class Tap(Protocol):
+    """What is done at the tensors of a block on the way."""
+
+    def wants(self, name: TensorName) -> bool:
+        """Whether anything is done at a tensor; only where the normalised stream is wanted is the norm taken in two steps."""
+
+    def __call__(self, name: TensorName, x: Tensor) -> Tensor:
+        """The tensor to go on with."""
 
 
 def _go_on(_: TensorName, x: Tensor) -> Tensor:
@@ -133,7 +139,7 @@ class SliceBlock:
             return at("resid_post", after)
         after = after if self.parallel else at("resid_mid", after)
         branch = at("mlp_stream", x if self.parallel else after)
-        if tap is None or self.norm2 is None:
+        if self.norm2 is None or tap is None or not tap.wants("mlp_normalized"):
             normed = apply(self.norm2, branch)
         else:
             normed = self.norm2.scaled(at("mlp_normalized", self.norm2.bare(branch)))

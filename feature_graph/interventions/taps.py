@@ -8,7 +8,7 @@ from it: what is changed at z goes through W_O and a norm that follows, what is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -37,12 +37,30 @@ class BlockTaps:
 
     def of(self, block: int) -> Tap | None:
         """What one block is to call; None if nothing is asked of it."""
-        return partial(self._at, block) if block in self._blocks else None
+        return _BlockTap(self, block) if block in self._blocks else None
 
-    def _at(self, block: int, name: TensorName, x: Tensor) -> Tensor:
-        where = block, name
+    def wants(self, where: Where) -> bool:
+        """Whether a tensor is read or changed."""
+        return where in self._read or where in self._change
+
+    def at(self, where: Where, x: Tensor) -> Tensor:
+        """Change and keep a tensor, as asked; gives the one to go on with."""
         if where in self._change:
             x = self._change[where](x)
         if where in self._read:
             self.found[where] = x
         return x
+
+
+@dataclass(frozen=True)
+class _BlockTap:
+    """The taps of one block."""
+
+    taps: BlockTaps
+    block: int
+
+    def wants(self, name: TensorName) -> bool:
+        return self.taps.wants((self.block, name))
+
+    def __call__(self, name: TensorName, x: Tensor) -> Tensor:
+        return self.taps.at((self.block, name), x)

@@ -116,8 +116,17 @@ def own_tensors(theirs: Any, block: int, tokens: Tensor = TOKENS) -> dict[str, T
 
 
 @contextmanager
+def changed_at(theirs: Any, block: int, tensor: str, document: int, position: int, change: Tensor) -> Iterator[None]:
+    """Add a vector [width] to a tensor of one block at one token of :data:`TOKENS`."""
+    every = torch.zeros(*TOKENS.shape, len(change))
+    every[document, position] = change
+    with added_to(theirs, block, tensor, every):
+        yield
+
+
+@contextmanager
 def added_to(theirs: Any, block: int, tensor: str, change: Tensor) -> Iterator[None]:
-    """Add a vector [width] to a tensor of one block, at every token, where a module takes or gives it."""
+    """Add a vector [width], or one for each token, to a tensor of one block where a module takes or gives it."""
     module, side = _modules(block_of(theirs, block))[tensor]
     if side == "in":
         handle = module.register_forward_pre_hook(lambda _, args: (args[0] + change, *args[1:]))
