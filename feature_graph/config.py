@@ -106,7 +106,7 @@ class Config(BaseModel):
     # --- choosing candidates ---
     candidates: Literal["pruning", "responses"] = "pruning"
     """How the pairs to measure are chosen: by importance, co-activation and alignment (``pruning``), or from all features by their response
-    vectors (``responses``)."""
+    vectors (``responses``). Shipped configurations have ``responses``, but for ``gpt2-small``, the worked example."""
     shortlist_pairs: int = Field(30_000, ge=1)
     """With ``candidates: responses``, how many pairs are chosen: a third by the magnitude of their specific effect, a third by their
     computed and a third by their total effect, in equal numbers for each pair of sites inside the window."""

@@ -27,7 +27,8 @@ def test_counts_are_those_of_the_files(demo: Demo, tmp_path: Path) -> None:
     assert found["feature.first"] in G
     assert found["feature.deep"] in found["command.cascade"]
     assert found["feature.first"] in found["vectors.commands"]
-    assert found["pruning.table"].count("\n") == 7
+    assert found["pruning.table"].count("\n") == 8  # six rows on pruning, one on the shortlist
+    assert "shortlist by responses" in found["pruning.table"]
     assert found["pruning.sources"] == "4"
 
 

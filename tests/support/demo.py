@@ -12,7 +12,8 @@ from pathlib import Path
 SMALL = {
     "layers": "[11,19,27]",
     "n_tokens": 6_000,
-    "top_k_features": 12,
+    "response_samples": 6,
+    "shortlist_pairs": 200,
     "n_intervention_samples": 16,
     "importance_tokens": 1_024,
     "behaviors": "[factual_recall]",

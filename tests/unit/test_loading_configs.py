@@ -31,9 +31,9 @@ def test_every_configuration_names_dictionaries_that_exist(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_candidates_are_chosen_among_all_features_that_are_neither_dense_nor_rare(name):
-    """But for the worked example and the demo, which prune, and the run that measures every pair."""
+    """But for the worked example, which shows the stages of pruning, and the run that measures every pair."""
     cfg = Config.load(FOLDER / f"{name}.yaml")
-    chosen = ("responses", (0.0005, 0.1)) if name not in {"bundled", "gpt2-small", "gpt2-small-all-pairs"} else ("pruning", None)
+    chosen = ("responses", (0.0005, 0.1)) if name not in {"gpt2-small", "gpt2-small-all-pairs"} else ("pruning", None)
     assert (cfg.candidates, cfg.density_range) == chosen
     assert (cfg.targets == "all") == (name == "gpt2-small-all-pairs")
 
