@@ -128,6 +128,15 @@ def test_the_best_baseline_is_chosen_anew_in_each_resample() -> None:
     assert found["gain"]["best"] in {"paths", "TWERA"}
 
 
+def test_paths_over_one_site_are_the_response_and_no_baseline() -> None:
+    pairs = simulated(noise=0.5).assign(paths=lambda table: table["response"])
+    assert score(pairs, "total", resamples=5)["gain"]["best"] == "paths"
+    found = score(pairs.assign(crossed=1), "total", resamples=5)
+    assert found["gain"]["best"] != "paths"
+    assert found["gain"]["value"] > 0.3
+    assert found["pooled"]["paths"] == found["pooled"]["response"]
+
+
 def test_too_few_pairs_have_no_score() -> None:
     found = score(simulated(n_sources=1).head(5), "total", resamples=5)
     assert found["pooled"]["response"]["value"] is None

@@ -62,7 +62,8 @@ def score(pairs: pd.DataFrame, effect: Effect, resamples: int = 500, seed: int =
         ``pairs``, ``sources``; ``pooled`` and ``within`` (mean over sources of the correlation over their own targets): forecaster →
         ``value``, ``ci`` (95 %), and ``split half`` (correlation of the halves of the truth); ``sign``: forecaster → share of right signs
         among measured effects of more than 1.96 standard errors, ``signed``: their number; ``gain`` and ``gain_within``: response minus the
-        best baseline, which is chosen anew in every resample (``best``, ``value``, ``ci``), ``over_edge``: response minus edge, pooled.
+        best baseline, which is chosen anew in every resample (``best``, ``value``, ``ci``; over one site paths are the response, and so no
+        baseline), ``over_edge``: response minus edge, pooled.
     """
     truth, halves, error = _truth(pairs, effect)
     names = [f"{name} computed" if effect == "computed" else name for name in FORECASTERS]
@@ -71,6 +72,8 @@ def score(pairs: pd.DataFrame, effect: Effect, resamples: int = 500, seed: int =
     drawn = _drawn(len(sources), resamples, seed)
     pooled, within = _pooled(columns, truth, owner, drawn), _within(columns, truth, owner, drawn)
     clear = np.abs(truth) > _Z * error
+    # From one site to the next a path is the response itself, not something to beat.
+    baselines = tuple(name for name in BASELINES if name != "paths" or (pairs["crossed"] > 1).any())
     return {
         "pairs": len(pairs),
         "sources": len(sources),
@@ -78,8 +81,8 @@ def score(pairs: pd.DataFrame, effect: Effect, resamples: int = 500, seed: int =
         "within": _summaries(within) | {"split half": {"value": _plain(_mean(_of_sources(*halves, owner, len(sources))))}},
         "sign": {name: _sign(values[clear], truth[clear]) for name, values in columns.items()},
         "signed": int(clear.sum()),
-        "gain": _gain(pooled, BASELINES),
-        "gain_within": _gain(within, BASELINES),
+        "gain": _gain(pooled, baselines),
+        "gain_within": _gain(within, baselines),
         "over_edge": _gain(pooled, ("edge",)),
     }
 
