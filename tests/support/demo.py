@@ -12,8 +12,8 @@ from pathlib import Path
 SMALL = {
     "layers": "[11,19,27]",
     "n_tokens": 6_000,
-    "response_samples": 6,
-    "shortlist_pairs": 200,
+    "shortlist_sources": 12,
+    "shortlist_pairs": 600,
     "n_intervention_samples": 16,
     "importance_tokens": 1_024,
     "behaviors": "[factual_recall]",
