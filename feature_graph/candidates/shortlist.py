@@ -75,11 +75,13 @@ class Places:
         each: Places of each list between two sites.
         features: Layer → bool [d_sae], features inside the density range.
         sources: Layer → bool [d_sae], those of them that may be sources.
+        limited: Whether these are fewer than the features by ``shortlist_sources``; all of them have responses then.
     """
 
     each: int
     features: dict[int, Bools]
     sources: dict[int, Bools]
+    limited: bool = False
 
 
 def places_of(screen: ResponseScreen, cfg: Config) -> Places:
@@ -98,7 +100,8 @@ def places_of(screen: ResponseScreen, cfg: Config) -> Places:
         for block in screen.blocks(source, target):
             effects = np.where(features[target][block.targets], block.effects["specific"], 0.0)
             sizes[source][block.sources] += np.square(effects).sum(axis=1)
-    return Places(each, features, {layer: _largest(size * features[layer], cfg.shortlist_sources) for layer, size in sizes.items()})
+    chosen = {layer: _largest(size * features[layer], cfg.shortlist_sources) for layer, size in sizes.items()}
+    return Places(each, features, chosen, limited=True)
 
 
 def _largest(sizes: NDArray[np.float64], n: int) -> Bools:
@@ -120,7 +123,7 @@ def shortlisted(screen: ResponseScreen, pair: tuple[int, int], places: Places) -
         Effect → (sources, targets), by size, descending.
     """
     best = {name: (np.zeros(0), np.zeros((2, 0), dtype=np.int64)) for name in RANKED}
-    for block in screen.blocks(*pair):
+    for block in screen.blocks(*pair, np.flatnonzero(places.sources[pair[0]]) if places.limited else None):
         barred = ~(places.sources[pair[0]][block.sources][:, None] & places.features[pair[1]][block.targets])
         for name in RANKED:
             size = np.abs(block.effects[name])

@@ -126,17 +126,18 @@ class ResponseScreen:
         return _strongest(found, effect, top)
 
     def blocks(self, source: int, target: int, sources: Ints | None = None) -> Iterator[ScreenBlock]:
-        """Every pair of two sites, some sources at a time; or of some sources alone, ascending, all at once.
+        """Every pair of two sites, or every pair of some of the sources, ascending; some sources at a time.
 
         Raises:
             ArtifactError: If one of ``sources`` has no response, or the pair of sites was not measured.
         """
         if sources is not None:
-            yield self._block(source, target, np.array([self._place(source, int(i)) for i in sources], dtype=np.int64))
-            return
-        index = self.store.sources[source].index if source in self.store.sources else np.zeros(0, dtype=np.int32)
-        for first in range(0, len(index), _ROWS):
-            yield self._block(source, target, slice(first, min(first + _ROWS, len(index))))
+            places = np.array([self._place(source, int(i)) for i in sources], dtype=np.int64)
+        else:
+            places = np.arange(len(self.store.sources[source].index) if source in self.store.sources else 0)
+        for first in range(0, len(places), _ROWS):
+            rows = places[first : first + _ROWS]
+            yield self._block(source, target, rows if sources is not None else slice(first, first + len(rows)))
 
     def _asked(self, source: str | None, target: str | None, sites: tuple[int, int] | None) -> Iterator[ScreenBlock]:
         if sites is not None:
