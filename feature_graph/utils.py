@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.progress import Progress
 
 T = TypeVar("T")
@@ -148,6 +149,11 @@ def read_object(path: str | Path, error: type[Exception]) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise error(f"{path}: got {type(values).__name__}; expected a JSON object")
     return values
+
+
+def missing_as_none(frame: pd.DataFrame) -> pd.DataFrame:
+    """A copy of a table in which what is missing is None in every column: an empty cell of a table for people, null in JSON."""
+    return frame.astype(object).where(frame.notna(), None)
 
 
 def sha256_file(path: str | Path) -> str:

@@ -11,6 +11,7 @@ import typer
 from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory
 from feature_graph.cli.features import check_features
+from feature_graph.utils import missing_as_none
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,7 @@ def probe(
     asked = list(_asked(run_dir, pairs, kind))
     found, path = _measure(run_dir, kind, asked, top, either)
     if as_json:
-        rows = found.frame.astype(object).where(found.frame.notna(), None).to_dict("records")
+        rows = missing_as_none(found.frame).to_dict("records")
         common.out.print_json(data={"kind": kind, "file": str(path), **found.meta, "rows": rows}, default=_plain)
         return
     _show(found, kind, _labels(run_dir))

@@ -12,6 +12,7 @@ import typer
 from feature_graph.cli import common
 from feature_graph.cli.commands import CommandLine, Commands, JsonOption, RunDirectory
 from feature_graph.cli.connection import DatabaseAddress, with_database
+from feature_graph.utils import missing_as_none
 
 runs_app = CommandLine(cls=Commands, no_args_is_help=True, help="List, show, export, compare and drop runs in the database.")
 
@@ -37,12 +38,12 @@ def list_(
     from feature_graph.database.store import list_runs
 
     with address.open() as db:
-        frame = list_runs(db)
+        frame = missing_as_none(list_runs(db))
     if as_json:
         common.say(json.dumps(frame.to_dict("records"), indent=2))
         return
     columns = ["id", "name", "status", "model", "nodes", "edges"]
-    common.out.print(common.table("runs", columns, frame[columns].fillna("").to_numpy().tolist(), right=["nodes", "edges"]))
+    common.out.print(common.table("runs", columns, frame[columns].to_numpy().tolist(), right=["nodes", "edges"]))
 
 
 @runs_app.command()
@@ -105,13 +106,13 @@ def diff(
 
     with address.open() as db:
         found = diff_runs(db, first, second, method, other_method=other_method)
-    other = found.edges[found.edges["change"] != "kept"].head(limit)
+    other = missing_as_none(found.edges[found.edges["change"] != "kept"].head(limit))
     if as_json:
-        records: list[Any] = other.astype(object).where(other.notna(), None).to_dict("records")
+        records: list[Any] = other.to_dict("records")
         common.say(json.dumps({"first": found.first, "second": found.second, "counts": found.counts, "edges": records}, indent=2))
         return
     common.out.print(", ".join(f"{n} {name}" for name, n in found.counts.items()), highlight=False)
-    common.out.print(common.table(f"{found.first} → {found.second}", [str(c) for c in other], other.fillna("").to_numpy().tolist()))
+    common.out.print(common.table(f"{found.first} → {found.second}", [str(c) for c in other], other.to_numpy().tolist()))
 
 
 @with_database

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import networkx as nx
 
-from feature_graph.analysis import compute_graph_statistics, replication
-from feature_graph.artifacts import ActivationStore, InteractionSet, PruningRecall, RunPaths
+from feature_graph.analysis import composition, compute_graph_statistics, replication
+from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, PruningRecall, RunPaths
 from feature_graph.artifacts.recall import StageLoss
 from feature_graph.graph import load_graph, structural
 from feature_graph.motifs import count_pattern
@@ -23,8 +23,10 @@ def figures(run: Path) -> dict[str, str]:
     stats, again = compute_graph_statistics(G), replication(interactions)
     store = ActivationStore.load(paths.activations)
     features = _by_effects(G)
+    shares = {kind.kind: kind.share for kind in composition(interactions)}
     return {
         "run.tokens": texts.whole(store.n_tokens),
+        "run.possible": texts.whole(CandidateSet.load(paths.candidates).stages[0].before),
         "run.pairs": texts.whole(len(interactions)),
         "run.edges": texts.whole(stats.n_edges),
         "run.features": texts.whole(stats.n_nodes),
@@ -33,6 +35,8 @@ def figures(run: Path) -> dict[str, str]:
         "run.remeasured": texts.whole(again.measured),
         "run.shrinkage": texts.percent(again.shrinkage),
         "run.copied": texts.percent(stats.copy_share),
+        "run.computed": texts.percent(shares["|computed| ≥ |copy|"]),
+        "run.specific": texts.percent(shares["specific"]),
         "feature.first": features[0],
         "feature.deep": _deep(G, features),
         "command.cascade": f"`feature-graph query cascade --param feature={_deep(G, features)} --param delta=2.0`",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pandas as pd
 import pytest
 
 import queries
 from feature_graph.cli import common
 from feature_graph.cli.answers import _table
 from feature_graph.terminal import SafeConsole
+from feature_graph.utils import missing_as_none
 from queries.check import example_run
 
 ANSWERS = json.loads((example_run() / "expected.json").read_text(encoding="utf-8"))
@@ -51,3 +53,11 @@ def test_markup_in_a_cell_stays_text() -> None:
     assert "[b]title[/b]" in text
     assert "[red]a[/red]" in text
     assert r"\x1b[31m" in text
+
+
+def test_missing_values_are_empty_cells_and_null_whatever_the_column() -> None:
+    frame = pd.DataFrame(
+        {"n": [1.5, float("nan")], "none": [float("nan")] * 2, "text": ["a", None], "whole": pd.array([1, None], dtype="Int64")}
+    )
+    rows = missing_as_none(frame).to_dict("records")
+    assert rows == [{"n": 1.5, "none": None, "text": "a", "whole": 1}, {"n": None, "none": None, "text": None, "whole": None}]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from feature_graph.database.store.database import Store
+from feature_graph.utils import missing_as_none
 
 if TYPE_CHECKING:
     from graphdatascience import GraphDataScience
@@ -114,8 +115,7 @@ def write(store: Store, run: str, kind: str, scores: Scores, record: dict[str, A
     for batch in _batches(rows):
         store.run(_SCORES, {"rows": batch}, writes=True)
     if len(scores.communities):
-        table = scores.communities.astype(object).where(scores.communities.notna(), None)
-        for batch in _batches(table.to_dict("records")):
+        for batch in _batches(missing_as_none(scores.communities).to_dict("records")):
             store.run(_COMMUNITIES, {"run": run, "kind": kind, "rows": batch}, writes=True)
         members = scores.nodes.rename(columns={"score": "community"}).to_dict("records")
         for batch in _batches(members):
