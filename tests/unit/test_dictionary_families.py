@@ -74,7 +74,6 @@ def test_sparsify_settings_that_change_nothing(tmp_path, settings):
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"transcode": True}, "transcode is set"),
         ({"skip_connection": True}, "skip_connection is set"),
         ({"signed": True}, "signed is set"),
         ({"activation": "groupmax"}, "'groupmax'"),
@@ -241,15 +240,14 @@ def test_gemma_scope(tmp_path):
 @pytest.mark.parametrize(
     ("place", "what"),
     [
-        ("gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6", "the embedding"),
-        ("gemma-scope-2b-pt-att/layer_3/width_16k/average_l0_9", "attention heads"),
-        ("gemma-scope-2b-pt-mlp/layer_3/width_16k/average_l0_9", "an MLP"),
-        ("gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_9", "a transcoder"),
+        ("gemma-scope-2b-pt-res/embedding/layer_0/width_4k/average_l0_6", "embedding: only dictionaries inside the blocks are read"),
+        ("gemma-scope-2-1b-pt/clt/layer_3/width_16k", "clt: its features write to several layers"),
+        ("my-crosscoders/layer_3/width_16k", "crosscoder: its features write to several layers"),
     ],
 )
 def test_gemma_scope_elsewhere_is_refused_by_name(tmp_path, place, what):
     gemma_scope(tmp_path / place)
-    with pytest.raises(UnsupportedSAEError, match=f"names a dictionary on {what}"):
+    with pytest.raises(UnsupportedSAEError, match=f"names a {what}"):
         read_dictionary(tmp_path / place, "cpu")
 
 

@@ -1,10 +1,12 @@
-"""Transcoders in SAELens' and circuit-tracer's files: read as their own formula says, folded, and refused by runs."""
+"""Transcoders, and SAEs on components, in the files of their families: read as their own formula says, folded, and refused by runs."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -166,6 +168,79 @@ def test_a_damaged_config_is_named(tmp_path: Path) -> None:
         (root / "config.yaml").write_text(text)
         with pytest.raises(LoadingError, match=rf"config\.yaml.*{message}"):
             read_dictionary(root / "layer_3.safetensors", "cpu")
+
+
+# --- Gemma Scope
+
+
+def gemma(root: Path, place: str, config: dict[str, str] | None = None, *, affine: bool = False) -> Path:
+    """A folder of Gemma Scope; of Gemma Scope 2 with a configuration (empty: without the file)."""
+    w, at = weights(), root / place
+    at.mkdir(parents=True)
+    w |= {
+        "W_dec": torch.cat([w["W_dec"], w["W_dec"][:, :2]], dim=1),
+        "b_dec": torch.cat([w["b_dec"], w["b_dec"][:2]]),
+    }  # as wide as what is read
+    kept = {key: w[key] for key in ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")}
+    if config is None:
+        np.savez(at / "params.npz", **{key: value.numpy() for key, value in kept.items()})
+        return at
+    kept = {f"w_{key[2:]}" if key.startswith("W_") else key: value.contiguous() for key, value in kept.items()}
+    kept |= {"affine_skip_connection": torch.eye(D_IN) * 2.0} if affine else {}
+    save_file(kept, at / "params.safetensors")
+    if config:
+        (at / "config.json").write_text(json.dumps({"architecture": "jump_relu"} | config))
+    return at
+
+
+IN, OUT = "model.layers.3.pre_feedforward_layernorm.output", "model.layers.3.post_feedforward_layernorm.output"
+Z = "model.layers.3.self_attn.o_proj.input"
+GEMMA: list[tuple[str, dict[str, str] | None, tuple[str, str, str]]] = [
+    ("gemma-scope-2b-pt-att/layer_3/width_16k/average_l0_9", None, ("hook_z", "z", "z")),
+    ("gemma-scope-2b-pt-mlp/layer_3/width_16k/average_l0_9", None, ("mlp_out", "mlp_out", "mlp_out")),
+    ("gemma-scope-2b-pt-transcoders/layer_3/width_16k/average_l0_9", None, ("transcoder", "mlp_normalized", "mlp_out")),
+    ("gemma-scope-2-1b-pt/attn_out/layer_3_width_16k", {"hf_hook_point_in": Z}, ("hook_z", "z", "z")),
+    ("gemma-scope-2-1b-pt/mlp_out/layer_3_width_16k", {"hf_hook_point_in": OUT}, ("mlp_out", "mlp_out", "mlp_out")),
+    ("gemma-scope-2-1b-pt/x/layer_3_width_16k", {"hf_hook_point_in": IN, "hf_hook_point_out": OUT}, ("transcoder", "mlp_in", "mlp_out")),
+    ("gemma-scope-2-1b-pt/transcoder/layer_3_width_16k", {}, ("transcoder", "mlp_in", "mlp_out")),
+    ("gemma-scope-2-1b-pt/attn_out/layer_3_width_16k", {}, ("hook_z", "z", "z")),
+]
+
+
+@pytest.mark.parametrize(("place", "config", "expected"), GEMMA)
+def test_gemma_scope_names_what_it_reads_and_writes(place: str, config: Any, expected: tuple[Any, Any, Any], tmp_path: Path) -> None:
+    """With the norm's gain in Gemma Scope 2, without it in Gemma Scope; attention means the heads' outputs."""
+    read = read_dictionary(gemma(tmp_path, place, config), "cpu")
+    kind, reads, writes = expected
+    assert placements(read, 3) == (Placement(kind, 3, reads, writes),)
+    assert read.cfg.architecture() == ("jumprelu_transcoder" if kind == "transcoder" else "jumprelu")
+    w = weights()
+    pre = vectors() @ w["W_enc"] + w["b_enc"]
+    assert torch.allclose(read.encode(vectors()), pre.relu() * (pre > w["threshold"]), atol=1e-5)
+
+
+def test_the_affine_transcoders_of_gemma_scope_2_have_a_skip_connection(tmp_path: Path) -> None:
+    at = gemma(
+        tmp_path, "gemma-scope-2-1b-pt/transcoder/layer_3_width_16k_affine", {"hf_hook_point_in": IN, "hf_hook_point_out": OUT}, affine=True
+    )
+    read = read_dictionary(at, "cpu")
+    assert read.cfg.architecture() == "jumprelu_skip_transcoder"
+    assert torch.allclose(read(vectors()), read.decode(read.encode(vectors())) + 2.0 * vectors(), atol=1e-5)
+
+
+# --- sparsify
+
+
+@pytest.mark.parametrize("skip", [True, False])
+def test_transcoders_of_sparsify_do_not_take_the_decoder_bias_off(skip: bool, tmp_path: Path) -> None:
+    w, at = weights(), tmp_path / "layers.3.mlp"
+    at.mkdir()
+    kept = {"encoder.weight": w["W_enc"].T.contiguous(), "encoder.bias": w["b_enc"], "W_dec": w["W_dec"], "b_dec": w["b_dec"]}
+    save_file(kept | ({"W_skip": w["W_skip"]} if skip else {}), at / "sae.safetensors")
+    (at / "cfg.json").write_text(json.dumps({"k": K, "d_in": D_IN, "num_latents": D_SAE, "transcode": True, "skip_connection": skip}))
+    read = read_dictionary(at, "cpu")
+    same(read, w, f"topk_{'skip_' if skip else ''}transcoder")
+    assert placements(read, 3) == (Placement("transcoder", 3, "mlp_in", "mlp_out"),)
 
 
 # --- runs

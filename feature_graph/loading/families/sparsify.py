@@ -1,7 +1,8 @@
 """sparsify's folders (EleutherAI): ``cfg.json`` and ``sae.safetensors``, hook points as modules of the transformers model.
 
 The family's formula, of every version that wrote such files: the k largest of relu(W_enc (x − b_dec) + b_enc), decoded by W_dec [latents,
-d_in] and b_dec. SAELens' own reader transposes W_dec and leaves b_dec out of the encoder, so it is not used.
+d_in] and b_dec. SAELens' own reader transposes W_dec and leaves b_dec out of the encoder, so it is not used. A transcoder
+(``transcode``) does not take b_dec off what it reads, and may have a skip connection W_skip [d_out, d_in].
 """
 
 from __future__ import annotations
@@ -17,9 +18,8 @@ from feature_graph.loading.families.files import read_json, read_safetensors, re
 from feature_graph.loading.families.parts import DictionaryParts
 
 CFG, WEIGHTS = "cfg.json", "sae.safetensors"
+_MLP = re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.(\d+)\.mlp")
 _REFUSED = {
-    "transcode": "it is a transcoder: it reads one place and writes another",
-    "skip_connection": "it has a skip connection in addition to its features",
     "signed": "it keeps the features of largest magnitude, negative ones too",
 }
 _NAMES = {"encoder.weight": "W_enc", "encoder.bias": "b_enc", "W_dec": "W_dec", "b_dec": "b_dec"}
@@ -30,12 +30,15 @@ def read(folder: Path) -> DictionaryParts:
 
     Raises:
         LoadingError: If a file is missing or damaged, or settings and weights do not fit.
-        UnsupportedSAEError: If it is a transcoder, signed or not TopK.
+        UnsupportedSAEError: If it is signed, not TopK, or an SAE with a skip connection.
     """
     raw, file = read_settings(folder / CFG), folder / WEIGHTS
     for key, why in _REFUSED.items():
         if raw.get(key):
             raise UnsupportedSAEError(f"{folder / CFG}: {key} is set: {why}")
+    transcoder, skip = bool(raw.get("transcode")), bool(raw.get("skip_connection"))
+    if skip and not transcoder:
+        raise UnsupportedSAEError(f"{folder / CFG}: skip_connection is set: it has a skip connection in addition to its features")
     if raw.get("activation", "topk") != "topk":
         raise UnsupportedSAEError(f"{folder / CFG}: activation {raw['activation']!r}: only topk is read")
     if not isinstance(raw.get("k"), int) or raw["k"] < 1:
@@ -51,8 +54,17 @@ def read(folder: Path) -> DictionaryParts:
         raise UnsupportedSAEError(f"{file} has no W_dec: an encoder alone has no directions to follow")
     if "W_enc" in weights:
         weights["W_enc"] = weights["W_enc"].T
-    settings = {"architecture": "topk", "k": raw["k"], "d_in": raw.get("d_in"), "d_sae": _latents(raw), "apply_b_dec_to_input": True}
-    return DictionaryParts(settings | {"metadata": _metadata(folder)}, _only_tensors(weights), file)
+    kind = f"topk_{'skip_' if skip else ''}transcoder" if transcoder else "topk"
+    settings = {"architecture": kind, "k": raw["k"], "d_in": raw.get("d_in"), "d_sae": _latents(raw)}
+    settings["apply_b_dec_to_input"] = not transcoder
+    metadata = _metadata(folder) | (_places(folder) if transcoder else {})
+    return DictionaryParts(settings | {"metadata": metadata}, _only_tensors(weights), file)
+
+
+def _places(folder: Path) -> dict[str, str]:
+    """What a transcoder in a folder named after an MLP (``layers.5.mlp``) reads and writes: that module's input and output."""
+    match = _MLP.fullmatch(folder.name)
+    return {} if match is None else {"hook_name": f"blocks.{match[1]}.mlp.hook_in", "hook_name_out": f"blocks.{match[1]}.mlp.hook_out"}
 
 
 def _latents(raw: dict[str, Any]) -> int | None:
