@@ -10,6 +10,7 @@ run(driver, "hubs", measure="pagerank").records
 from queries.check import Checked, check, example_run
 from queries.connection import Answer
 from queries.custom import ask, explain
+from queries.effects import find_effect
 from queries.errors import (
     DecodersMissing,
     GdsMissing,
@@ -25,10 +26,11 @@ from queries.gds import gds_failure
 from queries.library import names, template, templates, text
 from queries.methods import choose_method, choose_other_method
 from queries.runner import run
-from queries.template import Parameter, Template
+from queries.template import EFFECTS, Parameter, Template
 from queries.which import find_run
 
 __all__ = [
+    "EFFECTS",
     "Answer",
     "Checked",
     "DecodersMissing",
@@ -48,6 +50,7 @@ __all__ = [
     "choose_other_method",
     "example_run",
     "explain",
+    "find_effect",
     "find_run",
     "gds_failure",
     "names",

@@ -58,7 +58,8 @@ What to know before you write your own:
   is its sign (0 if the edge erases a copy), and `type` says in words what the edge does.
 - **`computed`** is the total effect without `copy`, what the residual stream merely carries on; **`specific`** is `computed` without what
   the blocks compute of any direction, where the run measured it. The three may differ in sign: `sign_computed` and `sign_specific` are 1,
-  −1, or 0 where the effect is too small to count.
+  −1, or 0 where the effect is too small to count. The statements below rank by `strength`, since the example lacks what is specific; in the
+  guide they rank by `specific` where your run measured it.
 - **Copies** of one direction from layer to layer are a family: `(:Feature)-[:MEMBER_OF]->(:Family {run: 1, method: 'clamping'})`, with
   `lifetime` in layers and `id`, the first member's.
 - **`structural`** edges lead to the next analysed site, or have a direct effect that passed the test by itself. Follow these along paths
@@ -123,7 +124,8 @@ def _question(template: Template) -> str:
 
 
 def _parameter(parameter: Parameter) -> list[str]:
-    default = "newest" if parameter.type == "run" else "required" if parameter.required else _shown(parameter.default)
+    special = {"run": "newest", "effect": "specific, else strength"}
+    default = special[parameter.type] if parameter.type in special else "required" if parameter.required else _shown(parameter.default)
     return [f"`{parameter.name}`", parameter.bounds, default, parameter.about]
 
 

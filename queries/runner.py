@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from queries.connection import Answer, Read, reader
+from queries.effects import choose_effect, why_nothing
 from queries.errors import DecodersMissing, GdsMissing, ParameterError, QueryError, QueryTimeout, QueryTooLarge, TooDeep
 from queries.feature_ids import layer_of
 from queries.gds import gds_failure
@@ -29,7 +30,7 @@ TOO_LARGE = "the database has too little memory for it; ask for less, or give it
 #: What the database puts before the sentence of a template that refuses a run (see cascades/cascade.cypher).
 _REFUSED = "Unknown coordinate reference system: "
 #: What is looked up first; the rest depends on it.
-_ORDER = {"run": 0, "other_run": 1, "method": 2, "other_method": 3}
+_ORDER = {"run": 0, "other_run": 1, "method": 2, "other_method": 3, "effect": 4}
 
 
 def run(
@@ -74,8 +75,16 @@ def run(
         answer = _ask(read, found, query, {k: v for k, v in values.items() if f"${k}" in query}, timeout)
     finally:
         _forget(read, found, values)
-    logger.info("%s: %d rows in %.2f s", name, len(answer), time.monotonic() - begun)
+    effect = values.get("effect")
+    logger.info("%s%s: %d rows in %.2f s", name, f" by {effect}" if effect else "", len(answer), time.monotonic() - begun)
+    if effect not in (None, "strength") and not visual and _says_nothing(answer):
+        logger.warning("%s", why_nothing(name, effect))
     return answer
+
+
+def _says_nothing(answer: Answer) -> bool:
+    """Whether there are no rows, or all scores are 0."""
+    return not any(row.get("score", 1) for row in answer.records)
 
 
 def check_parameters(found: Template, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -114,26 +123,15 @@ def _resolve(read: Read, found: Template, values: dict[str, Any], given: set[str
             values[name] = choose_method(facts["id"], facts["methods"], wanted, name)
         elif parameter.type == "other_method":
             values[name] = choose_other_method(values["method"], other["id"], other["methods"], value, name)
+        elif parameter.type == "effect":
+            there = [(other, values.get("other_method", values["method"]))] if other else []
+            values[name] = choose_effect(read, [(facts, values["method"]), *there], value)
         elif value is not None and facts:
             _check_in_run(read, parameter, value, facts)
-    if values.get("effect") == "specific":
-        _check_specific(read, values["method"], facts)
-        if other:
-            _check_specific(read, values.get("other_method", values["method"]), other)
     if found.needs_decoders and not facts["decoders"]:
         raise DecodersMissing(
             f"{found.name} needs decoder vectors, which run {facts['id']} was loaded without: write them with "
             "`feature-graph vectors RUN_DIR`, then `feature-graph ingest RUN_DIR` again (what has been loaded is not loaded twice)"
-        )
-
-
-def _check_specific(read: Read, method: str, run: dict[str, Any]) -> None:
-    """Refuse to rank by what was not measured: without a value every edge would be left out."""
-    query = "MATCH ()-[e:AFFECTS {run: $n, method: $method}]->() WHERE e.specific IS NOT NULL RETURN e.specific AS some LIMIT 1"
-    if not read(query, {"n": run["n"], "method": method}, LOOKUP_SECONDS).rows:
-        raise ParameterError(
-            f"effect: got 'specific', which run {run['id']} did not measure by {method}, or which an earlier version did not load: run it "
-            "with specificity_directions above 0, drop it and ingest it again, or choose another effect"
         )
 
 

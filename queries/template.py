@@ -10,7 +10,8 @@ The first line is ``// Title``; the comment lines after it, without their ``//``
     example:   {param: value}         (what is not a default, for the example run in queries/example)
 
 Parameter types: ``run`` (id or name; default the newest ready run), ``other_run`` (the same, required), ``method``, ``other_method`` (of
-the other run; default the same if it has it, else its only one), ``feature`` (short id), ``behavior`` (name), ``projection`` (unique name
+the other run; default the same if it has it, else its only one), ``effect`` (what an edge weighs; one of ``of``, which has a default;
+default ``specific`` where the run measured it, else ``strength``), ``feature`` (short id), ``behavior`` (name), ``projection`` (unique name
 of a GDS graph, made up for each call), ``choice`` (one of ``of``), ``int`` and ``float`` (``min`` and ``max`` required), ``text`` (``max``
 characters), ``bool``.
 """
@@ -28,12 +29,20 @@ import yaml
 from queries.errors import ParameterError, TemplateError
 from queries.feature_ids import meant
 
-Type = Literal["run", "other_run", "method", "other_method", "feature", "behavior", "projection", "choice", "int", "float", "text", "bool"]
+Type = Literal[
+    "run", "other_run", "method", "other_method", "effect", "feature", "behavior", "projection", "choice", "int", "float", "text", "bool"
+]
+EFFECTS = ("strength", "computed", "specific", "copy")
+#: Types of which the runner finds the value where none is given.
+FOUND = {"run", "projection", "other_method", "effect"}
 
 _MEANINGS = {
     "run": "id of the run, the beginning of it, or its name; the newest ready run if not given",
     "method": "method of the edges: clamping or jacobian",
     "other_method": "method of the other run's edges; the same if it has edges by it, else its only one",
+    "effect": "what an edge weighs. strength: its direct or total effect; computed: the total effect without the copy; specific: computed, "
+    "without what the blocks compute of any direction; copy: what the residual stream carries on. If not given, specific where the run "
+    "measured it, else strength. Edges with a smaller effect than counts are left out, except by strength",
     "feature": "short id of a feature of the run, such as L5_F1024",
     "behavior": "name of a behaviour of the run",
     "projection": "name of the GDS graph, unique for a call; made up and dropped by itself",
@@ -77,7 +86,7 @@ class Parameter:
     @property
     def bounds(self) -> str:
         """What is allowed, in words."""
-        if self.type == "choice":
+        if self.type in {"choice", "effect"}:
             return "one of " + ", ".join(self.of)
         if self.type in {"int", "float"}:
             return f"{self.type} from {self.minimum:g} to {self.maximum:g}"
@@ -100,9 +109,9 @@ class Parameter:
             return self._within(float(value))
         if self.type == "bool" and isinstance(value, bool):
             return value
-        if self.type == "choice" and value in self.of:
+        if self.type in {"choice", "effect"} and value in self.of:
             return value
-        if self.type not in {"int", "float", "bool", "choice"} and isinstance(value, str) and value:
+        if self.type not in {"int", "float", "bool", "choice", "effect"} and isinstance(value, str) and value:
             return self._short(value)
         raise self._wrong(value)
 
@@ -251,8 +260,9 @@ def _parameter(template: str, name: str, value: Any) -> Parameter:
     if not about:
         raise TemplateError(f"{template}: parameter {name}: about is missing")
     default = value.get("default", "clamping" if kind == "method" else None)
-    required = default is None and not value.get("optional", False) and kind not in {"run", "projection", "other_method"}
-    parameter = Parameter(name, kind, about, default, required, value.get("min"), value.get("max"), tuple(value.get("of") or ()))
+    required = default is None and not value.get("optional", False) and kind not in FOUND
+    of = tuple(value.get("of") or (EFFECTS if kind == "effect" else ()))
+    parameter = Parameter(name, kind, about, default, required, value.get("min"), value.get("max"), of)
     try:
         if default is not None:
             parameter.check(default)

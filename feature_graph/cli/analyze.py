@@ -12,6 +12,7 @@ import typer
 
 from feature_graph.cli import common
 from feature_graph.cli.connection import DatabaseAddress, with_database
+from feature_graph.cli.stored_graphs import named_effect
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -105,11 +106,10 @@ def analyze(
             common.fail("give a run directory, or --algorithms for the newest run of the database", common.USAGE)
         _from_files(Path(run), (wide, sign, orientation, effect), collapse, metric, top_k, as_json)
         return
-    if effect:
-        common.fail("--effect is for run directories; with --algorithms choose --edges direct or all", common.USAGE)
     names = _names(algorithms)
     with address.open() as store:
-        _in_database(store, _part(store, run, method, (wide, sign, orientation)), names, seed, top_k, as_json)
+        part = _part(store, run, method, (wide, sign, orientation, effect), collapse)
+        _in_database(store, part, names, seed, top_k, as_json)
 
 
 def _names(text: str) -> list[str]:
@@ -123,14 +123,21 @@ def _names(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _part(store: Store, run: str | None, method: str | None, chosen: tuple[bool, Sign, Orientation]) -> Projection:
+def _part(
+    store: Store, run: str | None, method: str | None, chosen: tuple[bool, Sign, Orientation, str], collapse: CollapseChoice
+) -> Projection:
     """What to project; a run directory stands for the run that it was loaded as."""
+    import queries
     from feature_graph.database.store import Projection
     from ingest import run_id
 
-    wide, sign, orientation = chosen
+    wide, sign, orientation, effect = chosen
+    _one_of("--effect", effect, ["", *queries.EFFECTS])
     found = store.find_run(run_id(run) if run is not None and Path(run).is_dir() else run)
-    return Projection(found, store.choose_method(found, method), "all" if wide else "structural", sign.value, orientation.value)
+    method = store.choose_method(found, method)
+    weighed = queries.find_effect(store.driver, found, method, effect or None, database=store.database)
+    edges = "all" if wide else "structural"
+    return Projection(found, method, edges, sign.value, orientation.value, weighed, collapse is CollapseChoice.FAMILIES)  # type: ignore[arg-type]
 
 
 def _in_database(store: Store, part: Projection, names: list[str], seed: int, top_k: int, as_json: bool) -> None:
@@ -147,6 +154,8 @@ def _in_database(store: Store, part: Projection, names: list[str], seed: int, to
     if as_json:
         common.say(json.dumps({"part": asdict(part), "seed": seed, "analyses": [_as_dict(one, top_k) for one in found]}, indent=2))
         return
+    kin = "; each copy family counts as one feature" if part.families else ""
+    common.out.print(f"Edges are weighed by {named_effect(part.effect or 'strength')}{kin}.", highlight=False, soft_wrap=True)
     for one in found:
         _show_analysis(one, top_k)
 
@@ -251,8 +260,7 @@ def _answers(whole: nx.DiGraph, graph: nx.DiGraph, by_family: bool, metric: str,
 def _what_counts(found: dict[str, Any]) -> str:
     """Of which edges hubs and communities are, and why there are none."""
     kin = "; each copy family counts as one feature" if found["collapse"] == "families" else ""
-    named = "strength" if found["effect"] == "strength" else f"{found['effect']} effect"
-    text = f"Hubs and communities are of {found['counted_edges']:,} edges, by their {named}{kin}."
+    text = f"Hubs and communities are of {found['counted_edges']:,} edges, by {named_effect(found['effect'])}{kin}."
     if found["counted_edges"] or found["effect"] == "strength":
         return text
     return f"{text} No edge asked for has one as large as the smallest that counts; --effect strength keeps them all."

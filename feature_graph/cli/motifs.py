@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +12,7 @@ import typer
 from feature_graph.cli import common
 from feature_graph.cli.commands import ending
 from feature_graph.cli.connection import DatabaseAddress, with_database
+from feature_graph.cli.stored_graphs import effect_there, fetched_graph, named_effect, say_edges
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -73,7 +74,7 @@ def motifs(
         typer.Option(
             "--effect",
             help="What an edge is: strength (its own), total, direct, later, computed, specific or copy. Default: specific where the run "
-            "measured it, else strength. Of a run in the database: its strength.",
+            "measured it, else strength.",
         ),
     ] = "",
     method: Annotated[
@@ -104,8 +105,6 @@ def motifs(
     wanted = _Wanted(pattern, null, by_span, everything, method, limit, seed, swaps, effect, workers, output, keep, as_json, timeout)
     place = graph if graph is not None else Path(run or "")
     if graph is None and not place.exists():
-        if effect:
-            common.fail("--effect is for run directories and graph files", common.USAGE)
         with address.open() as store:
             _of_run(store, run or "", wanted)
         return
@@ -136,13 +135,8 @@ def _load(place: Path, wanted: _Wanted) -> nx.DiGraph:
     found = graph_of_run(place)
     part = found if wanted.everything else structural(found)
     stated = restated(part, wanted.effect or default_effect(found))  # type: ignore[arg-type]
-    _say_edges(stated.size(), effect_of(stated), none_left(part, stated))
+    say_edges(stated.size(), effect_of(stated), none_left(part, stated))
     return stated
-
-
-def _say_edges(edges: int, effect: str, reason: str = "") -> None:
-    named = "their strength" if effect == "strength" else f"their {effect} effect"
-    common.err.print(f"{edges:,} edges, by {named}" + (f": {reason}" if reason else ""), highlight=False)
 
 
 def _of_file(place: Path, wanted: _Wanted) -> None:
@@ -158,10 +152,11 @@ def _of_file(place: Path, wanted: _Wanted) -> None:
 def _of_run(store: Store, run: str, wanted: _Wanted) -> None:
     """The same, of a run in the database; a pattern is matched by Cypher."""
     found = store.find_run(run)
+    wanted = replace(wanted, effect=effect_there(store, found, wanted.method, wanted.effect))
     if wanted.pattern is not None:
         _print_pattern(*_match_there(store, found, wanted.pattern, wanted), wanted.as_json)
         return
-    graph = _fetched(store, found, wanted)
+    graph = fetched_graph(store, found, wanted.method, wanted.edges, wanted.effect)
     if not wanted.null:
         _print_counts(_counts(graph, wanted.by_span), wanted.as_json)
         return
@@ -176,8 +171,10 @@ def _match_there(store: Store, run: str, text: str, wanted: _Wanted) -> tuple[st
     from feature_graph.motifs import compile_cypher
 
     made = compile_cypher(text)
-    count = count_pattern(store, made, run, method=wanted.method, edges=wanted.edges, timeout=wanted.timeout)
-    frame = match_pattern(store, made, run, method=wanted.method, edges=wanted.edges, limit=wanted.limit, timeout=wanted.timeout)
+    method, edges, effect, timeout = wanted.method, wanted.edges, wanted.effect, wanted.timeout
+    count = count_pattern(store, made, run, method=method, edges=edges, effect=effect, timeout=timeout)
+    frame = match_pattern(store, made, run, method=method, edges=edges, effect=effect, limit=wanted.limit, timeout=timeout)
+    common.err.print(f"edges by {named_effect(wanted.effect)}", highlight=False)
     return text, count, frame
 
 
@@ -185,20 +182,7 @@ def _keep(store: Store, run: str, result: NullTest, examples: Instances, wanted:
     from feature_graph.database.store import save_motifs
 
     params = {"n_nulls": result.n_nulls, "seed": wanted.seed, "edges": wanted.edges, "method": wanted.method or store.main_method(run)}
-    save_motifs(store, run, _kept(result, examples), params | {"mixing": _plain(asdict(result.mixing))})
-
-
-def _fetched(store: Store, run: str, wanted: _Wanted) -> nx.DiGraph:
-    """The run's graph as :func:`feature_graph.graph.structural` would give it."""
-    import networkx as nx
-
-    features, frame = store.fetch_features(run), store.fetch_edges(run, wanted.method, wanted.edges)
-    use_direct = (frame["by"] != "later") & frame["direct"].notna() & (not wanted.everything)
-    frame["strength"] = frame["direct"].where(use_direct, frame["strength"]).astype(float)
-    graph: nx.DiGraph = nx.DiGraph()
-    graph.add_nodes_from((f["id"], {"layer": int(f["layer"]), "label": f["label"]}) for f in features.to_dict("records"))
-    graph.add_edges_from((e["source"], e["target"], {"strength": e["strength"], "span": int(e["span"])}) for e in frame.to_dict("records"))
-    return graph
+    save_motifs(store, run, _kept(result, examples), params | {"effect": wanted.effect, "mixing": _plain(asdict(result.mixing))})
 
 
 def _match(graph: nx.DiGraph, text: str, limit: int) -> tuple[str, int, pd.DataFrame]:

@@ -7,8 +7,11 @@ from typing import Any
 
 from feature_graph.motifs.pattern import Pattern, PatternEdge, parse_pattern
 
-_STRUCTURAL = "($edges = 'all' OR {e}.structural)"
-_EFFECT = "CASE WHEN $edges = 'all' OR {e}.by = 'later' THEN {e}.strength ELSE {e}.direct END"
+_COUNTS = (
+    "($edges = 'all' OR {e}.structural) AND "
+    "($effect = 'strength' OR ({e}[$effect] <> 0 AND abs({e}[$effect]) >= coalesce({e}.floor_computed, 0.0)))"
+)
+_EFFECT = "CASE WHEN $effect <> 'strength' THEN {e}[$effect] WHEN $edges = 'all' OR {e}.by = 'later' THEN {e}.strength ELSE {e}.direct END"
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,8 @@ class CypherPattern:
 
     Attributes:
         match: Statement that gives the letters' features (a column each, short ids), ``strengths`` and ``weakest``, strongest first. It
-            takes ``$run``, ``$method``, ``$edges`` (structural or all) and ``$limit`` in addition to ``parameters``.
+            takes ``$run``, ``$method``, ``$edges`` (structural or all), ``$effect`` (strength, computed, specific or copy) and ``$limit``
+            in addition to ``parameters``.
         count: Statement that gives ``count``; the same parameters, without ``$limit``.
         parameters: Values of the pattern itself.
     """
@@ -78,7 +82,7 @@ def _edges(pattern: Pattern, values: dict[str, Any]) -> list[str]:
     for i, edge in enumerate(pattern.present):
         e = _edge(i)
         lines.append(f"MATCH ({_node(edge.source)}:Feature)-[{e}:AFFECTS {{run: run.n, method: $method}}]->({_node(edge.target)}:Feature)")
-        lines.append("WHERE " + " AND ".join([_STRUCTURAL.format(e=e), *_conditions(edge, e, f"value{i}_", values)]))
+        lines.append("WHERE " + " AND ".join([_COUNTS.format(e=e), *_conditions(edge, e, f"value{i}_", values)]))
     return lines
 
 
@@ -104,9 +108,7 @@ def _rest(pattern: Pattern, values: dict[str, Any]) -> list[str]:
             tests += [f"layer{i}.layer {compare} ${name}" for name, compare, _ in given]
     tests += [f"{_node(a)}.uid < {_node(b)}.uid" for a, b in pattern.ordered_pairs]
     for k, edge in enumerate(pattern.absent):
-        inner = " AND ".join(
-            ["x.run = run.n", "x.method = $method", _STRUCTURAL.format(e="x"), *_conditions(edge, "x", f"absent{k}_", values)]
-        )
+        inner = " AND ".join(["x.run = run.n", "x.method = $method", _COUNTS.format(e="x"), *_conditions(edge, "x", f"absent{k}_", values)])
         tests.append(f"NOT EXISTS {{ ({_node(edge.source)})-[x:AFFECTS]->({_node(edge.target)}) WHERE {inner} }}")
     if tests:
         lines += ["WITH *", "WHERE " + " AND ".join(tests)]

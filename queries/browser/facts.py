@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from queries.browser.literals import literal
 from queries.connection import Read, reader
+from queries.effects import MEASURED
 from queries.errors import ParameterError
 from queries.template import Parameter, Template
 from queries.which import CURRENT, require_current
@@ -68,6 +69,8 @@ class Facts:
         model: The model that it studied, with the hash of its weights.
         other_n: Number of the run before.
         importance: Whether the importance of its features was measured.
+        specific: Whether it was measured what is specific of its edges, by its method.
+        other_specific: The same of the run before, by the method that it is compared by.
     """
 
     run: str
@@ -88,6 +91,8 @@ class Facts:
     model: str | None = None
     other_n: int | None = None
     importance: bool = False
+    specific: bool = False
+    other_specific: bool = False
 
     @property
     def method(self) -> str:
@@ -101,9 +106,17 @@ class Facts:
             return self.method
         return self.other_methods[0] if len(self.other_methods) == 1 else None
 
+    @property
+    def effect(self) -> str:
+        """What an edge of the run weighs where no effect is asked for."""
+        return "specific" if self.specific else "strength"
+
     def values(self, template: Template) -> dict[str, Any] | None:
         """Values for a template's parameters that are no defaults; None where this database cannot answer it."""
         found = {p.name: self._value(p) for p in template.parameters if p.required or p.type in {"run", "method", "other_method"}}
+        two = any(p.type == "other_run" for p in template.parameters)
+        weighed = {p.name for p in template.parameters if p.type == "effect"}
+        found |= dict.fromkeys(weighed, "strength" if two and not self.other_specific else self.effect)
         missing = not all(map(_can_be_written, found.values())) or ("decoders" in template.requires and not self.decoders)
         return None if missing else found
 
@@ -151,7 +164,14 @@ def gather(driver: neo4j.Driver, database: str | None = None) -> Facts | None:
         n=run["n"], model=run["model"], importance=run["importance"],
         behaviors=tuple(row["name"] for row in read(_BEHAVIORS, {"n": run["n"]}, _SECONDS).records),
     )  # fmt: skip
+    facts = replace(
+        facts, specific=_measured(read, facts.n, facts.method), other_specific=_measured(read, facts.other_n, facts.other_method)
+    )
     return _with_features(read, facts, run["n"])
+
+
+def _measured(read: Read, n: int | None, method: str | None) -> bool:
+    return bool(read(f"RETURN {MEASURED} AS measured", {"n": n, "method": method}, _SECONDS).rows[0][0])
 
 
 def _with_features(read: Read, facts: Facts, n: int) -> Facts:

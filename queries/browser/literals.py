@@ -13,6 +13,12 @@ from queries.template import Parameter, Template
 _TOKENS = re.compile(r"'(?:[^'\\]|\\.)*'|//[^\n]*|\$([a-z][a-z0-9_]*)")
 _NEWEST = "MATCH (run:Run {status: 'ready'}) WHERE run.n IS NOT NULL WITH run ORDER BY run.n DESC LIMIT 1"
 _GIVEN = "MATCH (run:Run {id: $run, status: 'ready'})"
+#: Finds what the runner would find, since a statement that asks the newest run cannot know what that has measured.
+_FOUND_EFFECT = "run.effect"
+_EFFECT = (
+    "WITH run {.n, effect: CASE WHEN EXISTS { MATCH ()-[e:AFFECTS {run: run.n, method: $method}]->() WHERE e.specific IS NOT NULL } "
+    "THEN 'specific' ELSE 'strength' END} AS run"
+)
 
 
 def literal(value: object) -> str:
@@ -48,7 +54,8 @@ def written_out(template: Template, values: Mapping[str, Any], visual: bool = Fa
 
     Args:
         template: The template.
-        values: Parameter → value. Without ``run`` the newest ready run is asked; another one that is missing stays ``$name``.
+        values: Parameter → value. Without ``run`` the newest ready run is asked; another one that is missing stays ``$name``. Without
+            ``effect`` the statement finds it as the runner does; one about two runs, which would have to look at both, takes strength.
         visual: The form that returns paths.
 
     Raises:
@@ -62,6 +69,10 @@ def written_out(template: Template, values: Mapping[str, Any], visual: bool = Fa
     expressions = {name: literal(value) for name, value in (given | same).items() if name != "run"}
     expressions |= {p.name: f"'{template.name}-{p.name}-' + toString(timestamp())" for p in template.parameters if p.type == "projection"}
     body = _body((template.visual if visual else template.text) or "")
+    if given.get("effect", "") is None:
+        two = any(p.type == "other_run" for p in template.parameters)
+        expressions["effect"] = literal("strength") if two else _FOUND_EFFECT
+        body = body if two else body.replace(_GIVEN, f"{_GIVEN}\n{_EFFECT}", 1)
     if values.get("run") is None:
         body = body.replace(_GIVEN, _NEWEST)
     else:
@@ -84,4 +95,6 @@ def _worth_a_note(parameter: Parameter) -> bool:
 def _note(parameter: Parameter, expression: str | None) -> str:
     if expression is None:
         return f":param {parameter.name} => …   first, {parameter.bounds}"
+    if expression == _FOUND_EFFECT:
+        return f"{parameter.name} is 'specific' where the run measured it, else 'strength': {parameter.bounds}"
     return f"{parameter.name} is {expression}: {parameter.bounds}"

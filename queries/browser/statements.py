@@ -17,6 +17,7 @@ from queries.errors import ParameterError
 #: Edges that count as strong, in target units per source unit.
 STRONG = 0.1
 _EDGE = "{run: $n, method: $method}"
+_MEASURED = re.compile(r"\nWHERE (abs\()?e\.\$effect[^\n]*| AND e\.\$effect IS NOT NULL")
 _NAMES = re.compile(r"\$([a-z_]+)")
 _LABELS = {"first": min, "last": max}
 
@@ -28,7 +29,8 @@ class Statement:
     Attributes:
         name: What it is called in the guide's page; unique there.
         question: What it answers.
-        text: The Cypher, with ``$n``, ``$method`` and other names of :func:`_values` for what is filled in.
+        text: The Cypher, with ``$n``, ``$method`` and other names of :func:`_values` for what is filled in. ``$effect`` is the property
+            that edges are ranked by; a condition on it is left out where that is strength, which every edge has.
         needs: Fact without which it has no answer.
     """
 
@@ -50,32 +52,35 @@ RETURN f.id, f.label, f.layer, f.importance, f.density, f.max_act, f.scores_run 
         "plain-strongest",
         "Which edges are the strongest?",
         f"""MATCH (s:Feature)-[e:AFFECTS {_EDGE}]->(t:Feature)
-RETURN s.id AS source, t.id AS target, e.strength AS strength, e.type AS type, e.run_id AS run, s.label, t.label
-ORDER BY abs(e.strength) DESC LIMIT 20""",
+WHERE e.$effect IS NOT NULL
+RETURN s.id AS source, t.id AS target, e.$effect AS $effect, e.type AS type, e.run_id AS run, s.label, t.label
+ORDER BY abs(e.$effect) DESC LIMIT 20""",
     ),
     Statement(
         "plain-drives",
         "What drives a feature, and what does it drive? (drawn)",
         f"""MATCH path = (f:Feature {{id: $feature, model: $model}})-[e:AFFECTS {_EDGE}]-(:Feature)
+WHERE e.$effect IS NOT NULL
 RETURN path
-ORDER BY abs(e.strength) DESC LIMIT 25""",
+ORDER BY abs(e.$effect) DESC LIMIT 25""",
         "feature",
     ),
     Statement(
         "plain-label",
         "What do features of a word drive?",
         f"""MATCH (s:Feature)-[e:AFFECTS {_EDGE}]->(t:Feature)
-WHERE toLower(s.label) CONTAINS toLower($word)
-RETURN s.id AS source, s.label, e.strength AS strength, t.id AS target, t.label
-ORDER BY abs(e.strength) DESC LIMIT 20""",
+WHERE toLower(s.label) CONTAINS toLower($word) AND e.$effect IS NOT NULL
+RETURN s.id AS source, s.label, e.$effect AS $effect, t.id AS target, t.label
+ORDER BY abs(e.$effect) DESC LIMIT 20""",
         "word",
     ),
     Statement(
         "plain-hubs",
         "Which features drive the most others?",
         """MATCH (f:Feature)-[e:AFFECTS {run: $n, method: $method, structural: true}]->(:Feature)
-RETURN f.id, f.label, count(e) AS drives, sum(abs(e.strength)) AS strength
-ORDER BY drives DESC, strength DESC LIMIT 20""",
+WHERE abs(e.$effect) >= e.floor_computed
+RETURN f.id, f.label, count(e) AS drives, sum(abs(e.$effect)) AS $effect
+ORDER BY drives DESC, $effect DESC LIMIT 20""",
     ),
     Statement(
         "plain-important",
@@ -130,14 +135,15 @@ def filled(statement: Statement, facts: Facts) -> str | None:
         facts: What is known of the newest run.
     """
     values = _values(facts)
-    names = {name for name in _NAMES.findall(statement.text) if name not in _LABELS}
+    names = {name for name in _NAMES.findall(statement.text) if name not in _LABELS and name != "effect"}
     if not facts.layers or (statement.needs and not values[statement.needs]) or any(values[name] is None for name in names):
         return None
     try:
         written = {name: literal(values[name]) for name in names}
     except ParameterError:  # a behaviour or a model may have a name that cannot be written as a literal
         return None
-    return fill(statement.text, written | {name: f"Layer{of(facts.layers)}" for name, of in _LABELS.items()})
+    text = _MEASURED.sub("", statement.text) if facts.effect == "strength" else statement.text
+    return fill(text, written | {"effect": facts.effect} | {name: f"Layer{of(facts.layers)}" for name, of in _LABELS.items()})
 
 
 def _values(facts: Facts) -> dict[str, Any]:

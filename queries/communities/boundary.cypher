@@ -6,8 +6,9 @@
 //   run: {type: run}
 //   method: {type: method}
 //   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "algorithm that groups the features; edges are weighted by magnitude, and their direction is ignored"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   effect: {type: choice, of: [strength, computed, specific, copy], default: strength, about: "what an edge weighs. strength: by edges, its direct or its total effect; computed: the total effect without the copy; specific: computed, without what the blocks compute of any direction; copy: what the residual stream carries on"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
+//   families: {type: bool, default: true, about: "whether a copy family counts as one feature, under its first member; of several edges between the same two, the strongest then counts"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
 //   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "communities of at least this many features"}
@@ -21,23 +22,30 @@
 //   inhibitory: those that lower it
 //   strength: sum of their magnitudes
 //   balance: sum with signs over sum of magnitudes
-//   strongest_source: short id at the beginning of the strongest of them
+//   strongest_source: short id at the beginning of the strongest of them; of a family, that of its first member
 //   strongest_target: short id at its end
 //   largest: its strength
 // requires: [gds]
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
-CALL (run) {
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, collect(copy) AS copies
+CALL (run, copies) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
-  RETURN s, t, abs(signed) AS weight
+  WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
+  WHERE s <> t
+  RETURN s, t, weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
   USING INDEX o:Observation(run, layer)
-  WHERE o.run = run.n AND o.layer IS NOT NULL
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND NOT s IN copies
   RETURN s, null AS t, 0.0 AS weight
 }
 // in a fixed order, so that a seed gives the same groups in every database
@@ -67,30 +75,48 @@ CALL (g) {
 CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
 WITH run, g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
 CALL gds.graph.drop(graph) YIELD graphName
-UNWIND assigned AS row
-WITH run, row.feature AS f, row.community AS found
-MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-WITH run, found, collect(o) AS seen, min(o.fid) AS first
-ORDER BY size(seen) DESC, first
-WITH run, collect(seen) AS ranked
-UNWIND range(0, size(ranked) - 1) AS rank
-UNWIND ranked[rank] AS o
-WITH run, o, rank + 1 AS community, size(ranked[rank]) AS size
-ORDER BY o.fid
-// The fid of a run counts 0, 1, 2 …: it is the place in these lists.
-WITH run, collect(community) AS community_of, collect(size) AS size_of
-CALL (run) {
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, assigned, collect(copy) AS copies
+CALL (run, copies, assigned) {
+  CALL (run, copies, assigned) {
+    CALL (run, assigned) {
+      UNWIND assigned AS row
+      WITH run, row.feature AS f, row.community AS found
+      MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+      WITH found, collect(o) AS seen, min(o.fid) AS first
+      ORDER BY size(seen) DESC, first
+      RETURN collect(seen) AS ranked
+    }
+    UNWIND range(0, size(ranked) - 1) AS rank
+    UNWIND ranked[rank] AS o
+    RETURN o.fid AS fid, rank + 1 AS community, size(ranked[rank]) AS size
+    UNION ALL
+    UNWIND copies AS f
+    MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+    RETURN o.fid AS fid, 0 AS community, 0 AS size
+  }
+  // The fid of a run counts 0, 1, 2 …: it is the place in these lists.
+  WITH fid, community, size ORDER BY fid
+  RETURN collect(community) AS community_of, collect(size) AS size_of
+}
+CALL (run, copies) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  RETURN s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
+  WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, min(signed) AS low, max(signed) AS high
+  WHERE s <> t
+  RETURN s, t, CASE WHEN high >= -low THEN high ELSE low END AS signed
 }
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
 WITH a, b, signed, community_of[a.fid] AS source_community, community_of[b.fid] AS target_community,
      size_of[a.fid] AS source_size, size_of[b.fid] AS target_size
 WHERE source_community <> target_community AND source_size >= $min_size AND target_size >= $min_size
-  AND signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
 WITH a, b, source_community, target_community, signed
 ORDER BY abs(signed) DESC, a.fid, b.fid
 WITH source_community, target_community, count(*) AS count, sum(CASE WHEN signed > 0 THEN 1 ELSE 0 END) AS excitatory,

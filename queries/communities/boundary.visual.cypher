@@ -1,16 +1,23 @@
 // Edges between communities: the strongest, to look at
 MATCH (run:Run {id: $run, status: 'ready'})
-CALL (run) {
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, collect(copy) AS copies
+CALL (run, copies) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
-  RETURN s, t, abs(signed) AS weight
+  WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
+  WHERE s <> t
+  RETURN s, t, weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
   USING INDEX o:Observation(run, layer)
-  WHERE o.run = run.n AND o.layer IS NOT NULL
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND NOT s IN copies
   RETURN s, null AS t, 0.0 AS weight
 }
 // in a fixed order, so that a seed gives the same groups in every database
@@ -40,21 +47,33 @@ CALL (g) {
 CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
 WITH run, g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
 CALL gds.graph.drop(graph) YIELD graphName
-UNWIND assigned AS row
-WITH run, row.feature AS f, row.community AS found
-MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-WITH run, o, found, f ORDER BY o.fid
-WITH run, collect(found) AS community_of, collect(f) AS features
-CALL (run) {
-  MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE $edges = 'all' OR e.structural
-  RETURN s, e, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
+// A family's members are where its first member is.
+CALL (run, assigned) {
+  CALL (run, assigned) {
+    UNWIND assigned AS row
+    WITH run, row.feature AS f, row.community AS found
+    MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+    RETURN o.fid AS fid, found
+    UNION ALL
+    UNWIND assigned AS row
+    WITH run, row.feature AS first, row.community AS found
+    MATCH (first)-[:MEMBER_OF {place: 0}]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF]-(f:Feature)<-[:OF]-(o:Observation {run: run.n})
+    WHERE $families AND f <> first
+    RETURN o.fid AS fid, found
+  }
+  // The fid of a run counts 0, 1, 2 …: it is the place in this list.
+  WITH fid, found ORDER BY fid
+  RETURN collect(found) AS community_of
 }
+MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
+WHERE $edges = 'all' OR e.structural
+WITH run, community_of, s, e, t, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+  AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
 WITH s, e, t, signed, community_of[a.fid] AS source_community, community_of[b.fid] AS target_community
-WHERE source_community <> target_community AND signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+WHERE source_community <> target_community
 WITH s, e, t ORDER BY abs(signed) DESC LIMIT 300
 MATCH path = (s)-[e]->(t)
 RETURN path

@@ -1,16 +1,23 @@
 // Communities: the strongest edges within the largest, to look at
 MATCH (run:Run {id: $run, status: 'ready'})
-CALL (run) {
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, collect(copy) AS copies
+CALL (run, copies) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
-  RETURN s, t, abs(signed) AS weight
+  WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
+  WHERE s <> t
+  RETURN s, t, weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
   USING INDEX o:Observation(run, layer)
-  WHERE o.run = run.n AND o.layer IS NOT NULL
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND NOT s IN copies
   RETURN s, null AS t, 0.0 AS weight
 }
 // in a fixed order, so that a seed gives the same groups in every database
@@ -47,12 +54,18 @@ WITH run, found, f, o ORDER BY o.fid
 WITH run, found, collect(f) AS members, min(o.fid) AS first
 ORDER BY size(members) DESC, first
 LIMIT 3
+// A family is drawn with all its members.
+UNWIND members AS f
+OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x:Family {run: run.n, method: $method}) WHERE $families
+OPTIONAL MATCH (x)<-[:MEMBER_OF]-(member:Feature)
+WITH run, first, coalesce(member, f) AS f
+WITH run, first, collect(f) AS members
 UNWIND members AS f
 MATCH path = (f)-[e:AFFECTS]->(t:Feature)
 WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) AND t IN members
-WITH path, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-  ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+WITH path, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+  AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
 RETURN path
 ORDER BY abs(signed) DESC
 LIMIT 300

@@ -7,14 +7,15 @@
 //   method: {type: method}
 //   feature: {type: feature}
 //   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "algorithm that groups the features; edges are weighted by magnitude, and their direction is ignored"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   effect: {type: choice, of: [strength, computed, specific, copy], default: strength, about: "what an edge weighs. strength: by edges, its direct or its total effect; computed: the total effect without the copy; specific: computed, without what the blocks compute of any direction; copy: what the residual stream carries on"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
+//   families: {type: bool, default: true, about: "whether a copy family counts as one feature, under its first member; of several edges between the same two, the strongest then counts"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
 //   graph: {type: projection}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
-//   id: short id
+//   id: short id; of a family, that of its first member
 //   layer: layer
 //   inside: sum of the magnitudes of its edges within the community
 //   outside: the same, of its edges that leave it
@@ -22,17 +23,24 @@
 // requires: [gds]
 // example: {feature: L5_F280}
 MATCH (run:Run {id: $run, status: 'ready'})
-CALL (run) {
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, collect(copy) AS copies
+CALL (run, copies) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
-  RETURN s, t, abs(signed) AS weight
+  WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
+  WHERE s <> t
+  RETURN s, t, weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
   USING INDEX o:Observation(run, layer)
-  WHERE o.run = run.n AND o.layer IS NOT NULL
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND NOT s IN copies
   RETURN s, null AS t, 0.0 AS weight
 }
 // in a fixed order, so that a seed gives the same groups in every database
@@ -62,20 +70,32 @@ CALL (g) {
 CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
 WITH run, g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
 CALL gds.graph.drop(graph) YIELD graphName
-MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(anchor:Feature)
-WITH run, assigned, [row IN assigned WHERE row.feature = anchor | row.community][0] AS mine
-WITH run, [row IN assigned WHERE row.community = mine | row.feature] AS members
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, assigned, collect(copy) AS copies
+MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(named:Feature)
+OPTIONAL MATCH (named)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(first:Feature) WHERE named IN copies
+WITH run, copies, assigned, coalesce(first, named) AS anchor
+WITH run, copies, assigned, [row IN assigned WHERE row.feature = anchor | row.community][0] AS mine
+WITH run, copies, [row IN assigned WHERE row.community = mine | row.feature] AS members
+// What a feature weighs, or what its whole family does: of several edges between the same two, the strongest counts.
 UNWIND members AS f
-MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-OPTIONAL MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
+OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x:Family {run: run.n, method: $method}) WHERE $families
+OPTIONAL MATCH (x)<-[:MEMBER_OF]-(member:Feature)
+WITH run, copies, members, f, coalesce(member, f) AS own
+OPTIONAL MATCH (own)-[e:AFFECTS {run: run.n, method: $method}]-(other:Feature)
 WHERE $edges = 'all' OR e.structural
-WITH o, x IN members AS within, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-  ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-WITH o, within, CASE
-  WHEN $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0) THEN abs(signed)
+WITH run, copies, members, f, own, e, other, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+WITH run, copies, members, f, startNode(e) = own AS outgoing, other, CASE
+  WHEN ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)) THEN abs(signed)
   ELSE 0.0
 END AS weight
-RETURN o.id AS id, o.layer AS layer, sum(CASE WHEN within THEN weight ELSE 0.0 END) AS inside,
-       sum(CASE WHEN within THEN 0.0 ELSE weight END) AS outside, o.label AS label
+OPTIONAL MATCH (other)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE other IN copies
+WITH run, f, outgoing, coalesce(b, other) AS other, coalesce(b, other) IN members AS within, weight
+WITH run, f, outgoing, other, within, CASE WHEN other = f THEN 0.0 ELSE max(weight) END AS weight
+WITH run, f, sum(CASE WHEN within THEN weight ELSE 0.0 END) AS inside, sum(CASE WHEN within THEN 0.0 ELSE weight END) AS outside
+MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+RETURN o.id AS id, o.layer AS layer, inside, outside, o.label AS label
 ORDER BY inside DESC, id
 LIMIT $limit

@@ -1,16 +1,23 @@
 // The community of a feature: its edges within, to look at
 MATCH (run:Run {id: $run, status: 'ready'})
-CALL (run) {
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, collect(copy) AS copies
+CALL (run, copies) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
-  RETURN s, t, abs(signed) AS weight
+  WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
+  WHERE s <> t
+  RETURN s, t, weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
   USING INDEX o:Observation(run, layer)
-  WHERE o.run = run.n AND o.layer IS NOT NULL
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND NOT s IN copies
   RETURN s, null AS t, 0.0 AS weight
 }
 // in a fixed order, so that a seed gives the same groups in every database
@@ -40,15 +47,22 @@ CALL (g) {
 CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, propertyValue
 WITH run, g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
 CALL gds.graph.drop(graph) YIELD graphName
-MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(anchor:Feature)
+MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(named:Feature)
+OPTIONAL MATCH (named)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(first:Feature) WHERE $families
+WITH run, assigned, coalesce(first, named) AS anchor
 WITH run, assigned, [row IN assigned WHERE row.feature = anchor | row.community][0] AS mine
 WITH run, [row IN assigned WHERE row.community = mine | row.feature] AS members
+// A family is drawn with all its members.
+UNWIND members AS f
+OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x:Family {run: run.n, method: $method}) WHERE $families
+OPTIONAL MATCH (x)<-[:MEMBER_OF]-(member:Feature)
+WITH run, collect(coalesce(member, f)) AS members
 UNWIND members AS f
 MATCH path = (f)-[e:AFFECTS]->(t:Feature)
 WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) AND t IN members
-WITH path, CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-  ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+WITH path, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+  AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
 RETURN path
 ORDER BY abs(signed) DESC
 LIMIT 300

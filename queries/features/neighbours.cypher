@@ -7,7 +7,7 @@
 //   method: {type: method}
 //   feature: {type: feature}
 //   direction: {type: choice, of: [both, in, out], default: both, about: "in: what drives it, out: what it drives"}
-//   effect: {type: choice, of: [strength, direct, computed, specific, copy], default: strength, about: "which effect the rows are ordered by, largest magnitude first; edges for which it was not measured come last"}
+//   effect: {type: effect, of: [strength, direct, computed, specific, copy], about: "which effect the rows are ordered by, largest magnitude first: specific where the run measured it, else strength, if not given; edges for which it was not measured come last"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
 //   direction: in or out
@@ -37,5 +37,5 @@ CALL (run, f) {
 MATCH (x)<-[:OF]-(o:Observation {run: run.n})
 RETURN direction, o.id AS id, o.layer AS layer, e.strength AS strength, e.direct AS direct, e.later AS later,
        e.computed AS computed, e.specific AS specific, e.span AS span, e.q AS q, e.by AS by, o.label AS label
-ORDER BY coalesce(abs(CASE $effect WHEN 'direct' THEN e.direct WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy ELSE e.strength END), -1.0) DESC, id
+ORDER BY coalesce(abs(e[$effect]), -1.0) DESC, id
 LIMIT $limit

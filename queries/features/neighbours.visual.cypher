@@ -12,5 +12,5 @@ CALL (run, f) {
 }
 MATCH path = (f)-[e]-(x)
 RETURN path
-ORDER BY coalesce(abs(CASE $effect WHEN 'direct' THEN e.direct WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy ELSE e.strength END), -1.0) DESC
+ORDER BY coalesce(abs(e[$effect]), -1.0) DESC
 LIMIT 300

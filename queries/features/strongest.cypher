@@ -5,7 +5,7 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   effect: {type: choice, of: [strength, total, direct, later, computed, specific, copy], default: strength, about: "which effect; computed is the total without what the residual stream merely carries along, which is copy; specific is computed without what the blocks compute of any direction"}
+//   effect: {type: effect, of: [strength, total, direct, later, computed, specific, copy]}
 //   by: {type: choice, of: [standardised, value], default: standardised, about: "what the rows are ordered by: the effect in standard deviations of the target (edges for which that was not measured come last, by |value|), or |value|"}
 //   edges: {type: choice, of: [all, structural], default: all, about: "structural: to the next site, or with a significant direct effect; all: also total effects over several sites"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
@@ -28,16 +28,9 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
 WHERE ($span IS NULL OR e.span = $span) AND ($edges = 'all' OR e.structural)
-WITH run, s, e, t, CASE $effect
-  WHEN 'direct' THEN e.direct
-  WHEN 'later' THEN e.later
-  WHEN 'total' THEN coalesce(e.total, e.strength)
-  WHEN 'computed' THEN e.computed
-  WHEN 'specific' THEN e.specific
-  WHEN 'copy' THEN e.copy
-  ELSE e.strength
-END AS value
-WHERE value IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND value > 0) OR ($sign = 'inhibitory' AND value < 0))
+WITH run, s, e, t, CASE $effect WHEN 'total' THEN coalesce(e.total, e.strength) ELSE e[$effect] END AS value
+WHERE value IS NOT NULL AND ($effect = 'strength' OR (value <> 0 AND abs(value) >= coalesce(e.floor_computed, 0.0)))
+  AND ($sign = 'any' OR ($sign = 'excitatory' AND value > 0) OR ($sign = 'inhibitory' AND value < 0))
 WITH run, s, e, t, value, CASE coalesce(e.total, e.strength) WHEN 0.0 THEN null ELSE e.standardised * value / coalesce(e.total, e.strength) END AS standardised
 ORDER BY CASE $by WHEN 'value' THEN 0.0 ELSE coalesce(abs(standardised), -1.0) END DESC, abs(value) DESC, s.uid, t.uid
 LIMIT $limit

@@ -6,8 +6,8 @@
 //   run: {type: run}
 //   method: {type: method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: degree, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target)"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   effect: {type: choice, of: [strength, computed, specific, copy], default: strength, about: "what an edge weighs. strength: by edges, its direct or its total effect; computed: the total effect without the copy; specific: computed, without what the blocks compute of any direction; copy: what the residual stream carries on"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
@@ -23,14 +23,9 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
 WHERE $edges = 'all' OR e.structural
-WITH run, s, t, CASE
-  WHEN $effect = 'computed' THEN e.computed
-  WHEN $effect = 'specific' THEN e.specific
-  WHEN $effect = 'copy' THEN e.copy
-  WHEN $edges = 'all' OR e.by = 'later' THEN e.strength
-  ELSE e.direct
-END AS signed
-WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+WITH run, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+  AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
 OPTIONAL MATCH (s)-[:MEMBER_OF]->(x:Family) WHERE x.run = run.n AND x.method = $method
 OPTIONAL MATCH (t)-[:MEMBER_OF]->(y:Family) WHERE y.run = run.n AND y.method = $method
 WITH run, coalesce(x, s) AS source, coalesce(y, t) AS target, abs(signed) AS size

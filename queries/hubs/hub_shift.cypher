@@ -8,8 +8,8 @@
 //   method: {type: method}
 //   other_method: {type: other_method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: strength, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target)"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   effect: {type: choice, of: [strength, computed, specific, copy], default: strength, about: "what an edge weighs. strength: by edges, its direct or its total effect; computed: the total effect without the copy; specific: computed, without what the blocks compute of any direction; copy: what the residual stream carries on"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many hubs of the first run"}
 // returns:
@@ -33,9 +33,9 @@ CALL (r, method, f) {
   OPTIONAL MATCH (f)-[e:AFFECTS]-(:Feature)
   WHERE e.run = r.n AND e.method = method AND ($edges = 'all' OR e.structural)
     AND (NOT $measure STARTS WITH 'in_' OR endNode(e) = f) AND (NOT $measure STARTS WITH 'out_' OR startNode(e) = f)
-  WITH CASE $effect WHEN 'computed' THEN e.computed WHEN 'specific' THEN e.specific WHEN 'copy' THEN e.copy
-    ELSE CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END END AS signed
-  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  WITH e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
   RETURN CASE WHEN $measure ENDS WITH 'degree' THEN toFloat(count(*)) ELSE sum(abs(signed)) END AS score
 }
 WITH side, f, o, score, round(score, 10) AS rounded

@@ -6,8 +6,9 @@
 //   run: {type: run}
 //   method: {type: method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength, pagerank, reverse_pagerank, article_rank, reverse_article_rank, hits_hub, hits_authority, betweenness, closeness, reverse_closeness, harmonic, reverse_harmonic], default: degree, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target); pagerank and article_rank (which trusts features with few outgoing edges less) follow the edges by magnitude; hits_authority: driven by good hubs, hits_hub: drives good authorities, both by count; betweenness: shortest paths through it, without sampling; closeness: over paths that end here, in edges, with the correction of Wasserman and Faust; harmonic: mean of 1 / distance over the same paths; reverse_ goes against the edges"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
-//   effect: {type: choice, of: [strength, computed, specific, copy], default: strength, about: "what an edge weighs. strength: by edges, its direct or its total effect; computed: the total effect without the copy; specific: computed, without what the blocks compute of any direction; copy: what the residual stream carries on"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
+//   families: {type: bool, default: true, about: "whether a copy family counts as one feature, under its first member; of several edges between the same two, the strongest then counts"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "only features of this layer; scores are still those of the whole graph"}
 //   per_layer: {type: bool, default: false, about: "whether limit counts the rows of each layer instead of all rows"}
@@ -18,28 +19,30 @@
 //   layer: layer
 //   score: the measure
 //   layer_rank: its rank within its layer, 1 = highest score
-//   incoming: edges that end here
-//   outgoing: edges that begin here
+//   incoming: features that drive it, by the edges that count
+//   outgoing: features that it drives, by the edges that count
 //   label: top activating tokens in context
 // requires: [gds]
 // example: {measure: pagerank, limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
-CALL (run) {
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, collect(copy) AS copies
+CALL (run, copies) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH s, t, CASE
-    WHEN $effect = 'computed' THEN e.computed
-    WHEN $effect = 'specific' THEN e.specific
-    WHEN $effect = 'copy' THEN e.copy
-    WHEN $edges = 'all' OR e.by = 'later' THEN e.strength
-    ELSE e.direct
-  END AS signed
-  WHERE signed IS NOT NULL AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
-  RETURN s, t, abs(signed) AS weight
+  WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
+  WHERE s <> t
+  RETURN s, t, weight
   UNION ALL
   MATCH (o:Observation)-[:OF]->(s:Feature)
   USING INDEX o:Observation(run, layer)
-  WHERE o.run = run.n AND o.layer IS NOT NULL
+  WHERE o.run = run.n AND o.layer IS NOT NULL AND NOT s IN copies
   RETURN s, null AS t, 0.0 AS weight
 }
 // Going against the edges is going along them with both ends exchanged.
@@ -51,6 +54,11 @@ WITH run, gds.graph.project(
   $graph, source, target, {relationshipProperties: {weight: weight}},
   {inverseIndexedRelationshipTypes: CASE WHEN $measure STARTS WITH 'hits' THEN ['*'] ELSE [] END}
 ) AS g
+CALL (g) {
+  CALL gds.degree.mutate(g.graphName, {mutateProperty: 'received', orientation: 'REVERSE'}) YIELD nodePropertiesWritten AS first
+  CALL gds.degree.mutate(g.graphName, {mutateProperty: 'sent'}) YIELD nodePropertiesWritten AS second
+  RETURN first + second AS counted
+}
 CALL (g) {
   WITH g WHERE $measure ENDS WITH 'pagerank'
   CALL gds.pageRank.stream(g.graphName, {relationshipWeightProperty: 'weight', maxIterations: 200, tolerance: 1e-12, concurrency: 1})
@@ -93,24 +101,27 @@ CALL (g) {
   }) YIELD nodeId, score
   RETURN nodeId, score
 }
-WITH run, g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), score: score}) AS scores
+WITH run, g.graphName AS graph, collect({
+  feature: gds.util.asNode(nodeId), score: score,
+  received: toInteger(gds.util.nodeProperty(g.graphName, nodeId, 'received')), sent: toInteger(gds.util.nodeProperty(g.graphName, nodeId, 'sent'))
+}) AS scores
 CALL gds.graph.drop(graph) YIELD graphName
 UNWIND scores AS row
-WITH run, row.feature AS f, row.score AS score
+WITH run, row, row.feature AS f, row.score AS score
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
 WHERE $layer IS NULL OR o.layer = $layer
 // Scores that differ by rounding only are ties, in the order of their ids.
-WITH run, f, o, score, round(score, 10) AS rounded
+WITH o, row, score, round(score, 10) AS rounded
 ORDER BY rounded DESC, o.id
-WITH run, o.layer AS layer, collect({feature: f, seen: o, score: score, rounded: rounded}) AS ranked
+WITH o.layer AS layer, collect({seen: o, score: score, rounded: rounded, received: row.received, sent: row.sent}) AS ranked
 UNWIND range(0, size(ranked) - 1) AS place
-WITH run, layer, place + 1 AS layer_rank, ranked[place] AS row
+WITH layer, place + 1 AS layer_rank, ranked[place] AS row
 WHERE NOT $per_layer OR layer_rank <= $limit
-WITH run, layer, layer_rank, row.feature AS f, row.seen AS o, row.score AS score, row.rounded AS rounded
+WITH layer, layer_rank, row, row.seen AS o, row.rounded AS rounded
 ORDER BY CASE WHEN $per_layer THEN layer ELSE 0 END, rounded DESC, o.id
 LIMIT CASE WHEN $per_layer THEN 1000 * $limit ELSE $limit END
-RETURN o.id AS id, layer, score, layer_rank,
-       COUNT { (f)<-[e:AFFECTS]-() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS incoming,
-       COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS outgoing,
+RETURN o.id AS id, layer, row.score AS score, layer_rank,
+       CASE WHEN $measure STARTS WITH 'reverse_' THEN row.sent ELSE row.received END AS incoming,
+       CASE WHEN $measure STARTS WITH 'reverse_' THEN row.received ELSE row.sent END AS outgoing,
        o.label AS label
 ORDER BY CASE WHEN $per_layer THEN layer ELSE 0 END, rounded DESC, id

@@ -8,7 +8,8 @@
 //   feature: {type: feature, optional: true, about: "only motifs with this feature as one of the two that act"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs with one of the two that act in this layer"}
 //   kind: {type: choice, of: [any, alike, opposed, mixed], default: any, about: "alike: both act on each target with the same sign; opposed: with opposite signs on both; mixed: alike on one, opposed on the other"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
@@ -36,14 +37,14 @@ CALL (run) {
   RETURN a
 }
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+WHERE ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength AND ($effect = 'strength' OR (ac[$effect] <> 0 AND abs(ac[$effect]) >= coalesce(ac.floor_computed, 0.0)))
 MATCH (c)<-[bc:AFFECTS {run: run.n, method: $method}]-(b:Feature)
-WHERE b <> a AND ($feature IS NOT NULL OR a.uid < b.uid OR ($layer IS NOT NULL AND NOT EXISTS { (b)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })) AND ($edges = 'all' OR bc.structural) AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
+WHERE b <> a AND ($feature IS NOT NULL OR a.uid < b.uid OR ($layer IS NOT NULL AND NOT EXISTS { (b)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })) AND ($edges = 'all' OR bc.structural) AND abs(CASE WHEN $effect <> 'strength' THEN bc[$effect] WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength AND ($effect = 'strength' OR (bc[$effect] <> 0 AND abs(bc[$effect]) >= coalesce(bc.floor_computed, 0.0)))
 MATCH (a)-[ad:AFFECTS {run: run.n, method: $method}]->(d:Feature)
-WHERE c.uid < d.uid AND ($edges = 'all' OR ad.structural) AND abs(CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END) >= $min_strength
+WHERE c.uid < d.uid AND ($edges = 'all' OR ad.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ad[$effect] WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END) >= $min_strength AND ($effect = 'strength' OR (ad[$effect] <> 0 AND abs(ad[$effect]) >= coalesce(ad.floor_computed, 0.0)))
 MATCH (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d)
-WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
-WITH run, a, b, c, d, [CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END, CASE WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END, CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END, CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END] AS x
+WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $effect <> 'strength' THEN bd[$effect] WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength AND ($effect = 'strength' OR (bd[$effect] <> 0 AND abs(bd[$effect]) >= coalesce(bd.floor_computed, 0.0)))
+WITH run, a, b, c, d, [CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END, CASE WHEN $effect <> 'strength' THEN ad[$effect] WHEN $edges = 'all' OR ad.by = 'later' THEN ad.strength ELSE ad.direct END, CASE WHEN $effect <> 'strength' THEN bc[$effect] WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END, CASE WHEN $effect <> 'strength' THEN bd[$effect] WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END] AS x
 WITH run, a, b, c, d, x, (x[0] < 0) = (x[2] < 0) AS first, (x[1] < 0) = (x[3] < 0) AS second
 WITH run, a, b, c, d, x, CASE WHEN first AND second THEN 'alike' WHEN first OR second THEN 'mixed' ELSE 'opposed' END AS kind
 WHERE ($kind = 'any' OR kind = $kind)

@@ -8,7 +8,8 @@
 //   feature: {type: feature, optional: true, about: "only motifs that begin at this feature"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs that begin in this layer"}
 //   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths act in the same direction; incoherent: they work against each other"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
@@ -37,14 +38,14 @@ CALL (run) {
   RETURN a
 }
 MATCH (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
-WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
+WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ab[$effect] WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength AND ($effect = 'strength' OR (ab[$effect] <> 0 AND abs(ab[$effect]) >= coalesce(ab.floor_computed, 0.0)))
 MATCH (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d:Feature)
-WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $effect <> 'strength' THEN bd[$effect] WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength AND ($effect = 'strength' OR (bd[$effect] <> 0 AND abs(bd[$effect]) >= coalesce(bd.floor_computed, 0.0)))
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE b.uid < c.uid AND ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+WHERE b.uid < c.uid AND ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength AND ($effect = 'strength' OR (ac[$effect] <> 0 AND abs(ac[$effect]) >= coalesce(ac.floor_computed, 0.0)))
 MATCH (c)-[cd:AFFECTS {run: run.n, method: $method}]->(d)
-WHERE ($edges = 'all' OR cd.structural) AND abs(CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength
-WITH run, a, b, c, d, [CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END, CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END, CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END, CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END] AS x
+WHERE ($edges = 'all' OR cd.structural) AND abs(CASE WHEN $effect <> 'strength' THEN cd[$effect] WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength AND ($effect = 'strength' OR (cd[$effect] <> 0 AND abs(cd[$effect]) >= coalesce(cd.floor_computed, 0.0)))
+WITH run, a, b, c, d, [CASE WHEN $effect <> 'strength' THEN ab[$effect] WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END, CASE WHEN $effect <> 'strength' THEN bd[$effect] WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END, CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END, CASE WHEN $effect <> 'strength' THEN cd[$effect] WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END] AS x
 WITH run, a, b, c, d, x, CASE WHEN ((x[0] < 0) = (x[1] < 0)) = ((x[2] < 0) = (x[3] < 0)) THEN 'coherent' ELSE 'incoherent' END AS kind
 WHERE $kind = 'any' OR kind = $kind
 WITH run, a, b, c, d, x, kind, reduce(least = abs(x[0]), y IN x | CASE WHEN abs(y) < least THEN abs(y) ELSE least END) AS weakest

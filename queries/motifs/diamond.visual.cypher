@@ -15,12 +15,12 @@ CALL (run) {
   RETURN a
 }
 MATCH one = (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
-WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
+WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ab[$effect] WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength AND ($effect = 'strength' OR (ab[$effect] <> 0 AND abs(ab[$effect]) >= coalesce(ab.floor_computed, 0.0)))
 MATCH two = (b)-[bd:AFFECTS {run: run.n, method: $method}]->(d:Feature)
-WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR bd.structural) AND abs(CASE WHEN $effect <> 'strength' THEN bd[$effect] WHEN $edges = 'all' OR bd.by = 'later' THEN bd.strength ELSE bd.direct END) >= $min_strength AND ($effect = 'strength' OR (bd[$effect] <> 0 AND abs(bd[$effect]) >= coalesce(bd.floor_computed, 0.0)))
 MATCH three = (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE b.uid < c.uid AND ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
+WHERE b.uid < c.uid AND ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength AND ($effect = 'strength' OR (ac[$effect] <> 0 AND abs(ac[$effect]) >= coalesce(ac.floor_computed, 0.0)))
 MATCH four = (c)-[cd:AFFECTS {run: run.n, method: $method}]->(d)
-WHERE ($edges = 'all' OR cd.structural) AND abs(CASE WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength
+WHERE ($edges = 'all' OR cd.structural) AND abs(CASE WHEN $effect <> 'strength' THEN cd[$effect] WHEN $edges = 'all' OR cd.by = 'later' THEN cd.strength ELSE cd.direct END) >= $min_strength AND ($effect = 'strength' OR (cd[$effect] <> 0 AND abs(cd[$effect]) >= coalesce(cd.floor_computed, 0.0)))
 RETURN one, two, three, four
 LIMIT 50

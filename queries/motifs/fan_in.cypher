@@ -7,7 +7,8 @@
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only this feature as the one that is acted on"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only targets in this layer"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
 //   sources: {type: int, min: 2, max: 1000, default: 3, about: "at least this many sources"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
@@ -38,8 +39,8 @@ CALL (run) {
 }
 MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t)
 WHERE $edges = 'all' OR e.structural
-WITH run, s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
-WHERE abs(effect) >= $min_strength AND effect <> 0
+WITH run, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
+WHERE abs(effect) >= $min_strength AND effect <> 0 AND ($effect = 'strength' OR abs(effect) >= coalesce(e.floor_computed, 0.0))
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 WITH run, t, a.id AS source, effect
 ORDER BY abs(effect) DESC, source

@@ -18,7 +18,7 @@ WITH run, t, COUNT { (t)<-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $met
 WHERE fan >= $sources
 WITH run, t ORDER BY fan DESC, t.uid LIMIT 3
 MATCH path = (:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t)
-WHERE ($edges = 'all' OR e.structural) AND abs(CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength
+WHERE ($edges = 'all' OR e.structural) AND abs(CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) >= $min_strength AND ($effect = 'strength' OR (e[$effect] <> 0 AND abs(e[$effect]) >= coalesce(e.floor_computed, 0.0)))
 RETURN path
-ORDER BY abs(e.strength) DESC
+ORDER BY abs(CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END) DESC
 LIMIT 100

@@ -8,7 +8,8 @@
 //   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths have the same sign; incoherent: they have opposite signs"}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only loops that begin in this layer"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   effect: {type: effect}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
@@ -16,7 +17,7 @@
 //   middle: short id
 //   target: short id
 //   kind: coherent or incoherent
-//   source_middle: direct effect along that edge, or the total one with edges = all
+//   source_middle: the effect asked for along that edge; by strength the direct one, or the total one with edges = all
 //   middle_target: the same
 //   source_target: the same
 //   weakest: magnitude of the weakest of the three
@@ -42,13 +43,13 @@ CALL (run) {
   RETURN a, ab, b, bc, c
 }
 WITH run, a, ab, b, bc, c
-WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength
-  AND ($edges = 'all' OR bc.structural) AND abs(CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength
+WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ab[$effect] WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END) >= $min_strength AND ($effect = 'strength' OR (ab[$effect] <> 0 AND abs(ab[$effect]) >= coalesce(ab.floor_computed, 0.0)))
+  AND ($edges = 'all' OR bc.structural) AND abs(CASE WHEN $effect <> 'strength' THEN bc[$effect] WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength AND ($effect = 'strength' OR (bc[$effect] <> 0 AND abs(bc[$effect]) >= coalesce(bc.floor_computed, 0.0)))
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c)
-WHERE ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength
-WITH run, a, b, c, CASE WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END AS ab,
-     CASE WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END AS bc,
-     CASE WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END AS ac
+WHERE ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength AND ($effect = 'strength' OR (ac[$effect] <> 0 AND abs(ac[$effect]) >= coalesce(ac.floor_computed, 0.0)))
+WITH run, a, b, c, CASE WHEN $effect <> 'strength' THEN ab[$effect] WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END AS ab,
+     CASE WHEN $effect <> 'strength' THEN bc[$effect] WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END AS bc,
+     CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END AS ac
 WITH run, a, b, c, ab, bc, ac, CASE WHEN sign(ab) * sign(bc) = sign(ac) THEN 'coherent' ELSE 'incoherent' END AS kind
 WHERE ($kind = 'any' OR kind = $kind)
   AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })

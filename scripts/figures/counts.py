@@ -9,7 +9,7 @@ import networkx as nx
 from feature_graph.analysis import composition, compute_graph_statistics, replication
 from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, PruningRecall, RunPaths
 from feature_graph.artifacts.recall import StageLoss
-from feature_graph.graph import load_graph, structural
+from feature_graph.graph import as_asked, load_graph, structural
 from feature_graph.motifs import count_pattern
 from scripts.figures import texts
 
@@ -59,7 +59,7 @@ def _deep(G: nx.DiGraph, features: list[str]) -> str:
 
 
 def _motif_questions(G: nx.DiGraph, features: list[str]) -> str:
-    inner = structural(G)
+    inner = as_asked(structural(G))  # as the command does
     written = [_PATTERN.format(feature=n) for n in features]
     pattern = next((p for p in written if count_pattern(inner, p)), written[0])
     lines = [

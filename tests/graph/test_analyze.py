@@ -19,6 +19,7 @@ from feature_graph.database import server, store
 from feature_graph.database.store import ALGORITHMS, Projection, Store, StoreError
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from tests.graph import twins
+from tests.graph.twins_copies import heads
 from tests.rundirs import random_run
 from tests.support.database import wipe
 
@@ -42,12 +43,19 @@ def scores(features: pd.DataFrame) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("edges", "sign", "orientation"),
-    [("structural", "any", "natural"), ("all", "excitatory", "reversed"), ("structural", "inhibitory", "reversed")],
+    ("edges", "sign", "orientation", "chosen"),
+    [
+        ("structural", "any", "natural", {}),
+        ("all", "excitatory", "reversed", {"families": False}),
+        ("structural", "inhibitory", "reversed", {"effect": "computed"}),
+    ],
 )
-def test_scores_are_those_of_the_twin(connected: Store, run: str, edges: Any, sign: Any, orientation: Any) -> None:
+def test_scores_are_those_of_the_twin(connected: Store, run: str, edges: Any, sign: Any, orientation: Any, chosen: dict[str, Any]) -> None:
     """Against the edges, what comes in goes out, and a measure is what the template calls reverse."""
-    part = Projection(run, edges=edges, sign=sign, orientation=orientation)
+    part = Projection(run, edges=edges, sign=sign, orientation=orientation, **chosen)
+    files = twins.RunFiles.read(EXAMPLE)
+    head = heads(files.edges()) if part.families else {}
+    graph = twins.graph(files, edges, sign, by=part.effect, families=part.families)
     turned = {"in_": "out_", "out_": "in_", "hits_hub": "hits_authority", "hits_authority": "hits_hub"}
     for one in store.analyze_all(connected, SCORED, part):
         measure = one.algorithm
@@ -55,15 +63,18 @@ def test_scores_are_those_of_the_twin(connected: Store, run: str, edges: Any, si
             name = next((name for name in turned if measure.startswith(name)), None)
             walk = measure in twins.WALKS
             measure = f"reverse_{measure}" if walk else measure.replace(name, turned[name], 1) if name else measure
-        expected = twins.hub_scores(twins.RunFiles.read(EXAMPLE), measure, edges, sign, "clamping")
+        expected = twins.hub_scores(graph, measure)
         tolerance = 1e-6 if measure.startswith("hits") else 1e-9  # reversed, the iteration begins with the other vector
         assert scores(one.features) == pytest.approx(expected, abs=tolerance), measure
         assert one.features.iloc[:, -1].is_monotonic_decreasing
         directed = ALGORITHMS[one.algorithm].directed
-        marks = ("_all" if edges == "all" else "") + SIGNS[sign] + ("_reversed" if orientation == "reversed" and directed else "")
+        marks = "_all" if edges == "all" else ""
+        marks += ("_computed" if chosen.get("effect") else "") + ("" if part.families else "_single")
+        marks += SIGNS[sign] + ("_reversed" if orientation == "reversed" and directed else "")
         assert (one.kind, one.written_to) == (one.algorithm + marks, ALGORITHMS[one.algorithm].written_to + marks)
         assert one.features.columns.tolist() == ["id", "layer", "label", one.written_to]
-        assert scores(connected.fetch_features(run)[["id", one.written_to]]) == scores(one.features)
+        shown = scores(connected.fetch_features(run)[["id", one.written_to]])
+        assert shown == {i: scores(one.features)[head.get(i, i)] for i in files.features["id"]}, "a family's members share its score"
 
 
 def test_communities_are_those_of_the_template(connected: Store, run: str) -> None:
@@ -110,6 +121,7 @@ def test_the_record_says_how(connected: Store, run: str) -> None:
             "edges": "structural",
             "sign": "inhibitory",
         }
+        assert (params["effect"], params["families"]) == ("strength", True)
     assert json.loads(found["leiden"]["params"])["random_seed"] == 3
     store.analyze_all(connected, ["leiden"], part, seed=4)
     again = connected.cypher("MATCH (a:Analysis {kind: $kind}) RETURN a.seed AS seed", kind=one.kind)
@@ -183,6 +195,7 @@ def test_what_the_heap_would_not_hold_is_refused_with_the_number(connected: Stor
         (["degree"], {"sign": "both"}, "sign: got 'both'; expected one of any, excitatory, inhibitory"),
         (["degree"], {"edges": "direct"}, "edges: got 'direct'"),
         (["degree"], {"orientation": "back"}, "orientation: got 'back'"),
+        (["degree"], {"effect": "direct"}, "effect: got 'direct'; expected one of strength, computed, specific, copy"),
     ],
 )
 def test_what_does_not_exist_is_refused(connected: Store, run: str, names: list[str], part: dict[str, Any], message: str) -> None:
@@ -204,7 +217,8 @@ def test_the_command_computes_and_writes(neo4j_server: server.Connection, connec
     done = command(neo4j_server, str(EXAMPLE), *options, "--json")
     assert done.exit_code == 0, done.output
     said = json.loads(done.stdout)
-    assert said["part"] == {"run": run, "method": "clamping", "edges": "all", "sign": "excitatory", "orientation": "reversed"}
+    asked = {"run": run, "method": "clamping", "edges": "all", "sign": "excitatory", "orientation": "reversed"}
+    assert said["part"] == asked | {"effect": "strength", "families": True}
     first, second = said["analyses"]
     assert (first["kind"], second["kind"]) == ("pagerank_all_excitatory_reversed", "leiden_all_excitatory")
     part = Projection(run, edges="all", sign="excitatory", orientation="reversed")
@@ -218,8 +232,13 @@ def test_the_command_prints_tables_and_finds_the_run(neo4j_server: server.Connec
     for which in ([run[:5]], []):
         done = command(neo4j_server, *which, "-a", "wcc, degree")
         assert done.exit_code == 0, done.output
-        for piece in ("wcc: 1 communities of modularity", "conductance", "degree: 48 features, written to Observation.degree"):
+        families = twins.graph(twins.RunFiles.read(EXAMPLE))
+        pieces = ("wcc: 1 communities of modularity", "conductance", f"degree: {len(families)} features, written to Observation.degree")
+        for piece in (*pieces, "Edges are weighed by their strength; each copy family counts as one feature."):
             assert piece in done.stdout
+    single = command(neo4j_server, run, "-a", "degree", "--collapse", "nothing", "--effect", "copy")
+    assert "degree_copy_single: 48 features, written to Observation.degree_copy_single" in single.stdout
+    assert "Edges are weighed by their copy effect." in single.stdout
 
 
 @pytest.mark.parametrize(
@@ -229,7 +248,8 @@ def test_the_command_prints_tables_and_finds_the_run(neo4j_server: server.Connec
         (["954", "-a", ","], "--algorithms: got none"),
         (["zzz", "-a", "degree"], "the ready runs are"),
         (["-a", "degree", "--method", "magic"], "method: got 'magic'; run"),
-        (["-a", "degree", "--effect", "direct"], "--effect and --collapse are for run directories"),
+        (["-a", "degree", "--effect", "direct"], "got 'direct'; expected one of"),
+        (["-a", "degree", "--effect", "specific"], "effect: got 'specific', which run"),
         (["zzz", "-a", "all"], "the ready runs are"),
         ([], "give a run directory, or --algorithms"),
         (["nowhere"], "no such run directory or graph file"),
@@ -248,14 +268,14 @@ def test_edges_without_any_weight_are_said(connected: Store, tmp_path: Path) -> 
     connected.write("MATCH (r:Run {id: $id}) MATCH ()-[e:AFFECTS {run: r.n}]->() SET e.direct = 0.0, e.by = 'total'", id=found)
     try:
         with pytest.raises(StoreError, match=r"^gds\.leiden has no weights to use: every edge asked for has the effect 0.*edges=all"):
-            store.analyze(connected, "leiden", Projection(found))
+            store.analyze(connected, "leiden", Projection(found, effect="strength"))
         with pytest.raises(queries.QueryError, match=r"^communities: gds\.leiden has no weights to use: [^\n]*$"):
-            connected.ask("communities", run=found)
-        rows = connected.ask("communities", run=found, algorithm="louvain", min_size=1).records
+            connected.ask("communities", run=found, effect="strength")
+        rows = connected.ask("communities", run=found, effect="strength", algorithm="louvain", min_size=1).records
         assert {row["modularity"] for row in rows} == {None}
-        groups = store.analyze_all(connected, ["louvain", "wcc"], Projection(found))
+        groups = store.analyze_all(connected, ["louvain", "wcc"], Projection(found, effect="strength"))
         assert [one.modularity for one in groups] == [0.0, 0.0]
-        assert connected.ask("hubs", run=found, measure="strength").records[0]["score"] == 0
+        assert connected.ask("hubs", run=found, effect="strength", measure="strength").records[0]["score"] == 0
     finally:
         connected.drop(found)
 

@@ -293,7 +293,7 @@ def test_a_run_by_another_method_is_asked_by_it(database: Store, tmp_path: Path)
     features, frame = dense(random_interactions(3, 5, 40, seed=2))
     root = write_files(tmp_path / "run", features, frame.assign(method="jacobian"))
     report = database.ingest(root)
-    assert len(database.ask("strongest", limit=1000).rows) == len(database.fetch_edges()) == report.edges > 0
+    assert len(database.ask("strongest", effect="strength", limit=1000).rows) == len(database.fetch_edges()) == report.edges > 0
     assert store.analyze(database, "degree")["degree"].sum() > 0
     with pytest.raises(queries.ParameterError, match="has edges by jacobian"):
         database.ask("strongest", method="clamping")

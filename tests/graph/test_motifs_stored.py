@@ -56,6 +56,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     *[("diamond", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent")],
     ("diamond", {"feature": "SOURCE", "edges": "all", "limit": ALL}),
     ("diamond", {"layer": "LAYER", "min_strength": 0.03, "limit": 7}),
+    *[(name, {"effect": e, "limit": ALL}) for name in ("feed_forward", "bi_fan", "diamond") for e in ("strength", "computed", "copy")],
+    *[(name, {"effect": "computed", "edges": "all", "limit": ALL}) for name in ("fan_in", "fan_out")],
     ("compensation", {"min_compensation": 0.0, "limit": ALL}),
     ("compensation", {"layer": "LAYER", "min_compensation": 0.1, "min_strength": 0.02, "limit": ALL}),
     ("compensation", {"feature": "SOURCE", "min_compensation": 0.0, "limit": ALL}),
@@ -66,7 +68,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize(("name", "given_"), CASES, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())))
 def test_rows_equal_the_twin(loaded: dict[str, Loaded], which: str, name: str, given_: dict[str, Any]) -> None:
     run = loaded[which]
-    g = twins.graph(run.files)
+    g = twins.graph(run.files, families=False)
     layers = sorted(set(run.files.layer.values()))
     words = {"BUSY": run.busiest(), "SOURCE": run.first_source(), "LAYER": layers[0], "LAST": layers[-1]}
     words["SINK"] = max(g, key=lambda n: (g.in_degree(n), n))
@@ -84,13 +86,14 @@ def test_the_cases_are_not_empty(loaded: dict[str, Loaded]) -> None:
     assert loaded["example"].ask("compensation", min_compensation=0.0).rows
 
 
-def in_process(run: Loaded, edges: str) -> nx.DiGraph:
+def in_process(run: Loaded, edges: str, effect: str | None = None) -> nx.DiGraph:
     """The run's graph as the command line would build it."""
     g = nx.DiGraph()
     g.add_nodes_from((i, {"layer": layer}) for i, layer in run.files.layer.items())
     for e in run.files.edges():
-        if twins.structural(e, edges):
-            g.add_edge(e["source"], e["target"], strength=twins.effect(e, edges), span=e["span"])
+        size = twins.effect(e, edges, effect or twins.default_effect(run.files))
+        if twins.structural(e, edges) and size is not None:
+            g.add_edge(e["source"], e["target"], strength=size, span=e["span"])
     return g
 
 
@@ -120,13 +123,20 @@ def texts(draw: st.DrawFn) -> str:
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(text=texts(), which=st.sampled_from(["random11", "random12"]), edges=st.sampled_from(["structural", "all"]))
-def test_cypher_counts_and_finds_what_the_products_count(loaded: dict[str, Loaded], text: str, which: str, edges: str) -> None:
+@given(
+    text=texts(),
+    which=st.sampled_from(["random11", "random12"]),
+    edges=st.sampled_from(["structural", "all"]),
+    effect=st.sampled_from([None, "strength", "copy"]),
+)
+def test_cypher_counts_and_finds_what_the_products_count(
+    loaded: dict[str, Loaded], text: str, which: str, edges: str, effect: str | None
+) -> None:
     run = loaded[which]
-    g = in_process(run, edges)
+    g = in_process(run, edges, effect)
     expected = count_pattern(g, text)
-    assert store.count_pattern(run.store, compile_cypher(text), run.id, edges=edges) == expected
-    found = store.match_pattern(run.store, compile_cypher(text), run.id, edges=edges, limit=10)
+    assert store.count_pattern(run.store, compile_cypher(text), run.id, edges=edges, effect=effect) == expected
+    found = store.match_pattern(run.store, compile_cypher(text), run.id, edges=edges, effect=effect, limit=10)
     mine = find_pattern(g, text, limit=10)
     assert found["weakest"].tolist() == pytest.approx([m.weakest for m in mine])
     for row in found.itertuples():
@@ -153,7 +163,7 @@ def test_plans_of_patterns_begin_at_an_index(loaded: dict[str, Loaded], connecte
     from tests.support.database import BAD_OPERATORS, plan_operators
 
     made = compile_cypher(text)
-    values = made.parameters | {"run": loaded["example"].id, "method": "clamping", "edges": "structural", "limit": 5}
+    values = made.parameters | {"run": loaded["example"].id, "method": "clamping", "edges": "structural", "effect": "specific", "limit": 5}
     with connected.driver.session(default_access_mode="READ", notifications_min_severity="OFF") as session:
         for statement in (made.match, made.count):
             plan = session.run("EXPLAIN " + statement, values).consume().plan
@@ -199,6 +209,7 @@ def test_motifs_are_kept_with_the_run_and_dropped_with_it(
         assert row["examples"] == told[name]["examples"]
     facts = connected.cypher("MATCH (r:Run {id: $id}) MATCH (a:Analysis {uid: toString(r.n) + '/motifs'}) RETURN a.params AS p", id=other)
     assert json.loads(facts["p"].iloc[0])["n_nulls"] == 25
+    assert json.loads(facts["p"].iloc[0])["effect"] == "specific"
     roles = connected.cypher(
         "MATCH (r:Run {id: $id}) MATCH (:Motif {run: r.n})-[e:EXAMPLE]->(:Feature)<-[:OF]-(o:Observation {run: r.n}) "
         "RETURN count(*) AS n, sum(CASE WHEN e.id = o.id THEN 1 ELSE 0 END) AS same",
@@ -219,8 +230,12 @@ def test_the_command_asks_the_database(loaded: dict[str, Loaded], command: Calla
     g = in_process(run, "structural")
     assert found["count"] == count_pattern(g, text) > 4
     assert [m["weakest"] for m in found["matches"]] == pytest.approx([m.weakest for m in find_pattern(g, text, 4)])
-    counts = {row["motif"]: row["count"] for row in json.loads(command(run.id, "--all", "--json").stdout)}
-    assert counts == census(in_process(run, "all")).counts
+    for options, effect in (((), None), (("--effect", "strength"), "strength"), (("--effect", "copy"), "copy")):
+        done = command(run.id, "--all", *options, "--json")
+        counts = {row["motif"]: row["count"] for row in json.loads(done.stdout)}
+        assert counts == census(in_process(run, "all", effect)).counts
+        assert {None: "by their specific effect", "strength": "by their strength", "copy": "by their copy effect"}[effect] in done.stderr
+    assert "expected one of strength, total" in " ".join(command(run.id, "--effect", "size").stderr.split())
     wrong = command("nosuchrun", "--pattern", text)
     assert wrong.exit_code == 2
     assert "the ready runs are" in wrong.stderr

@@ -14,6 +14,8 @@ import pytest
 import queries
 from feature_graph.database.store import Store
 from tests.graph import twins
+from tests.graph.twins import undirected
+from tests.graph.twins_copies import heads
 from tests.rundirs import random_run
 from tests.support.database import ALL, BAD_OPERATORS, EXAMPLE, Loaded, plan_operators, same_rows, wipe
 
@@ -55,6 +57,12 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
         ("hubs", {"measure": "strength", "per_layer": True, "limit": 2}),
         *[("hubs", {"measure": m, "effect": e, "limit": ALL}) for m in ("degree", "strength", "pagerank") for e in ("computed", "copy")],
         ("hubs", {"measure": "out_strength", "effect": "specific", "sign": "inhibitory", "edges": "all", "limit": ALL}),
+        *[
+            ("hubs", {"measure": m, "effect": e, "families": False, "limit": ALL})
+            for m in ("degree", "hits_hub")
+            for e in ("strength", None)
+        ],
+        *[("strongest", {"limit": ALL}), ("hubs", {"measure": "reverse_pagerank", "edges": "all", "limit": ALL})],
         *[("layer_flow", {"edges": e}) for e in EDGES],
         *[("feed_forward", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent")],
         ("feed_forward", {"edges": "all", "min_strength": 0.05, "limit": ALL}),
@@ -119,7 +127,7 @@ def test_every_template_has_a_twin() -> None:
 @pytest.mark.parametrize("which", ["example", "random"])
 def test_hubs_are_cut_and_ordered_by_score(loaded: dict[str, Loaded], which: str) -> None:
     run = loaded[which]
-    scores = sorted(twins.hub_scores(run.files, "strength", "structural", "any", "clamping").values(), reverse=True)
+    scores = sorted(twins.hub_scores(twins.graph(run.files), "strength").values(), reverse=True)
     answer = run.ask("hubs", measure="strength", limit=5)
     assert [row["score"] for row in answer.records] == pytest.approx(scores[:5])
     layer = run.files.layer[run.busiest()]
@@ -148,7 +156,7 @@ def partition(run: Loaded, **parameters: Any) -> tuple[list[set[str]], float]:
 def test_communities_are_a_partition_of_the_quality_they_state(loaded: dict[str, Loaded], which: str, algorithm: str) -> None:
     run = loaded[which]
     found, modularity = partition(run, algorithm=algorithm)
-    g = twins.graph(run.files).to_undirected()
+    g = undirected(twins.graph(run.files))
     assert sorted(n for part in found for n in part) == sorted(g)
     assert modularity == pytest.approx(nx.community.modularity(g, found, weight="weight"), abs=1e-9)
     assert [len(part) for part in found] == sorted((len(part) for part in found), reverse=True)
@@ -161,7 +169,7 @@ def test_communities_are_a_partition_of_the_quality_they_state(loaded: dict[str,
 
 def test_leiden_recovers_the_planted_communities(loaded: dict[str, Loaded]) -> None:
     run = loaded["example"]
-    found, _ = partition(run)
+    found, _ = partition(run, families=False)
     group = {i: label.partition(":")[0] for i, label in run.files.label.items()}
     pure = sum(max(sum(group[n] == g for n in part) for g in set(group.values())) for part in found)
     assert pure / len(group) > 0.85
@@ -173,15 +181,17 @@ def test_leiden_is_repeatable(loaded: dict[str, Loaded]) -> None:
 
 @pytest.mark.parametrize(
     ("which", "sign", "effect"),
-    [("example", "any", "strength"), ("example", "excitatory", "strength"), ("example", "any", "computed"), ("random", "any", "specific")],
+    [("example", "any", None), ("example", "excitatory", "strength"), ("example", "any", "computed"), ("random", "any", None)],
 )
-def test_community_of_a_feature(loaded: dict[str, Loaded], which: str, sign: str, effect: str) -> None:
+@pytest.mark.parametrize("families", [True, False])
+def test_community_of_a_feature(loaded: dict[str, Loaded], which: str, sign: str, effect: str | None, families: bool) -> None:
     run = loaded[which]
     mine = run.busiest()
-    found, _ = partition(run, sign=sign, effect=effect)
-    members = next(part for part in found if mine in part)
-    rows = run.ask("community_of", feature=mine, sign=sign, effect=effect, limit=ALL).records
-    g = twins.graph(run.files, sign=sign, by=effect).to_undirected()
+    found, _ = partition(run, sign=sign, effect=effect, families=families)
+    head = heads(run.files.edges()).get(mine, mine) if families else mine
+    members = next(part for part in found if head in part)
+    rows = run.ask("community_of", feature=mine, sign=sign, effect=effect, families=families, limit=ALL).records
+    g = undirected(twins.graph(run.files, sign=sign, by=effect, families=families))
     assert {row["id"] for row in rows} == members
     for row in rows:
         weights = {n: d["weight"] for n, d in g[row["id"]].items()}

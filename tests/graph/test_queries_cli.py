@@ -146,7 +146,7 @@ def test_scores_are_written_back_with_their_analysis(connected: Store, example: 
         store.analyze(connected, "leiden", Projection(example))
         assert len(connected.cypher("MATCH (c:Community) RETURN c.uid")) == len(sizes)
     else:
-        assert got == pytest.approx(twins.hub_scores(files, algorithm, "structural", "any", "clamping"), abs=1e-9)
+        assert got == pytest.approx(twins.hub_scores(twins.graph(files), algorithm), abs=1e-9)
     note = connected.cypher("MATCH (a:Analysis {kind: $kind}) RETURN properties(a) AS a", kind=algorithm)["a"].iloc[0]
     assert (note["property"], note["gds_version"][:4]) == (column, "2.13")
     assert json.loads(note["params"])["run"] == example
@@ -157,7 +157,8 @@ def test_scores_are_written_back_with_their_analysis(connected: Store, example: 
 
 def test_the_method_is_named_where_it_is_not_the_main_one_of_the_run(connected: Store, example: str) -> None:
     frame = store.analyze(connected, "leiden", Projection(example, method="jacobian"))
-    assert 1 < frame["community_jacobian"].nunique() < len(frame) == 48
+    features = twins.graph(twins.RunFiles.read(EXAMPLE), method="jacobian")
+    assert 1 < frame["community_jacobian"].nunique() < len(frame) == len(features)
     with pytest.raises(queries.ParameterError, match=r"^method: got 'not measured'; run \w+ has edges by clamping, jacobian$"):
         store.analyze(connected, "leiden", Projection(example, method="not measured"))
 
@@ -167,7 +168,7 @@ def test_a_projection_is_dropped_when_its_block_fails(connected: Store, example:
 
     def fail() -> None:
         with store.projected(gds, Projection(example, sign="inhibitory")) as graph:
-            assert graph.node_count() == 48
+            assert graph.node_count() == len(twins.graph(twins.RunFiles.read(EXAMPLE)))
             raise InterruptedError
 
     with pytest.raises(InterruptedError):

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-Rows = list[dict[str, Any]]
+from tests.graph.twins_copies import Rows, heads
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class RunFiles:
                     "copy": none(row["copy_strength"]),
                     "computed": none(row["mean_strength"] - row["copy_strength"]),
                     "specific": none(row.get("specific_strength")),
+                    "floor": none(row.get("floor_computed")) or none(row["floor"]) or 0.0,
                     "span": row["span"],
                     "by": row["significant_by"],
                     "type": row["interaction_type"],
@@ -105,24 +106,49 @@ def structural(edge: dict[str, Any], edges: str = "structural") -> bool:
 
 
 def effect(edge: dict[str, Any], edges: str = "structural", by: str = "strength") -> Any:
-    """What the edge weighs, sign and all; None where it was not measured."""
+    """What the edge weighs, sign and all; None where it was not measured, or is 0 or smaller than counts."""
     if by != "strength":
-        return edge[by]
+        return None if not edge[by] or abs(edge[by]) < edge["floor"] else edge[by]
     return edge["strength"] if edges == "all" or edge["by"] == "later" else edge["direct"]
+
+
+#: The same, for functions that have a parameter of that name.
+weight = effect
+
+
+def default_effect(run: RunFiles, method: str = "clamping") -> str:
+    """What edges weigh where nothing is asked for."""
+    return "specific" if any(e["specific"] is not None for e in run.edges(method)) else "strength"
 
 
 def passes(value: float, sign: str) -> bool:
     return sign == "any" or (value > 0) == (sign == "excitatory")
 
 
-def graph(run: RunFiles, edges: str = "structural", sign: str = "any", method: str = "clamping", by: str = "strength") -> nx.DiGraph:
-    """Weighted by magnitude, with every feature of the run as a node."""
+def graph(
+    run: RunFiles, edges: str = "structural", sign: str = "any", method: str = "clamping", by: str | None = None, families: bool = True
+) -> nx.DiGraph:
+    """Weighted by magnitude, with every feature of the run as a node, but a family of copies as one."""
+    measured = run.edges(method)
+    head = heads(measured) if families else {}
     made = nx.DiGraph()
-    made.add_nodes_from(run.features["id"])
-    for edge in run.edges(method):
-        value = effect(edge, edges, by)
-        if structural(edge, edges) and value is not None and passes(value, sign):
-            made.add_edge(edge["source"], edge["target"], weight=abs(value), signed=value, edge=edge)
+    made.add_nodes_from(i for i in run.features["id"] if head.get(i, i) == i)
+    for edge in measured:
+        value = effect(edge, edges, by or default_effect(run, method))
+        source, target = (head.get(edge[end], edge[end]) for end in ("source", "target"))
+        if source == target or not structural(edge, edges) or value is None or not passes(value, sign):
+            continue
+        if abs(value) > made.get_edge_data(source, target, {"weight": -1.0})["weight"]:
+            made.add_edge(source, target, weight=abs(value), signed=value, edge=edge)
+    return made
+
+
+def undirected(directed: nx.DiGraph) -> nx.Graph:
+    """Between two families there may be an edge each way: together they weigh as much as both."""
+    made = nx.Graph()
+    made.add_nodes_from(directed)
+    for u, v, d in directed.edges(data=True):
+        made.add_edge(u, v, weight=d["weight"] + made.get_edge_data(u, v, {"weight": 0.0})["weight"])
     return made
 
 
@@ -153,8 +179,8 @@ def feature(run: RunFiles, feature: str, method: str, **_: Any) -> Rows:
     return [facts | counts | {"runs": 1, "neuronpedia_url": row["neuronpedia_url"] or None}]
 
 
-def neighbours(run: RunFiles, feature: str, direction: str, limit: int, method: str, effect: str, **_: Any) -> Rows:
-    rows = []
+def neighbours(run: RunFiles, feature: str, direction: str, limit: int, method: str, effect: str | None, **_: Any) -> Rows:
+    rows, effect = [], effect or default_effect(run, method)
     for e in run.edges(method):
         for way, mine, other in (("out", "source", "target"), ("in", "target", "source")):
             if e[mine] == feature and direction in ("both", way):
@@ -166,11 +192,11 @@ def neighbours(run: RunFiles, feature: str, direction: str, limit: int, method: 
 
 
 def strongest(
-    run: RunFiles, effect: str, by: str, edges: str, sign: str, limit: int, method: str, span: int | None = None, **_: Any
+    run: RunFiles, effect: str | None, by: str, edges: str, sign: str, limit: int, method: str, span: int | None = None, **_: Any
 ) -> Rows:
-    rows = []
+    rows, chosen = [], effect or default_effect(run, method)
     for e in run.edges(method):
-        value = e[effect]
+        value = weight(e, "all", chosen)
         if value is not None and passes(value, sign) and span in (None, e["span"]) and structural(e, edges):
             more = {"source_label": run.label[e["source"]], "target_label": run.label[e["target"]], "structural": structural(e)}
             size = None if e["standardised"] is None or e["total"] == 0 else e["standardised"] * value / e["total"]
@@ -195,8 +221,7 @@ def co_drivers(run: RunFiles, feature: str, edges: str, min_shared: int, limit: 
     return top([r | {"label": run.label[r["id"]]} for r in rows], limit, lambda r: -r["shared"], lambda r: -r["agree"], lambda r: r["id"])
 
 
-def hub_scores(run: RunFiles, measure: str, edges: str, sign: str, method: str, by: str = "strength") -> dict[str, float]:
-    g = graph(run, edges, sign, method, by)
+def hub_scores(g: nx.DiGraph, measure: str) -> dict[str, float]:
     weight = "weight" if measure.endswith("strength") else None
     if measure in ("degree", "strength"):
         return dict(g.degree(weight=weight))
@@ -266,13 +291,14 @@ def hubs(
     sign: str,
     limit: int,
     method: str,
-    effect: str = "strength",
+    effect: str | None = None,
+    families: bool = True,
     layer: int | None = None,
     per_layer: bool = False,
     **_: Any,
 ) -> Rows:
-    scores = hub_scores(run, measure, edges, sign, method, effect)
-    g = graph(run, edges, "any", method)
+    g = graph(run, edges, sign, method, effect, families)
+    scores = hub_scores(g, measure)
     rows: Rows = []
     for i in sorted(scores, key=lambda i: (-round(scores[i], 10), i)):
         if layer in (None, run.layer[i]):
@@ -313,15 +339,28 @@ def triads(run: RunFiles, feature: str | None, method: str) -> Iterable[tuple[di
 
 
 def feed_forward(
-    run: RunFiles, kind: str, edges: str, min_strength: float, limit: int, method: str, feature: str | None = None, **_: Any
+    run: RunFiles,
+    kind: str,
+    edges: str,
+    min_strength: float,
+    limit: int,
+    method: str,
+    effect: str | None = None,
+    feature: str | None = None,
+    **_: Any,
 ) -> Rows:
+    def weighs(e: dict[str, Any]) -> Any:
+        return weight(e, edges, effect or default_effect(run, method))
+
     across = {(e["source"], e["target"]): e for e in run.edges(method)}
     rows = []
     for ab, bc in triads(run, feature, method):
         ac = across.get((ab["source"], bc["target"]))
-        if ac is None or not all(structural(e, edges) and abs(effect(e, edges)) >= min_strength for e in (ab, bc, ac)):
+        if ac is None or not all(structural(e, edges) and abs(weighs(e) or 0.0) >= min_strength for e in (ab, bc, ac)):
             continue
-        x, y, z = (effect(e, edges) for e in (ab, bc, ac))
+        x, y, z = (weighs(e) for e in (ab, bc, ac))
+        if None in (x, y, z):
+            continue
         found = "coherent" if np.sign(x) * np.sign(y) == np.sign(z) else "incoherent"
         if kind in ("any", found):
             ends = {"source": ab["source"], "middle": ab["target"], "target": bc["target"], "kind": found}
@@ -341,10 +380,12 @@ def chain(run: RunFiles, min_strength: float, limit: int, method: str, feature: 
     return top(rows, limit, lambda r: -abs(r["product"]), lambda r: r["source"], lambda r: r["middle"], lambda r: r["target"])
 
 
-def fan_in(run: RunFiles, edges: str, sources: int, min_strength: float, limit: int, method: str, **_: Any) -> Rows:
+def fan_in(
+    run: RunFiles, edges: str, sources: int, min_strength: float, limit: int, method: str, effect: str | None = None, **_: Any
+) -> Rows:
     arriving: dict[str, list[tuple[float, str]]] = {}
     for e in run.edges(method):
-        x = effect(e, edges)
+        x = weight(e, edges, effect or default_effect(run, method)) or 0.0
         if structural(e, edges) and abs(x) >= min_strength and x != 0:
             arriving.setdefault(e["target"], []).append((x, e["source"]))
     rows = []

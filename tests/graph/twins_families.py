@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any
 
-from tests.graph.twins import Rows, RunFiles, effect, passes, structural, top
-
-
-def chains(run: RunFiles, method: str) -> list[list[dict[str, Any]]]:
-    """Each family as its edges, from its first member to its last."""
-    copies = [e for e in run.edges(method) if e["total"] > 0.25 and (e["copy"] or 0) > 0.5 * e["total"]]
-    after: dict[str, dict[str, Any]] = {}
-    for e in copies:
-        if e is _choice(copies, "source", "target", e["source"]) and e is _choice(copies, "target", "source", e["target"]):
-            after[e["source"]] = e
-    found = []
-    for first in set(after) - {e["target"] for e in after.values()}:
-        chain = [after[first]]
-        while chain[-1]["target"] in after:
-            chain.append(after[chain[-1]["target"]])
-        found.append(chain)
-    return found
-
-
-def _choice(copies: Rows, own: str, other: str, name: str) -> dict[str, Any]:
-    return min((e for e in copies if e[own] == name), key=lambda e: (e["span"], -e["copy"], e[other]))
-
-
-def _ids(chain: list[dict[str, Any]]) -> list[str]:
-    return [chain[0]["source"], *(e["target"] for e in chain)]
+from tests.graph.twins import Rows, RunFiles, default_effect, effect, passes, structural, top
+from tests.graph.twins_copies import chains, members
 
 
 def families(run: RunFiles, method: str, limit: int, feature: str | None = None, min_lifetime: int = 0) -> Rows:
     rows = []
-    for chain in chains(run, method):
-        ids = _ids(chain)
+    for chain in chains(run.edges(method)):
+        ids = members(chain)
         first, last = run.layer[ids[0]], run.layer[ids[-1]]
         if last - first >= min_lifetime and feature in (None, *ids):
             share = sum(e["copy"] / e["total"] for e in chain) / len(chain)
@@ -46,8 +22,9 @@ def families(run: RunFiles, method: str, limit: int, feature: str | None = None,
     return top(rows, limit, lambda r: -r["lifetime"], lambda r: -r["size"], lambda r: r["first_layer"], lambda r: r["id"])
 
 
-def family_hubs(run: RunFiles, method: str, measure: str, edges: str, sign: str, limit: int, by: str = "strength") -> Rows:
-    kin = {name: _ids(chain) for chain in chains(run, method) for name in _ids(chain)}
+def family_hubs(run: RunFiles, method: str, measure: str, edges: str, sign: str, limit: int, by: str | None = None) -> Rows:
+    by = by or default_effect(run, method)
+    kin = {name: members(chain) for chain in chains(run.edges(method)) for name in members(chain)}
     between: dict[tuple[str, str], float] = {}
     for e in run.edges(method):
         ends = kin.get(e["source"], [e["source"]])[0], kin.get(e["target"], [e["target"]])[0]

@@ -10,15 +10,16 @@ import networkx as nx
 import numpy as np
 
 from tests.graph import twins
-from tests.graph.twins import Rows, RunFiles, carries, effect, structural, top
+from tests.graph.twins import Rows, RunFiles, carries, default_effect, effect, structural, top
 
 
-def _kept(run: RunFiles, edges: str, min_strength: float, method: str) -> dict[tuple[str, str], float]:
+def _kept(run: RunFiles, edges: str, min_strength: float, method: str, by: str | None = None) -> dict[tuple[str, str], float]:
     """Pairs and what they weigh, of the edges that a motif may use."""
-    found = {}
+    found, chosen = {}, by or default_effect(run, method)
     for e in run.edges(method):
-        if structural(e, edges) and abs(effect(e, edges)) >= min_strength:
-            found[e["source"], e["target"]] = effect(e, edges)
+        size = effect(e, edges, chosen)
+        if structural(e, edges) and size is not None and abs(size) >= min_strength:
+            found[e["source"], e["target"]] = size
     return found
 
 
@@ -62,10 +63,11 @@ def fan_out(
     min_strength: float,
     limit: int,
     method: str,
+    effect: str | None = None,
     feature: str | None = None,
     layer: int | None = None,
 ) -> Rows:
-    kept = {p: w for p, w in _kept(run, edges, min_strength, method).items() if w}
+    kept = {p: w for p, w in _kept(run, edges, min_strength, method, effect).items() if w}
     rows = []
     for source, ends in _after(kept).items():
         ends.sort(key=lambda t: (-abs(kept[source, t]), t))
@@ -89,10 +91,11 @@ def bi_fan(
     min_strength: float,
     limit: int,
     method: str,
+    effect: str | None = None,
     feature: str | None = None,
     layer: int | None = None,
 ) -> Rows:
-    kept, uid = _kept(run, edges, min_strength, method), _uid(run)
+    kept, uid = _kept(run, edges, min_strength, method, effect), _uid(run)
     after = {s: set(t) for s, t in _after(kept).items()}
     rows = []
     for pair in combinations(sorted(after, key=uid.get), 2):
@@ -118,10 +121,11 @@ def diamond(
     min_strength: float,
     limit: int,
     method: str,
+    effect: str | None = None,
     feature: str | None = None,
     layer: int | None = None,
 ) -> Rows:
-    kept, uid = _kept(run, edges, min_strength, method), _uid(run)
+    kept, uid = _kept(run, edges, min_strength, method, effect), _uid(run)
     after = _after(kept)
     rows = []
     for a in after:
@@ -213,7 +217,7 @@ def between(run: RunFiles, source: str, target: str, max_hops: int, min_strength
 
 
 def bottlenecks(run: RunFiles, edges: str, min_strength: float, limit: int, method: str) -> Rows:
-    g = nx.DiGraph(list(_kept(run, edges, min_strength, method)))
+    g = nx.DiGraph(list(_kept(run, edges, min_strength, method, "strength")))
     rows = [
         {"id": n, "layer": run.layer[n], "incoming": g.in_degree(n), "outgoing": g.out_degree(n)}
         | {"flow": g.in_degree(n) * g.out_degree(n), "label": run.label[n]}

@@ -29,7 +29,7 @@ def feature_in_runs(runs: list[tuple[str, str, RunFiles]], uid: str, method: str
 
 
 def behavior_hubs(run: RunFiles, hops: int, edges: str, min_behaviors: int, limit: int, method: str, **_: Any) -> Rows:
-    g = graph(run, edges, method=method)
+    g = graph(run, edges, method=method, by="strength", families=False)
     serves: dict[str, list[str]] = {}
     for name in sorted(b["name"] for b in run.behaviors):
         for i in {n for s in seeds(run, name) & set(g) for n in nx.single_source_shortest_path_length(g, s, cutoff=hops)}:

@@ -43,7 +43,7 @@ class Loaded:
 
     def busiest(self) -> str:
         """The feature with the most structural edges in and out."""
-        g = twins.graph(self.files)
+        g = twins.graph(self.files, by="strength", families=False)
         return max(g, key=lambda n: min(g.in_degree(n), g.out_degree(n)) * 100 + g.degree(n))
 
     def first_source(self) -> str:

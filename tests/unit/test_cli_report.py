@@ -31,7 +31,9 @@ def test_analyze_prints_tables_and_json(tmp_path: Path) -> None:
     assert table.exit_code == 0
     for piece in ("Interaction graph", "Hubs", "pagerank", "Communities", "feed forward loop"):
         assert piece in table.output
-    result = runner.invoke(app, ["analyze", str(paths.graphml), "--format", "json", "--all", "--effect", "computed"])
+    result = runner.invoke(
+        app, ["analyze", str(paths.graphml), "--format", "json", "--all", "--effect", "computed", "--collapse", "nothing"]
+    )
     found = json.loads(result.stdout)
     graph = load_graph(paths.graph_json)
     assert found["statistics"]["n_edges"] == graph.number_of_edges()

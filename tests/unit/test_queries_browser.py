@@ -84,6 +84,26 @@ def test_a_favourite_has_a_title_and_asks_the_newest_run(path: str) -> None:
     assert all(f":param {name} =>" in text for name in left), "what is left to set is said"
 
 
+def test_a_favourite_finds_out_what_the_newest_run_measured() -> None:
+    text = favourites()["hubs/hubs.cypher"]
+    assert "THEN 'specific' ELSE 'strength' END} AS run" in text
+    assert "// effect is 'specific' where the run measured it, else 'strength': one of" in text
+    assert "$effect" not in text
+    assert "'strength' <> 'strength'" in favourites()["hubs/hub_shift.cypher"], "of two runs, what both have"
+
+
+def test_statements_rank_by_what_the_run_measured() -> None:
+    plain, measured = (populated(guide(facts, "s", "f")) for facts in (FACTS, replace(FACTS, specific=True)))
+    assert "ORDER BY abs(e.strength)" in plain["plain-strongest"]
+    assert "WHERE" not in plain["plain-strongest"]
+    assert "WHERE e.specific IS NOT NULL\nRETURN s.id AS source, t.id AS target, e.specific AS specific" in measured["plain-strongest"]
+    assert "WHERE abs(e.specific) >= e.floor_computed" in measured["plain-hubs"]
+    assert "e['specific']" not in plain["hubs"]
+    assert "e['specific']" in measured["hubs"]
+    assert "e['specific']" not in measured["hub_shift"], "the run before has not measured it"
+    assert "e['specific']" in populated(guide(replace(FACTS, specific=True, other_specific=True), "s", "f"))["hub_shift"]
+
+
 def test_favourites_have_titles_of_their_own() -> None:
     titles = [text.splitlines()[0] for text in favourites().values()]
     assert len(set(titles)) == len(titles)

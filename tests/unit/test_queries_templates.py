@@ -164,6 +164,7 @@ def test_texts_of_the_command_line_become_values(parameter: Parameter, text: str
         (Parameter("c", "choice", "", of=("clamping", "jacobian")), "jacobi", "did you mean jacobian"),
         (Parameter("t", "text", "", maximum=3), "long", "got 4 characters; expected text of 1 to 3 characters"),
         (Parameter("f", "feature", "", required=True), "", "got ''"),
+        (Parameter("e", "effect", "", of=("strength", "specific")), "specifc", "expected one of strength, specific; did you mean specific"),
         (Parameter("f", "feature", "", required=True), 5, "got 5; expected a feature"),
     ],
 )
@@ -177,7 +178,8 @@ def test_what_is_not_given_takes_its_default() -> None:
     assert values == {"run": None, "method": "clamping", "measure": "degree", "edges": "structural", "sign": "any"} | {
         "layer": None,
         "per_layer": False,
-        "effect": "strength",
+        "effect": None,
+        "families": True,
         "graph": None,
         "limit": 3,
     }

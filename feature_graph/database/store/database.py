@@ -66,8 +66,8 @@ class Store:
         """Ask a template and get a frame, columns as the template declares them.
 
         >>> store.query("hubs", measure="pagerank", limit=3)      # doctest: +SKIP
-                 id  layer     score  incoming  outgoing  label
-        0  L11_F390     11  0.851436         8         0   not
+                id  layer     score  layer_rank  incoming  outgoing  label
+        0  L2_F313      2  0.875019           1         9         5  grammar: said · in context 2
         """
         answer = self.ask(name, timeout=timeout, any_status=any_status, **parameters)
         return pd.DataFrame(answer.rows, columns=answer.columns)

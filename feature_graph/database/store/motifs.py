@@ -17,6 +17,8 @@ from feature_graph.database.store.errors import StoreError
 logger = logging.getLogger(__name__)
 
 KIND = "motifs"
+#: What an edge of a pattern may be.
+EFFECTS = queries.EFFECTS
 _FORGET = "MATCH (run:Run {id: $run}) MATCH (m:Motif) WHERE m.run = run.n AND m.uid STARTS WITH toString(run.n) + '/' DETACH DELETE m"
 _SAVE = """
 MATCH (run:Run {id: $run, status: 'ready'})
@@ -93,6 +95,7 @@ def match_pattern(
     *,
     method: str | None = None,
     edges: str = "structural",
+    effect: str | None = None,
     limit: int = 20,
     timeout: float = 60.0,
 ) -> pd.DataFrame:
@@ -103,7 +106,9 @@ def match_pattern(
         pattern: A compiled pattern.
         run: Id of the run, the beginning of it, or its name; the newest ready one if not given.
         method: ``clamping`` or ``jacobian``; clamping where the run has it, if not given.
-        edges: ``structural`` (by direct effects) or ``all`` (by totals).
+        edges: ``structural`` or ``all``.
+        effect: What an edge is: ``strength`` (direct effects of structural edges, totals of all), ``computed``, ``specific`` or ``copy``,
+            without edges of which it is smaller than counts; ``specific`` where the run measured it, else ``strength``, if not given.
         limit: Rows at most.
         timeout: Seconds after which the database gives up.
 
@@ -111,10 +116,11 @@ def match_pattern(
         A column of short ids for each letter, ``strengths`` (a list, in the order of the pattern's edges) and ``weakest``.
 
     Raises:
-        StoreError: If ``edges`` or ``limit`` make no sense.
+        StoreError: If ``edges``, ``effect`` or ``limit`` make no sense.
+        queries.ParameterError: If what is specific is asked for and was not measured.
         queries.QueryTimeout: If it took too long; anchor the pattern at a feature or a layer, or count in process.
     """
-    answer = _ask(store, pattern.match, pattern, run, method, edges, timeout, {"limit": limit})
+    answer = _ask(store, pattern.match, pattern, run, method, (edges, effect), timeout, {"limit": limit})
     return pd.DataFrame(answer.rows, columns=answer.columns)
 
 
@@ -125,19 +131,33 @@ def count_pattern(
     *,
     method: str | None = None,
     edges: str = "structural",
+    effect: str | None = None,
     timeout: float = 60.0,
 ) -> int:
     """How many subgraphs match; see :func:`match_pattern`."""
-    return int(_ask(store, pattern.count, pattern, run, method, edges, timeout, {}).rows[0][0])
+    return int(_ask(store, pattern.count, pattern, run, method, (edges, effect), timeout, {}).rows[0][0])
 
 
 def _ask(
-    store: Store, text: str, pattern: Statements, run: str | None, method: str | None, edges: str, timeout: float, more: dict[str, int]
+    store: Store,
+    text: str,
+    pattern: Statements,
+    run: str | None,
+    method: str | None,
+    part: tuple[str, str | None],
+    timeout: float,
+    more: dict[str, int],
 ) -> queries.Answer:
-    if edges not in ("structural", "all") or not 0 <= more.get("limit", 0) <= 100_000:
-        raise StoreError(f"got edges {edges!r} and limit {more.get('limit')}; expected structural or all, and 0 to 100,000")
+    edges, effect = part
+    if edges not in ("structural", "all") or effect not in (None, *EFFECTS) or not 0 <= more.get("limit", 0) <= 100_000:
+        raise StoreError(
+            f"got edges {edges!r}, effect {effect!r} and limit {more.get('limit')}; expected structural or all, one of "
+            f"{', '.join(EFFECTS)}, and 0 to 100,000"
+        )
     found = store.find_run(run)
-    values = pattern.parameters | {"run": found, "method": store.choose_method(found, method), "edges": edges} | more
+    method = store.choose_method(found, method)
+    effect = queries.find_effect(store.driver, found, method, effect, database=store.database)
+    values = pattern.parameters | {"run": found, "method": method, "edges": edges, "effect": effect} | more
     return queries.ask(store.driver, text, timeout=timeout, database=store.database, parameters=values)
 
 

@@ -102,15 +102,15 @@ def analyze_all(
     part = part or Projection(store.find_run())
     part.check()
     run = store.find_run(part.run)
-    part = replace(part, run=run, method=store.choose_method(run, part.method))
+    part, usual = _found(store, replace(part, run=run, method=store.choose_method(run, part.method)))
     gds = client(store)
     memory = require_memory(memory_needed(gds, *count_part(store, part), names))
     logger.info("run %s: %d features, %d edges, about %.0f MB of heap", part.run, memory.nodes, memory.relationships, memory.needed / 2**20)
-    job = _AlgorithmJob(store, gds, part, seed, memory)
+    job = _AlgorithmJob(store, gds, part, seed, memory, usual)
     found: dict[str, Analysis] = {}
     for members in _by_shape(names):
         first = ALGORITHMS[members[0]]
-        with projected(gds, part, undirected=first.family != "hubs", indexed=first.indexed) as graph:
+        with projected(gds, part, first.family != "hubs", first.indexed, ties=first.family == "cores") as graph:
             for name in members:
                 if progress:
                     progress(name, len(found), len(names))
@@ -120,10 +120,20 @@ def analyze_all(
     return [found[name] for name in names]
 
 
-def kind_of(algorithm: str, part: Projection, main_method: str) -> str:
-    """Name of an analysis: the algorithm, and what of the part is not the default."""
+def _found(store: Store, part: Projection) -> tuple[Projection, str]:
+    """The part with the effect that its edges weigh, and the one that they would weigh if none was asked for."""
+    usual, effect = (
+        queries.find_effect(store.driver, part.run, part.method or "", wanted, database=store.database) for wanted in (None, part.effect)
+    )
+    return replace(part, effect=effect), usual
+
+
+def kind_of(algorithm: str, part: Projection, main_method: str, usual: str) -> str:
+    """Name of an analysis: the algorithm, and what of the part is not the default; ``usual`` is the effect if none is asked for."""
     marks = [
         "all" if part.edges == "all" else "",
+        part.effect or "" if part.effect != usual else "",
+        "" if part.families else "single",
         part.sign if part.sign != "any" else "",
         "reversed" if part.orientation == "reversed" and ALGORITHMS[algorithm].directed else "",
         (part.method or "").replace(" ", "_") if part.method not in (None, main_method) else "",
@@ -144,9 +154,9 @@ def _checked(algorithms: Sequence[str]) -> list[str]:
 
 def _by_shape(names: list[str]) -> list[list[str]]:
     """Names that share a projection, together."""
-    groups: dict[tuple[bool, bool], list[str]] = {}
+    groups: dict[tuple[str, bool], list[str]] = {}
     for name in names:
-        groups.setdefault((ALGORITHMS[name].family == "hubs", ALGORITHMS[name].indexed), []).append(name)
+        groups.setdefault((ALGORITHMS[name].family, ALGORITHMS[name].indexed), []).append(name)
     return list(groups.values())
 
 
@@ -159,6 +169,7 @@ class _AlgorithmJob:
     part: Projection
     seed: int
     memory: Memory
+    usual: str
 
     def run(self, graph: Graph, name: str) -> Analysis:
         """Compute one algorithm on the projected graph and write it back."""
@@ -166,13 +177,13 @@ class _AlgorithmJob:
         begun = time.perf_counter()
         params, scores = self._in_words(graph, algorithm)
         seconds = time.perf_counter() - begun
-        kind = kind_of(name, self.part, self.store.main_method(self.part.run))
+        kind = kind_of(name, self.part, self.store.main_method(self.part.run), self.usual)
         property_ = algorithm.written_to + kind.removeprefix(name)
         version = str(self.gds.server_version())
         record = {"algorithm": name, "property": property_, "seed": self.seed, "gds_version": version}
         whole = params | asdict(self.part) | {"heap_estimate": self.memory.needed}
-        features = write(self.store, self.part.run, kind, scores, record, whole)
-        logger.info("run %s: %s in %.2f s, written to Observation.%s", self.part.run, kind, seconds, property_)
+        features = write(self.store, self.part, kind, scores, record, whole)
+        logger.info("run %s: %s by %s in %.2f s, written to Observation.%s", self.part.run, kind, self.part.effect, seconds, property_)
         return Analysis(kind, name, property_, features, scores.communities, params, version, seconds)
 
     def _in_words(self, graph: Graph, algorithm: Algorithm) -> tuple[dict[str, Any], Scores]:

@@ -26,21 +26,39 @@ Orientation = Literal["natural", "reversed"]
 
 _EDGES = """
 MATCH (run:Run {id: $run, status: 'ready'})
-CALL (run) {
+OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
+WHERE $families AND m.place > 0
+WITH run, collect(copy) AS copies
+CALL (run, copies) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH run, s, t, CASE WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
-  WHERE $sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0)
+  WITH run, copies, s, t, e, CASE
+    WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct
+  END AS signed
+  WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  WITH run, copies, coalesce(a, s) AS s, coalesce(b, t) AS t, abs(signed) AS weight
+  WHERE s <> t
+  // two families may act on each other: with $ties that is one relationship
+  WITH run, copies, s, t, weight, $ties AND s.uid > t.uid AS turned
+  WITH run, copies, CASE WHEN turned THEN t ELSE s END AS s, CASE WHEN turned THEN s ELSE t END AS t, max(weight) AS weight
+"""
+_DEFAULT_EFFECT = """
+MATCH (run:Run {id: $run, status: 'ready'})
+WITH EXISTS { MATCH ()-[e:AFFECTS {run: run.n, method: $method}]->() WHERE e.specific IS NOT NULL } AS measured
+RETURN CASE WHEN measured THEN 'specific' ELSE 'strength' END AS effect
 """
 _PROJECT = (
     _EDGES
     + """
   MATCH (s)<-[:OF]-(a:Observation {run: run.n})
   MATCH (t)<-[:OF]-(b:Observation {run: run.n})
-  WITH CASE $orientation WHEN 'reversed' THEN b ELSE a END AS a, CASE $orientation WHEN 'reversed' THEN a ELSE b END AS b, signed
-  RETURN a, b, abs(signed) AS weight
+  WITH CASE $orientation WHEN 'reversed' THEN b ELSE a END AS a, CASE $orientation WHEN 'reversed' THEN a ELSE b END AS b, weight
+  RETURN a, b, weight
   UNION ALL
-  MATCH (a:Observation) WHERE a.run = run.n AND a.layer IS NOT NULL
+  MATCH (a:Observation)-[:OF]->(f:Feature) WHERE a.run = run.n AND a.layer IS NOT NULL AND NOT f IN copies
   RETURN a, null AS b, 0.0 AS weight
 }
 WITH a, b, weight ORDER BY a.key, b.key
@@ -63,8 +81,11 @@ class Projection:
     Attributes:
         run: Id of the run.
         method: ``clamping`` or ``jacobian``; clamping where the run has it, if not given.
-        edges: ``structural`` (span 1, or a direct effect that is itself significant; weighed by the direct effect) or ``all`` (weighed by
-            the total effect).
+        edges: ``structural`` (span 1, or a direct effect that is itself significant) or ``all``.
+        effect: What an edge weighs: ``strength`` (the direct effect of a structural edge, the total one of all), ``computed``, ``specific``
+            or ``copy``, without edges of which it is smaller than counts; ``specific`` where the run measured it, else ``strength``, if not
+            given.
+        families: Whether a copy family counts as one feature, under its first member.
         sign: ``any``, ``excitatory`` or ``inhibitory``.
         orientation: ``natural`` from cause to effect, or ``reversed``; what is computed without direction does not notice.
     """
@@ -74,6 +95,8 @@ class Projection:
     edges: Edges = "structural"
     sign: Sign = "any"
     orientation: Orientation = "natural"
+    effect: str | None = None
+    families: bool = True
 
     def check(self) -> None:
         """Refuse a value that is none of those named.
@@ -84,6 +107,8 @@ class Projection:
         for name, allowed in (("edges", Edges), ("sign", Sign), ("orientation", Orientation)):
             if getattr(self, name) not in get_args(allowed):
                 raise StoreError(f"{name}: got {getattr(self, name)!r}; expected one of {', '.join(get_args(allowed))}")
+        if self.effect is not None and self.effect not in queries.EFFECTS:
+            raise StoreError(f"effect: got {self.effect!r}; expected one of {', '.join(queries.EFFECTS)}")
 
 
 def client(store: Store) -> GraphDataScience:
@@ -104,7 +129,9 @@ def client(store: Store) -> GraphDataScience:
 
 
 @contextmanager
-def projected(gds: GraphDataScience, part: Projection, undirected: bool = False, indexed: bool = False) -> Iterator[Graph]:
+def projected(
+    gds: GraphDataScience, part: Projection, undirected: bool = False, indexed: bool = False, ties: bool = False
+) -> Iterator[Graph]:
     """Project a part of a run under a unique name; it is dropped at the end of the block.
 
     Args:
@@ -112,12 +139,14 @@ def projected(gds: GraphDataScience, part: Projection, undirected: bool = False,
         part: What to project.
         undirected: Without direction, as communities and cores are computed.
         indexed: Also from target to source, as HITS needs.
+        ties: One relationship between two families that act on each other, as cores are computed.
     """
     part.check()
     name = f"store-{uuid.uuid4().hex}"
-    values = asdict(part) | {"method": _method(gds, part)}
+    method = _method(gds, part)
+    values = asdict(part) | {"method": method, "effect": part.effect or _default_effect(gds, part.run, method)}
     try:
-        made = gds.graph.project.cypher(_PROJECT, graph=name, undirected=undirected, indexed=indexed, **values)
+        made = gds.graph.project.cypher(_PROJECT, graph=name, undirected=undirected, indexed=indexed, ties=ties, **values)
         yield made.graph
     finally:
         gds.graph.drop(name, fail_if_missing=False)
@@ -139,8 +168,13 @@ def _method(gds: GraphDataScience, part: Projection) -> str:
     return queries.choose_method(part.run, found["methods"].iloc[0], part.method)
 
 
+def _default_effect(gds: GraphDataScience, run: str, method: str) -> str:
+    found = gds.run_cypher(_DEFAULT_EFFECT, {"run": run, "method": method})
+    return str(found["effect"].iloc[0])
+
+
 def count_part(store: Store, part: Projection) -> tuple[int, int]:
     """Nodes and relationships that a projection of this part will have."""
     values = {name: value for name, value in asdict(part).items() if name != "orientation"}
-    row = store.run(_COUNT, values | {"method": part.method or "clamping"}).iloc[0]
+    row = store.run(_COUNT, values | {"method": part.method or "clamping", "effect": part.effect or "strength", "ties": False}).iloc[0]
     return int(row["nodes"]), int(row["edges"])

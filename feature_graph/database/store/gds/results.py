@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from graphdatascience.graph.graph_api import Graph
 
     from feature_graph.database.store.gds.algorithms import Algorithm
+    from feature_graph.database.store.gds.projection import Projection
 
 _BATCH = 10_000
 _FORGET = """
@@ -29,7 +30,11 @@ DETACH DELETE a, c
 # A feature shows the scores of the newest run that observed it (docs/schema.md).
 _SCORES = """
 UNWIND $rows AS row
-WITH gds.util.asNode(row.node) AS o, row.scores AS scores
+WITH gds.util.asNode(row.node) AS first, row.scores AS scores
+// All members of a family have the score of their first one.
+OPTIONAL MATCH (first)-[:OF]->(:Feature)-[:MEMBER_OF {place: 0}]->(x:Family {run: first.run, method: $method}) WHERE $families
+OPTIONAL MATCH (x)<-[:MEMBER_OF]-(:Feature)<-[:OF]-(member:Observation) WHERE member.run = first.run
+WITH DISTINCT coalesce(member, first) AS o, scores
 SET o += scores
 WITH o, scores
 MATCH (o)-[:OF]->(f:Feature) WHERE f.scores_run = o.run
@@ -98,22 +103,22 @@ def _by_community(frame: pd.DataFrame, key: str, column: str) -> pd.Series[float
     return frame.set_index(key)[column] if len(frame) else pd.Series(dtype=float)
 
 
-def write(store: Store, run: str, kind: str, scores: Scores, record: dict[str, Any], params: dict[str, Any]) -> pd.DataFrame:
+def write(store: Store, part: Projection, kind: str, scores: Scores, record: dict[str, Any], params: dict[str, Any]) -> pd.DataFrame:
     """Write an analysis back in batches; give its features, highest score first.
 
     Args:
         store: An open database.
-        run: Id of the run.
+        part: What was projected, of which run.
         kind: Name of the analysis.
         scores: What was computed.
         record: Further properties of the Analysis node; ``property`` names that of the Observations.
         params: What it was computed with, kept as JSON.
     """
-    property_ = record["property"]
+    run, property_ = part.run, record["property"]
     store.run(_FORGET, {"run": run, "kind": kind}, writes=True)
     rows = [{"node": n, "scores": {property_: s}} for n, s in zip(*(scores.nodes[c].tolist() for c in ("node", "score")), strict=True)]
     for batch in _batches(rows):
-        store.run(_SCORES, {"rows": batch}, writes=True)
+        store.run(_SCORES, {"rows": batch, "method": part.method, "families": part.families}, writes=True)
     if len(scores.communities):
         for batch in _batches(missing_as_none(scores.communities).to_dict("records")):
             store.run(_COMMUNITIES, {"run": run, "kind": kind, "rows": batch}, writes=True)
