@@ -16,7 +16,7 @@ from feature_graph.artifacts import Interaction, InteractionSet, read_feature_id
 from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.errors import InteractionGraphError
-from feature_graph.graph.families import copy_families
+from feature_graph.graph.families import name_families
 from feature_graph.graph.views import scale
 from ingest.strength import leading_effect, leading_of, sign_of_edge
 from ingest.strength import structural as is_structural
@@ -60,8 +60,7 @@ def build_interaction_graph(
     graph.add_nodes_from(_nodes(kept, _described(interactions, kept) if features is None else features))
     graph.add_edges_from(zip(kept["src_id"], kept["tgt_id"], _edge_attributes(kept), strict=True))
     graph.graph["scale"] = scale(graph)
-    for family in copy_families(graph):
-        nx.set_node_attributes(graph, dict.fromkeys(family.members, family.id), "family")
+    name_families(graph)
     log.info("graph: %d of %d tested pairs are edges between %d features", len(kept), graph.graph["tested"], len(graph))
     return graph
 

@@ -43,6 +43,13 @@ def copy_families(edges: nx.DiGraph | pd.DataFrame) -> list[CopyFamily]:
     return families_of(kept[list(FAMILY_COLUMNS)])
 
 
+def name_families(graph: nx.DiGraph) -> None:
+    """Let every node name its copy family by the id of the first member; empty if it is in none."""
+    nx.set_node_attributes(graph, dict.fromkeys(graph, ""), "family")
+    for family in copy_families(graph):
+        nx.set_node_attributes(graph, dict.fromkeys(family.members, family.id), "family")
+
+
 def _table(graph: nx.DiGraph) -> pd.DataFrame:
     layer = {node: data.get("layer", 0) for node, data in graph.nodes(data=True)}
     rows = [(u, v, layer[u], layer[v], d.get("span", 1), d.get("total", nan), d.get("copy", nan)) for u, v, d in graph.edges(data=True)]

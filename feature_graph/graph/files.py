@@ -18,6 +18,7 @@ import networkx as nx
 from feature_graph.artifacts import read_feature_id
 from feature_graph.graph.attributes import KIND, VERSION
 from feature_graph.graph.errors import InteractionGraphError
+from feature_graph.graph.families import name_families
 from feature_graph.graph.named_responses import with_absolute_file, with_relative_file
 from feature_graph.utils import whole_file
 from ingest.graphml import SCALARS, GraphMLError, read_graphml, write_graphml
@@ -54,7 +55,8 @@ def save_graph(graph: nx.DiGraph, path: str | Path, format: FileKind | None = No
 def load_graph(path: str | Path, format: FileKind | None = None) -> nx.DiGraph:
     """Read a graph written by :func:`save_graph`, or any directed GraphML / node-link JSON file.
 
-    Every node has ``layer`` and ``label`` afterwards; a file made elsewhere that has no layer gets it from ids such as ``L5_F12``.
+    Every node has ``layer`` and ``label`` afterwards; a file made elsewhere that has no layer gets it from ids such as ``L5_F12``. Nodes of
+    an interaction graph from before copy families were kept in files name theirs.
 
     Raises:
         GraphFileError: If the file is missing, not readable, of a later version, or its graph is undirected.
@@ -72,7 +74,10 @@ def load_graph(path: str | Path, format: FileKind | None = None) -> nx.DiGraph:
     if graph.graph.get("kind") == KIND and graph.graph.get("version") != VERSION:
         raise GraphFileError(f"{path}: got {KIND} version {graph.graph.get('version')}; this program reads version {VERSION}")
     graph.graph.update(with_absolute_file(graph.graph, path.parent))
-    return _completed(graph)
+    completed = _completed(graph)
+    if completed.graph.get("kind") == KIND and not all("family" in data for _, data in completed.nodes(data=True)):
+        name_families(completed)
+    return completed
 
 
 def _kind(path: Path, format: str | None) -> FileKind:

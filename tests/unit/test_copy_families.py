@@ -140,6 +140,16 @@ def test_the_table_and_the_graph_have_the_same_families_and_a_file_keeps_them(gr
         assert dict(again.nodes(data="family")) == dict(graph.nodes(data="family"))
 
 
+def test_a_graph_file_from_before_families_were_kept_names_them_when_it_is_read(graph: nx.DiGraph, tmp_path: Path) -> None:
+    older = graph.copy()
+    for _, data in older.nodes(data=True):
+        del data["family"]
+    for name in ("g.json", "g.graphml"):
+        read = load_graph(save_graph(older, tmp_path / name))
+        assert dict(read.nodes(data="family")) == dict(graph.nodes(data="family"))
+        assert set(collapsed(structural(read))) == set(collapsed(graph)), "a part has the families of the whole"
+
+
 def test_a_table_of_several_methods_is_refused() -> None:
     frame = random_interactions(5, 12, 300, seed=4).frame
     frame = pd.concat([frame, frame.assign(method="jacobian")])
