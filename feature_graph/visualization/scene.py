@@ -155,7 +155,7 @@ def network_scene(
     )
     return Scene(
         title=title,
-        notes=(first, *notes),
+        notes=(first, *notes, *_not_onward(part)),
         width=layout.width,
         height=layout.height,
         nodes=nodes,
@@ -164,6 +164,14 @@ def network_scene(
         columns=column_marks(layout),
         seed_name=seed_name,
     )
+
+
+def _not_onward(part: nx.DiGraph) -> tuple[str, ...]:
+    """What an edge within a column or backward means; none is drawn unless copy families are collapsed."""
+    layer = {node: data.get("layer", 0) for node, data in part.nodes(data=True)}
+    n = sum(layer[v] <= layer[u] for u, v in part.edges if "members" in part.nodes[v])
+    meaning = "a later member of a copy family, which is drawn where its first member is, so that a line runs within a column or backward."
+    return (f"{n:,} edge{'s end' if n > 1 else ' ends'} at {meaning}",) if n else ()
 
 
 def node_marks(part: nx.DiGraph, layout: Layout, seeds: Collection[str], whole: nx.DiGraph) -> tuple[NodeMark, ...]:

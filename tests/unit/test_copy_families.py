@@ -190,3 +190,17 @@ def test_pictures_draw_a_family_as_one_feature(graph: nx.DiGraph, tmp_path: Path
     assert picture != render_static_graph(graph, tmp_path / "apart.svg").read_text(encoding="utf-8")
     with pytest.raises(InteractionGraphError, match="collapse: got 'layers', expected None or families"):
         render_static_graph(graph, tmp_path / "no.svg", collapse="layers")  # type: ignore[arg-type]
+
+
+def test_a_line_that_does_not_run_onward_is_explained(tmp_path: Path) -> None:
+    """L1_F0 drives the copy at layer 2 of a family that is drawn at layer 0, and so does L0_F1, within its column."""
+    G = nx.DiGraph()
+    for name, layer in (("L0_F0", 0), ("L0_F1", 0), ("L1_F0", 1), ("L2_F0", 2)):
+        G.add_node(name, layer=layer, label="")
+    copy = {"strength": 0.9, "total": 0.9, "copy": 0.8, "span": 1}
+    for ends, edge in ((("L0_F0", "L2_F0"), copy), (("L1_F0", "L2_F0"), {"strength": 0.5}), (("L0_F1", "L2_F0"), {"strength": 0.4})):
+        G.add_edge(*ends, **edge)
+    assert [family.members for family in copy_families(G)] == [("L0_F0", "L2_F0")]
+    told = "2 edges end at a later member of a copy family, which is drawn where its first member is"
+    assert told in render_static_graph(G, tmp_path / "one.svg", collapse="families").read_text(encoding="utf-8")
+    assert "later member" not in render_static_graph(G, tmp_path / "apart.svg").read_text(encoding="utf-8")
