@@ -13,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,7 +34,7 @@ FOLDERS = {
     "servers of their own": ("graph", "e2e"),
     "the others": ("unit", "graph", "e2e"),
 }
-_INTERRUPTED, _NO_TESTS = 2, 5  # pytest's exit statuses
+_NO_TESTS = 5  # pytest's exit status
 
 
 def main() -> int:
@@ -44,7 +43,7 @@ def main() -> int:
     parser.add_argument("pytest", nargs="*", help="further arguments for pytest, after --")
     arguments = parser.parse_args().pytest
     begun = time.monotonic()
-    status = dict(_run_all(arguments))
+    status = _run_all(arguments)
     failed = failures(status, chosen=bool(arguments))
     _say(f"\nall groups of tests, {_minutes(begun)}: {'failed: ' + ', '.join(failed) if failed else 'passed'}\n")
     return 1 if failed else 0
@@ -57,10 +56,14 @@ def failures(status: dict[str, int], *, chosen: bool) -> list[str]:
     return [group for group, code in status.items() if code != 0 and group not in fine]
 
 
-def _run_all(arguments: list[str]) -> Iterator[tuple[str, int]]:
+def _run_all(arguments: list[str]) -> dict[str, int]:
     shown = next(iter(GROUPS))
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        return zip(GROUPS, pool.map(lambda group: _run(group, arguments, shown=group == shown), GROUPS), strict=True)
+        running = {group: pool.submit(_run, group, arguments, shown=group == shown) for group in GROUPS}
+        try:
+            return {group: future.result() for group, future in running.items()}
+        finally:  # Ctrl-C reaches pytest, too, which stops its servers and ends; groups that have not begun stay away
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _run(group: str, arguments: list[str], *, shown: bool) -> int:
@@ -69,20 +72,15 @@ def _run(group: str, arguments: list[str], *, shown: bool) -> int:
     where = [] if chosen else [f"tests/{folder}" for folder in FOLDERS[group]]
     command = [sys.executable, "-m", "pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, *where, *arguments]
     begun = time.monotonic()
-    if _interrupted.is_set():
-        return _INTERRUPTED
     with tempfile.TemporaryFile() as kept:
-        # Ctrl-C reaches pytest, too, which stops its servers and ends; the groups that have not begun stay away.
         process = subprocess.Popen(command, cwd=ROOT, stdout=None if shown else kept, stderr=subprocess.STDOUT)
         code = process.wait()
-        if code == _INTERRUPTED:
-            _interrupted.set()
         kept.seek(0)
         _say(f"{kept.read().decode(errors='replace')}== {group}: exit status {code}, {_minutes(begun)} ==\n")
     return code
 
 
-_saying, _interrupted = threading.Lock(), threading.Event()
+_saying = threading.Lock()
 
 
 def _say(text: str) -> None:

@@ -13,6 +13,7 @@ import typer
 from feature_graph.cli import common
 from feature_graph.cli.connection import DatabaseAddress, with_database
 from feature_graph.cli.stored_graphs import named_effect
+from feature_graph.utils import missing_as_none
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -161,7 +162,6 @@ def _in_database(store: Store, part: Projection, names: list[str], seed: int, to
 
 
 def _as_dict(one: Analysis, top_k: int) -> dict[str, Any]:
-    communities = one.communities.head(top_k)
     return {
         "kind": one.kind,
         "algorithm": one.algorithm,
@@ -171,7 +171,7 @@ def _as_dict(one: Analysis, top_k: int) -> dict[str, Any]:
         "seconds": round(one.seconds, 4),
         "features": len(one.features),
         "modularity": one.modularity,
-        "communities": communities.astype(object).where(communities.notna(), None).to_dict("records"),
+        "communities": missing_as_none(one.communities.head(top_k)).to_dict("records"),
         "n_communities": len(one.communities),
         "top": one.features.head(top_k).to_dict("records"),
     }
@@ -186,8 +186,7 @@ def _show_analysis(one: Analysis, top_k: int) -> None:
         common.out.print(common.table("", columns, rows, right=["layer", columns[-1]]))
         return
     columns = ["community", "size", "modularity", "conductance"]
-    shown = one.communities[columns].head(top_k).astype(object)
-    rows = shown.where(shown.notna(), None).to_numpy().tolist()
+    rows = missing_as_none(one.communities[columns].head(top_k)).to_numpy().tolist()
     quality = f"{len(one.communities):,} communities of modularity {one.modularity:.4f}"
     common.out.print(f"{one.kind}: {quality}; {where}", highlight=False, soft_wrap=True)
     common.out.print(common.table("", columns, rows, right=columns))

@@ -32,14 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
         LoadingError: If the file is missing, empty, a pointer, not JSON, or another kind of value.
     """
-    _refuse_no_file(path)
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise LoadingError(f"{path} is not JSON ({error}); {_AGAIN}") from error
-    if not isinstance(values, dict):
-        raise LoadingError(f"{path}: got a JSON {type(values).__name__}, expected an object of settings")
-    return values
+    return _settings(path, "JSON", "object", json.loads)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -48,13 +41,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
     Raises:
         LoadingError: If the file is missing, empty, a pointer, not YAML, or another kind of value.
     """
+    return _settings(path, "YAML", "mapping", yaml.safe_load)
+
+
+def _settings(path: Path, language: str, kind: str, parse: Callable[[str], Any]) -> dict[str, Any]:
     _refuse_no_file(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LoadingError(f"{path} is not YAML ({str(error).splitlines()[0]}); {_AGAIN}") from error
+        values = parse(path.read_text(encoding="utf-8-sig"))
+    except (json.JSONDecodeError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise LoadingError(f"{path} is not {language} ({str(error).splitlines()[0]}); {_AGAIN}") from error
     if not isinstance(values, dict):
-        raise LoadingError(f"{path}: got a YAML {type(values).__name__}, expected a mapping of settings")
+        raise LoadingError(
+            f"{path}: got a {language} {type(values).__name__}, expected {'an' if kind[0] in 'aeiou' else 'a'} {kind} of settings"
+        )
     return values
 
 
