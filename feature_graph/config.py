@@ -194,7 +194,8 @@ class Config(BaseModel):
     # --- behaviours ---
     behaviors: list[str] = ["factual_recall", "indirect_object", "greater_than", "subject_verb_agreement"]
     """Behaviours whose features are looked for: names of those that come with the library, or paths of YAML files. Eight come with the
-    library; four are the default, to save time."""
+    library; four are the default, to save time. With ``candidates: responses`` the features that they begin with are among the
+    candidates."""
 
     # --- the run itself ---
     output_dir: str = "outputs/run"

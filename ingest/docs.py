@@ -94,6 +94,7 @@ _DIRECTORY = """## The directory
 | `decoders.parquet` | MAY | directions of the decoder rows, see below |
 | `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
 | `responses.h5` | MAY | response vectors, see below; not loaded into the graph |
+| `seeds.json` | MAY | features that the run's behaviours begin with, per behaviour `seeds` with `id`; not loaded into the graph |
 | `gates.parquet`, `doses.parquet`, `insertions.parquet`, `mediation.parquet` | MAY | further measures of chosen edges \
 (`feature-graph probe`); not loaded into the graph |
 

@@ -31,7 +31,7 @@ class StageLoss:
     Attributes:
         stage: ``source`` or ``target`` (importance), ``coactivation``, ``alignment``, ``all_stages`` (any of these four), ``layer_window``;
             ``responses`` (the shortlist by responses, which takes the place of these four).
-        sources: Whose edges: ``all`` testable sources, or the ``top`` ones that a run takes.
+        sources: Whose edges: ``all`` testable sources, the ``top`` ones by importance, or the ``chosen`` ones of the shortlist.
         sign: ``both``, ``excitatory`` or ``inhibitory``.
         edges: Significant edges of the slice that the stage was asked about.
         lost: Those that it would remove.
@@ -60,7 +60,7 @@ class PruningRecall:
         losses: One entry per stage, group of sources and sign.
         tested: Pairs measured.
         edges: Significant ones.
-        sources: Per layer: alive, testable, top and drawn features, and how many of the drawn gave edges.
+        sources: Per layer: alive, testable, chosen, top and drawn features, and how many of the drawn gave edges.
         left_out: Reason → drawn sources that could not be measured.
         settings: Thresholds that were judged, how far was measured, level and correction.
     """
@@ -82,6 +82,10 @@ class PruningRecall:
             if (loss.stage, loss.sources, loss.sign) == (stage, sources, sign):
                 return loss
         raise KeyError(f"no figures for {stage}, {sources} sources, sign {sign}")
+
+    def has(self, sources: str) -> bool:
+        """Whether a group of sources was drawn apart from the others."""
+        return any(loss.sources == sources for loss in self.losses)
 
     @property
     def stage_names(self) -> dict[str, str]:

@@ -50,6 +50,11 @@ class RunPaths:
         return self.root / "responses.h5"
 
     @property
+    def seeds(self) -> Path:
+        """Seeds of the run's behaviours, chosen before anything is measured."""
+        return self.root / "seeds.json"
+
+    @property
     def features(self) -> Path:
         """One row per feature."""
         return self.root / "features.parquet"

@@ -7,12 +7,14 @@ lists that a pair is on. Features outside ``density_range`` take no place.
 What a measurement costs goes with the number of sources, since each is clamped at tokens of its own, and hardly with the number of targets.
 With ``shortlist_sources`` the places therefore go to that many sources of each site: those with the largest specific effects, by the sum of
 their squares over all targets of the window.
+
+Features that the run names itself (``seeds``: those that its behaviours begin with) have places of their own, whatever their density.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,11 +35,18 @@ from feature_graph.utils import progress
 log = logging.getLogger(__name__)
 #: Effects that pairs are chosen by, in the order in which they name a pair's arm.
 RANKED: tuple[Effect, ...] = ("specific", "computed", "total")
+#: Arm of the pairs that a seed has as its own, and how many these are in either direction between two sites.
+SEED, EACH_SEED = "seed", 3
 Bools = NDArray[np.bool_]
 
 
 def shortlist(
-    responses: ResponseStore, atlas: CoactivationAtlas, store: ActivationStore, model: AnalysedModel, cfg: Config
+    responses: ResponseStore,
+    atlas: CoactivationAtlas,
+    store: ActivationStore,
+    model: AnalysedModel,
+    cfg: Config,
+    seeds: Mapping[int, Sequence[int]] | None = None,
 ) -> CandidateSet:
     """Choose the pairs to measure by their responses.
 
@@ -47,6 +56,7 @@ def shortlist(
         store: Activations of the run.
         model: The model and its dictionaries.
         cfg: The run's configuration.
+        seeds: Layer → features that have places of their own, as sources and as targets.
 
     Returns:
         Candidates by PMI, descending, with the importance of every feature, which chooses nothing here.
@@ -58,7 +68,7 @@ def shortlist(
     check_inputs(atlas, model.codecs, cfg, store)
     check_responses(responses, model.saes)
     screen = ResponseScreen(responses, store, model.codecs)
-    places = places_of(screen, cfg)
+    places = places_of(screen, cfg, seeds)
     choices = [_choose(screen, model.codecs, pair, places) for pair in progress(cfg.layer_pairs, "Choosing candidates")]
     frame = candidate_frame(choices, atlas, store)
     importance = measure_importance(atlas, model.codecs, cfg, store, model.model)
@@ -75,33 +85,37 @@ class Places:
         each: Places of each list between two sites.
         features: Layer → bool [d_sae], features inside the density range.
         sources: Layer → bool [d_sae], those of them that may be sources.
+        seeds: Layer → bool [d_sae], features with places of their own.
         limited: Whether these are fewer than the features by ``shortlist_sources``; all of them have responses then.
     """
 
     each: int
     features: dict[int, Bools]
     sources: dict[int, Bools]
+    seeds: dict[int, Bools]
     limited: bool = False
 
 
-def places_of(screen: ResponseScreen, cfg: Config) -> Places:
+def places_of(screen: ResponseScreen, cfg: Config, seeds: Mapping[int, Sequence[int]] | None = None) -> Places:
     """The places of a run's shortlist.
 
     Args:
         screen: Of the run.
         cfg: Its configuration.
+        seeds: Layer → features that have places of their own.
     """
     features = {layer: within_density(screen.gates.density(layer), cfg) for layer in screen.codecs}
+    named = {layer: np.isin(np.arange(len(able)), list((seeds or {}).get(layer, ()))) for layer, able in features.items()}
     each = max(1, cfg.shortlist_pairs // (len(RANKED) * max(1, len(cfg.layer_pairs))))
     if cfg.shortlist_sources is None:
-        return Places(each, features, features)
+        return Places(each, features, features, named)
     sizes = {layer: np.zeros(len(able)) for layer, able in features.items()}
     for source, target in progress(cfg.layer_pairs, "Choosing sources"):
         for block in screen.blocks(source, target):
             effects = np.where(features[target][block.targets], block.effects["specific"], 0.0)
             sizes[source][block.sources] += np.square(effects).sum(axis=1)
     chosen = {layer: _largest(size * features[layer], cfg.shortlist_sources) for layer, size in sizes.items()}
-    return Places(each, features, chosen, limited=True)
+    return Places(each, features, chosen, named, limited=True)
 
 
 def _largest(sizes: NDArray[np.float64], n: int) -> Bools:
@@ -136,6 +150,51 @@ def shortlisted(screen: ResponseScreen, pair: tuple[int, int], places: Places) -
     return {name: (found[0], found[1]) for name, (_, found) in best.items()}
 
 
+def of_seeds(screen: ResponseScreen, pair: tuple[int, int], places: Places) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """What the seeds of two sites drive, and what drives them: of each one the largest specific effects.
+
+    Args:
+        screen: Of the run.
+        pair: Source and target layer.
+        places: Which features are seeds, and which can be chosen.
+
+    Returns:
+        (sources, targets); a pair of two seeds may be there twice.
+    """
+    source, target = pair
+    known = screen.store.sources[source].index if source in screen.store.sources else np.zeros(0, dtype=np.int64)
+    downstream = np.flatnonzero(places.features[target] | places.seeds[target])
+    upstream = np.intersect1d(known, np.flatnonzero(places.sources[source] | places.seeds[source]))
+    out = _specific(screen, pair, np.intersect1d(known, np.flatnonzero(places.seeds[source])), downstream)
+    into = _specific(screen, pair, upstream, np.flatnonzero(places.seeds[target]))
+    from_seeds, to_seeds = out.largest(axis=1), into.largest(axis=0)
+    return np.concatenate([from_seeds[0], to_seeds[0]]), np.concatenate([from_seeds[1], to_seeds[1]])
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """|specific| [sources, targets] of some pairs."""
+
+    sources: NDArray[np.int64]
+    targets: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    def largest(self, axis: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """(sources, targets) of the largest of each row (``axis`` 1) or column (0); zeros are none."""
+        taken = np.zeros(self.values.shape, dtype=bool)
+        np.put_along_axis(
+            taken, np.argsort(-self.values, axis=axis, kind="stable").take(range(min(EACH_SEED, self.values.shape[axis])), axis), True, axis
+        )
+        row, column = np.nonzero(taken & (self.values > 0))
+        return self.sources[row], self.targets[column]
+
+
+def _specific(screen: ResponseScreen, pair: tuple[int, int], sources: NDArray[np.int64], targets: NDArray[np.int64]) -> _Sizes:
+    some = len(sources) and len(targets)
+    blocks = [np.abs(block.effects["specific"]) for block in screen.blocks(*pair, sources, targets)] if some else []
+    return _Sizes(sources, targets, np.concatenate(blocks) if blocks else np.zeros((len(sources), len(targets))))
+
+
 def _least(sizes: NDArray[np.float64], share: int) -> float:
     return float(sizes[-1]) if len(sizes) >= share else 0.0
 
@@ -147,7 +206,8 @@ def _choose(screen: ResponseScreen, codecs: Mapping[int, SiteCodec], pair: tuple
     writer = codecs[source].w_dec.cpu().numpy()
     taken: set[int] = set()
     arms: dict[str, Cells] = {}
-    for name, (row, column) in shortlisted(screen, pair, places).items():
+    lists = [*shortlisted(screen, pair, places).items(), (SEED, of_seeds(screen, pair, places))]
+    for name, (row, column) in lists:
         new = np.array([key not in taken for key in (row * len(grid.targets) + column).tolist()], dtype=bool)
         row, column = row[new], column[new]
         taken.update((row * len(grid.targets) + column).tolist())
@@ -160,7 +220,8 @@ def _stages(choices: list[Choice], places: Places) -> tuple[StageCount, ...]:
     everything = sum(choice.grid.size for choice in choices)
 
     def able(sources: Mapping[int, Bools]) -> int:
-        return sum(int(sources[c.grid.source].sum()) * int(places.features[c.grid.target].sum()) for c in choices)
+        ends = [(c.grid.source, c.grid.target) for c in choices]
+        return sum(int((sources[s] | places.seeds[s]).sum()) * int((places.features[t] | places.seeds[t]).sum()) for s, t in ends)
 
     dense, left = able(places.features), able(places.sources)
     chosen = sum(len(cells) for choice in choices for cells in choice.arms.values())

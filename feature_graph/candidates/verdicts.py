@@ -12,14 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas, ResponseStore
+from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas
 from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, CosineAligner
 from feature_graph.candidates.grid import Grid, Joint, count_joint, joint_of
 from feature_graph.candidates.importance import Importance
-from feature_graph.candidates.shortlist import places_of, shortlisted
 from feature_graph.config import Config
 from feature_graph.interventions import AnalysedModel
-from feature_graph.responses import ResponseScreen
 from feature_graph.utils import derived_seed
 
 #: Stage → what a pair that it removes lacks.
@@ -77,22 +75,19 @@ def removed_by(
     return verdicts
 
 
-def missed_by_shortlist(
-    pairs: pd.DataFrame, responses: ResponseStore, cfg: Config, store: ActivationStore, model: AnalysedModel
-) -> NDArray[np.bool_]:
-    """Bool, one per pair: inside the window, and not on the shortlist by responses; arguments as in :func:`removed_by`."""
-    screen = ResponseScreen(responses, store, model.codecs)
-    places = places_of(screen, cfg)
-    missed = np.zeros(len(pairs), dtype=bool)
-    by_layers: dict[Any, Any] = pairs.groupby(["src_layer", "tgt_layer"], sort=True).indices
-    for (source, target), where in by_layers.items():
-        if (source, target) not in cfg.layer_pairs:
-            continue
-        lists = shortlisted(screen, (int(source), int(target)), places).values()
-        taken = {key for sources, targets in lists for key in zip(sources.tolist(), targets.tolist(), strict=True)}
-        part = pairs.iloc[where]
-        missed[where] = [key not in taken for key in zip(part["src_index"].tolist(), part["tgt_index"].tolist(), strict=True)]
-    return missed
+def missed_by_shortlist(pairs: pd.DataFrame, chosen: pd.DataFrame, cfg: Config) -> NDArray[np.bool_]:
+    """Bool, one per pair: inside the window, and not on a run's shortlist.
+
+    Args:
+        pairs: Columns src_layer, src_index, tgt_layer, tgt_index.
+        chosen: The shortlist, with the same columns.
+        cfg: Its window is read.
+    """
+    keys = ["src_layer", "src_index", "tgt_layer", "tgt_index"]
+    taken = set(chosen[keys].itertuples(index=False, name=None))
+    window = set(cfg.layer_pairs)
+    rows = pairs[keys].astype(int).itertuples(index=False, name=None)
+    return np.array([(row[0], row[2]) in window and row not in taken for row in rows], dtype=bool)
 
 
 def _joint(grid: Grid, row: NDArray[np.int64], column: NDArray[np.int64], atlas: CoactivationAtlas, store: ActivationStore) -> Joint:

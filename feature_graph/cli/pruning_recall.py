@@ -17,13 +17,20 @@ if TYPE_CHECKING:
 
 def pruning_recall(
     run_dir: RunDirectory,
-    sources: Annotated[int, typer.Option("--sources", min=2, help="Sources per layer; half are top features, half are others.")] = 8,
+    sources: Annotated[
+        int,
+        typer.Option(
+            "--sources",
+            min=2,
+            help="Sources per layer: in equal parts top features, others and, if there is one, sources of the shortlist.",
+        ),
+    ] = 8,
     as_json: JsonOption = False,
 ) -> None:
     """Measure what share of the true edges pruning loses.
 
     All effects of a few sources are measured and compared with what each pruning stage keeps, and with what the shortlist by
-    responses keeps if the run has responses. Needs the run's activations, atlas and
+    responses keeps if candidates are chosen by it. Needs the run's activations, atlas and
     candidates. Writes pruning_recall.json, which the report shows. An interrupted measurement is resumed.
     """
     found = _measure(run_dir, sources)
@@ -35,7 +42,7 @@ def pruning_recall(
 
 
 def _measure(run_dir: Path, sources: int) -> PruningRecall:
-    from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, ResponseStore, RunPaths
+    from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, RunPaths
     from feature_graph.evaluation.pruning_recall import pruning_recall as measure
     from feature_graph.loading import load_model_and_saes
     from feature_graph.pipeline import locked
@@ -45,10 +52,10 @@ def _measure(run_dir: Path, sources: int) -> PruningRecall:
     atlas, chosen = CoactivationAtlas.load(paths.atlas), CandidateSet.load(paths.candidates)
     with locked(paths.lock):
         model, saes = load_model_and_saes(cfg)
-        responses = ResponseStore(paths.responses) if paths.responses.is_file() else None
+        shortlisted = chosen.frame if cfg.candidates == "responses" else None
         found = measure(
             model, saes, store, atlas, cfg,
-            n_sources=sources, importance=chosen.importance, responses=responses, parts_dir=paths.parts("recall"),
+            n_sources=sources, importance=chosen.importance, shortlisted=shortlisted, parts_dir=paths.parts("recall"),
         )  # fmt: skip
         found.save(paths.pruning_recall)
     return found
@@ -63,8 +70,11 @@ def _show(found: PruningRecall) -> None:
     )
     for group, title in (
         ("all", "Edges of all testable sources"),
+        ("chosen", "Edges of the sources of the shortlist"),
         ("top", f"Edges of the top {s['top_k_features']} sources of each layer"),
     ):
+        if not found.has(group):
+            continue
         heads = ["stage", "edges", "lost", "of", "share", "95 %", "strength"]
         common.out.print(common.table(title, heads, _rows(found, group), right=heads[2:]))
     for reason, count in found.left_out.items():

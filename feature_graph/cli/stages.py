@@ -20,6 +20,7 @@ STAGE_HELP: dict[StageName, str] = {
     "collect": "Record the activations of every SAE feature on the text.",
     "atlas": "Count which features are active together.",
     "responses": "Measure what one unit of each feature does to the residual stream downstream.",
+    "seeds": "Choose the features that known behaviours begin with.",
     "candidates": "Choose the pairs that are worth measuring.",
     "measure": "Measure causal effects by intervening in the model.",
     "graph": "Build the graph of significant edges.",
@@ -47,7 +48,8 @@ def run(
 ) -> None:
     """Run all stages, or resume where the last run stopped.
 
-    The stages are collect, atlas, responses (if candidates are chosen by them), candidates, measure, graph, behaviors, report.
+    The stages are collect, atlas, responses and seeds (if candidates are chosen by responses), candidates, measure, graph, behaviors and
+    report.
     """
     if list_:
         _print_shipped(as_json)

@@ -11,7 +11,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, InteractionSet, ResponseStore, RunPaths
+from feature_graph.artifacts import (
+    ActivationStore,
+    CandidateSet,
+    CoactivationAtlas,
+    InteractionSet,
+    ResponseStore,
+    RunPaths,
+    indices_by_layer,
+)
 from feature_graph.config import Config
 from feature_graph.pipeline.stages import StageName
 
@@ -20,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from feature_graph.interventions import AnalysedModel
+    from feature_graph.subgraphs import Chosen
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +76,12 @@ class RunContext:
     def responses(self) -> ResponseStore | None:
         """The responses; None if the run does not measure them."""
         return ResponseStore(self.paths.responses) if self.cfg.candidates == "responses" else None
+
+    def seeds(self) -> dict[str, list[Chosen]]:
+        """The seeds of each behaviour; none if the run chooses them only when the graph is known."""
+        from feature_graph.subgraphs import load_seeds
+
+        return load_seeds(self.paths.seeds) if self.cfg.candidates == "responses" else {}
 
     def features(self) -> pd.DataFrame:
         """The features table."""
@@ -116,6 +131,16 @@ def responses(context: RunContext) -> StageResult:
     return StageResult(sum(len(s.index) for s in store.sources.values()), {"site_pairs": len(store.pairs), "left_out": left_out})
 
 
+def seeds(context: RunContext) -> StageResult:
+    """Choose the features that the run's behaviours begin with, so that they are among the pairs that are measured."""
+    from feature_graph.subgraphs import choose_behavior_seeds, save_seeds
+
+    model = context.analysed()
+    chosen = {name: choose_behavior_seeds(model, model.saes, name, context.cfg) for name in context.cfg.behaviors}
+    save_seeds(context.paths.seeds, chosen)
+    return StageResult(sum(len(features) for features in chosen.values()))
+
+
 def candidates(context: RunContext) -> StageResult:
     """Choose the pairs to measure; with ``targets = all`` there is nothing to choose."""
     from feature_graph.candidates import identify_candidates, shortlist
@@ -126,7 +151,8 @@ def candidates(context: RunContext) -> StageResult:
     model = context.analysed()
     counts = CoactivationAtlas.load(context.paths.atlas)
     if (responses := context.responses()) is not None:
-        chosen = shortlist(responses, counts, context.store(), model, context.cfg)
+        named = [(seed.layer, seed.index) for features in context.seeds().values() for seed in features]
+        chosen = shortlist(responses, counts, context.store(), model, context.cfg, seeds=indices_by_layer(named))
     else:
         chosen = identify_candidates(counts, model.saes, context.cfg, activation_store=context.store(), model=model)
     chosen.save(context.paths.candidates)
@@ -180,8 +206,11 @@ def behaviors(context: RunContext) -> StageResult:
     from feature_graph.subgraphs import extract_behavior_subgraph, save_behaviors
 
     model = context.analysed()
-    whole = context.graph()
-    found = [extract_behavior_subgraph(model, model.saes, whole, behavior=name, cfg=context.cfg) for name in context.cfg.behaviors]
+    whole, chosen = context.graph(), context.seeds()
+    found = [
+        extract_behavior_subgraph(model, model.saes, whole, behavior=name, cfg=context.cfg, seeds=chosen.get(name))
+        for name in context.cfg.behaviors
+    ]
     save_behaviors(context.paths.root / "behaviors.json", found)
     return StageResult(len(found), {"seeds": sum(len(one.seed_features) for one in found)})
 
@@ -199,6 +228,7 @@ STAGE_FUNCTIONS: StageFunctions = {
     "collect": collect,
     "atlas": atlas,
     "responses": responses,
+    "seeds": seeds,
     "candidates": candidates,
     "measure": measure,
     "graph": graph,

@@ -9,7 +9,7 @@ from feature_graph.config import OUTSIDE_HASH, Config
 from feature_graph.pipeline.errors import StageError
 from feature_graph.utils import sha256_json
 
-StageName = Literal["collect", "atlas", "responses", "candidates", "measure", "graph", "behaviors", "report"]
+StageName = Literal["collect", "atlas", "responses", "seeds", "candidates", "measure", "graph", "behaviors", "report"]
 STAGE_NAMES: tuple[StageName, ...] = get_args(StageName)
 
 _DICTIONARIES = frozenset({"model_name", "sae_release", "sae_id_template", "layers", "sites"})
@@ -87,13 +87,22 @@ STAGES: tuple[Stage, ...] = (
         only_with=("candidates", "responses"),
     ),
     Stage(
+        "seeds",
+        "which features known behaviours begin with",
+        _DICTIONARIES | {"prepend_bos", "activity_threshold", "seed", "behaviors"},
+        ("activations.h5",),
+        ("seeds.json",),
+        ("model_name", "sae_release"),
+        only_with=("candidates", "responses"),
+    ),
+    Stage(
         "candidates",
         "which pairs are worth measuring",
         _DICTIONARIES
         | {"top_k_features", "layer_window", "importance_tokens", "min_coactivation", "min_decoder_alignment", "alignment"}
         | {"importance_effect", "importance_positions", "rescue_fraction", "position_horizon", "activity_threshold", "seed", "targets"}
         | {"candidates", "shortlist_pairs", "shortlist_sources", "density_range"},
-        ("activations.h5", "atlas.h5", "responses.h5"),
+        ("activations.h5", "atlas.h5", "responses.h5", "seeds.json"),
         ("candidates.parquet",),
         ("model_name", "sae_release"),
         version=3,  # places are filled with live features that were not measured, or without effect
@@ -124,7 +133,7 @@ STAGES: tuple[Stage, ...] = (
         "behaviors",
         "which features known behaviours rest on",
         _DICTIONARIES | {"prepend_bos", "activity_threshold", "significance_level", "seed", "behaviors"},
-        ("features.parquet", "graph.json"),
+        ("seeds.json", "features.parquet", "graph.json"),
         ("behaviors.json",),
         ("model_name", "sae_release"),
     ),

@@ -55,6 +55,7 @@ FILES = {
     "interactions.parquet": "one row per measured pair, with every figure",
     "graph.graphml": "the graph for Gephi, Cytoscape, yEd",
     "graph.json": "the graph as node-link JSON",
+    "seeds.json": "features that known behaviours begin with, measured whatever their effects",
     "behaviors.json": "features that known behaviours rest on",
     "pruning_recall.json": "what pruning loses, on an exhaustive slice",
     "validation.json": "behaviours and steering, measured in the model",
@@ -257,7 +258,8 @@ def pruning_losses(material: Material) -> list[dict[str, Any]]:
     rows = []
     for stage, name in found.stage_names.items():
         by_sign = {sign: found.of(stage, sign=sign) for sign in ("both", "excitatory", "inhibitory")}
-        rows.append({"name": name, "top": found.of(stage, "top") if stage != "source" else None, **by_sign})
+        chosen = found.of(stage, "chosen") if found.has("chosen") else None
+        rows.append({"name": name, "top": found.of(stage, "top") if stage != "source" else None, "chosen": chosen, **by_sign})
     return rows
 
 

@@ -125,8 +125,8 @@ class ResponseScreen:
         found = pd.concat(best) if best else self._table(_nothing(), effect, top)
         return _strongest(found, effect, top)
 
-    def blocks(self, source: int, target: int, sources: Ints | None = None) -> Iterator[ScreenBlock]:
-        """Every pair of two sites, or every pair of some of the sources, ascending; some sources at a time.
+    def blocks(self, source: int, target: int, sources: Ints | None = None, targets: Ints | None = None) -> Iterator[ScreenBlock]:
+        """Every pair of two sites, or every pair of some of the sources and of the targets, ascending; some sources at a time.
 
         Raises:
             ArtifactError: If one of ``sources`` has no response, or the pair of sites was not measured.
@@ -137,7 +137,7 @@ class ResponseScreen:
             places = np.arange(len(self.store.sources[source].index) if source in self.store.sources else 0)
         for first in range(0, len(places), _ROWS):
             rows = places[first : first + _ROWS]
-            yield self._block(source, target, rows if sources is not None else slice(first, first + len(rows)))
+            yield self._block(source, target, rows if sources is not None else slice(first, first + len(rows)), targets)
 
     def _asked(self, source: str | None, target: str | None, sites: tuple[int, int] | None) -> Iterator[ScreenBlock]:
         if sites is not None:

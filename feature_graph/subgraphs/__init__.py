@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from feature_graph.subgraphs.compare import overlap, shared_features
     from feature_graph.subgraphs.extract import extract_behavior_subgraph
     from feature_graph.subgraphs.faithfulness import Share
-    from feature_graph.subgraphs.files import save_behaviors
+    from feature_graph.subgraphs.files import load_seeds, save_behaviors, save_seeds
     from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
-    from feature_graph.subgraphs.study import BehaviorStudy, StudyOptions, study_behavior
+    from feature_graph.subgraphs.seeds import Chosen
+    from feature_graph.subgraphs.study import BehaviorStudy, StudyOptions, choose_behavior_seeds, study_behavior
 
 __all__ = [
     "PREDEFINED_BEHAVIORS",
@@ -25,14 +26,18 @@ __all__ = [
     "BehaviorScore",
     "BehaviorStudy",
     "BehaviorSubgraph",
+    "Chosen",
     "PromptPair",
     "Share",
     "StudyOptions",
+    "choose_behavior_seeds",
     "extract_behavior_subgraph",
     "find_behavior",
     "load_behavior",
+    "load_seeds",
     "overlap",
     "save_behaviors",
+    "save_seeds",
     "shared_features",
     "study_behavior",
 ]
@@ -43,11 +48,15 @@ _LOADED_LATER = {
     "shared_features": "compare",
     "extract_behavior_subgraph": "extract",
     "Share": "faithfulness",
+    "load_seeds": "files",
     "save_behaviors": "files",
+    "save_seeds": "files",
+    "Chosen": "seeds",
     "BehaviorScore": "result",
     "BehaviorSubgraph": "result",
     "BehaviorStudy": "study",
     "StudyOptions": "study",
+    "choose_behavior_seeds": "study",
     "study_behavior": "study",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from feature_graph.subgraphs.neighbourhood import around
 from feature_graph.subgraphs.outputs import output_edges
 from feature_graph.subgraphs.prepare import Prepared, at_least, prepare
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
-from feature_graph.subgraphs.seeds import TestedSeeds, choose_seeds, confirm_seeds
+from feature_graph.subgraphs.seeds import Chosen, TestedSeeds, choose_seeds, confirm_seeds
 from feature_graph.subgraphs.tokens import PromptTokens, ReadPrompts
 from feature_graph.utils import derived_seed
 
@@ -40,6 +40,7 @@ def extract_behavior_subgraph(
     *,
     max_prompts: int = 48,
     n_placebo: int = 8,
+    seeds: Sequence[Chosen] | None = None,
 ) -> BehaviorSubgraph:
     """Find the features that carry a behaviour, and the graph around them.
 
@@ -57,35 +58,30 @@ def extract_behavior_subgraph(
         top_k_seeds: How many seeds.
         max_prompts: At most this many prompts, half of them held out.
         n_placebo: Random directions ablated to find how large an effect must be.
+        seeds: Seeds that were chosen before (:func:`feature_graph.subgraphs.choose_behavior_seeds`); None: they are chosen here, by the
+            gradient alone.
 
     Raises:
         BehaviorError: If the behaviour is unknown (those known are listed) or malformed, or a number makes no sense.
     """
     for name, value, least in (("n_hops", n_hops, 0), ("top_k_seeds", top_k_seeds, 1)):
         at_least(name, value, least)
-    return subgraph_of(prepare(model, saes, behavior, cfg, max_prompts), G, n_hops, top_k_seeds, n_placebo)
+    ready = prepare(model, saes, behavior, cfg, max_prompts)
+    chosen = choose_seeds(ready.model, ready.choosing.clean, top_k_seeds) if seeds is None else seeds
+    return subgraph_of(ready, G, n_hops, chosen, n_placebo)
 
 
-def subgraph_of(
-    ready: Prepared,
-    G: nx.DiGraph,
-    n_hops: int,
-    top_k_seeds: int,
-    n_placebo: int,
-    integrated: Mapping[int, NDArray[np.float64]] | None = None,
-) -> BehaviorSubgraph:
-    """Seeds, score and subgraph of a prepared behaviour; arguments as :func:`extract_behavior_subgraph`.
+def subgraph_of(ready: Prepared, G: nx.DiGraph, n_hops: int, chosen: Sequence[Chosen], n_placebo: int) -> BehaviorSubgraph:
+    """Tested seeds, score and subgraph of a prepared behaviour.
 
     Args:
         ready: The behaviour.
         G: Interaction graph.
         n_hops: Edges to follow.
-        top_k_seeds: How many seeds.
+        chosen: Its seeds.
         n_placebo: Random directions.
-        integrated: Layer → integrated attribution [d_sae] on the choosing half, to choose seeds by as well.
     """
     name, analysed, held_out = ready.behavior.name, ready.model, ready.held_out
-    chosen = choose_seeds(analysed, ready.choosing.clean, top_k_seeds, integrated)
     tested = confirm_seeds(analysed, held_out.clean, chosen, ready.level, n_placebo, derived_seed(ready.seed, "behaviour placebos"))
     score = _score(analysed, held_out, tested)
     warnings = (*ready.warnings, *_warnings(score, tested, ready.level))

@@ -12,11 +12,13 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interventions import AnalysedModel
 from feature_graph.subgraphs.behaviors import Behavior
+from feature_graph.subgraphs.effects import Float
 from feature_graph.subgraphs.extract import subgraph_of
 from feature_graph.subgraphs.faithfulness import Faithfulness, FeatureKeeper, measure_faithfulness
 from feature_graph.subgraphs.integrated import integrated_attribution
-from feature_graph.subgraphs.prepare import at_least, prepare
+from feature_graph.subgraphs.prepare import Prepared, at_least, prepare
 from feature_graph.subgraphs.result import BehaviorSubgraph
+from feature_graph.subgraphs.seeds import Chosen, choose_seeds
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,45 @@ class BehaviorStudy:
     faithfulness: Faithfulness | None
 
 
+def choose_behavior_seeds(
+    model: HookedModel | AnalysedModel,
+    saes: Dictionaries,
+    behavior: str | Path | Behavior,
+    cfg: Config | None = None,
+    options: StudyOptions = STUDY,
+) -> list[Chosen]:
+    """The seeds of a behaviour, by gradient and integrated gradients on the choosing half of its prompts; no graph is needed.
+
+    Args:
+        model: A HookedTransformer, or an :class:`AnalysedModel`, which spares building it again.
+        saes: Layer → SAELens SAE.
+        behavior: As for :func:`extract_behavior_subgraph`.
+        cfg: Configuration of the run.
+        options: How many seeds and prompts, and how many points of the integrated gradients.
+
+    Returns:
+        By the effect of ablating them there, descending; :func:`study_behavior` begins with the same.
+
+    Raises:
+        BehaviorError: As :func:`extract_behavior_subgraph`.
+    """
+    ready = prepare(model, saes, behavior, cfg, options.max_prompts)
+    return _begin(ready, options).chosen
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    keeper: FeatureKeeper
+    ranking: dict[int, Float]
+    chosen: list[Chosen]
+
+
+def _begin(ready: Prepared, options: StudyOptions) -> _Beginning:
+    keeper = FeatureKeeper(ready.model, ready.choosing)
+    ranking = integrated_attribution(ready.model, ready.choosing.clean, keeper.means, options.integrated_steps)
+    return _Beginning(keeper, ranking, choose_seeds(ready.model, ready.choosing.clean, options.top_k_seeds, ranking))
+
+
 def study_behavior(
     model: HookedModel | AnalysedModel,
     saes: Dictionaries,
@@ -82,9 +123,8 @@ def study_behavior(
     for name in ("n_random", "n_sizes", "integrated_steps"):
         at_least(name, getattr(options, name), 1)
     ready = prepare(model, saes, behavior, cfg, options.max_prompts)
-    keeper = FeatureKeeper(ready.model, ready.choosing)
-    ranking = integrated_attribution(ready.model, ready.choosing.clean, keeper.means, options.integrated_steps)
-    found = subgraph_of(ready, G, options.n_hops, options.top_k_seeds, options.n_placebo, ranking)
+    begun = _begin(ready, options)
+    found = subgraph_of(ready, G, options.n_hops, begun.chosen, options.n_placebo)
     if not ready.own or found.score is None or not found.score.able:
         return BehaviorStudy(found, None)
     measured = measure_faithfulness(
@@ -92,10 +132,10 @@ def study_behavior(
         ready.choosing,
         ready.held_out.clean,
         indices_by_layer(parse_feature_id(node) for node in found.subgraph),
-        ranking,
+        begun.ranking,
         n_random=options.n_random,
         n_sizes=options.n_sizes,
         seed=ready.seed,
-        keeper=keeper,
+        keeper=begun.keeper,
     )
     return BehaviorStudy(found, measured)

@@ -59,7 +59,7 @@ CANDIDATES = FileFormat(
             "arm",
             "string",
             "why the pair was chosen: kept, rescue_jacobian or rescue_random; with candidates: responses, the effect it was chosen by: "
-            "specific, computed or total",
+            "specific, computed or total, or seed: one of its ends is a seed of a behaviour",
         ),
     ),
 )

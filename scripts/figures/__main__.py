@@ -51,7 +51,7 @@ def work(run: Path) -> None:
     if not paths.pruning_recall.is_file() or paths.pruning_recall.stat().st_mtime < newest:
         command("pruning-recall", run, quiet=False)
     command("validate", run, quiet=False)
-    if not paths.forecasts.is_file() or paths.forecasts.stat().st_mtime < paths.activations.stat().st_mtime:
+    if not paths.forecasts.is_file() or paths.forecasts.stat().st_mtime < newest:
         command("forecasts", run, quiet=False)
     steering.measure(run)
     command("report", run, quiet=False)

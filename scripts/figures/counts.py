@@ -9,6 +9,7 @@ import networkx as nx
 from feature_graph.analysis import composition, compute_graph_statistics, replication
 from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, PruningRecall, RunPaths
 from feature_graph.artifacts.recall import StageLoss
+from feature_graph.evaluation.pruning_recall import CHOSEN, TOP
 from feature_graph.graph import as_asked, load_graph, structural
 from feature_graph.motifs import count_pattern
 from scripts.figures import texts
@@ -81,7 +82,7 @@ def _vectors(feature: str) -> str:
 def _pruning(paths: RunPaths) -> dict[str, str]:
     found = PruningRecall.load(paths.pruning_recall)
     heads = ["stage", "lost", "share lost, all sources", "of their strength", "of excitatory", "of inhibitory"]
-    heads += ["lost of the top sources' edges", "of their strength"]
+    heads += ["lost of the top sources' edges"] + ["lost of the shortlist's sources' edges"] * found.has(CHOSEN)
     drawn = sum(layer["drawn"] for layer in found.sources.values())
     inhibitory = found.of("layer_window", sign="inhibitory").edges
     return {
@@ -97,12 +98,10 @@ def _pruning(paths: RunPaths) -> dict[str, str]:
 def _stage(found: PruningRecall, stage: str) -> list[str]:
     loss = found.of(stage)
     signs = [_share(found.of(stage, sign=sign)) for sign in ("excitatory", "inhibitory")]
-    top = ["", ""]
-    if stage != "source":
-        best = found.of(stage, "top")
-        top = [_share(best), texts.percent(best.strength_share)]
+    groups = [_share(found.of(stage, TOP)) if stage != "source" else ""]
+    groups += [_share(found.of(stage, CHOSEN))] * found.has(CHOSEN)
     name = found.stage_names[stage] + (" (compared with one more site)" if stage == "layer_window" else "")
-    return [name, f"{loss.lost} of {loss.edges}", _share(loss), texts.percent(loss.strength_share), *signs, *top]
+    return [name, f"{loss.lost} of {loss.edges}", _share(loss), texts.percent(loss.strength_share), *signs, *groups]
 
 
 def _share(loss: StageLoss) -> str:

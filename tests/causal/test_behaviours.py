@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,8 +12,19 @@ import numpy as np
 import pytest
 import torch
 
+from feature_graph.artifacts import ArtifactError
 from feature_graph.interventions import AnalysedModel, ModelSlices, ablate
-from feature_graph.subgraphs import Behavior, BehaviorError, PromptPair, extract_behavior_subgraph
+from feature_graph.subgraphs import (
+    Behavior,
+    BehaviorError,
+    PromptPair,
+    StudyOptions,
+    choose_behavior_seeds,
+    extract_behavior_subgraph,
+    load_seeds,
+    save_seeds,
+    study_behavior,
+)
 from feature_graph.subgraphs.effects import BehaviorModel
 from feature_graph.subgraphs.tokens import PromptTokens
 from tests.support.agreement_model import NOUNS, WORDS, agreement, random_prompts, toy_model, toy_saes
@@ -45,6 +57,23 @@ def test_the_features_that_decide_are_found_with_their_exact_effects() -> None:
     assert labels["L1_F1"].startswith("the«noun")
     assert labels["L1_F1"].endswith("s»")
     assert {s["feature_id"]: s["in_graph"] for s in found.seed_features}["L1_F1"] is False
+
+
+def test_seeds_are_chosen_without_a_graph_kept_and_taken_up_again(tmp_path: Path) -> None:
+    model, saes, G = toy_model(), toy_saes(), nx.DiGraph()
+    options = StudyOptions(max_prompts=64, top_k_seeds=4)
+    chosen = choose_behavior_seeds(model, saes, agreement(), options=options)
+    assert [seed.effect for seed in chosen] == pytest.approx([1.5, 1.5, 1.0, 1.0], abs=1e-5)
+    assert all(seed.integrated == pytest.approx(seed.attribution, abs=1e-5) for seed in chosen)  # the model is linear
+    save_seeds(tmp_path / "seeds.json", {"agreement": chosen, "none": []})
+    assert load_seeds(tmp_path / "seeds.json") == {"agreement": chosen, "none": []}
+    taken = extract_behavior_subgraph(model, saes, G, behavior=agreement(), max_prompts=64, seeds=chosen)
+    studied = study_behavior(model, saes, G, agreement(), options=options)
+    assert taken.seed_features == studied.subgraph.seed_features
+    assert {s["feature_id"] for s in taken.seed_features} == {"L0_F0", "L1_F0", "L0_F1", "L1_F1"}
+    (tmp_path / "seeds.json").write_text('{"kind": "behaviors", "version": 1}')
+    with pytest.raises(ArtifactError, match="got kind behaviors version 1; expected seeds version 1"):
+        load_seeds(tmp_path / "seeds.json")
 
 
 def test_a_behaviour_that_the_model_cannot_do_gives_seeds_and_a_warning(caplog: pytest.LogCaptureFixture) -> None:

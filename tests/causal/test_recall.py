@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import ActivationStore, ArtifactError
+from feature_graph.artifacts import ActivationStore, ArtifactError, feature_id
+from feature_graph.candidates import shortlist
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.evaluation.planted import PlantedModel, nonlinear_pairs, true_effects
@@ -71,15 +72,36 @@ def test_the_shortlist_by_responses_is_judged_beside_the_stages(planted: Planted
     cfg = settings(planted, shortlist_pairs=600)
     analysed = AnalysedModel.of(planted.model, planted.saes, cfg)
     responses = measure_responses(analysed, planted.saes, store, cfg, tmp_path / "responses.h5", progress=False)
+    atlas = build_coactivation_atlas(store, cfg)
+    chosen = shortlist(responses, atlas, store, analysed, cfg)
     found = pruning_recall(
-        analysed, planted.saes, store, build_coactivation_atlas(store, cfg), cfg,
-        n_sources=64, importance=importance(planted), responses=responses, progress=False,
-    )  # fmt: skip
+        analysed, planted.saes, store, atlas, cfg, n_sources=64, importance=importance(planted), shortlisted=chosen.frame, progress=False
+    )
     loss = found.of("responses")
     assert loss.edges == found.of("all_stages").edges
     assert loss.lost < found.of("all_stages").lost  # four features a site lose most; 40 pairs of two sites, by effect, do not
     assert found.stage_names["responses"] == "shortlist by responses instead"
     assert found.settings["shortlist_pairs"] == 600
+    on_it = {f"L{layer}_F{i}" for layer, i in chosen.frame[["src_layer", "src_index"]].itertuples(index=False)}
+    assert sum(layer["chosen"] for layer in found.sources.values()) == len(on_it)  # all are testable here
+    taken = {(f"L{r.src_layer}_F{r.src_index}", f"L{r.tgt_layer}_F{r.tgt_index}") for r in chosen.frame.itertuples()}
+    inside = {(feature_id(*s), feature_id(*t)) for s, t in truth(planted, 2)}
+    mine = found.of("responses", "chosen")
+    assert mine.edges == sum(source in on_it for source, _ in inside)
+    assert mine.lost == sum(source in on_it and (source, target) not in taken for source, target in inside)
+    assert loss.lost == sum(edge not in taken for edge in inside)
+
+
+def test_places_that_a_group_cannot_fill_go_to_the_others(planted: PlantedModel, store: ActivationStore) -> None:
+    cfg = settings(planted)
+    able = sample.testable(store, 0, cfg.min_documents)
+    groups = {"chosen": able[:1], "top": able[:5]}
+    drawn = sample.draw_sources(store, groups, cfg, 0, 12)
+    assert drawn.groups == {"chosen": 1, "top": 4}
+    counted = {name: int((drawn.stratum == name).sum()) for name in ("chosen", "top", "other")}
+    assert counted == {"chosen": 1, "top": 4, "other": 7}
+    assert drawn.weight[drawn.stratum == "other"] == pytest.approx((len(able) - 5) / 7)
+    assert drawn.weight.sum() == pytest.approx(len(able))
 
 
 def test_the_slice_finds_the_planted_edges_and_each_stage_its_losses(found: PruningRecall, planted: PlantedModel) -> None:

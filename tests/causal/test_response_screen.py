@@ -169,5 +169,46 @@ def test_a_shortlist_of_few_sources_has_their_largest_effects(run: Screened) -> 
     assert len(found) > len(found.frame["src_index"].unique()) * 10  # the places go to more targets of each
 
 
+def test_seeds_have_places_of_their_own_whatever_their_density(run: Screened) -> None:
+    stage = run.stage
+    changes = {"candidates": "responses", "shortlist_pairs": 60, "shortlist_sources": 2, "density_range": (0.2, 0.4)}
+    cfg = stage.cfg.model_copy(update=changes)
+    atlas = build_coactivation_atlas(stage.store, cfg)
+    middle, last = cfg.layers[1:]
+    density = {n: run.screen.gates.density(n) for n in cfg.layers}
+    able = {n: set(np.flatnonzero((d >= 0.2) & (d <= 0.4)).tolist()) for n, d in density.items()}
+    seeds = {
+        middle: [next(int(i) for i in run.store.sources[middle].index if int(i) not in able[middle])],
+        last: [next(i for i in range(len(density[last])) if i not in able[last])],
+    }
+    without = shortlist(run.store, atlas, stage.store, run.model, cfg).frame
+    found = shortlist(run.store, atlas, stage.store, run.model, cfg, seeds).frame
+    assert _named(without) == _named(found[found["arm"] != "seed"])
+    sources = {n: set(part["src_index"]) for n, part in without.groupby("src_layer")}
+    expected, taken = set(), _named(found[found["arm"] != "seed"])
+    for pair in cfg.layer_pairs:
+        table = run.screen.edges(sites=pair, effect="specific")
+        ids = [{feature_id(n, i) for i in seeds.get(n, [])} for n in pair]
+        open_ = {feature_id(pair[0], i) for i in sources[pair[0]]} | ids[0], {feature_id(pair[1], i) for i in able[pair[1]]} | ids[1]
+        for seed in ids[0]:  # what the seed drives
+            expected |= _pairs(table[(table["source"] == seed) & table["target"].isin(open_[1])].head(3))
+        for seed in ids[1]:  # and what drives it, of the sources that are measured
+            expected |= _pairs(table[(table["target"] == seed) & table["source"].isin(open_[0])].head(3))
+    mine = _named(found[found["arm"] == "seed"])
+    assert mine == expected - taken
+    assert any(target == feature_id(last, seeds[last][0]) for _, target in mine)
+    assert any(source == feature_id(middle, seeds[middle][0]) for source, _ in mine)
+
+
+def _named(frame: pd.DataFrame) -> set[tuple[str, str]]:
+    rows = frame[["src_layer", "src_index", "tgt_layer", "tgt_index"]].itertuples(index=False)
+    return {(feature_id(a, b), feature_id(c, d)) for a, b, c, d in rows}
+
+
+def _pairs(table: pd.DataFrame) -> set[tuple[str, str]]:
+    table = table[table["specific"] != 0]
+    return set(zip(table["source"], table["target"], strict=True))
+
+
 def test_responses_are_opened_with_their_run(run: Screened) -> None:
     assert ResponseStore(run.store.path).sources.keys() == run.store.sources.keys()

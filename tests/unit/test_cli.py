@@ -134,10 +134,10 @@ def test_status_as_table_and_json(runner: CliRunner, tmp_path: Path) -> None:
     Config(output_dir=str(tmp_path)).save(tmp_path / "config.json")
     table = runner.invoke(app, ["status", str(tmp_path)])
     assert table.exit_code == 0
-    assert table.stdout.count("not done yet") == len(STAGE_NAMES) - 1  # no responses are asked for
+    assert table.stdout.count("not done yet") == len(STAGE_NAMES) - 2  # no responses are asked for, and so no seeds beforehand
     assert f"feature-graph run {tmp_path}" in " ".join(table.stdout.split())
     values = json.loads(runner.invoke(app, ["status", str(tmp_path), "--json"]).stdout)
-    assert list(values["stages"]) == [name for name in STAGE_NAMES if name != "responses"]
+    assert list(values["stages"]) == [name for name in STAGE_NAMES if name not in {"responses", "seeds"}]
     assert values["stages"]["collect"] == {
         "state": "not up to date", "reason": "not done yet", "parts": 0, "seconds": None, "rows": None, "error": ""
     }  # fmt: skip

@@ -28,6 +28,7 @@ TEXT_OF = {
     "collect": "n_tokens",
     "atlas": "layer_window",
     "responses": "response_samples",
+    "seeds": "activity_threshold",
     "candidates": "top_k_features",
     "measure": "n_intervention_samples",
     "graph": "significance_level",
@@ -116,15 +117,18 @@ def test_responses_are_measured_where_they_choose_the_candidates(cfg: Config) ->
     calls.clear()
     with_responses = cfg.model_copy(update={"candidates": "responses"})
     run_with(writing_work(calls), with_responses)
-    assert calls[:2] == ["responses", "candidates"]
+    assert calls[:3] == ["responses", "seeds", "candidates"]
     assert stages_of(with_responses) == STAGES
     calls.clear()
     run_with(writing_work(calls), with_responses.model_copy(update={"response_samples": 9}))
     assert calls[:2] == ["responses", "candidates"]
     calls.clear()
+    run_with(writing_work(calls), with_responses.model_copy(update={"response_samples": 9, "behaviors": []}))
+    assert calls == ["seeds", "behaviors", "report"]  # the seeds are the same, since this stand-in writes another field into them
+    calls.clear()
     run_with(writing_work(calls), cfg)  # back to pruning: the responses lie there, and are not read
     assert calls[0] == "candidates"
-    assert "responses" not in [found.stage for found in status(cfg.output_dir).stages]
+    assert not {"responses", "seeds"} & {found.stage for found in status(cfg.output_dir).stages}
 
 
 def test_a_stage_that_the_run_leaves_out_can_be_asked_for_by_name(cfg: Config) -> None:

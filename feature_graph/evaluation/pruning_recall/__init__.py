@@ -1,6 +1,7 @@
 """What pruning loses: an exhaustive slice, measured whatever the pruning stages say, and then put before each of them.
 
-1. At every site some sources are drawn: half among the top features, which a run would take, half among all others that could be tested.
+1. At every site some sources are drawn: half among the top features by importance, half among all others that could be tested; where a run
+   chose its candidates by responses, a third among the sources of its shortlist.
 2. All their effects on all features of the later sites are measured, one site further than the window reaches, and tested in a family of
    their own.
 3. Each stage says which of the significant edges it would have removed (``candidates.removed_by``). A source that was drawn at random
@@ -9,5 +10,6 @@
 
 from feature_graph.artifacts import PruningRecall, StageLoss
 from feature_graph.evaluation.pruning_recall.measure import RecallError, pruning_recall
+from feature_graph.evaluation.pruning_recall.sample import CHOSEN, TOP
 
-__all__ = ["PruningRecall", "RecallError", "StageLoss", "pruning_recall"]
+__all__ = ["CHOSEN", "TOP", "PruningRecall", "RecallError", "StageLoss", "pruning_recall"]

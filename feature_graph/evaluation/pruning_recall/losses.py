@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import StageLoss, feature_id
 from feature_graph.config import Config
-from feature_graph.evaluation.pruning_recall.sample import TOP, Drawn
+from feature_graph.evaluation.pruning_recall.sample import CHOSEN, TOP, Drawn
 from feature_graph.interactions import leading_strength
 from feature_graph.utils import derived_seed
 
@@ -21,7 +21,7 @@ _RESAMPLES = 1000
 
 
 def losses(edges: pd.DataFrame, verdicts: pd.DataFrame, drawn: Mapping[int, Drawn], cfg: Config) -> list[StageLoss]:
-    """What each stage would lose of the edges, for all sources and for the top ones, by sign.
+    """What each stage would lose of the edges, for all sources, those of the shortlist and the top ones, by sign.
 
     Args:
         edges: Significant rows of the slice, columns of ``ingest.formats.INTERACTIONS``.
@@ -41,7 +41,9 @@ def losses(edges: pd.DataFrame, verdicts: pd.DataFrame, drawn: Mapping[int, Draw
     anywhere = pd.Series(True, index=table.index)
     inhibitory = pd.Series(table["strength"].to_numpy(dtype=float) < 0, index=table.index)
     signs = {"both": anywhere, "excitatory": ~inhibitory, "inhibitory": inhibitory}
-    groups = {"all": known, TOP: known[known["stratum"] == TOP]}
+    groups = {"all": known} | {
+        name: known[known["stratum"] == name] for name in (CHOSEN, TOP) if (known["stratum"] == name).any() or name == TOP
+    }
     asked = {"alignment": table["adjacent"], "layer_window": anywhere}
     found = []
     for stage in (*INSIDE, "all_stages", *(("responses",) if "responses" in verdicts else ()), "layer_window"):

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, ResponseStore, parse_feature_id
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
 from feature_graph.candidates import (
     Importance,
     analysed_of,
@@ -25,7 +25,7 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.pruning_recall.losses import losses
-from feature_graph.evaluation.pruning_recall.sample import Drawn, draw_sources, slice_pairs
+from feature_graph.evaluation.pruning_recall.sample import CHOSEN, TOP, Drawn, draw_sources, slice_pairs
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import AnalysedModel
 
@@ -48,7 +48,7 @@ def pruning_recall(
     *,
     n_sources: int = 8,
     importance: Mapping[int, NDArray[np.float64]] | None = None,
-    responses: ResponseStore | None = None,
+    shortlisted: pd.DataFrame | None = None,
     parts_dir: str | Path | None = None,
     progress: bool = True,
 ) -> PruningRecall:
@@ -65,7 +65,8 @@ def pruning_recall(
         cfg: The run's configuration, whose thresholds are judged.
         n_sources: Sources per layer.
         importance: Layer → importance of every feature, as a :class:`CandidateSet` carries it; measured anew without.
-        responses: Responses of the run; with them the shortlist that they give is judged as well.
+        shortlisted: Pairs that the run chose by responses (columns src_layer, src_index, tgt_layer, tgt_index). With them that choice is
+            judged as well, and a third of the sources is drawn among its sources.
         parts_dir: Folder for part files, from which an interrupted run resumes.
         progress: Whether to show a progress bar.
 
@@ -79,14 +80,14 @@ def pruning_recall(
     check_inputs(atlas, analysed.codecs, cfg, store)
     ranked = _importance(importance, atlas, analysed, cfg, store)
     wide = cfg.model_copy(update={"layer_window": cfg.layer_window + 1})
-    drawn = {layer: draw_sources(store, ranked, cfg, layer, n_sources) for layer in cfg.layers[:-1]}
+    drawn = {layer: draw_sources(store, _groups(ranked, shortlisted, cfg, layer), cfg, layer, n_sources) for layer in cfg.layers[:-1]}
     pairs = _pairs(store, drawn, wide)
     found = measure_interactions(analysed, analysed.saes, CandidateSet(pairs, store), wide, parts_dir=parts_dir, progress=progress)
     frame = found.frame[found.frame["method"] != "jacobian"] if cfg.interaction_method == "both" else found.frame
     edges = _with_indices(frame[frame["significant"].astype(bool)].reset_index(drop=True))
     verdicts = removed_by(edges, ranked, atlas, cfg, store, analysed)
-    if responses is not None:
-        verdicts = verdicts.assign(responses=missed_by_shortlist(edges, responses, cfg, store, analysed))
+    if shortlisted is not None:
+        verdicts = verdicts.assign(responses=missed_by_shortlist(edges, shortlisted, cfg))
     log.info("recall: %d of %d pairs are significant", len(edges), len(frame))
     return PruningRecall(
         tuple(losses(edges, verdicts, drawn, cfg)),
@@ -94,8 +95,16 @@ def pruning_recall(
         edges=len(edges),
         sources=_sources(drawn, edges),
         left_out=dict(found.meta["sources"]["left_out"]) if "sources" in found.meta else {},
-        settings=_settings(cfg, wide, n_sources) | ({} if responses is None else {"shortlist_pairs": cfg.shortlist_pairs}),
+        settings=_settings(cfg, wide, n_sources) | ({} if shortlisted is None else {"shortlist_pairs": cfg.shortlist_pairs}),
     )
+
+
+def _groups(importance: Importance, shortlisted: pd.DataFrame | None, cfg: Config, layer: int) -> dict[str, NDArray[np.int64]]:
+    """Name → sources of a layer that are drawn apart from the others: those on the shortlist first, then the top features."""
+    top = {TOP: np.asarray(importance.top(layer, cfg.top_k_features), dtype=np.int64)}
+    if shortlisted is None:
+        return top
+    return {CHOSEN: np.unique(shortlisted.loc[shortlisted["src_layer"] == layer, "src_index"].to_numpy(np.int64)), **top}
 
 
 def _settings(cfg: Config, measured: Config, n_sources: int) -> dict[str, Any]:
@@ -154,7 +163,7 @@ def _sources(drawn: Mapping[int, Drawn], edges: pd.DataFrame) -> dict[str, dict[
         str(n): {
             "alive": d.alive,
             "testable": d.testable,
-            "top": d.top,
+            **d.groups,
             "drawn": len(d.indices),
             "with_edges": int(with_edges.get(n, 0)),
         }

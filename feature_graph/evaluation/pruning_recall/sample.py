@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import SELECT, TEST, ActivationStore
-from feature_graph.candidates import Importance
 from feature_graph.config import Config
 from feature_graph.utils import derived_seed
 
-TOP, OTHER = "top", "other"
+CHOSEN, TOP, OTHER = "chosen", "top", "other"
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Drawn:
     Attributes:
         layer: Their layer.
         indices: int64 [n], ascending.
-        stratum: object [n], ``top`` or ``other``.
+        stratum: object [n], ``chosen`` (a source of the shortlist), ``top`` or ``other``.
         weight: float64 [n], testable features of the stratum for each one drawn.
         alive: Features that are active at all.
         testable: Those active in the select documents and in enough test documents.
-        top: Testable ones among the top features.
+        groups: Stratum → testable features that are in it, ``other`` left out; a feature counts in the first one.
     """
 
     layer: int
@@ -36,27 +36,47 @@ class Drawn:
     weight: NDArray[np.float64]
     alive: int
     testable: int
-    top: int
+    groups: dict[str, int]
 
 
-def draw_sources(store: ActivationStore, importance: Importance, cfg: Config, layer: int, n: int) -> Drawn:
-    """Up to ``n`` sources of a layer: half of them top features, the others drawn from the rest; what one half lacks the other gets."""
-    able = testable(store, layer, cfg.min_documents)
-    top = np.intersect1d(able, importance.top(layer, cfg.top_k_features))
-    rest = np.setdiff1d(able, top)
+def draw_sources(store: ActivationStore, groups: Mapping[str, NDArray[np.int64]], cfg: Config, layer: int, n: int) -> Drawn:
+    """Up to ``n`` sources of a layer, in equal parts from each group and from the rest; what one lacks the later ones get.
+
+    Args:
+        store: Activations of the run.
+        groups: Stratum → features of the layer; a feature counts in the first that has it.
+        cfg: Its seed and ``min_documents`` are read.
+        layer: The layer.
+        n: How many.
+    """
+    able = left = testable(store, layer, cfg.min_documents)
+    strata: dict[str, NDArray[np.int64]] = {}
+    for name, features in groups.items():
+        strata[name] = np.intersect1d(left, features)
+        left = np.setdiff1d(left, features)
+    strata[OTHER] = left
     rng = np.random.default_rng(derived_seed(cfg.seed, "recall", layer))
-    n_rest = min(len(rest), n - min(len(top), -(-n // 2)))
-    n_top = min(len(top), n - n_rest)
-    parts = [(TOP, top, n_top), (OTHER, rest, n_rest)]
-    chosen = [(name, rng.choice(among, size=k, replace=False), len(among) / k) for name, among, k in parts if k]
-    indices = np.concatenate([found for _, found, _ in chosen]) if chosen else np.zeros(0, dtype=np.int64)
-    stratum = (
-        np.concatenate([np.full(len(found), name, dtype=object) for name, found, _ in chosen]) if chosen else np.zeros(0, dtype=object)
-    )
-    weight = np.concatenate([np.full(len(found), w) for _, found, w in chosen]) if chosen else np.zeros(0)
+    shares = _shares([len(among) for among in strata.values()], n)
+    parts = [(name, among, k) for (name, among), k in zip(strata.items(), shares, strict=True) if k]
+    chosen = [(name, rng.choice(among, size=k, replace=False), len(among) / k) for name, among, k in parts]
+    indices = np.concatenate([np.zeros(0, dtype=np.int64), *(found for _, found, _ in chosen)])
+    stratum = np.repeat(np.array([name for name, _, _ in chosen], dtype=object), [len(found) for _, found, _ in chosen])
+    weight = np.repeat(np.array([w for _, _, w in chosen]), [len(found) for _, found, _ in chosen])
     order = np.argsort(indices)
     alive = int((store.feature_frequencies[layer] > 0).sum())
-    return Drawn(layer, indices[order], stratum[order], weight[order], alive, len(able), len(top))
+    groups_of = {name: len(among) for name, among in strata.items() if name != OTHER}
+    return Drawn(layer, indices[order], stratum[order], weight[order], alive, len(able), groups_of)
+
+
+def _shares(sizes: Sequence[int], n: int) -> list[int]:
+    """How many of each: equal parts of ``n``, rounded up for the first; places that one cannot fill go to the others."""
+    found = [0] * len(sizes)
+    while n > 0 and (open_ := [k for k, size in enumerate(sizes) if found[k] < size]):
+        for k, place in enumerate(open_):
+            share = min(sizes[place] - found[place], -(-n // (len(open_) - k)))
+            found[place] += share
+            n -= share
+    return found
 
 
 def testable(store: ActivationStore, layer: int, min_documents: int) -> NDArray[np.int64]:
