@@ -26,6 +26,7 @@ from feature_graph.cli import (
     offline,
     probe,
     pruning_recall,
+    quality,
     query,
     report,
     runs,
@@ -68,6 +69,7 @@ def _options(
 
 
 stages.register(app)
+app.command(rich_help_panel="A run")(quality.quality)
 app.command(rich_help_panel="A run")(report.report)
 app.command(rich_help_panel="A run")(analyze.analyze)
 app.command(rich_help_panel="A run")(composition.composition)

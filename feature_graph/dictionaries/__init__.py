@@ -11,7 +11,8 @@ from feature_graph.dictionaries.hook_names import block_in, hook_in, module_hook
 from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
 from feature_graph.dictionaries.kinds import TRANSCODERS, WHY_NOT, non_linearity, parse_hook
 from feature_graph.dictionaries.models import Dictionaries, HookedModel
-from feature_graph.dictionaries.quality import check_quality, judge, measure_quality
+from feature_graph.dictionaries.quality import check_quality, judge, measure_quality, published
+from feature_graph.dictionaries.reconstruction import longest_typical
 from feature_graph.dictionaries.sites import describe_sites, model_name, weights_hash
 from feature_graph.dictionaries.tensors import (
     POST_NORM,
@@ -48,6 +49,7 @@ __all__ = [
     "hook_in",
     "is_parallel",
     "judge",
+    "longest_typical",
     "measure_quality",
     "model_name",
     "module_hook",
@@ -55,6 +57,7 @@ __all__ = [
     "outlier_tokens",
     "output_weights",
     "parse_hook",
+    "published",
     "random_tokens",
     "read_tensors",
     "residual_norms",

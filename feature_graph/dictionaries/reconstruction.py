@@ -14,10 +14,15 @@ from feature_graph.dictionaries.placements import Placement
 _LONG = 5.0
 
 
+def longest_typical(norms: Tensor) -> Tensor:
+    """The norm up to which a vector is typical, five times the median of ``norms`` [n]: the few far longer ones would decide any mean."""
+    return _LONG * norms.median()
+
+
 def typical(x: Tensor) -> Tensor:
-    """Bool [n]: vectors of [n, d] up to five times as long as the median; the few that are far longer would decide any mean alone."""
+    """Bool [n]: the typical vectors of [n, d]."""
     norm = x.norm(dim=1)
-    return norm <= _LONG * norm.median()
+    return norm <= longest_typical(norm)
 
 
 def explained_variance(x: Tensor, reconstructed: Tensor) -> float:

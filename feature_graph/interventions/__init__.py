@@ -8,7 +8,8 @@ once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen ta
 features, reduced to documents), :func:`plain_effects` (the same by plain
 hooks, for checking); :func:`joint_effects` (two sources, 2 × 2), :func:`mediated_effects` (by part of the
 blocks); :func:`carry_directions` (derivatives along many directions, same position; :func:`arrivals` is its reference);
-:func:`site_effects` (clamps at any kind of site, read at any kind of site: components too).
+:func:`site_effects` (clamps at any kind of site, read at any kind of site: components too); :func:`site_tangents` (derivatives of any
+tensor along directions of any earlier one: a component's own derivative).
 
 For choosing candidates: :func:`source_jacobian_alignment`, :func:`later_jacobian_alignment`, :func:`cosine_alignment`.
 
@@ -63,9 +64,10 @@ from feature_graph.interventions.perturb import Perturbation, PerturbedRun, Pert
 from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Arrived, Screened, document_effects, screen_effects
 from feature_graph.interventions.site_effects import SiteEffects, clean_for, site_activations, site_effects
+from feature_graph.interventions.site_tangents import TensorTangent, read_at, site_tangents, stream_before, tapped_run, write_at
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 from feature_graph.interventions.tangents import DirectionTokens, carry_directions
-from feature_graph.interventions.taps import BlockTaps
+from feature_graph.interventions.taps import BlockTaps, Where
 
 __all__ = [
     "CLEAN_BYTES",
@@ -101,6 +103,8 @@ __all__ = [
     "Setting",
     "SiteEffects",
     "SourceSamples",
+    "TensorTangent",
+    "Where",
     "ablate",
     "achieved_levels",
     "arrivals",
@@ -122,12 +126,17 @@ __all__ = [
     "plain_effects",
     "predicts_tokens",
     "random_directions",
+    "read_at",
     "residual_gradients",
     "restore_clean",
     "screen_effects",
     "site_activations",
     "site_effects",
+    "site_tangents",
     "source_jacobian_alignment",
     "spill",
+    "stream_before",
+    "tapped_run",
     "window_of",
+    "write_at",
 ]

@@ -1,0 +1,114 @@
+"""Tensors of a clean run, and what a small change of one of them at one token does to others: the derivative, everything free.
+
+Forward mode through the blocks themselves, at one position after the clean prefix: any tensor can be moved, any later one read, inside a
+block or many blocks on. Moved at the stream before a component and read at what the component gives, it is the component's derivative.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from feature_graph.artifacts import Site
+from feature_graph.dictionaries import TensorName
+from feature_graph.interventions.jacobian import load_forward_rules
+from feature_graph.interventions.slices import CleanRun, ModelSlices
+from feature_graph.interventions.taps import BlockTaps, Where
+
+
+@dataclass(frozen=True)
+class TensorTangent:
+    """One tensor at one token of each sample.
+
+    Attributes:
+        value: In the clean run [S, width].
+        tangent: Its derivative along the sample's direction [S, width].
+    """
+
+    value: Tensor
+    tangent: Tensor
+
+
+def read_at(site: Site, n_blocks: int) -> Where:
+    """Block and tensor that a site's dictionary reads; the last residual stream is the last block's ``resid_post``."""
+    return _residual(site, n_blocks) if site.kind == "residual" else (site.point, cast("TensorName", site.reads))
+
+
+def write_at(site: Site, n_blocks: int) -> Where:
+    """Block and tensor that it writes."""
+    return _residual(site, n_blocks) if site.kind == "residual" else (site.point, cast("TensorName", site.writes))
+
+
+def stream_before(site: Site) -> Where | None:
+    """The residual stream that the site's component begins with; None for dictionaries of the stream itself and of the MLP's input."""
+    if site.kind in ("transcoder", "mlp_out"):
+        return site.point, "mlp_stream"
+    return (site.point, "resid_pre") if site.kind in ("attn_out", "hook_z") else None
+
+
+def _residual(site: Site, n_blocks: int) -> Where:
+    return (site.point, "resid_pre") if site.point < n_blocks else (site.point - 1, "resid_post")
+
+
+@torch.no_grad()
+def tapped_run(slices: ModelSlices, tokens: Any, read: Iterable[Where], blocks: Iterable[int] = ()) -> tuple[CleanRun, dict[Where, Tensor]]:
+    """Run whole contexts once.
+
+    Args:
+        slices: The model.
+        tokens: int64 [n, context].
+        read: Tensors to keep.
+        blocks: Blocks whose keys and values, and the stream before them, the clean run is to hold.
+
+    Returns:
+        The clean run, and block and tensor → [n, context, width].
+    """
+    ids, wanted, kept = slices.tokens(tokens), set(read), sorted(set(blocks))
+    taps = BlockTaps(wanted | {(block, "resid_pre") for block in kept})
+    caches: dict[int, list[Any]] = {block: [] for block in kept}
+    slices.run(slices.embed(ids), 0, max([block for block, _ in wanted] + kept, default=-1) + 1, caches, taps)
+    streams = {block: taps.found[block, "resid_pre"] for block in kept}
+    return CleanRun(ids, streams, {block: found[0] for block, found in caches.items()}), {where: taps.found[where] for where in wanted}
+
+
+@torch.no_grad()
+def site_tangents(
+    slices: ModelSlices,
+    clean: CleanRun,
+    documents: Tensor,
+    positions: Tensor,
+    at: Where,
+    directions: Tensor,
+    read: Sequence[Where],
+) -> list[TensorTangent]:
+    """Derivatives of tensors at the same token along one direction of another tensor for each sample.
+
+    Args:
+        slices: The model.
+        clean: From :func:`tapped_run`, with the blocks from that of ``at`` to the last that is read.
+        documents: int64 [S], rows of the clean run.
+        positions: int64 [S].
+        at: Block and tensor that is moved.
+        directions: [S, width], in units of that tensor.
+        read: Block and tensor of each that is read, none before ``at``.
+
+    Returns:
+        One entry per tensor read, per unit of the direction.
+    """
+    load_forward_rules()
+    first, last = at[0], max(block for block, _ in read) + 1
+    start = clean.residuals[first][documents, positions][:, None, None, :]
+    along = directions.to(start.dtype)[:, None, None, :]
+
+    def moved(delta: Tensor) -> tuple[Tensor, ...]:
+        taps = BlockTaps(read, {at: lambda x: x + delta})
+        slices.advance(start, first, last, clean, documents, positions, taps)
+        return tuple(taps.found[where][:, 0, 0] for where in read)
+
+    found = jvp(moved, (torch.zeros_like(along),), (along,))
+    return [TensorTangent(value, tangent) for value, tangent in zip(found[0], found[1], strict=True)]
