@@ -53,7 +53,7 @@ def read(root: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     features = pq.read_table(root / "features.parquet", columns=["id", "layer"]).to_pandas()
     wanted = ["src_fid", "tgt_fid", "direct_strength", "span", "significant_by", "se", "n_documents"]
     edges = pq.read_table(root / "interactions.parquet", columns=wanted).to_pandas()
-    carries = ((edges["span"] == 1) | edges["significant_by"].str.contains("direct")) & (edges["significant_by"] != "later")
+    carries = ((edges["span"] <= 1) | edges["significant_by"].str.contains("direct")) & (edges["significant_by"] != "later")
     return features, edges[carries]
 
 

@@ -3,6 +3,7 @@
 Public modules in addition to this face:
 
 - ``feature_ids``: the one reader and the one writer of ids such as ``L5_F12`` and ``L5.mlp_F12``
+- ``site_kinds``: the kinds of sites, what ids call them, and the order in which they read and write; ``sites``: those of a run
 - ``formats``: every Parquet file's columns, types, versions and meaning; ``measures``: those of further measures of chosen edges
 - ``schema``: the graph's nodes, relationships and properties; ``migrations``: its numbered changes
 - ``strength``: an edge's strength, its sign, whether it is structural; ``families``: features that are copies of one another

@@ -93,10 +93,18 @@ def _span_rules(sites: SiteOrder) -> list[Rule]:
     def many(r: CheckedRows) -> np.ndarray:
         return r["span"] > sites.spans(r["src_fid"], r["tgt_fid"])[1]
 
+    def neither(r: CheckedRows) -> np.ndarray:
+        return ~few(r) & ~many(r) & sites.neither(r["src_fid"], r["tgt_fid"], r["span"])
+
     got = "span = {span} from {src_id} to {tgt_id}"
     return [
-        Rule(f"{got}: more sites of the run than that are crossed, the target's own counted", few),
+        Rule(f"{got}: more layers of the run than that are crossed, the target's own counted", few),
         Rule(f"{got}: there are not so many sites between them, the target's own counted", many),
+        Rule(f"{got}: neither the layers nor the sites that are crossed, the target's own counted", neither),
+        Rule(
+            "blocks = {blocks}: expected tgt_layer − src_layer, {tgt_layer} − {src_layer}",
+            lambda r: r["blocks"] != r["tgt_layer"] - r["src_layer"],
+        ),
     ]
 
 

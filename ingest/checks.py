@@ -203,7 +203,7 @@ def _row_rules(sites: SiteOrder) -> list[Rule]:
             "significant by the later effect, which is empty",
             lambda r: r.each("significant_by", lambda v: "later" in v) & r.null("later_strength"),
         ),
-        Rule("span = {span}; expected 1 or more", lambda r: r["span"] < 1),
+        Rule("span = {span}; expected 1 or more, or 0 within a layer", lambda r: r["span"] < (r["src_layer"] != r["tgt_layer"])),
         Rule("n_samples = {n_samples}; expected 1 or more", lambda r: r["n_samples"] < 1),
         Rule("ci_low = {ci_low} is above ci_high = {ci_high}", lambda r: r["ci_low"] > r["ci_high"]),
     ]

@@ -20,6 +20,7 @@ def _same(mean: pa.Array) -> pa.Array:
 
 _OF: dict[str, Callable[..., pa.Array]] = {
     "abs_strength": pc.abs,
+    "blocks": pc.subtract,
     "direct_strength": _same,
     "preactivation_strength": _same,
     "computed_strength": pc.subtract,

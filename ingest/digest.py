@@ -3,7 +3,7 @@
 What was added to edges later (:data:`ADDED`) takes part where it is there, so that runs from before keep their digest. Where the meaning
 of a property changed, or what a run's edges have could not be told otherwise, the digest got a new version, which stands on the run:
 version 1 took the total effect for the strength of an edge that its direct effect alone let in, and knew neither sign nor structural;
-version 2 did not know what the blocks compute, nor specificity.
+version 2 did not know what the blocks compute, nor specificity; version 3 did not know the distance in blocks.
 
 A row's hash mixes 64 bits of each of its values (the bits of a float, a hash of a text, a mark for null) with splitmix64's finaliser; a
 row that is lost, doubled or altered in any bit changes the sum (but for one case in 2^64).
@@ -25,13 +25,15 @@ from ingest.rows import EDGE_PROPERTIES, OBSERVATION_PROPERTIES, Columns, edge_c
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 #: Version of the digests that are made now.
-VERSION = 3
+VERSION = 4
 #: Of :data:`ADDED`, what version 2 had: without and with standardised effects; and all that could be added to version 1.
 UNSTANDARDISED, SECOND, FORMERLY = ("sign", "structural"), ("standardised", "sign", "structural"), ("standardised",)
-#: What the migration to schema version 7 adds to runs loaded by earlier versions.
+#: What the migration to schema version 7 adds to runs loaded by earlier versions; that to version 8 adds the distance in blocks.
 MIGRATED = ("computed", "sign_computed")
 #: Properties of edges that runs loaded by earlier versions do not have, or not all of them.
-ADDED = (*SECOND, *MIGRATED, "q_computed", "floor_computed", "specific", "p_specific", "q_specific", "sign_specific")
+#: Of :data:`ADDED`, what version 3 had.
+THIRD = (*SECOND, *MIGRATED, "q_computed", "floor_computed", "specific", "p_specific", "q_specific", "sign_specific")
+ADDED = (*THIRD, "blocks")
 _FIRST = tuple(name for name in EDGE_PROPERTIES if name not in ADDED)
 _MODULUS = 2**64
 _NULL = np.uint64(0x9E3779B97F4A7C15)
@@ -50,7 +52,7 @@ def edges_of_table(table: pa.Table, uids: Words, added: Sequence[str] = ADDED, v
     columns = edge_columns(table)
     if version == 1:
         columns = _formerly(columns, table["mean_strength"].to_numpy())
-    if version < VERSION:
+    if version < 3:
         columns = _migrated(columns)
     ends = [uids[table[f"{end}_fid"].to_numpy()] for end in ("src", "tgt")]
     return _of_edges(ends, {name: words(column) for name, column in columns.items()}, added)

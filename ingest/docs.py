@@ -57,9 +57,12 @@ def artifacts_page() -> str:
 
 
 _RULES = """- `AFFECTS` goes from an earlier site to a later one. There is one per run, method and pair.
-- Questions about hubs, communities, motifs and cascades use the *structural* graph: edges with `structural`, which means `span = 1`, or a
-  direct effect that is itself significant (`by` contains `direct`). A total effect over a longer span is partly the sum of the edges in
-  between.
+- Questions about hubs, communities, motifs and cascades use the *structural* graph: edges with `structural`: no
+  analysed site lies in between (`span` is 0 or 1, and no features were held in between), or the direct effect is itself significant (`by`
+  contains `direct`). A total effect over sites in between is partly the sum of the edges there.
+- `span` counts layers, and a layer may have several sites: `span = 0` is an edge from one site of a block to a later one of it. Runs of
+  other programs may count sites instead. The sites of a run are its `Site` nodes; in the order of the model, `a.writes < b.reads` holds of
+  the sites of every edge, where they have these properties.
 - `strength` is the total effect, except where the total effect did not pass the test but the direct or the later one did: it is the direct
   effect if `by` begins with `direct`, and the later one if `by` is `later`; `total` then holds the total effect. Where `by` begins with
   `computed`, or is `later+computed`, `strength` is still the total effect, which may be close to 0.
@@ -121,10 +124,15 @@ computed effect passed and the total one did not; and that there are no more doc
 which float32 rounding leaves, are ignored. Of the features, `mean_act` must agree with `max_act`, and `dead` and `dense` with the density;
 and each site must have one dictionary and one hook.
 
-Edges go to a later layer. Within a layer they go from one site to another if `meta` of `features.parquet` has `sites`, a list of
-`{{"layer": 5, "site": "attn", "order": 0}}`, and ids name the site: `L5.attn_F12` to `L5.mlp_F3`. Where `sites` (or `layers` of the
-configuration) say which sites were analysed, `span` MUST be exact; otherwise it lies between the number of sites that have features and the
-number of layers."""
+Edges go to a later layer, or within a layer to a later site of it, where ids name sites: `L5.attn_F12` to `L5.mlp_F3`. `meta` of
+`features.parquet` then has `sites`, a list of `{{"layer": 5, "site": "attn", "order": 0}}`; `site` is empty for the residual stream, whose
+ids name none, and `order` is the place within the layer. It MAY say more of a site: `kind` (residual, resid_mid, mlp_out, attn_out, hook_z,
+mlp_in or transcoder), `point` (blocks run before it), `d_sae`, `d_in`, `sha256`. Without `order`, sites of a layer that are called `z`,
+`attn`, `mid`, `mlpin`, `tc`, `mlp` or nothing follow each other in this order.
+
+Where `sites` (or `layers` of the configuration) say which sites were analysed, `span` MUST be exact: the number of layers that are crossed,
+the target's own counted, which is 0 within a layer, or the number of sites. Otherwise it lies between the number of layers that have
+features and the number of layers or sites that there can be. `blocks` MUST be the difference of the layers."""
 
 _RESPONSES = """## responses.h5
 

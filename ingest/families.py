@@ -16,6 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ingest.feature_ids import sites_of, split_site_name
+from ingest.site_kinds import place_in_layer
+
 MIN_COPY_SHARE, MIN_STRENGTH = 0.5, 0.25
 #: Columns that the rule reads, as interactions.parquet names them.
 FAMILY_COLUMNS = ("src_id", "tgt_id", "src_layer", "tgt_layer", "span", "mean_strength", "copy_strength")
@@ -67,10 +70,20 @@ def families_of(edges: pd.DataFrame) -> list[CopyFamily]:
 
 def _chosen(copies: pd.DataFrame, own: str, other: str) -> np.ndarray:
     """Which rows are the choice of their feature in the column ``own``; bool [n]. Equal copies: by id."""
-    order = copies.reset_index(drop=True).sort_values(["span", "copy_strength", other], ascending=[True, False, True])
+    near = _place(copies[other]) if own == "src_id" else -_place(copies[other])
+    order = copies.reset_index(drop=True).assign(near=near)
+    order = order.sort_values(["span", "near", "copy_strength", other], ascending=[True, True, False, True])
     chosen = np.zeros(len(copies), bool)
     chosen[order.index[~order.duplicated(own).to_numpy()]] = True
     return chosen
+
+
+def _place(ids: pd.Series[str]) -> np.ndarray:
+    """Place of each feature's site within its layer; int64 [n]."""
+    names = sites_of(ids.astype(str)).tolist()
+    known = {name: place_in_layer(split_site_name(name)[1]) for name in set(names)}
+    places = {key: place for place, key in enumerate(sorted(set(known.values())))}
+    return np.array([places[known[name]] for name in names], np.int64)
 
 
 def _family(after: Mapping[str, Any], first: str) -> CopyFamily:

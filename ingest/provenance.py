@@ -12,7 +12,7 @@ from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.feature_ids import site_of_feature, sites_of
 from ingest.rundir import RunDirectory
-from ingest.sites import site_of
+from ingest.sites import place_of, site_of
 from ingest.validate import split_uid
 
 #: For each ``row`` the node ``f`` of ``row.feature``, made if need be, by run ``$n``. A node of another program with the same uid is not
@@ -88,7 +88,8 @@ def _write(tx: Transaction, lease: runs.Claim, run: RunDirectory, sites: list[Ru
         "d.d_sae = coalesce(site.d_sae, d.d_sae), d.architecture = coalesce(site.architecture, d.architecture), "
         "d.sha256 = coalesce(site.sha256, d.sha256) "
         "MERGE (p:Site {uid: site.uid}) ON CREATE SET p.layer = site.layer, p.hook = site.hook "
-        "SET p.point = coalesce(site.point, p.point), p.d_in = coalesce(site.d_in, p.d_in) "
+        "SET p.name = coalesce(p.name, site.name), p.point = coalesce(site.point, p.point), p.d_in = coalesce(site.d_in, p.d_in), "
+        "p.kind = coalesce(site.kind, p.kind), p.reads = coalesce(site.reads, p.reads), p.writes = coalesce(site.writes, p.writes) "
         "MERGE (r)-[:OF_MODEL]->(m) MERGE (r)-[:USES_SAE]->(d) MERGE (r)-[:COVERS]->(p)",
         id=lease.id,
         sites=[_row(site) for site in sites],
@@ -121,7 +122,9 @@ def _row(site: RunSite) -> dict[str, Any]:
         "release": site.release,
         "sae_id": site.sae_id,
         "uid": f"{site.sae}@{site.hook}",
+        "name": site.name,
         "layer": site.layer,
         "hook": site.hook,
         **optional,
+        **place_of(site.facts),
     }

@@ -17,6 +17,7 @@ from ingest.strength import DERIVED, derived_columns
 EDGE_COLUMNS = {
     "method": "method",
     "span": "span",
+    "blocks": "blocks",
     "type": "interaction_type",
     "by": "significant_by",
     "direct": "direct_strength",

@@ -52,9 +52,16 @@ def total_beside(total: Any, by: Any) -> pa.Array:
     return pc.if_else(pc.equal(leading_effect(by), "total"), pa.scalar(None, pa.float64()), _column(total))
 
 
-def structural(span: Any, by: Any) -> pa.Array:
-    """Whether edges belong to the structural graph [n]: they lead to the next analysed site, or their direct effect passed the test."""
-    return pc.or_(pc.equal(_column(span), 1), pc.match_substring(pc.fill_null(_column(by).cast(pa.string()), ""), "direct"))
+def structural(span: Any, by: Any, held: Any) -> pa.Array:
+    """Whether edges belong to the structural graph [n]: no analysed site lies in between, or their direct effect passed the test.
+
+    Args:
+        span: Analysed layers crossed [n]; over two or more there is one in between.
+        by: ``significant_by`` [n].
+        held: Features that were held in between [n]; null where there was no site in between, or none were held.
+    """
+    none_between = pc.and_(pc.less_equal(_column(span), 1), pc.invert(pc.fill_null(pc.greater(_column(held), 0), False)))
+    return pc.or_(none_between, pc.match_substring(pc.fill_null(_column(by).cast(pa.string()), ""), "direct"))
 
 
 def sign(strength: Any) -> pa.Array:
@@ -115,7 +122,7 @@ DERIVED: dict[str, tuple[Callable[..., pa.Array], tuple[str, ...]]] = {
     "strength": (leading, _STRENGTHS),
     "total": (total_beside, ("mean_strength", "significant_by")),
     "sign": (_sign_of_leading, (*_STRENGTHS, "interaction_type")),
-    "structural": (structural, ("span", "significant_by")),
+    "structural": (structural, ("span", "significant_by", "held_features")),
     "computed": (computed, ("mean_strength", "copy_strength")),
     "floor_computed": (smallest, _FLOORS),
     "sign_computed": (_sign_of_computed, ("mean_strength", "copy_strength", *_FLOORS)),

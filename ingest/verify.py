@@ -168,12 +168,15 @@ def _digest_kinds(version: int) -> list[tuple[_DigestKind, _DigestKind]]:
 
     A run from before effects were standardised has none, which its noted digest tells.
     """
+    whole, blocks = (digest.VERSION, digest.ADDED), "blocks"  # which the migration to schema version 8 adds to every edge
     if version == digest.VERSION:
-        return [((version, digest.ADDED),) * 2]
-    now = (2, (*digest.SECOND, *digest.MIGRATED))
+        return [(whole, whole)]
+    if version == 3:
+        return [((3, digest.THIRD), whole)]
+    now = (2, (*digest.SECOND, *digest.MIGRATED, blocks))
     if version == 2:
         return [((2, digest.SECOND), now)]
-    return [((1, digest.FORMERLY), now), ((1, ()), (2, (*digest.UNSTANDARDISED, *digest.MIGRATED)))]
+    return [((1, digest.FORMERLY), now), ((1, ()), (2, (*digest.UNSTANDARDISED, *digest.MIGRATED, blocks)))]
 
 
 def _digests(run: RunDirectory, seen: Validated, found: int, row: Row) -> list[Check]:

@@ -84,6 +84,7 @@ def random_interactions(n_layers: int = 4, n_features: int = 10, n_edges: int = 
             "method": ["clamping"] * n,
             "interaction_type": kind.astype(str),
             "span": span,
+            "blocks": (layers[tgt_site] - layers[src_site]) if n else span,
             "mean_strength": total,
             "abs_strength": np.abs(total),
             "direct_strength": direct,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.analysis.evidence import mostly_copy
+from feature_graph.artifacts import site_sequence
 from feature_graph.graph import is_structural, structural_degrees
 
 
@@ -22,11 +23,11 @@ class GraphStatistics:
     Attributes:
         n_nodes: Features with at least one edge (all nodes of the graph given).
         n_edges: Edges.
-        density: Edges / ordered pairs of features that lie in different layers, lower first.
-        n_structural: Edges with span 1 or a direct effect that is itself significant.
+        density: Edges / ordered pairs of features of different sites, earlier first.
+        n_structural: Edges without an analysed site in between, or with a direct effect that is itself significant.
         nodes_per_layer: Layer → features.
         edges_per_layer_pair: (source layer, target layer) → edges.
-        edges_per_span: Analysed sites crossed → edges.
+        edges_per_span: Analysed layers crossed → edges.
         edges_per_type: excitatory, inhibitory, pass_through, attenuates_copy, erases_copy → edges.
         edges_per_effect: Which effects passed (such as ``total+direct``) → edges.
         positive_share: Share of edges that excite; NaN without edges.
@@ -112,7 +113,7 @@ def compute_graph_statistics(graph: nx.DiGraph) -> GraphStatistics:
     return GraphStatistics(
         n_nodes=len(graph),
         n_edges=len(edges),
-        density=_forward_density(Counter(layer.values()), len(edges)),
+        density=_forward_density(Counter(site_sequence(graph).place.values()), len(edges)),
         n_structural=sum(is_structural(d) for *_, d in edges),
         nodes_per_layer=_counts(layer.values()),
         edges_per_layer_pair=_counts((layer[u], layer[v]) for u, v, _ in edges),

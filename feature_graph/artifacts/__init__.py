@@ -5,16 +5,18 @@ from feature_graph.artifacts.atlas import AtlasWriter, CoactivationAtlas
 from feature_graph.artifacts.candidates import Candidate, CandidateSet, FeatureRef, StageCount
 from feature_graph.artifacts.errors import ArtifactError, SiteError
 from feature_graph.artifacts.features import FeatureNumbers, number_features, number_pairs
-from feature_graph.artifacts.interactions import Interaction, InteractionSet
+from feature_graph.artifacts.interactions import Interaction, InteractionSet, stored_columns
 from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
 from feature_graph.artifacts.parts import FrameFiles, JsonParts, PartFiles, PartFormat, keep_only
-from feature_graph.artifacts.places import ID_SITES, SiteKind, SitePlace, can_drive, is_weight, ordered_sites, site_kind
+from feature_graph.artifacts.places import SitePlace, can_drive, is_weight, ordered_sites, site_kind
 from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
 from feature_graph.artifacts.response_parts import ResponseBlock, ResponseParts
 from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
 from feature_graph.artifacts.rundir import RunPaths
+from feature_graph.artifacts.site_order import SiteSequence, contradiction, site_sequence
 from feature_graph.artifacts.sites import Site, feature_id, indices_by_layer, parse_feature_id, read_feature_id
 from feature_graph.artifacts.splits import CONFIRM, SELECT, TEST, halve_documents, split_documents
+from ingest.site_kinds import ID_SITES, SiteKind
 
 __all__ = [
     "CONFIRM",
@@ -53,10 +55,12 @@ __all__ = [
     "SiteError",
     "SiteKind",
     "SitePlace",
+    "SiteSequence",
     "StageCount",
     "StageLoss",
     "Triple",
     "can_drive",
+    "contradiction",
     "feature_id",
     "halve_documents",
     "indices_by_layer",
@@ -68,5 +72,7 @@ __all__ = [
     "parse_feature_id",
     "read_feature_id",
     "site_kind",
+    "site_sequence",
     "split_documents",
+    "stored_columns",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self, overload
@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from feature_graph.utils import whole_file
+from ingest.feature_ids import site_of_feature, split_site_name
 from ingest.formats import INTERACTIONS, read_meta, read_table, write_table
 
 
@@ -27,6 +28,7 @@ class Interaction:
     method: str
     interaction_type: str
     span: int
+    blocks: int
     mean_strength: float
     abs_strength: float
     direct_strength: float
@@ -117,9 +119,14 @@ class InteractionSet(Sequence[Interaction]):
         return iter(_rows(self.frame))
 
     def save(self, path: str | Path) -> None:
-        """Write ``interactions.parquet``."""
+        """Write ``interactions.parquet``; without the distance in blocks where each layer has one site, whose number says it."""
         with whole_file(path) as part:
-            write_table(part, INTERACTIONS, pa.Table.from_pandas(self.frame, preserve_index=False), self.meta)
+            write_table(part, INTERACTIONS, pa.Table.from_pandas(self._stored(), preserve_index=False), self.meta)
+
+    def _stored(self) -> pd.DataFrame:
+        ids = pd.concat([self.frame["src_id"], self.frame["tgt_id"]]).unique()
+        wanted = stored_columns(map(site_of_feature, ids))
+        return self.frame[[name for name in self.frame.columns if name in wanted]]
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -129,6 +136,12 @@ class InteractionSet(Sequence[Interaction]):
             ingest.formats.FormatError: If the file is missing or not in its format.
         """
         return cls(read_table(path, INTERACTIONS).to_pandas(), read_meta(path, INTERACTIONS))
+
+
+def stored_columns(sites: Iterable[str]) -> list[str]:
+    """Columns of ``interactions.parquet`` between these sites: the distance in blocks only where a layer's number does not say a site."""
+    several = any(site for _, site in map(split_site_name, sites))
+    return [name for name in INTERACTIONS.names if several or name != "blocks"]
 
 
 def _rows(frame: pd.DataFrame) -> list[Interaction]:

@@ -18,48 +18,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import get_args
 
 from feature_graph.artifacts.errors import SiteError
 from ingest.feature_ids import FeatureId, site_name
+from ingest.site_kinds import ID_SITES, READS, WRITES, BlockTensor, SiteKind, kind_of
 
-SiteKind = Literal["residual", "resid_mid", "mlp_out", "attn_out", "hook_z", "mlp_in", "transcoder"]
-
-
-class BlockTensor(IntEnum):
-    """Tensors of a block in the order in which they are computed; the stream after it is the next block's first."""
-
-    RESID_PRE = 0
-    Z = 1
-    ATTN_OUT = 2
-    RESID_MID = 3
-    MLP_IN = 4
-    MLP_OUT = 5
-
-
-_READS: dict[SiteKind, BlockTensor] = {
-    "residual": BlockTensor.RESID_PRE,
-    "resid_mid": BlockTensor.RESID_MID,
-    "mlp_out": BlockTensor.MLP_OUT,
-    "attn_out": BlockTensor.ATTN_OUT,
-    "hook_z": BlockTensor.Z,
-    "mlp_in": BlockTensor.MLP_IN,
-    "transcoder": BlockTensor.MLP_IN,
-}
-_WRITES = _READS | {"transcoder": BlockTensor.MLP_OUT}
 _ATTENTION, _MLP = {BlockTensor.Z, BlockTensor.ATTN_OUT}, {BlockTensor.MLP_IN, BlockTensor.MLP_OUT}
-#: Kind → what ids name the site by; ids of the residual stream name none.
-ID_SITES: dict[SiteKind, str] = {
-    "residual": "",
-    "resid_mid": "mid",
-    "mlp_out": "mlp",
-    "attn_out": "attn",
-    "hook_z": "z",
-    "mlp_in": "mlpin",
-    "transcoder": "tc",
-}
 
 
 @dataclass(frozen=True, order=True)
@@ -110,12 +76,12 @@ class SitePlace:
     @property
     def reads(self) -> ModelPoint:
         """The tensor that its encoder takes."""
-        return ModelPoint(self._block, _READS[self.kind])
+        return ModelPoint(self._block, READS[self.kind])
 
     @property
     def writes(self) -> ModelPoint:
         """The tensor that its decoder adds to."""
-        return ModelPoint(self._block, _WRITES[self.kind])
+        return ModelPoint(self._block, WRITES[self.kind])
 
     @property
     def block(self) -> int:
@@ -136,11 +102,11 @@ def site_kind(name: str) -> tuple[int, SiteKind]:
         SiteError: If it is no name of a site.
     """
     found = FeatureId.read(f"{name}_F0")
-    kinds = {site: kind for kind, site in ID_SITES.items()}
-    if found is None or found.site not in kinds:
+    kind = None if found is None else kind_of(found.site)
+    if found is None or kind is None:
         known = ", ".join(SitePlace(5, kind).name for kind in ID_SITES)
         raise SiteError(f"site: got {name!r}; expected a layer with the kind of site, as ids begin with it: {known}")
-    return found.layer, kinds[found.site]
+    return found.layer, kind
 
 
 def can_drive(source: SitePlace, target: SitePlace) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from feature_graph.artifacts.errors import FeatureIdError
-from feature_graph.artifacts.places import ID_SITES, SiteKind, SitePlace
+from feature_graph.artifacts.places import SitePlace
 from ingest.feature_ids import FeatureId, feature_id, meant
+from ingest.site_kinds import ID_SITES, SiteKind
 
 __all__ = ["Site", "feature_id", "indices_by_layer", "parse_feature_id", "read_feature_id"]
 

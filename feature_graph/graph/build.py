@@ -12,18 +12,19 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from feature_graph.artifacts import Interaction, InteractionSet, read_feature_id
+from feature_graph.artifacts import Interaction, InteractionSet, contradiction, read_feature_id
 from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.families import name_families
 from feature_graph.graph.views import scale
+from ingest.feature_ids import sites_of
 from ingest.strength import leading_effect, leading_of, sign_of_edge
 from ingest.strength import structural as is_structural
 
 log = logging.getLogger(__name__)
 
-_NEEDED = ["src_id", "tgt_id", "src_layer", "tgt_layer", "significant", *(a.column for a in EDGE if a.column)]
+_NEEDED = ["src_id", "tgt_id", "src_layer", "tgt_layer", "significant", "held_features", *(a.column for a in EDGE if a.column)]
 
 
 def build_interaction_graph(
@@ -50,7 +51,7 @@ def build_interaction_graph(
         ``graph.attributes.NODE``; edges carry those of ``graph.attributes.EDGE``. ``G.graph`` holds facts of the run as plain values.
 
     Raises:
-        InteractionGraphError: If a pair occurs twice for one method, an edge does not go to a later layer, or ``method`` was not measured.
+        InteractionGraphError: If a pair occurs twice for one method, an edge does not go to a later site, or ``method`` was not measured.
     """
     frame = _frame(interactions)
     chosen = _one_method(frame, method)
@@ -81,11 +82,15 @@ def _one_method(frame: pd.DataFrame, method: str | None) -> pd.DataFrame:
 
 
 def _check(kept: pd.DataFrame) -> None:
-    between = np.array([_within_a_layer(*pair) for pair in zip(kept["src_id"], kept["tgt_id"], strict=True)], bool)
-    backward = kept[(kept["src_layer"] >= kept["tgt_layer"]) & ~between]
+    inside = kept[kept["src_layer"] == kept["tgt_layer"]]
+    sites = [(read_feature_id(u).site, read_feature_id(v).site) for u, v in zip(inside["src_id"], inside["tgt_id"], strict=True)]
+    backward = pd.concat([kept[kept["src_layer"] > kept["tgt_layer"]], inside[[one == two for one, two in sites]]])
     if len(backward):
         row = backward.iloc[0]
-        raise InteractionGraphError(f"{row['src_id']} → {row['tgt_id']}: an edge must go to a later layer ({len(backward)} do not)")
+        raise InteractionGraphError(
+            f"{row['src_id']} → {row['tgt_id']}: an edge must go to a later layer, or to a later site of its layer ({len(backward)} do not)"
+        )
+    _check_sites(inside)
     twice = kept[kept.duplicated(["src_id", "tgt_id"])]
     if len(twice):
         row = twice.iloc[0]
@@ -100,10 +105,12 @@ def _described(interactions: InteractionSet | Sequence[Interaction], kept: pd.Da
     return interactions.describe(sorted(set(kept["src_id"]) | set(kept["tgt_id"]), key=read_feature_id))
 
 
-def _within_a_layer(source: str, target: str) -> bool:
-    """Whether two features lie at different sites of one layer; ingest has compared them with the order of its sites."""
-    one, two = read_feature_id(source), read_feature_id(target)
-    return one.layer == two.layer and bool(one.site) and bool(two.site) and one.site != two.site
+def _check_sites(inside: pd.DataFrame) -> None:
+    """Refuse edges within layers that cannot all lead to a later site; ingest has compared them with the order that the run gives."""
+    circle = contradiction(zip(*(sites_of(inside[f"{end}_id"].astype(str)) for end in ("src", "tgt")), strict=True))
+    if circle:
+        shown = " → ".join([circle[0][0], *(later for _, later in circle)])
+        raise InteractionGraphError(f"edges within a layer go in a circle: {shown}; expected each to lead to a later site of the layer")
 
 
 def _nodes(kept: pd.DataFrame, features: pd.DataFrame | None) -> list[tuple[str, dict[str, Any]]]:
@@ -130,7 +137,7 @@ def _edge_attributes(kept: pd.DataFrame) -> list[dict[str, Any]]:
     columns["weight"] = np.abs(strength).tolist()
     columns["sign"] = sign_of_edge(strength, columns["type"]).to_pylist()
     columns["kind"] = leading_effect(columns["by"]).to_pylist()
-    columns["structural"] = is_structural(columns["span"], columns["by"]).to_pylist()
+    columns["structural"] = is_structural(columns["span"], columns["by"], kept["held_features"].to_numpy(np.float64)).to_pylist()
     names = list(unknowns(EDGE))
     return [dict(zip(names, values, strict=True)) for values in zip(*(columns[n] for n in names), strict=True)]
 

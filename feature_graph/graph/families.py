@@ -9,6 +9,7 @@ from typing import Any
 import networkx as nx
 import pandas as pd
 
+from feature_graph.artifacts import site_sequence
 from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.views import edge_strength
 from ingest.families import FAMILY_COLUMNS, CopyFamily, families_of
@@ -85,14 +86,15 @@ def collapsed(graph: nx.DiGraph, families: Sequence[CopyFamily] | None = None) -
 
 
 def _named_families(graph: nx.DiGraph) -> list[list[Any]]:
-    """Members of each family, in the order of their layers, as the nodes name them."""
+    """Members of each family, in the order of their sites, as the nodes name them."""
     if not all("family" in data for _, data in graph.nodes(data=True)):
         return [list(family.members) for family in copy_families(graph)]
     found: dict[str, list[Any]] = {}
     for node, data in graph.nodes(data=True):
         if data["family"]:
             found.setdefault(data["family"], []).append(node)
-    return [sorted(members, key=lambda m: (m != name, graph.nodes[m].get("layer", 0))) for name, members in found.items()]
+    place = site_sequence(graph).place
+    return [sorted(members, key=lambda m: (m != name, place[m])) for name, members in found.items()]
 
 
 def _strength_of(graph: nx.DiGraph, source: Any, target: Any) -> float:

@@ -18,11 +18,12 @@ STATED = "effect"
 
 
 def structural(graph: nx.DiGraph) -> nx.DiGraph:
-    """A copy with all nodes and only the structural edges: span 1, or a direct effect that is itself significant.
+    """A copy with all nodes and only the structural edges: no analysed site lies in between, or a direct effect is itself significant.
 
-    ``strength``, ``weight`` and ``sign`` stand for the direct effect (equal to the total one at span 1), except on an edge that only its
-    later effect let in. A total effect over a longer span is partly the product of the edges between; hubs, communities, motifs and
-    cascades on all totals would count the same influence twice. The edges of a graph that was :func:`restated` keep what they state.
+    ``strength``, ``weight`` and ``sign`` stand for the direct effect (equal to the total one without a site in between), except on an edge
+    that only its later effect let in. A total effect over sites in between is partly the product of the edges there; hubs, communities,
+    motifs and cascades on all totals would count the same influence twice. The edges of a graph that was :func:`restated` keep what they
+    state.
     """
     edges = []
     for u, v, d in graph.edges(data=True):
@@ -111,8 +112,8 @@ def structural_degrees(graph: nx.DiGraph) -> dict[Any, tuple[int, int]]:
 
 
 def is_structural(data: Mapping[str, Any]) -> bool:
-    """Whether an edge leads to the next analysed site, or has a direct effect that is itself significant."""
-    return bool(data.get("structural", data.get("span", 1) == 1))
+    """Whether no analysed site lies between an edge's ends, or it has a direct effect that is itself significant."""
+    return bool(data.get("structural", data.get("span", 1) <= 1))
 
 
 def _floor(data: Mapping[str, Any]) -> float:

@@ -58,6 +58,7 @@ def finish(
     frame["abs_strength"] = frame["mean_strength"].abs()
     layers = sorted(codecs)
     frame["span"] = frame["tgt_layer"].map(layers.index) - frame["src_layer"].map(layers.index)
+    frame["blocks"] = frame["tgt_layer"] - frame["src_layer"]
     frame["standardised_effect"] = standardised(frame, target_sd(store, frame["tgt_layer"].to_numpy(), frame["tgt_index"].to_numpy()))
     frame["interaction_type"] = interaction_types(frame, codecs)
     frame = add_confirmation(frame)

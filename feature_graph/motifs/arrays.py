@@ -13,6 +13,8 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
+from feature_graph.artifacts import site_sequence
+
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
@@ -33,7 +35,8 @@ class SignedGraph:
         sources: Number of each edge's source [m].
         targets: Number of each edge's target [m].
         strengths: Signed strength of each edge [m]; a strength of 0 counts as exciting.
-        spans: Analysed sites that each edge crosses [m].
+        spans: Analysed layers that each edge crosses [m]; 0 within a layer.
+        sites: Place of each node's site in the order of the model [n]; None if a node has no layer.
     """
 
     nodes: Sequence[Hashable]
@@ -42,6 +45,7 @@ class SignedGraph:
     targets: Ints
     strengths: Floats
     spans: Ints
+    sites: Ints | None
 
     @classmethod
     def of(cls, graph: nx.DiGraph | SignedGraph) -> SignedGraph:
@@ -59,8 +63,9 @@ class SignedGraph:
         strengths = [d.get("strength", d.get("weight", 1.0)) for d in data]
         layers = [d.get("layer") for _, d in graph.nodes(data=True)]
         known = None if any(x is None for x in layers) else layers
-        spans = [d.get("span", 0) for d in data]
-        return cls.from_arrays(ends[:, 0], ends[:, 1], strengths, known, list(graph), spans)
+        spans = [d.get("span", -1) for d in data]
+        place = site_sequence(graph).place
+        return cls.from_arrays(ends[:, 0], ends[:, 1], strengths, known, list(graph), spans, [place[node] for node in graph])
 
     @classmethod
     def from_arrays(
@@ -71,6 +76,7 @@ class SignedGraph:
         layers: Sequence[Any] | Ints | None,
         nodes: Sequence[Hashable] | int,
         spans: ArrayLike | None = None,
+        sites: Sequence[Any] | Ints | None = None,
     ) -> SignedGraph:
         """From numbered edges.
 
@@ -80,7 +86,8 @@ class SignedGraph:
             strengths: float [m].
             layers: int [n], or None.
             nodes: Names of the nodes, or how many there are.
-            spans: int [m]; where 0 (or not given) the distance between the layers in the order of those that occur.
+            spans: int [m]; where negative (or not given) the distance between the layers in the order of those that occur.
+            sites: int [n], places of the nodes' sites; not given, each layer is one. Counts for nothing where there are no layers.
 
         Raises:
             MotifError: If the graph has a cycle or parallel edges.
@@ -93,8 +100,9 @@ class SignedGraph:
             raise MotifError("motifs: got two edges from one feature to another; expected one an ordered pair (choose one method)")
         level = None if layers is None else np.asarray(layers, dtype=np.int64)
         _check_forward(s, t, level, len(names))
-        given = np.zeros(len(s), np.int64) if spans is None else np.asarray(spans, dtype=np.int64)[order]
-        return cls(names, level, s, t, np.asarray(strengths, dtype=np.float64)[order], _spans(s, t, level, given))
+        given = np.full(len(s), -1) if spans is None else np.asarray(spans, dtype=np.int64)[order]
+        place = level if level is None or sites is None else np.asarray(sites, dtype=np.int64)
+        return cls(names, level, s, t, np.asarray(strengths, dtype=np.float64)[order], _spans(s, t, level, given), place)
 
     @property
     def n_nodes(self) -> int:
@@ -132,7 +140,8 @@ class SignedGraph:
 
     def only(self, keep: NDArray[np.bool_]) -> SignedGraph:
         """The same nodes with some of the edges [m]."""
-        return SignedGraph(self.nodes, self.layers, self.sources[keep], self.targets[keep], self.strengths[keep], self.spans[keep])
+        edges = self.sources[keep], self.targets[keep], self.strengths[keep], self.spans[keep]
+        return SignedGraph(self.nodes, self.layers, *edges, self.sites)
 
 
 def _check_forward(sources: Ints, targets: Ints, layers: Ints | None, n: int) -> None:
@@ -141,11 +150,11 @@ def _check_forward(sources: Ints, targets: Ints, layers: Ints | None, n: int) ->
         return
     matrix = sp.csr_array((np.ones(len(sources), np.int8), (sources, targets)), shape=(n, n))
     if bool((sources == targets).any()) or (n and connected_components(matrix, connection="strong", return_labels=False) < n):
-        raise MotifError("motifs: got a graph with a cycle; edges of an interaction graph go to later layers only")
+        raise MotifError("motifs: got a graph with a cycle; edges of an interaction graph go to later sites only")
 
 
 def _spans(sources: Ints, targets: Ints, layers: Ints | None, given: Ints) -> Ints:
     if layers is None:
-        return np.maximum(given, 1)
-    site = np.searchsorted(np.unique(layers), layers)
-    return np.where(given > 0, given, np.maximum(site[targets] - site[sources], 1))
+        return np.where(given >= 0, given, 1)
+    place = np.searchsorted(np.unique(layers), layers)
+    return np.where(given >= 0, given, np.maximum(place[targets] - place[sources], 0))

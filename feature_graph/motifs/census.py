@@ -123,7 +123,7 @@ class Census:
 
     Attributes:
         counts: Name of :data:`TYPES` → number of subgraphs.
-        chain_spans: Chains [n, n, 4] by the spans of the first and the second edge and by :data:`CHAINS`.
+        chain_spans: Chains [n, n, 4] by the spans of the first and the second edge, from 0, and by :data:`CHAINS`.
         loop_spans: Feed-forward loops [n, n, 8], the same, by :data:`FFLS`.
     """
 
@@ -132,11 +132,11 @@ class Census:
     loop_spans: Ints
 
     def by_span(self) -> pd.DataFrame:
-        """Chains and feed-forward loops by the sites that their two steps cross: ``motif``, ``first_span``, ``second_span``, ``count``."""
+        """Chains and feed-forward loops by the layers that their two steps cross: ``motif``, ``first_span``, ``second_span``, ``count``."""
         rows = []
         for types, table in ((CHAINS, self.chain_spans), (FFLS, self.loop_spans)):
             for i, j, k in zip(*np.nonzero(table), strict=True):
-                rows.append((types[k].name, int(i) + 1, int(j) + 1, int(table[i, j, k])))
+                rows.append((types[k].name, int(i), int(j), int(table[i, j, k])))
         return pd.DataFrame(rows, columns=["motif", "first_span", "second_span", "count"])
 
 
@@ -147,7 +147,7 @@ def census(graph: nx.DiGraph | SignedGraph) -> Census:
         MotifError: If the graph has a cycle.
     """
     g = SignedGraph.of(graph)
-    n_spans = int(g.spans.max()) if g.n_edges else 1
+    n_spans = int(g.spans.max()) + 1 if g.n_edges else 1
     chains, loops, diamonds = kernels.triads(g.starts, g.targets, g.negative, g.spans, n_spans)
     counts = dict(zip((t.name for t in FFLS), loops.sum(axis=(0, 1)).tolist(), strict=True))
     counts |= dict(zip((t.name for t in BI_FANS), count_bi_fans(g.sources, g.targets, g.negative, g.n_nodes).tolist(), strict=True))

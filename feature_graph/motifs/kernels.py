@@ -23,8 +23,8 @@ def triads(starts: Array, targets: Array, negative: Array, spans: Array, n_spans
         starts: First edge of each source [n + 1].
         targets: [m], sorted by source.
         negative: 1 where an edge inhibits [m].
-        spans: Analysed sites crossed [m], 1 … n_spans.
-        n_spans: Largest span.
+        spans: Analysed layers crossed [m], 0 … n_spans − 1.
+        n_spans: Largest span + 1.
 
     Returns:
         Chains [n_spans, n_spans, 4] and feed-forward loops [n_spans, n_spans, 8] by the spans of the first and the second edge and by signs
@@ -45,13 +45,13 @@ def triads(starts: Array, targets: Array, negative: Array, spans: Array, n_spans
             b, first = targets[e], negative[e]
             for f in range(starts[b], starts[b + 1]):
                 c, second = targets[f], negative[f]
-                chains[spans[e] - 1, spans[f] - 1, 2 * first + second] += 1
+                chains[spans[e], spans[f], 2 * first + second] += 1
                 if ways[c, 0] + ways[c, 1] == 0:
                     seen[reached] = c
                     reached += 1
                 ways[c, first ^ second] += 1
                 if across[c]:
-                    loops[spans[e] - 1, spans[f] - 1, 4 * first + 2 * second + across[c] - 1] += 1
+                    loops[spans[e], spans[f], 4 * first + 2 * second + across[c] - 1] += 1
         for k in range(reached):
             up, down = ways[seen[k], 0], ways[seen[k], 1]
             diamonds[0] += up * (up - 1) // 2 + down * (down - 1) // 2

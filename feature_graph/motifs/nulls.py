@@ -1,4 +1,4 @@
-"""Are there more of a motif than layers, degrees and signs alone would give?
+"""Are there more of a motif than sites, degrees and signs alone would give?
 
 1. From the observed graph take T proposed swaps (:mod:`swaps`) to a graph H; forget the observed one.
 2. From H take T swaps, n times over with different seeds: n null graphs. The chain is reversible, so under the null hypothesis the observed
@@ -171,7 +171,7 @@ def _common(a: Ints, b: Ints) -> int:
 def _counts(edges: SwapGraph, targets: Ints) -> list[int]:
     """Counts of :data:`TESTED`."""
     starts, ends, negative, _ = kernels.by_source(edges.sources, targets, edges.negative, edges.n_nodes)
-    _, loops, diamonds = kernels.triads(starts, ends, negative, np.ones(len(ends), np.int64), 1)
+    _, loops, diamonds = kernels.triads(starts, ends, negative, np.zeros(len(ends), np.int64), 1)
     fans = count_bi_fans(edges.sources, targets, edges.negative, edges.n_nodes)
     return [*loops[0, 0].tolist(), *fans.tolist(), *diamonds.tolist()]
 

@@ -240,7 +240,7 @@ class _Reader:
 
     def _edge(self, arrow: Token, a: Token, b: Token, conditions: Tree[Token] | None) -> None:
         if a == b:
-            raise self._error(f"an edge from {a} to itself; edges go to later layers", arrow)
+            raise self._error(f"an edge from {a} to itself; edges go to later sites", arrow)
         if (a, b) in self.edges:
             raise self._error(f"{a} and {b} are joined before, on line {self.edges[a, b][1].line}; expected one edge per pair", arrow)
         number = {name: i for i, name in enumerate(self.nodes)}
@@ -248,7 +248,7 @@ class _Reader:
         self.edges[a, b] = PatternEdge(number[a], number[b], _SIGNS[str(arrow)], str(arrow) == "!>", found), arrow
         present = nx.DiGraph(pair for pair, (e, _) in self.edges.items() if not e.absent)
         if not nx.is_directed_acyclic_graph(present):
-            raise self._error(f"{a} → {b} closes a cycle; edges go to later layers, so it never matches", arrow)
+            raise self._error(f"{a} → {b} closes a cycle; edges go to later sites, so it never matches", arrow)
 
     def _check(self, pattern: Pattern) -> None:
         if not pattern.present:
@@ -260,10 +260,8 @@ class _Reader:
             raise PatternError(f"{apart} is not joined to {pattern.nodes[0].name} by edges; expected one connected motif", self.text, 1, 1)
         for edge, arrow in self.edges.values():
             a, b = pattern.nodes[edge.source], pattern.nodes[edge.target]
-            if not edge.absent and a.low is not None and b.high is not None and a.low >= b.high:
-                raise self._error(
-                    f"{a.name} is in layer {a.low} or later, {b.name} in {b.high} or earlier; edges go to later layers", arrow
-                )
+            if not edge.absent and a.low is not None and b.high is not None and a.low > b.high:
+                raise self._error(f"{a.name} is in layer {a.low} or later, {b.name} in {b.high} or earlier; edges do not go back", arrow)
 
     def _error(self, problem: str, token: Token) -> PatternError:
         return PatternError(problem, self.text, token.line or 1, token.column or 1)

@@ -1,9 +1,10 @@
-"""Null graphs by edge swaps that keep layers, degrees and signs.
+"""Null graphs by edge swaps that keep sites, degrees and signs.
 
-A swap takes two edges a → b and c → d with the same source layer, target layer and sign, and makes them a → d and c → b; it is refused if
-one of the two pairs is already joined, by an edge of either sign. So every feature keeps how many edges it has to and from each layer, of
-each sign, and no edge is doubled. Proposals are symmetric and refused ones count as steps, hence the chain's stationary distribution is
-uniform over the graphs that swaps can reach (Milo et al., arXiv:cond-mat/0312028; Fosdick et al., SIAM Review 60, 2018).
+A swap takes two edges a → b and c → d with the same source site, target site and sign, and makes them a → d and c → b; it is refused if
+one of the two pairs is already joined, by an edge of either sign. So every feature keeps how many edges it has to and from each site, of
+each sign, and no edge is doubled. Where each layer has one site, the site is the layer. Proposals are symmetric and refused ones count as
+steps, hence the chain's stationary distribution is uniform over the graphs that swaps can reach (Milo et al., arXiv:cond-mat/0312028;
+Fosdick et al., SIAM Review 60, 2018).
 """
 
 from __future__ import annotations
@@ -47,14 +48,14 @@ class SwapGraph:
         """From a graph whose nodes have layers.
 
         Raises:
-            MotifError: If a node has no layer, or an edge does not go to a later one.
+            MotifError: If a node has no layer, or an edge does not go to a later site.
         """
-        layers = graph.layers
-        if layers is None:
+        sites = graph.sites
+        if sites is None:
             raise MotifError("null graphs keep layers: got a graph with nodes without `layer`; expected one on every node")
-        if bool((layers[graph.sources] >= layers[graph.targets]).any()):
-            raise MotifError("null graphs keep layers: got an edge that does not go to a later layer")
-        key = np.stack([layers[graph.sources], layers[graph.targets], graph.negative.astype(np.int64)])
+        if bool((sites[graph.sources] >= sites[graph.targets]).any()):
+            raise MotifError("null graphs keep layers: got an edge that does not go to a later layer, or a later site of its layer")
+        key = np.stack([sites[graph.sources], sites[graph.targets], graph.negative.astype(np.int64)])
         order = np.lexsort(key[::-1])
         changes = (np.diff(key[:, order], axis=1) != 0).any(axis=0)
         edges = np.concatenate([[0], np.flatnonzero(changes) + 1, [graph.n_edges]]).astype(np.int64)

@@ -33,10 +33,10 @@ class DirectEffects:
         starts: First edge of each source, and m [n + 1].
         targets: Number of each edge's target [m].
         direct: Direct strength, target units per source unit [m].
-        se: Its standard error; NaN if not known [m]. The error that a run records is the total effect's. Over one site the two effects are
-            the same; on a longer edge it stands for the direct effect's, which is not recorded.
+        se: Its standard error; NaN if not known [m]. The error that a run records is the total effect's. Without a site in between the two
+            effects are the same; on a longer edge it stands for the direct effect's, which is not recorded.
         freedom: Degrees of freedom of that error (documents − 1); infinite where not known [m].
-        total_ends: Source and target of the edges that cross more than one site [2, k], sorted by source.
+        total_ends: Source and target of the edges that have sites in between [2, k], sorted by source.
         totals: Measured total strength of those [k].
     """
 
@@ -62,12 +62,12 @@ class DirectEffects:
         """
         rows, totals, without = [], [], 0
         for u, v, data in graph.edges(data=True) if start is None else _downstream(graph, start):
-            if (span := data.get("span", 1)) > 1 and data.get("kind") != "later":
+            if _crosses(data) and data.get("kind") != "later":
                 totals.append((u, v, data.get("total", data.get("strength", math.nan))))
             if data.get("structural", True) and data.get("kind") != "later":
                 direct, given = _direct(u, v, data)
                 without += not given
-                rows.append((u, v, direct, data.get("se", math.nan), data.get("n_documents", 0), span))
+                rows.append((u, v, direct, data.get("se", math.nan), data.get("n_documents", 0)))
         if without:
             logger.warning("%d of %d edges carry no direct strength; their total is used, which may count paths twice", without, len(rows))
         names = list(graph) if start is None else list(dict.fromkeys([start, *(x for r in rows for x in r[:2]), *(t[1] for t in totals)]))
@@ -131,10 +131,17 @@ class DirectEffects:
         )
 
     def measured(self, source: int) -> dict[str, float]:
-        """Measured totals of one feature over more than one site: target → strength."""
+        """Measured totals of one feature over sites in between: target → strength."""
         low, high = np.searchsorted(self.total_ends[0], [source, source + 1])
         pairs = zip(self.total_ends[1, low:high].tolist(), self.totals[low:high].tolist(), strict=True)
         return {self.nodes[v]: total for v, total in pairs if not math.isnan(total)}
+
+
+def _crosses(data: dict[str, Any]) -> bool:
+    """Whether an edge's total effect holds more than its direct one: it leads over a layer, or features in between were held."""
+    total, direct = data.get("total"), data.get("direct")
+    known = total is not None and direct is not None and not math.isnan(total - direct)
+    return data.get("span", 1) > 1 or (known and total != direct)
 
 
 def _direct(u: Any, v: Any, data: dict[str, Any]) -> tuple[float, bool]:

@@ -72,7 +72,7 @@ def reach(
         G: Interaction graph.
         feature: Id of the feature.
         direction: ``downstream``: what it acts on; ``upstream``: what acts on it.
-        edges: ``structural`` (span 1, or a direct effect that is itself significant) or ``all``.
+        edges: ``structural`` (no analysed site in between, or a direct effect that is itself significant) or ``all``.
         min_strength: Edges of smaller |strength| are not followed.
 
     Returns:
@@ -99,7 +99,7 @@ def reach(
 
 
 def _followed(edge: dict[str, Any], edges: str, min_strength: float) -> bool:
-    return (edges == "all" or bool(edge.get("structural", edge.get("span", 1) == 1))) and abs(edge_strength(edge)) >= min_strength
+    return (edges == "all" or bool(edge.get("structural", edge.get("span", 1) <= 1))) and abs(edge_strength(edge)) >= min_strength
 
 
 def _reversed(effects: DirectEffects) -> DirectEffects:

@@ -46,7 +46,7 @@ def edge_table(inner: pd.DataFrame, nodes: pd.DataFrame, features: pd.DataFrame)
     grouped = nodes.groupby("id")
     n, prompts = (counts.loc[summed["src_id"]].to_numpy() for counts in (grouped.size(), grouped["graph"].nunique()))
     strength = summed["strength"].to_numpy() / n
-    frame = pd.DataFrame({name: pd.Series(np.nan, index=summed.index) for name in INTERACTIONS.names})
+    frame = pd.DataFrame({name: pd.Series(np.nan, index=summed.index) for name in INTERACTIONS.names if name != "blocks"})
     ends = {end: features.set_index("id").loc[summed[f"{end}_id"]] for end in ("src", "tgt")}
     for end, of in ends.items():
         frame[f"{end}_id"], frame[f"{end}_fid"], frame[f"{end}_layer"] = summed[f"{end}_id"], of["fid"].to_numpy(), of["layer"].to_numpy()

@@ -96,7 +96,8 @@ INTERACTIONS = FileFormat(
             "begins with direct, that of direct_strength; where significant_by is later, that of later_strength",
             derived_from=("mean_strength", "direct_strength", "later_strength", "significant_by"),
         ),
-        Column("span", "int32", "analysed sites crossed; 1 = the next one"),
+        Column("span", "int32", "distinct analysed layers crossed; 1 = the next one, 0 = from one site of a layer to a later one of it"),
+        Column("blocks", "int32", "distance in blocks: tgt_layer − src_layer", derived_from=("tgt_layer", "src_layer")),
         Column("mean_strength", "float64", f"total effect at the same position, {_STRENGTH}"),
         Column("abs_strength", "float64", "magnitude of mean_strength", derived_from=("mean_strength",)),
         Column(

@@ -5,7 +5,7 @@ from ingest.schema.nodes import NODES, SCORE_NAMES
 from ingest.schema.parts import Index, Node, Property, Relationship, Type
 from ingest.schema.relationships import RELATIONSHIPS
 
-VERSION = 7
+VERSION = 8
 
 __all__ = [
     "INDEXES",

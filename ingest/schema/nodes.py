@@ -110,13 +110,28 @@ NODES = (
     Node(
         "Site",
         "uid",
-        "One residual stream with its dictionary: what a run covers.",
+        "A dictionary with its place in the model: what a run covers. A layer may have several.",
         (
             Property("uid", "STRING", "<SAE.uid>@<hook>"),
-            Property("layer", "INTEGER", "layer as the run that first brought it named it"),
+            Property("name", "STRING", "what ids of its features begin with: L5, L5.mlp; as the run that first brought it named it", True),
+            Property("layer", "INTEGER", "number of its block, as the run that first brought it named it"),
+            Property(
+                "kind",
+                "STRING",
+                "residual, resid_mid, mlp_out, attn_out, hook_z, mlp_in or transcoder; absent if the run did not say",
+                True,
+            ),
+            Property(
+                "reads",
+                "INTEGER",
+                "place of the tensor that it reads among all of the model, 6 to a block: stream, z, attention output, stream between, MLP "
+                "input, MLP output; an effect goes from a site to one that reads after what it writes. Absent where kind is",
+                True,
+            ),
+            Property("writes", "INTEGER", "place of the tensor that it writes, as reads; another one for transcoders only", True),
             Property("hook", "STRING", "hook that is read"),
-            Property("point", "INTEGER", "transformer blocks run before this residual exists", True),
-            Property("d_in", "INTEGER", "width of the residual stream", True),
+            Property("point", "INTEGER", "transformer blocks run before this residual exists; of other sites, before their own", True),
+            Property("d_in", "INTEGER", "width of the tensor that is read", True),
         ),
     ),
     Node(
@@ -174,7 +189,11 @@ NODES = (
             Property("nodes", "INTEGER", "features observed"),
             Property("edges", "INTEGER", "edges"),
             Property("digest", "STRING", "sum of the hashes of all observations and edges, in any order, as they were loaded"),
-            Property("digest_version", "INTEGER", "how the digest was made; 1 by programs before schema version 6, 2 before version 7"),
+            Property(
+                "digest_version",
+                "INTEGER",
+                "how the digest was made; 1 by programs before schema version 6, 2 before version 7, 3 before version 8",
+            ),
             Property("selection", "STRING", "which of its edges were loaded, as JSON; only if not all were", True),
             Property("whole", "STRING", "id that the run has with all its edges; only if not all were loaded", True),
             Property("rejected", "INTEGER", "rows left out because they are wrong", True),

@@ -16,10 +16,17 @@ RELATIONSHIPS = (
             RUN,
             Property("run_id", "STRING", "first 8 digits of that run's id"),
             Property("method", "STRING", "clamping or jacobian; another name, such as attribution, for edges that another program found"),
-            Property("span", "INTEGER", "analysed sites crossed; 1 = the next one"),
+            Property(
+                "span", "INTEGER", "distinct analysed layers crossed; 1 = the next one, 0 = from one site of a layer to a later one of it"
+            ),
+            Property("blocks", "INTEGER", "distance in blocks: the target's layer less the source's, in this run"),
             Property("type", "STRING", "excitatory, inhibitory, pass_through, attenuates_copy or erases_copy"),
             Property("by", "STRING", "which of the effects total, direct, later and computed passed the test, joined by +"),
-            Property("structural", "BOOLEAN", "span is 1, or the direct effect passed the test (by contains direct)"),
+            Property(
+                "structural",
+                "BOOLEAN",
+                "no analysed site in between (span is 0 or 1, nothing was held), or the direct effect passed the test (by contains direct)",
+            ),
             Property(
                 "strength",
                 "FLOAT",

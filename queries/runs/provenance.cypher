@@ -14,7 +14,7 @@ CALL (run) {
   UNION ALL
   MATCH (run)-[:USES_SAE]->(s:SAE) WHERE s.uid IS NOT NULL RETURN 'dictionary' AS what, s.sae_id AS name, s.uid AS value
   UNION ALL
-  MATCH (run)-[:COVERS]->(s:Site) WHERE s.uid IS NOT NULL RETURN 'site' AS what, toString(s.layer) AS name, s.hook AS value
+  MATCH (run)-[:COVERS]->(s:Site) WHERE s.uid IS NOT NULL RETURN 'site' AS what, coalesce(s.name, toString(s.layer)) AS name, s.hook AS value
   UNION ALL
   MATCH (run)-[:ON]->(d:Dataset) WHERE d.uid IS NOT NULL RETURN 'text' AS what, d.name AS name, toString(d.n_tokens) + ' tokens' AS value
   UNION ALL

@@ -1,4 +1,4 @@
-"""A database as schema versions 5 and 6 left it, made from one of now: for tests of the migrations since."""
+"""A database as schema versions 5, 6 and 7 left it, made from one of now: for tests of the migrations since."""
 
 from __future__ import annotations
 
@@ -21,7 +21,14 @@ UNKNOWN = (
     "MATCH (x:Family) WHERE x.uid IS NOT NULL DETACH DELETE x",
     "MATCH (r:Run) REMOVE r.families",
 )
+_TO_7 = (
+    "MATCH ()-[e:AFFECTS]->() WHERE e.method IS NOT NULL REMOVE e.blocks",
+    "MATCH (p:Site) WHERE p.uid IS NOT NULL REMOVE p.name, p.kind, p.reads, p.writes",
+    "MATCH (r:Run) WHERE r.digest_version IS NOT NULL SET r.digest_version = 3",
+    "MATCH (v:SchemaVersion {n: 8}) DELETE v",
+)
 _TO_6 = (
+    *_TO_7,
     *UNKNOWN,
     "MATCH ()-[e:AFFECTS]->() WHERE e.method IS NOT NULL REMOVE e.computed, e.sign_computed",
     "MATCH (r:Run) WHERE r.digest_version IS NOT NULL SET r.digest_version = 2",
@@ -58,13 +65,18 @@ class CutOffMigration(DriverDatabase):
 
 
 def as_version_5(store: Store, roots: Iterable[Path]) -> None:
-    """Take back what migrations 6 and 7 add, and note for each of these runs the digest that version 5 noted."""
+    """Take back what migrations 6 to 8 add, and note for each of these runs the digest that version 5 noted."""
     _take_back(store, (*_TO_6, *_TO_5), {run_id(root): digest_of_version_5(root) for root in roots})
 
 
 def as_version_6(store: Store, roots: Iterable[Path]) -> None:
-    """Take back what migration 7 adds, and note for each of these runs the digest that version 6 noted."""
+    """Take back what migrations 7 and 8 add, and note for each of these runs the digest that version 6 noted."""
     _take_back(store, _TO_6, {run_id(root): _digest(root, digest.SECOND, 2) for root in roots})
+
+
+def as_version_7(store: Store, roots: Iterable[Path]) -> None:
+    """Take back what migration 8 adds, and note for each of these runs the digest that version 7 noted."""
+    _take_back(store, _TO_7, {run_id(root): _digest(root, digest.THIRD, 3) for root in roots})
 
 
 def digest_of_version_5(root: Path, standardised: bool = True) -> str:

@@ -1,4 +1,4 @@
-"""Migrations 6 and 7 on the real server: a database of version 5 gets what one of now has, wherever it is cut off, beside other data."""
+"""Migrations 6 to 8 on the real server: one of version 5 or 7 gets what one of now has, wherever it is cut off, beside other data."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import queries
+from feature_graph.artifacts import Site
 from feature_graph.database import store as graph_store
 from feature_graph.database.store import Store
 from ingest import verify_run
+from ingest.formats import FEATURES, write_table
 from ingest.migrations import migrate, migrations
-from tests.graph.formerly import CutOffMigration, as_version_5, digest_of_version_5
+from tests.graph.formerly import CutOffMigration, as_version_5, as_version_7, digest_of_version_5
 from tests.graph.overlapping import FOREIGN, Foreign, overlapping_runs
-from tests.rundirs import by_direct_alone, write_files
+from tests.mixed_runs import PLACES, mixed_run
+from tests.rundirs import by_direct_alone, random_run, write_files
 
 pytestmark = pytest.mark.graph
 
@@ -24,6 +28,7 @@ LATER = migrations()[5:]
 NUMBERS = [m.n for m in LATER]
 _FEATURES = "MATCH (f:Feature) WHERE f.brought_by IS NOT NULL OR f.filled IS NOT NULL RETURN properties(f) AS f ORDER BY f.uid"
 _EDGES = "MATCH (s)-[e:AFFECTS]->(t) WHERE e.method IS NOT NULL RETURN s.uid AS s, t.uid AS t, properties(e) AS e ORDER BY s, t, e.run"
+_SITES = "MATCH (p:Site) WHERE p.uid IS NOT NULL RETURN properties(p) AS p ORDER BY p.uid"
 _RUNS = "MATCH (r:Run) WHERE r.n IS NOT NULL RETURN r.id AS id, r.n AS n, r.status AS status ORDER BY n"
 
 
@@ -33,7 +38,7 @@ IN_FILES = {"q_computed", "floor_computed", "specific", "p_specific", "q_specifi
 
 def state(store: Store) -> list[Any]:
     """Everything that the migration may write, but for the digests, which stay those of the version that loaded."""
-    rows = [store.cypher(query).to_dict("records") for query in (_FEATURES, _EDGES, _RUNS)]
+    rows = [store.cypher(query).to_dict("records") for query in (_FEATURES, _EDGES, _RUNS, _SITES)]
     for row in rows[0]:
         for name in ("scores", "filled"):  # sets, which Cypher keeps as lists
             row["f"] |= {name: sorted(row["f"][name])} if name in row["f"] else {}
@@ -88,6 +93,32 @@ def test_a_database_of_version_5_becomes_what_one_of_now_is(database: Store, run
     for root in runs.values():
         database.drop(verify_run(database.driver, root).run)
     foreign.check()
+
+
+def test_a_database_of_version_7_becomes_what_one_of_now_is(database: Store, tmp_path: Path) -> None:
+    """Distances of edges, and the sites' names; of the residual stream also what it reads and writes, which the migration can tell."""
+    roots = {"plain": random_run(tmp_path / "plain", n_edges=60), "mixed": mixed_run(tmp_path / "mixed", n_edges=200)}
+    features = pd.read_parquet(roots["plain"] / FEATURES.name)
+    facts = [
+        Site(n, f"blocks.{n}.hook_resid_post", n + 1, "toy", "0123abcd", "toy-res", f"blocks.{n}", 64, 24_576).to_dict()
+        for n in sorted(set(features["layer"].tolist()))
+    ]
+    write_table(roots["plain"] / FEATURES.name, FEATURES, pa.Table.from_pandas(features, preserve_index=False), {"sites": facts})
+    now = loaded(database, roots)
+    as_version_7(database, roots.values())
+    before = state(database)
+    assert before != now
+    with pytest.raises(ConnectionAbortedError):
+        migrate(CutOffMigration(database, 1))
+    assert before != state(database) != now
+    assert database.migrate() == [8]
+    after = state(database)
+    for row in now[3]:
+        if row["p"]["kind"] != "residual":
+            del row["p"]["kind"], row["p"]["reads"], row["p"]["writes"]
+    assert after == now
+    assert {row["p"]["name"] for row in after[3]} == {"L0", "L4", "L8", "L12", *(place.name for place in PLACES)}
+    sound(database, roots)
 
 
 def lent(runs: dict[str, Path]) -> str:

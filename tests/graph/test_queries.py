@@ -227,7 +227,7 @@ def test_runs_and_provenance(loaded: dict[str, Loaded]) -> None:
     assert (mine["nodes"], mine["edges"]) == (len(run.files.features), int(run.files.interactions["significant"].sum()))
     facts = {(row["what"], row["name"]): row["value"] for row in run.ask("provenance").records}
     assert facts["model", "toy"] == "toy@0123abcd"
-    assert facts["site", "8"] == "blocks.8.hook_resid_post"
+    assert facts["site", "L8"] == "blocks.8.hook_resid_post"
     assert facts["dictionary", "blocks.8"] == "toy@0123abcd/toy-res/blocks.8"
     assert facts["text", "builtin:toy"] == "4096 tokens"
     assert float(facts["run", "scale"]) == pytest.approx(run.files.scale)

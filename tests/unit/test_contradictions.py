@@ -21,10 +21,12 @@ from ingest import InvalidRun, behaviors, vectors
 from ingest.formats import FEATURES, INTERACTIONS, read_meta, read_table, write_table
 from ingest.rundir import open_run
 from ingest.validate import validate
+from tests.mixed_runs import mixed_frames, mixed_run, site_facts
 from tests.rundirs import dense, random_run, write_files
 from tests.strategies import random_interactions
 
 Change = Callable[[pd.DataFrame], Any]
+SITES = {"sites": site_facts()}
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def write_table_as_is(root: Path, features: pd.DataFrame, frame: pd.DataFrame) -
 def test_a_span_that_is_too_small(frames: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path) -> None:
     frame = frames[1].copy()
     frame.loc[frame.index[frame["span"] == 2][0], "span"] = 1
-    with pytest.raises(InvalidRun, match=r"span = 1 from \S+ to \S+: more sites of the run than that are crossed"):
+    with pytest.raises(InvalidRun, match=r"span = 1 from \S+ to \S+: more layers of the run than that are crossed"):
         validate(open_run(write_files(tmp_path / "bad", frames[0], frame)))
 
 
@@ -110,6 +112,65 @@ def test_a_span_is_exact_where_the_run_names_its_layers(frames: tuple[pd.DataFra
     config = json.loads((root / "config.json").read_text())
     (root / "config.json").write_text(json.dumps(config | {"layers": [0, 4, 8, 12]}))
     assert validate(open_run(root), "skip").rejected == int((frames[1]["span"] == 1).sum())
+
+
+def test_spans_count_layers_or_as_other_programs_do_sites(tmp_path: Path) -> None:
+    """0 within a block; runs of programs that count sites have 1 there and go on being read."""
+    own, theirs = mixed_run(tmp_path / "own"), mixed_run(tmp_path / "theirs", foreign=True)
+    spans = [set(pd.read_parquet(root / INTERACTIONS.name).query("src_layer == tgt_layer")["span"]) for root in (own, theirs)]
+    assert spans == [{0}, {1, 2, 3}]
+    for root in (own, theirs):
+        assert validate(open_run(root), "skip").rejected == 0
+    features, frame = mixed_frames()
+    frame.loc[(frame["src_layer"] == 2) & (frame["tgt_layer"] == 5), "span"] = 3  # two layers, four sites and more
+    root = write_files(tmp_path / "run", features, frame)
+    write_table(root / FEATURES.name, FEATURES, pa.Table.from_pandas(features, preserve_index=False), SITES)
+    with pytest.raises(InvalidRun, match=r"span = 3 from \S+ to \S+: neither the layers nor the sites that are crossed"):
+        validate(open_run(root))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"blocks": 3}, r"blocks = 3: expected tgt_layer − src_layer, "),
+        ({"span": -1}, r"span = -1; expected 1 or more, or 0 within a layer"),
+    ],
+)
+def test_distances_that_contradict_the_layers(tmp_path: Path, change: dict[str, int], message: str) -> None:
+    root = mixed_run(tmp_path / "run")
+    table = pq.read_table(root / INTERACTIONS.name)
+    frame = table.to_pandas()
+    frame.loc[frame.index[(frame["blocks"] == 0)][4], list(change)] = list(change.values())
+    pq.write_table(pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False), root / INTERACTIONS.name)
+    with pytest.raises(InvalidRun, match=rf"interactions.parquet, row \d+: {message}"):
+        validate(open_run(root))
+
+
+def test_edges_between_layers_span_one_or_more(frames: tuple[pd.DataFrame, pd.DataFrame], tmp_path: Path) -> None:
+    features, frame = frames[0], frames[1].copy()
+    put(span=0)(frame)
+    with pytest.raises(InvalidRun, match=r"span = 0; expected 1 or more, or 0 within a layer"):
+        validate(open_run(write_files(tmp_path / "bad", features, frame)))
+
+
+@pytest.mark.parametrize("facts", ["in the manifest", "none"])
+def test_sites_follow_each_other_as_their_kinds_do_where_no_order_is_given(tmp_path: Path, facts: str) -> None:
+    root = mixed_run(tmp_path / "run")
+    features = pd.read_parquet(root / FEATURES.name)
+    write_table(root / FEATURES.name, FEATURES, pa.Table.from_pandas(features, preserve_index=False))
+    known = [{name: site[name] for name in ("layer", "site", "point")} for site in SITES["sites"]]
+    if facts == "in the manifest":
+        (root / "manifest.json").write_text(json.dumps({"saes": {str(n): site for n, site in enumerate(known)}}))
+    assert validate(open_run(root), "skip").rejected == 0
+    backward = features.assign(
+        id=features["id"].str.replace("L3.attn", "L3.x").str.replace("L3.mlp", "L3.attn").str.replace("L3.x", "L3.mlp")
+    )
+    frame = pd.read_parquet(root / INTERACTIONS.name)
+    for end in ("src", "tgt"):
+        frame[f"{end}_id"] = backward["id"].to_numpy()[frame[f"{end}_fid"]]
+    write_files(tmp_path / "backward", backward, frame)
+    with pytest.raises(InvalidRun, match=r"source layer 3 is not before target layer 3; edges go forward only"):
+        validate(open_run(tmp_path / "backward"))
 
 
 FEATURE_ROWS: list[tuple[dict[str, Any], str]] = [

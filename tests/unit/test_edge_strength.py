@@ -25,13 +25,17 @@ CASES = pd.DataFrame(
         ("total+later", 2, 0.5, -1.0, 9.0, "total", 0.5, "excitatory"),
         ("later+computed", 2, 0.5, -1.0, 9.0, "total", 0.5, "attenuates_copy"),
         ("computed", 1, -0.001, -0.001, 9.0, "total", -0.001, "erases_copy"),
+        ("total", 0, 0.5, 0.5, 9.0, "total", 0.5, "excitatory"),
+        ("total", 0, 0.5, -1.0, 9.0, "total", 0.5, "excitatory"),
+        ("total+direct", 1, 0.5, -1.0, 9.0, "total", 0.5, "excitatory"),
     ],
     columns=["significant_by", "span", "mean_strength", "direct_strength", "later_strength", "effect", "lead", "interaction_type"],
 ).assign(
-    copy_strength=[0.25, 0.5, 0.52, np.nan, 0.0, 0.52, 1.0, 0.49, 0.5],
-    specific_strength=[0.02, -0.02, np.nan, 0.005, -0.005, 0.0, 1.0, np.nan, -1.0],
-    floor_computed=[0.01, 0.01, 0.01, 0.01, np.nan, np.nan, np.nan, 0.01, 0.01],
-    floor=[0.5, 0.5, 0.5, 0.5, 0.01, 0.03, np.nan, np.nan, np.nan],
+    copy_strength=[0.25, 0.5, 0.52, np.nan, 0.0, 0.52, 1.0, 0.49, 0.5, 0.0, 0.0, 0.0],
+    specific_strength=[0.02, -0.02, np.nan, 0.005, -0.005, 0.0, 1.0, np.nan, -1.0, 1.0, 1.0, 1.0],
+    floor_computed=[0.01, 0.01, 0.01, 0.01, np.nan, np.nan, np.nan, 0.01, 0.01, 0.01, 0.01, 0.01],
+    floor=[0.5, 0.5, 0.5, 0.5, 0.01, 0.03, np.nan, np.nan, np.nan, 0.5, 0.5, 0.5],
+    held_features=[np.nan, 9.0, 9.0, 9.0, 9.0, np.nan, np.nan, 0.0, 0.0, np.nan, 2.5, 2.5],  # the last two within a block, over a site
 )
 
 
@@ -43,19 +47,19 @@ def test_every_kind_of_edge(text: pa.DataType) -> None:
     assert strength.leading_of(table).tolist() == strength.leading_of(CASES).tolist() == CASES["lead"].tolist()
     made = strength.derived_columns(table)
     assert made["strength"].to_pylist() == CASES["lead"].tolist()
-    assert made["sign"].to_pylist() == [1, -1, -1, -1, -1, 0, 1, 1, 0]
-    assert made["structural"].to_pylist() == [True, True, True, True, False, True, False, False, True]
-    assert made["total"].to_pylist() == [None, None, 0.5, 0.5, 0.5, 0.5, None, None, None]
+    assert made["sign"].to_pylist() == [1, -1, -1, -1, -1, 0, 1, 1, 0, 1, 1, 1]
+    assert made["structural"].to_pylist() == [True, True, True, True, False, True, False, False, True, True, False, True]
+    assert made["total"].to_pylist() == [None, None, 0.5, 0.5, 0.5, 0.5, *[None] * 6]
     computed = CASES["mean_strength"] - CASES["copy_strength"]
     assert made["computed"].to_pandas().equals(computed.rename(None))
-    assert made["sign_computed"].to_pylist() == [1, -1, -1, None, 1, 0, -1, 1, -1]
-    assert made["floor_computed"].to_pylist() == [0.01, 0.01, 0.01, 0.01, 0.01, 0.03, None, 0.01, 0.01]
-    assert made["sign_specific"].to_pylist() == [1, -1, None, 0, 0, 0, 1, None, -1]
+    assert made["sign_computed"].to_pylist() == [1, -1, -1, None, 1, 0, -1, 1, -1, 1, 1, 1]
+    assert made["floor_computed"].to_pylist() == [0.01, 0.01, 0.01, 0.01, 0.01, 0.03, None, 0.01, 0.01, 0.01, 0.01, 0.01]
+    assert made["sign_specific"].to_pylist() == [1, -1, None, 0, 0, 0, 1, None, -1, 1, 1, 1]
 
 
 def test_no_rows() -> None:
     assert strength.leading_of(CASES[:0]).shape == (0,)
-    assert len(strength.structural([], [])) == len(strength.leading_effect([])) == 0
+    assert len(strength.structural([], [], [])) == len(strength.leading_effect([])) == 0
 
 
 def test_pipeline_files_and_graph_agree() -> None:
@@ -82,7 +86,7 @@ def test_pipeline_files_and_graph_agree() -> None:
 def test_what_follows_from_a_column_that_a_file_lacks_is_absent() -> None:
     """A property may follow from a column that not every file has: it is then left out, of the digest and the checksum as well."""
     table = pa.Table.from_pandas(CASES, preserve_index=False)
-    for values in ([None] * 9, [1.0, None, -2.0, 0.0, None, 1.0, 3.0, None, -1.0]):
+    for values in ([None] * 12, [1.0, None, -2.0, 0.0, None, 1.0, 3.0, None, -1.0, 0.0, 2.0, None]):
         there = table.append_column("later_slope", pa.array(values, pa.float64()))
         signs = strength.sign(there["later_slope"])
         assert signs.to_pylist() == [None if v is None else int(np.sign(v)) for v in values]

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import queries.feature_ids
-from feature_graph.artifacts import parse_feature_id, read_feature_id
+from feature_graph.artifacts import ID_SITES, SiteKind, parse_feature_id, read_feature_id
 from feature_graph.artifacts.errors import FeatureIdError
-from feature_graph.artifacts.places import ID_SITES, SiteKind
 from feature_graph.cli.features import _widths
 from feature_graph.graph import load_graph
 from feature_graph.motifs.pattern import parse_pattern

@@ -498,7 +498,8 @@ def test_a_property_added_later_leaves_the_digest_of_earlier_runs_as_it_was(root
         (1, digest.FORMERLY, "f8aaf87591d70b34"),
         (1, (), "09caac6958acbb95"),
         (2, digest.SECOND, "2e9c5eed746a0865"),
-        (3, digest.ADDED, "dd3918bc24277ad8"),
+        (3, digest.THIRD, "dd3918bc24277ad8"),
+        (4, digest.ADDED, "8d84865712ddddd6"),
     ],
 )
 def test_digests_that_databases_hold_are_made_again(version: int, added: tuple[str, ...], noted: str) -> None:

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from feature_graph.artifacts.errors import SiteError
-from feature_graph.artifacts.places import SiteKind, SitePlace, can_drive, is_weight, ordered_sites, pairs, site_kind, spans
+from feature_graph.artifacts.places import SitePlace, can_drive, is_weight, ordered_sites, pairs, site_kind, spans
+from ingest.site_kinds import SiteKind
 
 KINDS: tuple[SiteKind, ...] = get_args(SiteKind)
 N_BLOCKS = 3

@@ -126,7 +126,7 @@ class Store:
         Args:
             run: Id of the run, the beginning of it, or its name; the newest ready one if not given.
             method: ``clamping`` or ``jacobian``; clamping where the run has it, else its only one, if not given.
-            edges: ``all``, or ``structural`` for span 1 and direct effects that are themselves significant.
+            edges: ``all``, or ``structural``: no analysed site in between, or a direct effect that is itself significant.
 
         Returns:
             Columns ``source``, ``target`` (short ids) and the properties of AFFECTS in docs/schema.md; sorted by fid.

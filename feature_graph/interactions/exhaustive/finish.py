@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import special
 
-from feature_graph.artifacts import FeatureNumbers, feature_id, number_features
+from feature_graph.artifacts import FeatureNumbers, feature_id, number_features, stored_columns
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.exhaustive.family import AllTests, Kept, all_tests
@@ -88,7 +88,8 @@ def write_edges(
     meta = _meta(cfg, plan, codecs, seen, edges, n_significant) | {"warnings": warnings}
     numbers = seen.numbers()
     sd = {layer: feature_sd(store, layer) for layer in sorted({t for found in plan.targets.values() for t in found})}
-    with whole_file(path) as part, TableWriter(part, INTERACTIONS, meta) as writer:
+    columns = stored_columns(codec.site.name for codec in codecs.values())
+    with whole_file(path) as part, TableWriter(part, INTERACTIONS, meta, columns) as writer:
         for frame in edges.frames():
             writer.write(pa.Table.from_pandas(_complete(frame, numbers, sd, codecs), preserve_index=False))
     return meta, numbers
@@ -255,6 +256,7 @@ def _complete(frame: pd.DataFrame, numbers: FeatureNumbers, sd: Mapping[int, Flo
     frame["ci_low"], frame["ci_high"] = frame["mean_strength"] - half, frame["mean_strength"] + half
     layers = sorted(codecs)
     frame["span"] = frame["tgt_layer"].map(layers.index) - frame["src_layer"].map(layers.index)
+    frame["blocks"] = frame["tgt_layer"] - frame["src_layer"]
     frame["interaction_type"] = interaction_types(frame, codecs)
     spread = np.empty(len(frame))
     by_layer: dict[Any, Any] = frame.groupby("tgt_layer").indices

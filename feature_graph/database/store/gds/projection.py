@@ -81,7 +81,7 @@ class Projection:
     Attributes:
         run: Id of the run.
         method: ``clamping`` or ``jacobian``; clamping where the run has it, if not given.
-        edges: ``structural`` (span 1, or a direct effect that is itself significant) or ``all``.
+        edges: ``structural`` (no analysed site in between, or a direct effect that is itself significant) or ``all``.
         effect: What an edge weighs: ``strength`` (the direct effect of a structural edge, the total one of all), ``computed``, ``specific``
             or ``copy``, without edges of which it is smaller than counts; ``specific`` where the run measured it, else ``strength``, if not
             given.
