@@ -12,7 +12,7 @@ from ingest import runs
 from ingest.connection import Database, Transaction
 from ingest.feature_ids import site_of_feature, sites_of
 from ingest.rundir import RunDirectory
-from ingest.sites import place_of, site_of
+from ingest.sites import points_of, site_of
 from ingest.validate import split_uid
 
 #: For each ``row`` the node ``f`` of ``row.feature``, made if need be, by run ``$n``. A node of another program with the same uid is not
@@ -126,5 +126,5 @@ def _row(site: RunSite) -> dict[str, Any]:
         "layer": site.layer,
         "hook": site.hook,
         **optional,
-        **place_of(site.facts),
+        **points_of(site.facts),
     }

@@ -47,7 +47,7 @@ ID_SITES: dict[SiteKind, str] = {
 _KINDS = {site: kind for kind, site in ID_SITES.items()}
 
 
-def kind_of(site: str) -> SiteKind | None:
+def kind_named(site: str) -> SiteKind | None:
     """The kind that ids mean by a site's name within its layer, such as ``mlp``; None of a name of another program."""
     return _KINDS.get(site)
 
@@ -73,7 +73,7 @@ def place_in_layer(site: str) -> tuple[int, int, str]:
 
     The residual stream is taken as the one after the block; names of other programs come before it, by their alphabet.
     """
-    kind = kind_of(site)
+    kind = kind_named(site)
     return (len(BlockTensor) - 1, len(BlockTensor), site) if kind is None else (read_point(kind, 0), write_point(kind, 0), site)
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from ingest.feature_ids import site_name, sites_of, split_site_name
 from ingest.rundir import RunDirectory
-from ingest.site_kinds import ID_SITES, kind_of, place_in_layer, read_point, write_point
+from ingest.site_kinds import ID_SITES, kind_named, place_in_layer, read_point, write_point
 
 
 def site_of(facts: dict[str, Any]) -> str | None:
@@ -24,7 +24,7 @@ def site_of(facts: dict[str, Any]) -> str | None:
     return site_name(layer, str(facts.get("site") or "")) if isinstance(layer, int) else None
 
 
-def place_of(facts: dict[str, Any]) -> dict[str, Any]:
+def points_of(facts: dict[str, Any]) -> dict[str, Any]:
     """``kind``, ``reads`` and ``writes`` of the site that facts are about: what it is and its points in the order of the model.
 
     Empty if they do not say it; only facts of a residual stream say no kind, but how many blocks were run before it (``point``).
@@ -113,7 +113,7 @@ def _orders(run: RunDirectory, names: pd.Series[str]) -> dict[str, int]:
     orders: dict[str, int] = {}
     for found in layers.values():
         said = any(given.get(name) is not None for name in found)
-        if said or any(kind_of(split_site_name(name)[1]) is None for name in found):
+        if said or any(kind_named(split_site_name(name)[1]) is None for name in found):
             orders |= {name: int(given.get(name) or 0) for name in found}
         else:
             ordered = sorted(found, key=lambda name: place_in_layer(split_site_name(name)[1]))

@@ -23,7 +23,7 @@ from typing import get_args
 
 from feature_graph.artifacts.errors import SiteError
 from ingest.feature_ids import FeatureId, site_name
-from ingest.site_kinds import ID_SITES, READS, WRITES, BlockTensor, SiteKind, kind_of
+from ingest.site_kinds import ID_SITES, READS, WRITES, BlockTensor, SiteKind, kind_named
 
 _ATTENTION, _MLP = {BlockTensor.Z, BlockTensor.ATTN_OUT}, {BlockTensor.MLP_IN, BlockTensor.MLP_OUT}
 
@@ -102,7 +102,7 @@ def site_kind(name: str) -> tuple[int, SiteKind]:
         SiteError: If it is no name of a site.
     """
     found = FeatureId.read(f"{name}_F0")
-    kind = None if found is None else kind_of(found.site)
+    kind = None if found is None else kind_named(found.site)
     if found is None or kind is None:
         known = ", ".join(SitePlace(5, kind).name for kind in ID_SITES)
         raise SiteError(f"site: got {name!r}; expected a layer with the kind of site, as ids begin with it: {known}")

@@ -75,7 +75,7 @@ class PatternError(MotifError):
 
 @dataclass(frozen=True)
 class Condition:
-    """One comparison: of the signed strength, of its magnitude, or of the analysed sites crossed."""
+    """One comparison: of the signed strength, of its magnitude, or of the analysed layers crossed."""
 
     subject: Subject
     compare: str

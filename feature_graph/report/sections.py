@@ -42,6 +42,7 @@ from feature_graph.graph import (
 )
 from feature_graph.motifs import MEANINGS
 from feature_graph.report.material import Material
+from feature_graph.report.sites import by_sites, in_order, where
 
 HUBS, EDGES, COMMUNITIES, MEMBERS, FAMILIES = 15, 25, 8, 6, 12
 FILES = {
@@ -182,9 +183,9 @@ def summary(material: Material, found: Findings) -> list[str]:
     s, graph = found.stats, material.graph
     assert graph is not None
     facts = graph.graph
-    where = f" at {len(material.config['layers'])} layers" if material.config and "layers" in material.config else ""
     model = facts.get("model") or "the model"
-    tested = f"{facts.get('tested', 0):,} pairs of features{where} of {model} were tested by intervening in the model."
+    at = where(material.config or {})
+    tested = f"{facts.get('tested', 0):,} pairs of features{at} of {model} were tested by intervening in the model."
     if not s.n_edges:
         return [tested, "No interaction was significant, so the graph is empty."]
     share = f" ({s.n_edges / facts['tested']:.0%} of them)" if facts.get("tested") else ""
@@ -231,7 +232,7 @@ def evidence(material: Material) -> dict[str, Any]:
             "edges": int(g["significant"].sum()),
             **{f: _span(g[f]) for f in ("floor", "floor_direct", "floor_later")},
         }
-        for (a, b), g in frame.groupby(["src_layer", "tgt_layer"], sort=True)
+        for a, b, g in by_sites(frame)
     ]
     return {
         "level": meta.get("level"),
@@ -264,12 +265,12 @@ def pruning_losses(material: Material) -> list[dict[str, Any]]:
 
 
 def sae_quality(material: Material) -> list[dict[str, Any]]:
-    """One row per layer: what was loaded, measured figures next to published ones."""
+    """One row per dictionary: what was loaded, measured figures next to published ones."""
     manifest = material.manifest or {}
     quality, loaded = manifest.get("sae_quality") or {}, manifest.get("saes") or {}
     return [
         {"layer": layer, "loaded": loaded.get(layer) or {}, **(quality.get(layer) or {})}
-        for layer in sorted({*quality, *loaded}, key=_whole)
+        for layer in sorted({*quality, *loaded}, key=in_order)
     ]
 
 
@@ -334,10 +335,6 @@ def _span(values: Any) -> tuple[float, float]:
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     return (float(known.min()), float(known.max())) if len(known) else (math.nan, math.nan)
-
-
-def _whole(text: str) -> int:
-    return int(text) if str(text).isdigit() else -1
 
 
 def _size(path: Path | None) -> str:

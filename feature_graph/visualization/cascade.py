@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import networkx as nx
 
+from feature_graph.artifacts import site_sequence
 from feature_graph.graph import structural
 from feature_graph.visualization.layout import layered_layout
 from feature_graph.visualization.page import PlotlyJs, write_graph_page
@@ -105,7 +106,7 @@ def cascade_scene(graph: nx.DiGraph, cascade: CascadeLike, title: str | None = N
     if cascade.source in graph:
         drawn[cascade.source] = cascade.steer_delta
     part = _carriers(graph, drawn, cascade)
-    layout = layered_layout(part)
+    layout = layered_layout(part, sites=site_sequence(graph))
     sizes = [*drawn.items(), *((n, m) for n, m in (measured or {}).items() if n in drawn)]
     most = max((abs(e) for n, e in sizes if n != cascade.source), default=1.0) or 1.0
     nodes = tuple(_mark(m, drawn[m.id], cascade, most, measured) for m in node_marks(part, layout, {cascade.source}, part))

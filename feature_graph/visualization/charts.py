@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 import plotly.graph_objects as go
 
+from feature_graph.artifacts import site_sequence
 from feature_graph.graph import edge_strength, structural_degrees
 from feature_graph.visualization.style import EXCITES, FONT, INHIBITS, INK, MUTED, OPPOSES, PAPER, PASSES, plain
 
@@ -39,7 +40,7 @@ def plot_degree_distribution(graph: nx.DiGraph) -> go.Figure | None:
 
 
 def plot_layer_distance_decay(graph: nx.DiGraph) -> go.Figure | None:
-    """|strength| of the edges by how many analysed sites they cross: quartiles as boxes, the number of edges above."""
+    """|strength| of the edges by how many analysed layers they cross: quartiles as boxes, the number of edges above."""
     spans: dict[int, list[float]] = {}
     for _, _, data in graph.edges(data=True):
         spans.setdefault(int(data.get("span", 1)), []).append(abs(edge_strength(data)))
@@ -69,7 +70,7 @@ def plot_layer_distance_decay(graph: nx.DiGraph) -> go.Figure | None:
             showarrow=False,
             font={"size": 11, "color": MUTED},
         )
-    styled(figure, "Strength over distance", "analysed sites crossed", "|strength|, target units per source unit (5 – 95 %)")
+    styled(figure, "Strength over distance", "analysed layers crossed", "|strength|, target units per source unit (5 – 95 %)")
     fences = [float(q) for box in figure.data for q in (*box.lowerfence, *box.upperfence)]
     return figure.update_yaxes(**_log_axis(fences)).update_xaxes(tickvals=list(range(len(spans))), ticktext=[str(s) for s in sorted(spans)])
 
@@ -103,15 +104,15 @@ def plot_interaction_type_breakdown(graph: nx.DiGraph) -> go.Figure | None:
 
 
 def plot_layer_matrix(graph: nx.DiGraph) -> go.Figure | None:
-    """Number of edges from each layer to each later one."""
-    layers = sorted({d.get("layer", 0) for _, d in graph.nodes(data=True)})
+    """Number of edges from each layer to each later one, or from each site to each later one where a layer has several."""
     if not graph.number_of_edges():
         return None
-    place = {layer: i for i, layer in enumerate(layers)}
-    table = np.zeros((len(layers), len(layers)))
+    sites = site_sequence(graph)
+    unit = "site" if sites.several else "layer"
+    names = list(sites.names) if sites.several else [f"{layer}" for layer in sites.layers]
+    table = np.zeros((len(names), len(names)))
     for u, v in graph.edges:
-        table[place[graph.nodes[u].get("layer", 0)], place[graph.nodes[v].get("layer", 0)]] += 1
-    names = [f"{layer}" for layer in layers]
+        table[sites.place[u], sites.place[v]] += 1
     shown = np.where(table > 0, table, np.nan)
     text = [[f"{int(n):,}" if n else "" for n in row] for row in table]
     figure = go.Figure(
@@ -125,10 +126,10 @@ def plot_layer_matrix(graph: nx.DiGraph) -> go.Figure | None:
             showscale=False,
             xgap=2,
             ygap=2,
-            hovertemplate="layer %{y} → layer %{x}: %{z:,} edges<extra></extra>",
+            hovertemplate=f"{unit} %{{y}} → {unit} %{{x}}: %{{z:,}} edges<extra></extra>",
         )
     )
-    styled(figure, "Edges between layers", "to layer", "from layer")
+    styled(figure, f"Edges between {unit}s", f"to {unit}", f"from {unit}")
     return figure.update_xaxes(type="category").update_yaxes(type="category", autorange="reversed")
 
 

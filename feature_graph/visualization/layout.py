@@ -1,4 +1,4 @@
-"""Where nodes go: one column per layer, and within a column such that edges are short and cross little.
+"""Where nodes go: one column per site, in the order of the model, and within a column such that edges are short and cross little.
 
 The method of Sugiyama, Tagawa and Toda (1981) for layered graphs: sweeping to and fro, each column is ordered by the weighted mean height
 of its neighbours (barycentre), then each node is put as near to that mean as a least distance to its column neighbours allows (an isotonic
@@ -9,15 +9,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from feature_graph.artifacts import SiteSequence, site_sequence
 from feature_graph.graph import edge_strength
 
 _SWEEPS = 24
+#: Distance between columns of one layer, those of two layers being 1 apart.
+_WITHIN = 0.75
 
 
 @dataclass(frozen=True)
@@ -27,16 +31,18 @@ class Layout:
     Attributes:
         x: Node → column.
         y: Node → height.
-        columns: Layer → x of its column, left to right.
+        columns: Heading → x of its column, left to right: the layer, or the name of the site where a layer has several.
         width: Of the whole picture.
         height: Of the whole picture.
+        sites: The sites, of which those that have nodes are columns.
     """
 
     x: dict[str, float]
     y: dict[str, float]
-    columns: dict[int, float]
+    columns: dict[str, float]
     width: float
     height: float
+    sites: SiteSequence
 
 
 @dataclass(frozen=True)
@@ -55,26 +61,38 @@ class Margins:
     most_height: float = 1500
 
 
-def layered_layout(graph: nx.DiGraph, frame: Margins | None = None) -> Layout:
-    """Place the nodes of ``graph`` (attribute ``layer``); the same graph always gives the same picture."""
-    frame = frame or Margins()
+def layered_layout(graph: nx.DiGraph, frame: Margins | None = None, sites: SiteSequence | None = None) -> Layout:
+    """Place the nodes of ``graph`` (ids, and attribute ``layer``); the same graph always gives the same picture.
+
+    Args:
+        graph: What is drawn.
+        frame: Room around and between the columns.
+        sites: Order of the sites. Default: as the graph itself says it; of a part of a graph, that of the whole is better.
+    """
+    frame, sites = frame or Margins(), sites or site_sequence(graph)
     columns: dict[int, list[str]] = defaultdict(list)
-    for node, data in graph.nodes(data=True):
-        columns[data.get("layer", 0)].append(node)
-    layers = sorted(columns)
+    for node in graph:
+        columns[sites.place[node]].append(node)
+    used = sorted(columns)
     tallest = max((len(c) for c in columns.values()), default=1)
     inner = float(np.clip(tallest * frame.pitch, frame.least_height, frame.most_height))
-    gap = (frame.width - frame.left - frame.right) / max(len(layers) - 1, 1)
+    steps = np.cumsum([0.0, *(_WITHIN if sites.layers[a] == sites.layers[b] else 1.0 for a, b in pairwise(used))])
+    gap = (frame.width - frame.left - frame.right) / max(steps[-1], 1)
     gap = float(np.clip(gap, frame.least_gap, frame.most_gap))
-    places = {layer: frame.left + i * gap for i, layer in enumerate(layers)}
-    heights = _heights(graph, [columns[layer] for layer in layers], inner)
+    places = {column: frame.left + step * gap for column, step in zip(used, steps.tolist(), strict=False)}
+    heights = _heights(graph, [columns[column] for column in used], inner)
     return Layout(
-        x={node: places[layer] for layer in layers for node in columns[layer]},
+        x={node: places[column] for column in used for node in columns[column]},
         y={node: frame.top + h for node, h in heights.items()},
-        columns=places,
-        width=frame.left + gap * max(len(layers) - 1, 0) + frame.right,
+        columns={_heading(sites, column): x for column, x in places.items()},
+        width=frame.left + gap * float(steps[-1]) + frame.right,
         height=inner + frame.top + frame.bottom,
+        sites=sites,
     )
+
+
+def _heading(sites: SiteSequence, column: int) -> str:
+    return sites.names[column] if sites.several else f"layer {sites.layers[column]}"
 
 
 def _heights(graph: nx.DiGraph, columns: list[list[str]], inner: float) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import networkx as nx
 
+from feature_graph.artifacts import site_sequence
 from feature_graph.graph import edge_strength, effect_of, is_structural, standardised, structural_degrees
 from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.layout import Layout, Margins, layered_layout
@@ -84,7 +85,7 @@ class Scene:
         nodes: Features.
         edges: Edges, weakest first, so that strong ones lie on top.
         labels: Names of the most connected features, none overlapping another.
-        columns: Layer headings.
+        columns: Headings of the columns.
         seed_name: What a ringed feature is.
     """
 
@@ -139,14 +140,14 @@ def network_scene(
 ) -> Scene:
     """The layered picture of a graph: columns are layers, circles grow with degree, lines are coloured by sign and grow with |strength|.
 
-    The degree of a feature is its number of structural edges (to the next analysed site, or with a significant direct effect); totals over
-    several sites are drawn, and counted apart.
+    Where a layer has several sites, columns are sites. The degree of a feature is its number of structural edges (without an analysed site
+    in between, or with a significant direct effect); totals over several sites are drawn, and counted apart.
 
     Ids in ``seeds`` that are not in the graph are ignored.
     """
     seeded = {s for s in seeds if s in graph}
     part, notes = select(graph, max_nodes, max_edges, seeded)
-    layout = layered_layout(part, frame)
+    layout = layered_layout(part, frame, site_sequence(graph))
     nodes = node_marks(part, layout, seeded, graph)
     first = (
         f"{len(part):,} features, {part.number_of_edges():,} edges{_stated(part)}"
@@ -155,7 +156,7 @@ def network_scene(
     )
     return Scene(
         title=title,
-        notes=(first, *notes, *_not_onward(part)),
+        notes=(first, *notes, *_not_onward(part, layout)),
         width=layout.width,
         height=layout.height,
         nodes=nodes,
@@ -166,23 +167,25 @@ def network_scene(
     )
 
 
-def _not_onward(part: nx.DiGraph) -> tuple[str, ...]:
+def _not_onward(part: nx.DiGraph, layout: Layout) -> tuple[str, ...]:
     """What an edge within a column or backward means; none is drawn unless copy families are collapsed."""
-    layer = {node: data.get("layer", 0) for node, data in part.nodes(data=True)}
-    n = sum(layer[v] <= layer[u] for u, v in part.edges if "members" in part.nodes[v])
+    place = layout.sites.place
+    n = sum(place[v] <= place[u] for u, v in part.edges if "members" in part.nodes[v])
     meaning = "a later member of a copy family, which is drawn where its first member is, so that a line runs within a column or backward."
     return (f"{n:,} edge{'s end' if n > 1 else ' ends'} at {meaning}",) if n else ()
 
 
 def node_marks(part: nx.DiGraph, layout: Layout, seeds: Collection[str], whole: nx.DiGraph) -> tuple[NodeMark, ...]:
     """One mark per feature of ``part``; degrees are those of the whole graph, over its structural edges."""
-    colors = layer_colors([d.get("layer", 0) for _, d in part.nodes(data=True)])
+    sites = layout.sites
+    colors = layer_colors([sites.place[node] for node in part])
     degrees = structural_degrees(whole)
     most = max((sum(degrees[n]) for n in part), default=1) or 1
     marks = []
     for node, data in part.nodes(data=True):
         causes, effects = degrees[node]
-        facts = [f"layer {data.get('layer', 0)} · drives {effects} · driven by {causes}"]
+        where = f"site {sites.names[sites.place[node]]}" if sites.several else f"layer {data.get('layer', 0)}"
+        facts = [f"{where} · drives {effects} · driven by {causes}"]
         if family := str(data.get("members", "")).split():
             facts.append(f"a copy family of {len(family)} features, layers {data.get('layer', 0)} to {data['last_layer']}")
         if others := whole.degree(node) - causes - effects:
@@ -195,7 +198,7 @@ def node_marks(part: nx.DiGraph, layout: Layout, seeds: Collection[str], whole: 
                 x=layout.x[node],
                 y=layout.y[node],
                 radius=3.2 + 7.5 * ((causes + effects) / most) ** 0.6,
-                color=colors[data.get("layer", 0)],
+                color=colors[sites.place[node]],
                 label=str(data.get("label", "")),
                 layer=data.get("layer", 0),
                 url=str(data.get("neuronpedia_url", "")),
@@ -265,8 +268,8 @@ def place_labels(nodes: Sequence[NodeMark], layout: Layout, order: Iterable[int]
 
 
 def column_marks(layout: Layout) -> tuple[TextMark, ...]:
-    """One heading per layer."""
-    return tuple(TextMark(x, 22, f"layer {layer}", "middle") for layer, x in layout.columns.items())
+    """One heading per column."""
+    return tuple(TextMark(x, 22, heading, "middle") for heading, x in layout.columns.items())
 
 
 def _by_importance(nodes: Sequence[NodeMark]) -> list[int]:

@@ -69,7 +69,7 @@ def test_layout_is_layered_inside_and_never_on_top_of_another(graph: nx.DiGraph)
     for u, v in graph.edges:
         assert layout.x[u] < layout.x[v]
     for n in graph:
-        assert layout.x[n] == layout.columns[graph.nodes[n]["layer"]]
+        assert layout.x[n] == layout.columns[f"layer {graph.nodes[n]['layer']}"]
         assert 0 < layout.x[n] < layout.width
         assert 0 < layout.y[n] < layout.height
     for layer in layout.columns:
