@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from ingest.feature_ids import FeatureId, sites_of
@@ -36,5 +37,5 @@ def by_sites(frame: pd.DataFrame) -> Iterator[tuple[str, str, pd.DataFrame]]:
     plain = all(FeatureId.read(f"{name}_F0") is None or name.removeprefix("L").isdigit() for name in ordered)
     ranks = [names.map({name: rank for rank, name in enumerate(ordered)}) for names in ends]
     for pair, rows in frame.groupby(ranks, sort=True):
-        source, target = (ordered[int(rank)] for rank in pair)
+        source, target = (ordered[rank] for rank in np.asarray(pair, np.int64).tolist())
         yield (source.removeprefix("L"), target.removeprefix("L"), rows) if plain else (source, target, rows)
