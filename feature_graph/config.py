@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from feature_graph.utils import sha256_json, whole_file
+from ingest.site_kinds import SiteKind
 
 BUNDLED_MODEL = "bundled:smollm2-135m-instruct"
 BUNDLED_SAES = "bundled:smollm2-135m-instruct-res"
@@ -42,10 +52,20 @@ class SiteConfig(BaseModel):
 
     layer: int = Field(ge=0)
     """Block that the dictionary belongs to; results call it the layer."""
+    kind: SiteKind = "residual"
+    """What it reads and writes: the residual stream after or before the block (``residual``) or between attention and MLP (``resid_mid``),
+    what the MLP or attention adds to the stream (``mlp_out``, ``attn_out``), the heads' outputs before W_O (``hook_z``), what the MLP reads
+    (``mlp_in``); ``transcoder``: from the MLP's input to its output."""
     release: str | None = None
     """Release of this dictionary, in any form that ``sae_release`` takes. ``None``: ``sae_release``. Only loading uses it."""
     id: str | None = None
     """Its id (or folder) within the release; ``{layer}`` is replaced. ``None``: made by ``sae_id_template``. Only loading uses it."""
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual_kind(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As it was before there were other kinds, so that files and hashes of residual runs stay."""
+        values: dict[str, Any] = handler(self)
+        return values if self.kind != "residual" else {name: value for name, value in values.items() if name != "kind"}
 
 
 class Config(BaseModel):
@@ -67,13 +87,13 @@ class Config(BaseModel):
     sae_id_template: str = "blocks.{layer}.hook_resid_post"
     """Id of each SAE within the release; ``{layer}`` is replaced. Where the release has only another id for the same tensor, that one is
     used."""
-    layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS), min_length=2)
+    layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS), json_schema_extra={"minItems": 2})
     """Layers to analyse, one SAE each, kept in ascending order. Negative numbers and duplicates are refused. With ``sites``, they follow
     from the sites."""
     sites: list[SiteConfig] | None = None
-    """The SAEs one by one, each as ``{layer, release, id}``, for ids that follow no template or come from several releases. Their layers
-    are then the run's ``layers``, which need not be given. ``None``: for each of ``layers`` one SAE of ``sae_release``, named by
-    ``sae_id_template``."""
+    """The dictionaries one by one, each as ``{layer, kind, release, id}``: for ids that follow no template or come from several releases,
+    and for dictionaries on components, of which a layer can have several, one of each kind. Their layers are then the run's ``layers``,
+    which need not be given. ``None``: for each of ``layers`` one SAE of ``sae_release``, named by ``sae_id_template``."""
     device: str = "cpu"
     """Torch device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``, which takes a GPU if there is one."""
     sae_quality: Literal["stop", "warn", "off"] = "stop"
@@ -119,7 +139,8 @@ class Config(BaseModel):
     top_k_features: int = Field(100, ge=1)
     """Features kept per layer, ranked by frequency × causal effect on the output."""
     layer_window: int = Field(2, ge=1)
-    """How many analysed sites downstream of its source a target may lie (1: only the next site). Counts analysed sites, not blocks."""
+    """How many analysed layers downstream of its source a target may lie (1: only the next one). Counts analysed layers, not blocks; pairs
+    inside a block count as 0."""
     importance_tokens: int = Field(4_096, ge=1)
     """Importance is measured on at most this many tokens of the select documents."""
     importance_effect: Literal["auto", "loss", "output"] = "auto"
@@ -208,7 +229,7 @@ class Config(BaseModel):
     def _layers_of_sites(cls, values: Any) -> Any:
         if isinstance(values, dict) and values.get("sites") and "layers" not in values:
             layers = [site.layer if isinstance(site, SiteConfig) else site.get("layer") for site in values["sites"] if _is_site(site)]
-            return {**values, "layers": layers}
+            return {**values, "layers": list(dict.fromkeys(layers))}
         return values
 
     @field_validator("sites")
@@ -216,10 +237,11 @@ class Config(BaseModel):
     def _sorted_sites(cls, sites: list[SiteConfig] | None) -> list[SiteConfig] | None:
         if sites is None:
             return None
-        layers = [site.layer for site in sites]
-        if len(set(layers)) != len(layers):
-            raise ValueError(f"got layers {layers}; each layer may have one dictionary")
-        return sorted(sites, key=lambda site: site.layer)
+        named = [(site.layer, site.kind) for site in sites]
+        twice = [f"two of the kind {kind} on layer {layer}" for layer, kind in dict.fromkeys(named) if named.count((layer, kind)) > 1]
+        if twice:
+            raise ValueError(f"got {', '.join(twice)}; each layer may have one dictionary of a kind")
+        return sorted(sites, key=lambda site: (site.layer, get_args(SiteKind).index(site.kind)))
 
     @field_validator("layers")
     @classmethod
@@ -262,14 +284,35 @@ class Config(BaseModel):
                 f"response_documents: got {self.response_documents}, must not be above response_samples = {self.response_samples}, "
                 "since a source has no more documents than samples"
             )
+        if self.has_components:
+            self._refuse_with_components()
         if self.specificity_directions == 1:
             raise ValueError("specificity_directions: got 1; expected 0 (not measured) or at least 2, since one direction has no spread")
-        if self.sites is not None and [site.layer for site in self.sites] != self.layers:
+        if len(self.sites or self.layers) < 2:
+            raise ValueError(f"layers: got {self.layers}; expected at least 2, or several dictionaries of one under sites")
+        if self.sites is not None and (named := sorted({site.layer for site in self.sites})) != self.layers:
             raise ValueError(
-                f"layers and sites: got layers = {self.layers} and sites on layers {[site.layer for site in self.sites]}; "
+                f"layers and sites: got layers = {self.layers} and sites on layers {named}; "
                 "with sites, leave layers out or name the same ones"
             )
         return self
+
+    def _refuse_with_components(self) -> None:
+        asked = {
+            "candidates": (self.candidates, "pruning"),
+            "targets": (self.targets, "candidates"),
+            "interaction_method": (self.interaction_method, "clamping"),
+            "n_placebo": (self.n_placebo, 0),
+        }
+        wrong = [f"{name}: got {got}, expected {wanted}" for name, (got, wanted) in asked.items() if got != wanted]
+        if wrong:
+            kinds = ", ".join(dict.fromkeys(site.kind for site in self.sites or () if site.kind != "residual"))
+            raise ValueError(f"{'; '.join(wrong)}: with dictionaries on components (sites has {kinds}) nothing else is measured")
+
+    @property
+    def has_components(self) -> bool:
+        """Whether a dictionary sits elsewhere than on the residual stream before or after a block."""
+        return any(site.kind != "residual" for site in self.sites or ())
 
     @property
     def releases(self) -> list[str]:
@@ -277,14 +320,17 @@ class Config(BaseModel):
         named = [site.release or self.sae_release for site in self.sites] if self.sites is not None else [self.sae_release]
         return list(dict.fromkeys(named))
 
-    def sae_id(self, layer: int) -> str:
-        """Id of a layer's dictionary within its release, as asked: that of its site, or by ``sae_id_template``."""
-        named = next((site.id for site in self.sites or () if site.layer == layer), None)
+    def sae_id(self, layer: int, kind: SiteKind = "residual") -> str:
+        """Id of a site's dictionary within its release, as asked: its own, or by ``sae_id_template``."""
+        named = next((site.id for site in self.sites or () if (site.layer, site.kind) == (layer, kind)), None)
         return named.replace("{layer}", str(layer)) if named else self.sae_id_template.format(layer=layer)
 
     @property
     def layer_pairs(self) -> list[tuple[int, int]]:
-        """Ordered (source, target) layers inside the window, nearest first within a source."""
+        """Ordered (source, target) layers inside the window, nearest first within a source.
+
+        Pairs of sites, where a layer has several: :func:`feature_graph.artifacts.pairs_in_window`.
+        """
         n = len(self.layers)
         return [(self.layers[i], self.layers[j]) for i in range(n) for j in range(i + 1, min(i + self.layer_window, n - 1) + 1)]
 

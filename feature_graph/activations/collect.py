@@ -28,17 +28,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.activations.errors import CollectError
-from feature_graph.activations.forward import read_residuals, record_features
+from feature_graph.activations.forward import read_hooks, record_features
 from feature_graph.activations.inputs import Contexts, contexts_of
 from feature_graph.activations.parts import BlockParts, RecordedBlock
+from feature_graph.activations.readings import check_readings
 from feature_graph.activations.summary import report_store
 from feature_graph.activations.table import decoder_of
-from feature_graph.artifacts import ActivationStore, ActivationWriter, PartFiles, Site
+from feature_graph.artifacts import ActivationStore, ActivationWriter, PartFiles, kind_of
 from feature_graph.config import Config
 from feature_graph.dictionaries import (
     Dictionaries,
     HookedModel,
-    SiteCodec,
     check_quality,
     judge,
     outlier_tokens,
@@ -74,7 +74,7 @@ def collect_activations(
     Args:
         model: HookedTransformer, with or without a tokenizer (without one, give ``tokens``); or an :class:`AnalysedModel`, which spares
             building it again.
-        saes: Layer → SAELens SAE on the residual stream.
+        saes: Layer → SAELens SAE on the residual stream; or name of the site (``L5``, ``L5.mlp``, ``L5.tc`` …) → SAELens SAE or transcoder.
         cfg: The run's configuration.
         tokens: int64 [n_docs, context] (torch or NumPy), each row a document; read as they are, no BOS is added. Padding only
             on the right. None draws ``cfg.n_tokens`` tokens from ``cfg.dataset``.
@@ -89,13 +89,13 @@ def collect_activations(
         feature_graph.interventions.errors.InterventionError: If the model cannot be intervened on: nothing is collected for a run that
             could not go on.
         feature_graph.loading.errors.LoadingError: If an SAE does not fit the model, is of a kind that is not analysed, or explains less
-            than half of the variance (``cfg.sae_quality``); if text is missing.
+            than half of the variance (``cfg.sae_quality``), or if one on a component does no better than the mean; if text is missing.
     """
-    analysed = AnalysedModel.of(model, saes, cfg)  # what no later stage could run is refused now
+    analysed = AnalysedModel.of(model, saes, cfg, components=True)  # what no later stage could run is refused now
     model, codecs = analysed.model, analysed.codecs
     if tokens is None:
         analysed.check(random_tokens(model, rows=_CHECKED_DOCUMENTS, width=cfg.context_length))
-    contexts = contexts_of(model, saes, cfg, tokens, [codec.site.hook for codec in codecs.values()])
+    contexts = contexts_of(model, analysed.saes, cfg, tokens, analysed.streams().values())
     if tokens is not None:
         analysed.check(contexts.tokens[:_CHECKED_DOCUMENTS])
     meta = {
@@ -106,7 +106,7 @@ def collect_activations(
     }
     widths = {layer: codec.d_sae for layer, codec in codecs.items()}
     parts = PartFiles(Path(parts_dir) if parts_dir is not None else None, _key(analysed, contexts, cfg), BlockParts(widths))
-    store = _stored(path, lambda part: _write(part, meta, codecs, contexts, _blocks(analysed, contexts, cfg, parts), cfg))
+    store = _stored(path, lambda part: _write(part, meta, analysed, contexts, _blocks(analysed, contexts, cfg, parts), cfg))
     parts.remove()
     report_store(store, decoder_of(getattr(model, "tokenizer", None)))
     return store
@@ -134,26 +134,36 @@ def _judge(analysed: AnalysedModel, contexts: Contexts, cfg: Config) -> dict[str
     if cfg.sae_quality == "off":
         return {}
     few = np.flatnonzero(contexts.valid.any(axis=1))[:_JUDGED_DOCUMENTS]
-    codecs = analysed.codecs
-    residuals = read_residuals(analysed.model, analysed.sites, contexts.tokens[few])
-    counted = torch.as_tensor(_counted(codecs, residuals, contexts.valid[few], contexts, cfg), device=analysed.slices.device)
-    found = {layer: judge(codec, analysed.saes[layer], residuals[layer][counted]) for layer, codec in codecs.items()}
-    check_quality(found, cfg.sae_quality)
+    codecs, tokens = analysed.codecs, contexts.tokens[few]
+    check_readings(analysed, tokens, cfg)
+    reads, writes = analysed.reads(), analysed.writes()
+    values = read_hooks(
+        analysed.model, [*analysed.streams().values(), *(hook.hook for one in (reads, writes) for hook in one.values())], tokens
+    )
+    counted = torch.as_tensor(_counted(analysed, values, contexts.valid[few], contexts, cfg), device=analysed.slices.device)
+    found = {
+        layer: judge(codec, analysed.saes[layer], reads[layer].read(values)[counted], writes[layer].read(values)[counted])
+        for layer, codec in codecs.items()
+    }
+    residual = {layer for layer in codecs if kind_of(layer) == "residual"}
+    check_quality({layer: quality for layer, quality in found.items() if layer in residual}, cfg.sae_quality)
+    # of the others, what does no better than the mean was refused above
+    check_quality({layer: quality for layer, quality in found.items() if layer not in residual}, "warn")
     return {str(layer): asdict(quality) for layer, quality in found.items()}
 
 
 def _counted(
-    codecs: Mapping[int, SiteCodec], residuals: Mapping[int, Tensor], valid: NDArray[np.bool_], contexts: Contexts, cfg: Config
+    analysed: AnalysedModel, values: Mapping[str, Tensor], valid: NDArray[np.bool_], contexts: Contexts, cfg: Config
 ) -> NDArray[np.bool_]:
-    """Those of ``valid`` that are no outliers."""
-    by_hook = {codec.site.hook: residuals[layer] for layer, codec in codecs.items()}
+    """Those of ``valid`` that are no outliers; ``values`` by hook."""
+    by_hook = {hook: values[hook] for hook in analysed.streams().values()}
     return valid & ~outlier_tokens(by_hook, contexts.typical, cfg.outlier_norm).numpy()
 
 
 def _write(
-    path: Path, meta: dict[str, Any], codecs: Mapping[int, SiteCodec], contexts: Contexts, blocks: Iterator[RecordedBlock], cfg: Config
+    path: Path, meta: dict[str, Any], analysed: AnalysedModel, contexts: Contexts, blocks: Iterator[RecordedBlock], cfg: Config
 ) -> None:
-    sites = {layer: codec.site for layer, codec in codecs.items()}
+    sites, codecs = analysed.sites, analysed.codecs
     valid: list[NDArray[np.bool_]] = []
     with ActivationWriter(path, sites, contexts.tokens, contexts.valid, meta) as writer:
         for block in blocks:
@@ -161,14 +171,14 @@ def _write(
             for layer, features in block.features.items():
                 writer.append(layer, features)
         counted = np.concatenate(valid)
-        writer.count(counted, {"outliers": _outliers(contexts, counted, sites, cfg)})
+        writer.count(counted, {"outliers": _outliers(contexts, counted, analysed.streams(), cfg)})
         writer.finish(
             {layer: codec.activity_threshold.cpu().numpy() for layer, codec in codecs.items()},
             {layer: codec.decoder_norm.cpu().numpy() for layer, codec in codecs.items()},
         )
 
 
-def _outliers(contexts: Contexts, counted: NDArray[np.bool_], sites: Mapping[int, Site], cfg: Config) -> dict[str, Any]:
+def _outliers(contexts: Contexts, counted: NDArray[np.bool_], streams: Mapping[int, str], cfg: Config) -> dict[str, Any]:
     """How many tokens were left out as outliers, and which ids most often, for the record."""
     ids, times = np.unique(contexts.tokens[contexts.valid & ~counted], return_counts=True)
     if not counted.any():
@@ -177,7 +187,7 @@ def _outliers(contexts: Contexts, counted: NDArray[np.bool_], sites: Mapping[int
     return {
         "factor": cfg.outlier_norm,
         "tokens": int(times.sum()),
-        "typical_norms": {str(layer): contexts.typical[site.hook] for layer, site in sites.items()},
+        "typical_norms": {str(layer): contexts.typical[hook] for layer, hook in streams.items()},
         "commonest": [[int(ids[k]), int(times[k])] for k in order],
     }
 
@@ -192,15 +202,16 @@ def _blocks(analysed: AnalysedModel, contexts: Contexts, cfg: Config, parts: Par
 
 
 def _collect(analysed: AnalysedModel, contexts: Contexts, documents: slice, cfg: Config) -> RecordedBlock:
-    codecs = analysed.codecs
+    codecs, reads = analysed.codecs, analysed.reads()
+    hooks = [*analysed.streams().values(), *(hook.hook for hook in reads.values())]
     found: dict[int, list[sp.csr_matrix]] = {layer: [] for layer in codecs}
     counted: list[NDArray[np.bool_]] = []
     for start in range(documents.start, documents.stop, cfg.batch_size):
         rows = slice(start, min(start + cfg.batch_size, documents.stop))
-        residuals = read_residuals(analysed.model, analysed.sites, contexts.tokens[rows])
-        counted.append(_counted(codecs, residuals, contexts.valid[rows], contexts, cfg))
+        values = read_hooks(analysed.model, hooks, contexts.tokens[rows])
+        counted.append(_counted(analysed, values, contexts.valid[rows], contexts, cfg))
         for layer, codec in codecs.items():
-            found[layer].append(record_features(codec, residuals[layer], counted[-1]))
+            found[layer].append(record_features(codec, reads[layer].read(values), counted[-1]))
     return RecordedBlock({layer: sp.vstack(matrices, format="csr") for layer, matrices in found.items()}, np.concatenate(counted))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -13,17 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.activations.errors import CollectError
-from feature_graph.artifacts import Site
 from feature_graph.dictionaries import HookedModel, SiteCodec
 
 
-def read_residuals(model: HookedModel, sites: Mapping[int, Site], tokens: NDArray[np.int64]) -> dict[int, Tensor]:
-    """Residual stream at every site, float32 [n, context, d_in]; blocks after the last site are not run.
+def read_hooks(model: HookedModel, names: Iterable[str], tokens: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Hook → its value, float32 [n, context, …]; blocks after the last hook's are not run.
 
     Raises:
         CollectError: If a hook did not fire, or a value is NaN or infinite.
     """
-    hooks = list(dict.fromkeys(site.hook for site in sites.values()))
+    hooks = list(dict.fromkeys(names))
     seen: dict[str, Tensor] = {}
 
     def record(x: Tensor, hook: Any, name: str) -> None:  # noqa: ARG001 (a bridge's hook may call itself by another name)
@@ -39,7 +38,7 @@ def read_residuals(model: HookedModel, sites: Mapping[int, Site], tokens: NDArra
     broken = [hook for hook, x in seen.items() if not torch.isfinite(x).all()]
     if broken:
         raise CollectError(f"the residual stream at {broken[0]} is NaN or infinite; load the model in float32 and check its weights")
-    return {layer: seen[site.hook] for layer, site in sites.items()}
+    return seen
 
 
 @torch.no_grad()

@@ -19,7 +19,7 @@ def report_store(store: ActivationStore, decode: Decode | None) -> None:
     for layer in store.layers:
         frequency, quality = store.feature_frequencies[layer], store.meta["sae_quality"].get(str(layer), {})
         log.info(
-            "  layer %d (%s): %d features, %.1f active per token, %.1f %% never active, explained variance %s",
+            "  layer %s (%s): %d features, %.1f active per token, %.1f %% never active, explained variance %s",
             layer, store.sites[layer].hook, len(frequency), frequency.sum(), 100 * (frequency == 0).mean(),
             f"{quality['explained_variance']:.3f}" if quality else "not measured",
         )  # fmt: skip

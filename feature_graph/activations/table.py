@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from feature_graph.activations.errors import CollectError
 from feature_graph.activations.labels import Decode, feature_labels
-from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureNumbers, feature_id, number_pairs
+from feature_graph.artifacts import ActivationStore, CandidateSet, FeatureNumbers, feature_id, layer_of, number_pairs, site_facts
 from feature_graph.dictionaries import HookedModel
 from feature_graph.utils import whole_file
 from ingest.formats import FEATURES, write_table
@@ -34,8 +34,8 @@ def build_features_table(
     numbers = numbers or number_pairs(candidates.frame)
     layers = [layer for layer in store.layers if (numbers.layers == layer).any()]
     frames = [_layer_frame(store, candidates, numbers, layer, decode) for layer in layers]
-    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=FEATURES.names)
-    frame["fid"] = numbers.fids(frame["layer"].to_numpy(), frame["index"].to_numpy())
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=[*FEATURES.names, "site"])
+    frame["fid"] = numbers.fids(frame["site"].to_numpy(), frame["index"].to_numpy())
     schema = FEATURES.schema.remove_metadata()
     return pa.Table.from_pandas(frame[FEATURES.names], schema=schema, preserve_index=False)
 
@@ -62,7 +62,7 @@ def write_features(
     tokenizer = getattr(model, "tokenizer", None)
     table = build_features_table(candidates.store, candidates, decoder_of(tokenizer), numbers)
     with whole_file(path) as part:
-        write_table(part, FEATURES, table, {"sites": [site.to_dict() for site in candidates.store.sites.values()]})
+        write_table(part, FEATURES, table, {"sites": list(site_facts(candidates.store.sites).values())})
     return int(table.num_rows)
 
 
@@ -82,7 +82,8 @@ def _layer_frame(
     columns: dict[str, Any] = {
         "id": [feature_id(layer, i) for i in index],
         "uid": [site.uid(int(i)) for i in index],
-        "layer": np.full(len(index), layer, dtype=np.int32),
+        "site": np.full(len(index), layer, dtype=np.int64),
+        "layer": np.full(len(index), layer_of(layer), dtype=np.int32),
         "index": index.astype(np.int32),
         "hook": site.hook,
         "label": feature_labels(store, decode, layer, index.tolist()),

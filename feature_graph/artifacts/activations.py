@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts.errors import ArtifactError
 from feature_graph.artifacts.hdf5 import mark, open_artifact, read_csr
+from feature_graph.artifacts.site_keys import BySite, read_key
 from feature_graph.artifacts.sites import Site
 from feature_graph.artifacts.splits import split_documents
 from feature_graph.utils import whole_file
@@ -27,16 +28,18 @@ KIND, VERSION = "activations", 1
 
 
 class LazyLayers(Mapping[int, sp.csr_matrix]):
-    """Layer → CSR [rows, d_sae] float32, read from the file on access; one layer is kept in memory at a time."""
+    """Layer (or site) → CSR [rows, d_sae] float32, read from the file on access; that of one is kept in memory at a time."""
 
     def __init__(self, path: Path, layers: list[int]) -> None:
         self._path = path
-        self._layers = layers
+        self._layers = BySite((layer, layer) for layer in layers)
         self._kept: tuple[int, sp.csr_matrix] | None = None
 
     def __getitem__(self, layer: int) -> sp.csr_matrix:
-        if layer not in self._layers:
-            raise KeyError(f"layer {layer} was not collected; the store has {self._layers}")
+        try:
+            layer = self._layers[layer]
+        except KeyError:
+            raise KeyError(f"layer {layer} was not collected; the store has {list(self._layers)}") from None
         if self._kept is None or self._kept[0] != layer:
             with open_artifact(self._path, KIND, VERSION) as file:
                 self._kept = (layer, read_csr(file[f"layers/{layer}"]))
@@ -51,6 +54,8 @@ class LazyLayers(Mapping[int, sp.csr_matrix]):
 
 class ActivationStore:
     """Feature activations of one run, backed by an HDF5 file.
+
+    What is by layer is by site where a run has dictionaries on components; ``[]`` then takes the site's name (``L5.tc``), too.
 
     Attributes:
         path: The store's file.
@@ -77,17 +82,17 @@ class ActivationStore:
             self.tokens: NDArray[np.int64] = file["tokens"][:]
             self.valid: NDArray[np.bool_] = file["valid"][:]
             self.meta: dict[str, Any] = json.loads(file.attrs["meta"])
-            self.sites = {int(layer): Site.from_dict(json.loads(file["layers"][layer].attrs["site"])) for layer in file["layers"]}
+            self.sites = BySite((read_key(n), Site.from_dict(json.loads(file["layers"][n].attrs["site"]))) for n in file["layers"])
             self.layers = sorted(self.sites)
             self.n_tokens = int(self.valid.sum())
             counts = {n: file[f"layers/{n}/active_count"][:] for n in self.layers}
             sums = {n: file[f"layers/{n}/active_sum"][:] for n in self.layers}
-            self.max_activations = {n: file[f"layers/{n}/active_max"][:] for n in self.layers}
-            self.thresholds = {n: file[f"layers/{n}/threshold"][:] for n in self.layers}
-            self.decoder_norms = {n: file[f"layers/{n}/decoder_norm"][:] for n in self.layers}
+            self.max_activations = BySite((n, file[f"layers/{n}/active_max"][:]) for n in self.layers)
+            self.thresholds = BySite((n, file[f"layers/{n}/threshold"][:]) for n in self.layers)
+            self.decoder_norms = BySite((n, file[f"layers/{n}/decoder_norm"][:]) for n in self.layers)
         self.splits = split_documents(len(self.tokens), int(self.meta["seed"]))
-        self.feature_frequencies = {n: counts[n] / max(self.n_tokens, 1) for n in self.layers}
-        self.mean_activations = {n: sums[n] / np.maximum(counts[n], 1) for n in self.layers}
+        self.feature_frequencies = BySite((n, counts[n] / max(self.n_tokens, 1)) for n in self.layers)
+        self.mean_activations = BySite((n, sums[n] / np.maximum(counts[n], 1)) for n in self.layers)
         self.activations = LazyLayers(self.path, self.layers)
 
     @property

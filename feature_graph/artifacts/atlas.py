@@ -20,6 +20,7 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from feature_graph.artifacts.hdf5 import mark, open_artifact, read_csr, write_csr
+from feature_graph.artifacts.site_keys import BySite, as_key, read_key
 from feature_graph.utils import whole_file
 
 KIND, VERSION = "atlas", 1
@@ -58,7 +59,7 @@ class LazyPairs(Mapping[LayerPair, sp.csr_matrix]):
         if self._kept is None or self._kept[0] != pair:
             self._kept = None  # freed before the next one is read
             with open_artifact(self._path, KIND, VERSION) as file:
-                self._kept = (pair, read_csr(file[f"{self._name}/{pair[0]}-{pair[1]}"]))
+                self._kept = (pair, read_csr(file[f"{self._name}/{as_key(pair[0])}-{as_key(pair[1])}"]))
         return self._kept[1]
 
     def __iter__(self) -> Iterator[LayerPair]:
@@ -135,7 +136,7 @@ class CoactivationAtlas:
         """
         path = Path(path)
         with open_artifact(path, KIND, VERSION) as file:
-            active = {int(layer): file["active"][layer][:] for layer in file.get("active", {})}
+            active = BySite((read_key(layer), file["active"][layer][:]) for layer in file.get("active", {}))
             pairs = {name: sorted(_pair(key) for key in file.get(name, {})) for name in ("counts", "later_counts")}
             scalars = (int(file.attrs[name]) for name in ("n_tokens", "horizon", "min_count"))
             return cls(LazyPairs(path, "counts", pairs["counts"]), LazyPairs(path, "later_counts", pairs["later_counts"]), active, *scalars)
@@ -165,14 +166,14 @@ class AtlasWriter:
     def append(self, pair: LayerPair, counts: sp.csr_matrix, later: sp.csr_matrix) -> None:
         """Add the counts of one layer pair."""
         for name, matrix in (("counts", counts), ("later_counts", later)):
-            write_csr(self._file.create_group(f"{name}/{pair[0]}-{pair[1]}"), matrix)
+            write_csr(self._file.create_group(f"{name}/{as_key(pair[0])}-{as_key(pair[1])}"), matrix)
 
     def finish(self, active: Mapping[int, NDArray[np.int64]]) -> None:
         """Add how often each feature is active."""
         for layer, counts in active.items():
-            self._file.create_dataset(f"active/{layer}", data=counts)
+            self._file.create_dataset(f"active/{as_key(layer)}", data=counts)
 
 
 def _pair(key: str) -> LayerPair:
     source, target = key.split("-")
-    return int(source), int(target)
+    return read_key(source), read_key(target)

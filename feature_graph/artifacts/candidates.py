@@ -13,22 +13,30 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_graph.artifacts.activations import ActivationStore
+from feature_graph.artifacts.site_keys import BySite, read_key, without_empty_sites
 from feature_graph.artifacts.sites import feature_id
 from feature_graph.utils import whole_file
-from ingest.formats import CANDIDATES, read_meta, read_table, write_table
+from ingest.formats import CANDIDATES, CANDIDATES_BY_SITE, read_meta, read_table, write_table
 
 
 @dataclass(frozen=True)
 class FeatureRef:
-    """One feature: its layer and its index in the dictionary."""
+    """One feature: its layer and its index in the dictionary.
+
+    Attributes:
+        layer: Of its site.
+        index: In the dictionary.
+        site: Which site of the layer, as ids name it (``tc``); empty for the residual stream.
+    """
 
     layer: int
     index: int
+    site: str = ""
 
     @property
     def id(self) -> str:
-        """``L<layer>_F<index>``."""
-        return feature_id(self.layer, self.index)
+        """``L<layer>_F<index>``, or ``L<layer>.<site>_F<index>``."""
+        return feature_id(self.layer, self.index, self.site)
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,7 @@ class CandidateSet(Sequence[Candidate]):
     """Candidates sorted by PMI, descending.
 
     Attributes:
-        frame: One row per pair, columns of ``ingest.formats.CANDIDATES``.
+        frame: One row per pair, columns of ``ingest.formats.CANDIDATES``, and of ``CANDIDATES_BY_SITE`` where layers have several sites.
         store: Activations of the run; measuring draws its samples from it. None after :meth:`load` without one.
         stages: What each pruning stage kept.
         importance: Layer → float64 [d_sae], frequency × causal effect; NaN where not measured.
@@ -100,8 +108,8 @@ class CandidateSet(Sequence[Candidate]):
             raise IndexError(f"candidate {index} of {len(self)}")
         row = self.frame.iloc[index]
         return Candidate(
-            FeatureRef(int(row["src_layer"]), int(row["src_index"])),
-            FeatureRef(int(row["tgt_layer"]), int(row["tgt_index"])),
+            _ref(row, "src"),
+            _ref(row, "tgt"),
             float(row["pmi"]),
             float(row["coactivation_prob"]),
             int(row["joint_count"]),
@@ -115,7 +123,7 @@ class CandidateSet(Sequence[Candidate]):
         widths = {str(n): len(v) for n, v in self.importance.items()}
         meta = {"stages": [asdict(s) for s in self.stages], "importance": ranked, "widths": widths, "facts": self.facts}
         with whole_file(path) as part:
-            write_table(part, CANDIDATES, pa.Table.from_pandas(self.frame, preserve_index=False), meta)
+            write_table(part, CANDIDATES_BY_SITE, pa.Table.from_pandas(self.frame, preserve_index=False), meta)
 
     @classmethod
     def load(cls, path: str | Path, store: ActivationStore | None = None) -> Self:
@@ -125,11 +133,16 @@ class CandidateSet(Sequence[Candidate]):
             ingest.formats.FormatError: If the file is missing or not in its format.
         """
         meta = read_meta(path, CANDIDATES)
-        frame = read_table(path, CANDIDATES).to_pandas()
-        importance = {}
+        frame = without_empty_sites(read_table(path, CANDIDATES_BY_SITE).to_pandas())
+        importance: BySite[NDArray[np.float64]] = BySite()
         for layer, values in meta.get("importance", {}).items():
             array = np.full(meta["widths"][layer], np.nan)
             array[[int(i) for i in values]] = list(values.values())
-            importance[int(layer)] = array
+            importance[read_key(layer)] = array
         stages = tuple(StageCount(**s) for s in meta.get("stages", []))
         return cls(frame, store, stages, importance, meta.get("facts", {}))
+
+
+def _ref(row: pd.Series[Any], side: str) -> FeatureRef:
+    site = str(row.get(f"{side}_site", "")).partition(".")[2]
+    return FeatureRef(int(row[f"{side}_layer"]), int(row[f"{side}_index"]), site)

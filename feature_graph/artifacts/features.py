@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from feature_graph.artifacts.errors import ArtifactError
+from feature_graph.artifacts.site_keys import keys_in
 from feature_graph.artifacts.sites import feature_id
 
 
@@ -20,7 +21,7 @@ class FeatureNumbers:
     """Distinct features, sorted by (layer, index); the position of a feature is its ``fid``.
 
     Attributes:
-        layers: int64 [n].
+        layers: int64 [n], keys of the sites.
         indices: int64 [n].
     """
 
@@ -64,7 +65,7 @@ def number_features(layers: ArrayLike, indices: ArrayLike) -> FeatureNumbers:
 
 def number_pairs(frame: pd.DataFrame) -> FeatureNumbers:
     """Number every source and every target of a table of pairs (columns src_layer, src_index, tgt_layer, tgt_index)."""
-    layers = np.concatenate([frame["src_layer"].to_numpy(np.int64), frame["tgt_layer"].to_numpy(np.int64)])
+    layers = np.concatenate([keys_in(frame, "src"), keys_in(frame, "tgt")])
     indices = np.concatenate([frame["src_index"].to_numpy(np.int64), frame["tgt_index"].to_numpy(np.int64)])
     return number_features(layers, indices)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts.errors import ArtifactError
 from feature_graph.artifacts.hdf5 import mark, open_artifact
+from feature_graph.artifacts.site_keys import as_key, read_key
 from feature_graph.artifacts.sites import Site
 
 KIND, VERSION = "responses", 1
@@ -89,7 +90,7 @@ class ResponseWriter:
         mark(self._file, KIND, VERSION)
         self._file.attrs["meta"] = json.dumps(dict(meta), sort_keys=True)
         for layer, site in sites.items():
-            self._file.create_group(f"sites/{layer}").attrs["site"] = json.dumps(site.to_dict(), sort_keys=True)
+            self._file.create_group(f"sites/{as_key(layer)}").attrs["site"] = json.dumps(site.to_dict(), sort_keys=True)
 
     def __enter__(self) -> Self:
         return self
@@ -99,19 +100,19 @@ class ResponseWriter:
 
     def sources(self, layer: int, sources: ResponseSources) -> None:
         """Say which features of a site follow."""
-        group = self._file.create_group(f"sources/{layer}")
+        group = self._file.create_group(f"sources/{as_key(layer)}")
         for name in _COLUMNS:
             group.create_dataset(name, data=getattr(sources, name))
 
     def begin(self, source: int, target: int, n: int, d_model: int) -> None:
         """Make room for ``n`` sources of a site at one later site; blocks of them follow by :meth:`put`."""
-        group = self._file.create_group(f"responses/{source}-{target}")
+        group = self._file.create_group(f"responses/{as_key(source)}-{as_key(target)}")
         group.create_dataset("values", shape=(n, HALVES, d_model), dtype=np.float16)
         group.create_dataset("scale", shape=(n, HALVES), dtype=np.float32)
 
     def put(self, source: int, target: int, first: int, values: NDArray[np.float16], scale: NDArray[np.float32]) -> None:
         """Write the packed half-means of the sources from number ``first`` on."""
-        group, rows = self._file[f"responses/{source}-{target}"], slice(first, first + len(values))
+        group, rows = self._file[f"responses/{as_key(source)}-{as_key(target)}"], slice(first, first + len(values))
         group["values"][rows], group["scale"][rows] = values, scale
 
     def pair(self, source: int, target: int, halves: NDArray[np.floating[Any]]) -> None:
@@ -130,7 +131,7 @@ class ResponseWriter:
             ArtifactError: If a value cannot be stored.
         """
         values, scale = pack(rows)
-        group = self._file.create_group(f"generic/{source}-{target}")
+        group = self._file.create_group(f"generic/{as_key(source)}-{as_key(target)}")
         group["values"], group["scale"] = values, scale
 
     def pairs(self) -> list[tuple[int, int]]:
@@ -139,12 +140,12 @@ class ResponseWriter:
 
     def index(self, layer: int) -> NDArray[np.int32]:
         """Features of a site that are sources."""
-        return np.asarray(self._file[f"sources/{layer}/index"][:])
+        return np.asarray(self._file[f"sources/{as_key(layer)}/index"][:])
 
     def means(self, source: int, target: int) -> NDArray[np.float64]:
         """Mean over all documents of what was written, float64 [n, d_model]."""
-        group = self._file[f"responses/{source}-{target}"]
-        counts = self._file[f"sources/{source}/n_documents"][:]
+        group = self._file[f"responses/{as_key(source)}-{as_key(target)}"]
+        counts = self._file[f"sources/{as_key(source)}/n_documents"][:]
         return _whole(unpack(group["values"][:], group["scale"][:]), counts)
 
 
@@ -199,7 +200,7 @@ class ResponseStore:
         if (source, target) not in self.pairs:
             raise ArtifactError(f"{self.path}: has no responses of layer {source} at layer {target}; it holds {self.pairs}")
         with open_artifact(self.path, KIND, VERSION) as file:
-            group = file[f"{kind}/{source}-{target}"]
+            group = file[f"{kind}/{as_key(source)}-{as_key(target)}"]
             return group["values"][rows], group["scale"][rows]
 
     def reliability(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float64]:
@@ -210,9 +211,9 @@ class ResponseStore:
 
 
 def _by_layer(file: h5py.File, name: str) -> list[tuple[int, h5py.Group]]:
-    return sorted(((int(layer), group) for layer, group in file.get(name, {}).items()), key=lambda pair: pair[0])
+    return sorted(((read_key(layer), group) for layer, group in file.get(name, {}).items()), key=lambda pair: pair[0])
 
 
 def _pair(name: str) -> tuple[int, int]:
     source, target = name.split("-")
-    return int(source), int(target)
+    return read_key(source), read_key(target)

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from feature_graph.artifacts.errors import FeatureIdError
-from feature_graph.artifacts.places import SitePlace
-from ingest.feature_ids import FeatureId, feature_id, meant
+from feature_graph.artifacts.places import SitePlace, can_drive, is_weight, ordered_sites, spans
+from feature_graph.artifacts.site_keys import id_site_of, is_component_key, key_of, key_of_id, layer_of
+from ingest.feature_ids import FeatureId, meant
+from ingest.feature_ids import feature_id as written_id
 from ingest.site_kinds import ID_SITES, SiteKind
 
-__all__ = ["Site", "feature_id", "indices_by_layer", "parse_feature_id", "read_feature_id"]
+__all__ = [
+    "Site",
+    "feature_id",
+    "feature_key",
+    "indices_by_layer",
+    "key_of_site",
+    "pairs_in_window",
+    "parse_feature_id",
+    "read_feature_id",
+    "site_facts",
+]
 
 _OF_COMPONENTS = frozenset({"kind", "reads", "writes", "parallel"})
 
@@ -87,6 +100,65 @@ class Site:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """The inverse of :meth:`to_dict`."""
         return cls(**values)
+
+
+def pairs_in_window(sites: Mapping[int, Site], window: int) -> list[tuple[int, int]]:
+    """Pairs of sites that can be edges, by key, ascending: (source, target).
+
+    A pair whose whole effect is one weight (:func:`feature_graph.artifacts.places.is_weight`) is not among them.
+
+    Args:
+        sites: Key → site.
+        window: Distinct analysed layers that a pair may cross.
+    """
+    layers = [site.layer for site in sites.values()]
+    places = {key: sites[key].place for key in sorted(sites)}
+    return [
+        (source, target)
+        for source, one in places.items()
+        for target, two in places.items()
+        if can_drive(one, two) and not is_weight(one, two) and 0 <= spans(one, two, layers) <= window
+    ]
+
+
+def key_of_site(site: Site, beside: int) -> int:
+    """The key of a site in a run that calls another one ``beside``."""
+    return key_of(site.layer, site.kind) if is_component_key(beside) else site.layer
+
+
+def site_facts(sites: Mapping[int, Site]) -> dict[str, dict[str, Any]]:
+    """What files say of each site of a run: its facts by its key. Where layers have several, what ids name it by and its place in the layer
+    are among them (``site``, ``order``)."""
+    if all(site.kind == "residual" for site in sites.values()):
+        return {str(key): site.to_dict() for key, site in sites.items()}
+    in_order = {place.name: n for n, place in enumerate(ordered_sites(site.place for site in sites.values()))}
+    found, places = {}, Counter[int]()
+    for key in sorted(sites, key=lambda key: in_order[sites[key].name]):
+        site = sites[key]
+        found[str(key)] = site.to_dict() | {"site": site.id_site, "order": places[site.layer]}
+        places[site.layer] += 1
+    return found
+
+
+def feature_id(key: int, index: int, site: str = "") -> str:
+    """Short id of a feature: ``L5_F12``, ``L5.tc_F12``.
+
+    Args:
+        key: Of its site: the layer, or a :class:`feature_graph.artifacts.site_keys.SiteKey`.
+        index: In the dictionary.
+        site: Where ``key`` is a layer, which site of it; empty for the residual stream.
+    """
+    return written_id(layer_of(key), index, site or id_site_of(key))
+
+
+def feature_key(text: str, keys: Iterable[int]) -> tuple[int, int]:
+    """Key of the site, and index, of a feature of a run that has sites of these keys.
+
+    Raises:
+        FeatureIdError: If the text is not an id.
+    """
+    found = read_feature_id(text)
+    return key_of_id(found, keys), found.index
 
 
 def indices_by_layer(features: Iterable[tuple[int, int]]) -> dict[int, list[int]]:

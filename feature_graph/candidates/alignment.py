@@ -104,6 +104,16 @@ class CosineAligner:
             yield Aligned(first, cosine, np.abs(cosine))
 
 
+class NoAligner:
+    """Nothing is aligned: where dictionaries on components write and read, there is no one space for it."""
+
+    def of(self, grid: Grid, _asked: Asked, /) -> Iterator[Aligned]:
+        """See :class:`Aligner`; NaN, which removes nothing."""
+        for first, part in _parts(grid.sources):
+            unknown = np.full((len(part), len(grid.targets)), np.nan)
+            yield Aligned(first, unknown, unknown)
+
+
 class BlockAligner:
     """Through the Jacobian of the blocks between.
 

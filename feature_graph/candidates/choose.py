@@ -5,8 +5,9 @@
 2. Co-activation: pairs seen together at fewer than ``min_coactivation`` tokens, at the same position and within ``position_horizon``
    later ones alike, are removed. PMI ranks, it never removes: an always-on target has PMI 0 whatever its cause.
 3. Alignment: adjacent pairs whose direction reaches the target's encoder neither at the same position nor, by attention, at one of the
-   next ``position_horizon`` are removed (see ``alignment``).
-4. Layer window: targets at most ``layer_window`` analysed sites further.
+   next ``position_horizon`` are removed (see ``alignment``). With dictionaries on components none is: what is written and what is read are
+   not of one space there.
+4. Layer window: targets at most ``layer_window`` analysed layers further.
 
 Then a rescue arm re-admits ``rescue_fraction`` of what was removed. Everything is chosen on the select documents.
 """
@@ -19,10 +20,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, StageCount
-from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, CosineAligner
+from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, CosineAligner, NoAligner
 from feature_graph.candidates.grid import Cells, Choice, Grid, coactive, join_cells
 from feature_graph.candidates.importance import Importance, measure_importance
-from feature_graph.candidates.inputs import analysed_of, check_inputs, codecs_without_model
+from feature_graph.candidates.inputs import analysed_of, check_inputs, codecs_without_model, window_of
 from feature_graph.candidates.rescue import Rescue
 from feature_graph.candidates.table import candidate_frame
 from feature_graph.config import Config
@@ -60,11 +61,11 @@ def identify_candidates(
     analysed = None if model is None else analysed_of(model, saes, cfg)
     codecs = codecs_without_model(saes, cfg, activation_store) if analysed is None else analysed.codecs
     check_inputs(atlas, codecs, cfg, activation_store)
-    importance = measure_importance(atlas, codecs, cfg, activation_store, None if analysed is None else analysed.model)
+    importance = measure_importance(atlas, codecs, cfg, activation_store, analysed)
     tops = {layer: importance.top(layer, cfg.top_k_features) for layer in codecs}
     grids = [Grid(s, t, tops[s], tops[t]) for s, t in atlas.layer_pairs if s in codecs and t in codecs]
     aligner, kind = _aligner(analysed, codecs, cfg, activation_store, importance)
-    wanted = set(cfg.layer_pairs)
+    wanted = set(window_of(codecs, cfg))
     choices = [
         _choose(grid, atlas, codecs, cfg, aligner if (grid.source, grid.target) in wanted else None, removing=kind in ("block", "cosine"))
         for grid in progress(grids, "Choosing candidates")
@@ -84,6 +85,8 @@ def _aligner(
     model: AnalysedModel | None, codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore | None, importance: Importance
 ) -> tuple[Aligner, str]:
     """How pairs are aligned, and its name: block, cosine, off, or skipped (the last two report the cosine and remove nothing)."""
+    if any(codec.site.kind != "residual" for codec in codecs.values()):
+        return NoAligner(), "off"
     if cfg.alignment != "block":
         return CosineAligner(codecs), cfg.alignment
     if model is None or store is None or importance.documents is None:
@@ -103,7 +106,8 @@ def _choose(
     limit = cfg.min_decoder_alignment if removing and cfg.span(grid.source, grid.target) == 1 else 0.0
     norms = codecs[grid.target].w_enc.norm(dim=0).double().cpu().numpy()[grid.targets]
     rng = np.random.default_rng(derived_seed(cfg.seed, "rescue", grid.source, grid.target))
-    rescue, kept, by_later = Rescue(grid, cfg.rescue_fraction, norms, rng), [], 0
+    rescue = Rescue(grid, cfg.rescue_fraction, norms, rng, by_jacobian=not isinstance(aligner, NoAligner))
+    kept, by_later = [], 0
     for aligned in aligner.of(grid, Asked(row, column, limit)):
         by_later += aligned.by_later
         here = (row >= aligned.first) & (row < aligned.first + len(aligned.signed))

@@ -16,6 +16,7 @@ from feature_graph.candidates.density import within_density
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
 from feature_graph.dictionaries import HookedModel, SiteCodec
+from feature_graph.interventions import AnalysedModel, ModelSlices
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,11 @@ class Importance:
 
 
 def measure_importance(
-    atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg: Config, store: ActivationStore | None, model: HookedModel | None
+    atlas: CoactivationAtlas,
+    codecs: Mapping[int, SiteCodec],
+    cfg: Config,
+    store: ActivationStore | None,
+    model: HookedModel | AnalysedModel | None,
 ) -> Importance:
     """Frequency on the select documents × measured effect; frequency alone, with a warning, if the effect cannot be measured.
 
@@ -67,11 +72,14 @@ def measure_importance(
         lacking = " and ".join(name for name, value in (("model", model), ("activation_store", store)) if value is None)
         log.warning("importance: no %s given, so effects on the output cannot be measured; features are ranked by frequency alone", lacking)
         return Importance(frequency, frequency, facts={"estimate": "frequency"}, allowed=allowed)
+    runs: HookedModel | ModelSlices = (
+        model if not isinstance(model, AnalysedModel) else model.slices if model.has_components else model.model
+    )
     try:
-        effects = measure_effects(model, codecs, store, cfg)
+        effects = measure_effects(runs, codecs, store, cfg)
     except ValueError as error:
         raise CandidateError(str(error)) from error
-    check = check_by_ablation(model, codecs, store, effects)
+    check = check_by_ablation(runs, codecs, store, effects)
     measured = {layer: frequency[layer] * effects.magnitude[layer] for layer in codecs}
     missed = {str(layer): int((np.isnan(values) & (frequency[layer] > 0)).sum()) for layer, values in measured.items()}
     if any(missed.values()):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas, Site
+from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas, Site, by_site, is_component_key, keys_of, pairs_in_window
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel, SiteCodec
@@ -18,7 +18,7 @@ def analysed_of(model: HookedModel | AnalysedModel, saes: Dictionaries, cfg: Con
     Raises:
         CandidateError: If an SAE is missing.
     """
-    return AnalysedModel.of(model, _wanted(saes, cfg), cfg)
+    return AnalysedModel.of(model, _wanted(saes, cfg), cfg, components=True)
 
 
 def codecs_without_model(saes: Dictionaries, cfg: Config, store: ActivationStore | None) -> dict[int, SiteCodec]:
@@ -32,15 +32,18 @@ def codecs_without_model(saes: Dictionaries, cfg: Config, store: ActivationStore
 
 
 def _wanted(saes: Dictionaries, cfg: Config) -> Dictionaries:
-    lacking = [layer for layer in cfg.layers if layer not in saes]
+    given, layers = by_site(saes), keys_of(cfg)
+    lacking = [layer for layer in layers if layer not in given]
     if lacking:
-        raise CandidateError(f"saes: got layers {sorted(saes)}, the configuration asks for {lacking} too; load them")
-    return {layer: saes[layer] for layer in cfg.layers}
+        raise CandidateError(f"saes: got layers {list(given)}, the configuration asks for {lacking} too; load them")
+    return {layer: given[layer] for layer in layers}
 
 
 def _site(layer: int, place: int, sae: Any, store: ActivationStore | None) -> Site:
     if store is not None and layer in store.sites:
         return store.sites[layer]
+    if is_component_key(layer):
+        raise CandidateError(f"{layer}: without the model or its activations it cannot be told where the dictionary sits; give one of them")
     hook = str(sae.cfg.metadata.get("hook_name") or "")
     return Site(layer, hook, place, "", "", "", hook, int(sae.cfg.d_in), int(sae.cfg.d_sae))
 
@@ -51,7 +54,7 @@ def check_inputs(atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg:
     Raises:
         CandidateError: Saying what does not fit.
     """
-    lacking = [pair for pair in cfg.layer_pairs if pair not in atlas.counts]
+    lacking = [pair for pair in window_of(codecs, cfg) if pair not in atlas.counts]
     if lacking:
         raise CandidateError(f"atlas: layer pairs {lacking} are missing, it has {atlas.layer_pairs}; build it with this configuration")
     if atlas.min_count > max(cfg.min_coactivation, 1):
@@ -65,11 +68,16 @@ def check_inputs(atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg:
             raise CandidateError(
                 f"layer {layer}: the atlas has {len(atlas.active[layer])} features, the SAE {codec.d_sae}: not the same SAE"
             )
-    widths = {layer: int(codec.w_dec.shape[1]) for layer, codec in codecs.items()}
+    widths = {layer: int(codec.w_dec.shape[1]) for layer, codec in codecs.items() if not is_component_key(layer)}
     if len(set(widths.values())) > 1:
         raise CandidateError(f"saes: got residual streams of different widths, {widths} by layer; all must be of one model")
     if store is not None:
         _check_store(atlas, codecs, store)
+
+
+def window_of(codecs: Mapping[int, SiteCodec], cfg: Config) -> list[tuple[int, int]]:
+    """Pairs of sites inside the window, ascending."""
+    return pairs_in_window({layer: codec.site for layer, codec in codecs.items()}, cfg.layer_window)
 
 
 def _check_store(atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], store: ActivationStore) -> None:

@@ -22,10 +22,13 @@ class Rescue:
         fraction: Share of the removed pairs to re-admit.
         encoder_norms: float64 [M], ‖w_enc_j‖ of the grid's targets: alignment × norm = Jacobian.
         rng: Draws the random half.
+        by_jacobian: Whether alignments are measured; without, all places go to pairs drawn at random.
     """
 
-    def __init__(self, grid: Grid, fraction: float, encoder_norms: NDArray[np.float64], rng: np.random.Generator) -> None:
-        self._grid, self._fraction, self._norms = grid, fraction, encoder_norms
+    def __init__(
+        self, grid: Grid, fraction: float, encoder_norms: NDArray[np.float64], rng: np.random.Generator, *, by_jacobian: bool = True
+    ) -> None:
+        self._grid, self._fraction, self._norms, self._by_jacobian = grid, fraction, encoder_norms, by_jacobian
         most = round(fraction * grid.size)
         n_drawn = min(grid.size, int(_SLACK * most) + _SPARE) if most else 0
         self._most = most
@@ -45,7 +48,8 @@ class Rescue:
         removed = np.ones(aligned.strength.shape, dtype=bool)
         removed[kept.row - aligned.first, kept.column] = False
         self._removed[here] = removed[row, column]
-        self._largest = self._larger(join_cells([self._largest, self._best(aligned, removed)]))
+        if self._by_jacobian:
+            self._largest = self._larger(join_cells([self._largest, self._best(aligned, removed)]))
 
     def result(self, n_kept: int) -> tuple[Cells, Cells]:
         """Pairs re-admitted for their Jacobian, and at random."""

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, CoactivationAtlas
+from feature_graph.artifacts import ActivationStore, CoactivationAtlas, with_sites
 from feature_graph.candidates.grid import Cells, Choice, Grid, Joint, count_joint, joint_of
-from ingest.formats import CANDIDATES
+from ingest.formats import CANDIDATES, CANDIDATES_BY_SITE
 
 _TYPES = {"int32": "int32", "int64": "int64", "float64": "float64", "string": "object"}
 
@@ -22,7 +22,8 @@ def candidate_frame(choices: Iterable[Choice], atlas: CoactivationAtlas, store: 
     frame = pd.concat(parts, ignore_index=True) if parts else empty
     keys = [frame[name].to_numpy() for name in ("tgt_index", "src_index", "tgt_layer", "src_layer")]
     order = np.lexsort((*keys, -frame["pmi"].to_numpy()))
-    return frame.iloc[order].reset_index(drop=True)[CANDIDATES.names]
+    made = with_sites(frame.iloc[order].reset_index(drop=True))
+    return made[[name for name in CANDIDATES_BY_SITE.names if name in made]]
 
 
 def _part(grid: Grid, cells: Cells, arm: str, atlas: CoactivationAtlas, store: ActivationStore | None) -> pd.DataFrame:

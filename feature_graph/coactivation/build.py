@@ -10,8 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,7 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import SELECT, ActivationStore, AtlasWriter, CoactivationAtlas
+from feature_graph.artifacts import SELECT, ActivationStore, AtlasWriter, CoactivationAtlas, keys_of, pairs_in_window
 from feature_graph.coactivation.errors import CoactivationError
 from feature_graph.coactivation.kernel import ActivityPattern, count_pairs
 from feature_graph.config import Config
@@ -30,7 +29,7 @@ LayerPair = tuple[int, int]
 
 
 def build_coactivation_atlas(store: ActivationStore, cfg: Config, *, path: str | Path | None = None) -> CoactivationAtlas:
-    """Count joint activity for every ordered layer pair of ``cfg.layer_pairs``, on the select documents.
+    """Count joint activity for every ordered pair of layers (of sites, where layers have several) in the window, on the select documents.
 
     Args:
         store: Activations of the run.
@@ -40,7 +39,7 @@ def build_coactivation_atlas(store: ActivationStore, cfg: Config, *, path: str |
     Raises:
         CoactivationError: If the store lacks a layer of ``cfg.layers``, or has no select document.
     """
-    lacking = sorted(set(cfg.layers) - set(store.layers))
+    lacking = sorted(set(keys_of(cfg)) - set(store.layers))
     if lacking:
         raise CoactivationError(f"layers: the configuration names {lacking}, the store holds {store.layers}; collect them first")
     n_tokens = len(store.rows_of(SELECT))
@@ -71,16 +70,18 @@ def _count(
     store: ActivationStore, cfg: Config, min_count: int, keep: Callable[[LayerPair, sp.csr_matrix, sp.csr_matrix], None]
 ) -> dict[int, NDArray[np.int64]]:
     """Count each layer pair and give it to ``keep``; layer → tokens at which each feature is active."""
-    active = {layer: np.zeros(store.sites[layer].d_sae, dtype=np.int64) for layer in cfg.layers}
+    layers = keys_of(cfg)
+    wanted = pairs_in_window({layer: store.sites[layer] for layer in layers}, cfg.layer_window)
+    active = {layer: np.zeros(store.sites[layer].d_sae, dtype=np.int64) for layer in layers}
     stored, rows = 0, select_rows(store)
-    for pair, source, target, later in progress(_pairs(store, rows, cfg), "Counting joint activity", total=len(cfg.layer_pairs)):
+    for pair, source, target, later in progress(_pairs(store, rows, wanted, cfg), "Counting joint activity", total=len(wanted)):
         joint = count_pairs(source, target, later, min_count)
         for layer, pattern in zip(pair, (source, target), strict=True):
             active[layer] = np.bincount(pattern.indices, minlength=pattern.n_features).astype(np.int64)
-        log.debug("layers %d → %d: %d pairs stored", *pair, joint.same.nnz)
+        log.debug("layers %s → %s: %d pairs stored", *pair, joint.same.nnz)
         stored += joint.same.nnz
         keep(pair, joint.same, joint.later)
-    log.info("co-activation: %d layer pairs, %d feature pairs stored", len(cfg.layer_pairs), stored)
+    log.info("co-activation: %d layer pairs, %d feature pairs stored", len(wanted), stored)
     return active
 
 
@@ -91,13 +92,16 @@ def select_rows(store: ActivationStore) -> NDArray[np.int64]:
 
 
 def _pairs(
-    store: ActivationStore, rows: NDArray[np.int64], cfg: Config
+    store: ActivationStore, rows: NDArray[np.int64], wanted: Sequence[LayerPair], cfg: Config
 ) -> Iterator[tuple[LayerPair, ActivityPattern, ActivityPattern, ActivityPattern]]:
     """Each layer pair with the patterns it needs; every layer is read once and dropped when it leaves the window."""
-    window: deque[tuple[int, ActivityPattern]] = deque(maxlen=cfg.layer_window)
-    for layer in cfg.layers:
+    window: dict[int, ActivityPattern] = {}
+    last = dict(sorted(wanted))
+    for layer in keys_of(cfg):
         target = ActivityPattern.of(store.activations[layer][rows])
         later = target.following(store.context_length, cfg.position_horizon)
-        for source_layer, source in window:
-            yield (source_layer, layer), source, target, later
-        window.append((layer, target))
+        for source_layer, source in window.items():
+            if (source_layer, layer) in wanted:
+                yield (source_layer, layer), source, target, later
+        window[layer] = target
+        window = {source: pattern for source, pattern in window.items() if last.get(source, layer) > layer}

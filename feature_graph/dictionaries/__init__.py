@@ -11,6 +11,7 @@ from feature_graph.dictionaries.hook_names import block_in, hook_in, module_hook
 from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
 from feature_graph.dictionaries.kinds import TRANSCODERS, WHY_NOT, non_linearity, parse_hook
 from feature_graph.dictionaries.models import Dictionaries, HookedModel
+from feature_graph.dictionaries.placements import placements
 from feature_graph.dictionaries.quality import check_quality, judge, measure_quality, published
 from feature_graph.dictionaries.reconstruction import longest_typical
 from feature_graph.dictionaries.sites import describe_sites, model_name, weights_hash
@@ -57,6 +58,7 @@ __all__ = [
     "outlier_tokens",
     "output_weights",
     "parse_hook",
+    "placements",
     "published",
     "random_tokens",
     "read_tensors",

@@ -68,7 +68,12 @@ class _Given:
 
 @torch.no_grad()
 def build_site_codecs(
-    model: HookedModel, saes: Mapping[str, Any], tokens: Tensor | NDArray[Any], activity_threshold: float | None = None
+    model: HookedModel,
+    saes: Mapping[str, Any],
+    tokens: Tensor | NDArray[Any],
+    activity_threshold: float | None = None,
+    *,
+    judged: bool = True,
 ) -> dict[str, SiteCodec]:
     """Fold dictionaries of any kind and hold each against the model.
 
@@ -77,6 +82,7 @@ def build_site_codecs(
         saes: Name of the site (``L5``, ``L5.mlp``, ``L5.tc`` …) → SAELens SAE or transcoder.
         tokens: Text [n, context] on which they are judged; a few contexts are enough.
         activity_threshold: The user's own, in folded units; None: the default of each kind of dictionary.
+        judged: Whether one that reconstructs no better than the mean is refused; False where the tokens are no text.
 
     Returns:
         Name of the site → its codec, in the order of the model.
@@ -90,7 +96,7 @@ def build_site_codecs(
     given = [_given(model, name, sae) for name, sae in saes.items()]
     places = [_place(model, one) for one in given]
     values = _read(model, given, torch.as_tensor(tokens))
-    codecs = {one.name: _codec(model, one, values, activity_threshold) for one in given}
+    codecs = {one.name: _codec(model, one, values, activity_threshold, judged=judged) for one in given}
     return {place.name: codecs[place.name] for place in ordered_sites(places)}
 
 
@@ -150,7 +156,9 @@ def _written(model: HookedModel, one: _Given) -> TensorHook:
     return hook if first.reads == first.writes else tensor_hook(model, first.writes, first.block)
 
 
-def _codec(model: HookedModel, one: _Given, values: Mapping[TensorHook, Tensor], activity_threshold: float | None) -> SiteCodec:
+def _codec(
+    model: HookedModel, one: _Given, values: Mapping[TensorHook, Tensor], activity_threshold: float | None, *, judged: bool
+) -> SiteCodec:
     first, hook = next(iter(one.allowed.items()))
     x = values[hook]
     site = _site(model, one, first, hook)
@@ -158,7 +166,7 @@ def _codec(model: HookedModel, one: _Given, values: Mapping[TensorHook, Tensor],
     check_codec(codec, one.sae, x[:_CHECKED])
     reads = {placement: values[hook] for placement, hook in one.allowed.items()}
     also = {placement: values[hook] for placement, hook in one.also.items()}
-    chosen = choose_placement(one.name, codec, reads, values[_written(model, one)], also)
+    chosen = choose_placement(one.name, codec, reads, values[_written(model, one)], also if judged else None)
     w_out = output_weights(model, chosen.block).to(codec.w_dec) if chosen.writes == "z" else None
     return replace(codec, site=_site(model, one, chosen, one.allowed[chosen]), w_out=w_out)
 

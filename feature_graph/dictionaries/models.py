@@ -32,5 +32,6 @@ class HookedModel(Protocol):
     def run_with_hooks(self, *args: Any, **kwargs: Any) -> Any: ...  # noqa: D102
 
 
-#: Layer → SAELens SAE (or transcoder); the keys are the caller's own, later ones lie later in the model.
-Dictionaries: TypeAlias = Mapping[int, Any]
+#: Layer → SAELens SAE, where later layers lie later in the model; or, with dictionaries on components, name of the site (``L5``, ``L5.tc``)
+#: → SAELens SAE or transcoder.
+Dictionaries: TypeAlias = Mapping[Any, Any]

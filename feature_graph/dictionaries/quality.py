@@ -78,14 +78,14 @@ def measure_quality(model: HookedModel, saes: Dictionaries, tokens: NDArray[np.i
 
 
 @torch.no_grad()
-def judge(codec: SiteCodec, sae: Any, residual: torch.Tensor) -> Quality:
-    """Figures of one dictionary on counted residual vectors [n, d_in]."""
+def judge(codec: SiteCodec, sae: Any, residual: torch.Tensor, written: torch.Tensor | None = None) -> Quality:
+    """Figures of one dictionary on counted vectors of what it reads [n, d_in] and what it is to give [n, d_out]; None: the same."""
     acts = codec.record(residual)
     l0, explained = published(sae)
     return Quality(
         layer=codec.site.layer,
         l0=float(codec.is_active(acts).sum(1).float().mean()),
-        explained_variance=explained_variance(residual, codec.decode(acts)),
+        explained_variance=explained_variance(residual if written is None else written, codec.decode(acts) + codec.skip(residual)),
         expected_l0=l0,
         expected_explained_variance=explained,
         n_tokens=len(residual),

@@ -34,7 +34,7 @@ def explained_variance(x: Tensor, reconstructed: Tensor) -> float:
 
 @torch.no_grad()
 def choose_placement(
-    name: str, codec: SiteCodec, reads: Mapping[Placement, Tensor], written: Tensor, also: Mapping[Placement, Tensor]
+    name: str, codec: SiteCodec, reads: Mapping[Placement, Tensor], written: Tensor, also: Mapping[Placement, Tensor] | None
 ) -> Placement:
     """The placement by which a dictionary reconstructs best, of those that its records allow.
 
@@ -43,14 +43,15 @@ def choose_placement(
         codec: The dictionary.
         reads: Allowed placement → the tensor that is read by it, [n, d_in].
         written: The tensor that is to be reconstructed, [n, d_out].
-        also: The same for placements that the records do not allow, which are only told about where the others fail.
+        also: The same for placements that the records do not allow, which are only told about where the others fail. None: the best one
+            is taken, good or bad.
 
     Raises:
         QualityError: If none reconstructs better than the mean of what is to be written; every reading that was tried is named.
     """
     found = {placement: explained_variance(written, codec.reconstruct(x)) for placement, x in reads.items()}
     best = max(found, key=lambda placement: found[placement] if found[placement] == found[placement] else -torch.inf)
-    if found[best] > 0:
+    if found[best] > 0 or also is None:
         return best
     others = {placement: explained_variance(written, codec.reconstruct(x)) for placement, x in also.items()}
     tried = [f"{ev:.3g} reading {placement.reads}" for placement, ev in found.items()]

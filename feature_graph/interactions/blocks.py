@@ -8,12 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 
+from feature_graph.artifacts import key_of_site
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
 from feature_graph.interactions.probes import Measured, Probe, clamps_of, confirm, measure, path_of
 from feature_graph.interactions.specificity import specific_effects
-from feature_graph.interventions import Reading, Setting, achieved_levels, spill
+from feature_graph.interventions import Reading, Setting, achieved_levels, read_clean, spill
 
 log = logging.getLogger(__name__)
 #: What is told of the features that are held between, in columns ``held_…``; fields of :class:`feature_graph.interactions.probes.Bypass`.
@@ -41,11 +44,11 @@ def _source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method
     beside = measure(setting, probes, path, derivative=True) if method == "both" else None
     confirmed = confirm(setting, probes, path, derivative=method == "jacobian")
     specific = specific_effects(setting, sources, path, plan.random) if plan.random is not None else None
-    reached, spilled = achieved(setting, probes), spill(codec, index).double().cpu().numpy()
+    reached, spilled = achieved(setting, probes), _spilled(codec, index)
     frames = []
     for k, source in enumerate(sources):
         for site, reading in enumerate(path):
-            target = reading.codec.site.layer
+            target = key_of_site(reading.codec.site, layer)
             if target not in plan.asked[layer, source.index]:
                 continue
             at = _columns(reading, plan.asked[layer, source.index][target])
@@ -109,11 +112,23 @@ def achieved(setting: Setting, probes: Sequence[Probe]) -> np.ndarray:
     parts = [p.source.test for p in probes]
     counts = [len(part) for part in parts]
     codec = setting.codecs[probes[0].source.layer]
+    if codec.site.kind == "transcoder":
+        return np.ones(len(probes))  # it does not read what it writes: its activation is what it is set to
     features = torch.tensor([p.source.index for p in probes]).repeat_interleave(torch.tensor(counts)).to(codec.device)
-    levels = achieved_levels(codec, setting.clean, clamps_of(setting, probes, parts), features)
+    clamps = clamps_of(setting, probes, parts)
+    levels = achieved_levels(
+        codec, read_clean(setting.slices, setting.clean, codec.site, clamps.documents, clamps.positions), clamps, features
+    )
     change = (levels[:, 0] - levels[:, 1]).double().cpu().numpy()
     unit = np.repeat([p.source.high - p.source.low for p in probes], counts)
     return np.array([part.mean() for part in np.split(change / unit, np.cumsum(counts)[:-1])])
+
+
+def _spilled(codec: SiteCodec, index: torch.Tensor) -> NDArray[np.float64]:
+    """Change of the other features of the site per unit of each source; none for a transcoder, which does not read what it writes."""
+    if codec.site.kind == "transcoder":
+        return np.zeros(len(index))
+    return np.asarray(spill(codec, index).double().cpu().numpy())
 
 
 def placebo_rows(setting: Setting, plan: Plan, probes: Sequence[Probe], method: str) -> pd.DataFrame:
@@ -138,7 +153,7 @@ def _placebo_rows(setting: Setting, plan: Plan, probes: Sequence[Probe], method:
             columns = {
                 "number": probe.number,
                 "src_layer": layer,
-                "tgt_layer": reading.codec.site.layer,
+                "tgt_layer": key_of_site(reading.codec.site, layer),
                 "tgt_index": reading.features.cpu().numpy(),
                 "total": result.total.mean,
                 "direct": result.direct.mean,

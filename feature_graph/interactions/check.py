@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 
 from feature_graph import stats
-from feature_graph.artifacts import ActivationStore, CandidateSet, feature_id
+from feature_graph.artifacts import ActivationStore, CandidateSet, can_drive, feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.plan import Plan
+from feature_graph.interventions import AnalysedModel
 
 log = logging.getLogger(__name__)
 
@@ -32,16 +33,29 @@ def checked_store(candidates: CandidateSet) -> ActivationStore:
     return candidates.store
 
 
+def refuse_with_components(model: AnalysedModel, cfg: Config) -> None:
+    """Refuse what is not measured between dictionaries on components.
+
+    Raises:
+        MeasureError: If the configuration does not name the sites, or asks for it.
+    """
+    if model.has_components and not cfg.has_components:
+        names = ", ".join(map(str, model.codecs))
+        raise MeasureError(
+            f"sites: got dictionaries for {names}; the configuration has to name them too, as sites: [{{layer: 5, kind: transcoder}}]"
+        )
+
+
 def check_pairs(store: ActivationStore, frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> None:
     """Refuse pairs of features that do not exist, and those that run backwards.
 
     Raises:
         MeasureError: Naming the feature or layer.
     """
-    order = list(codecs)
+    places = {layer: codec.site.place for layer, codec in codecs.items()}
     for side in ("src", "tgt"):
         _check_features(frame[f"{side}_layer"].to_numpy(), frame[f"{side}_index"].to_numpy(), codecs, store)
-    back = frame[[order.index(s) >= order.index(t) for s, t in zip(frame["src_layer"], frame["tgt_layer"], strict=True)]]
+    back = frame[[not can_drive(places[s], places[t]) for s, t in zip(frame["src_layer"], frame["tgt_layer"], strict=True)]]
     if len(back):
         first = back.iloc[0]
         raise MeasureError(

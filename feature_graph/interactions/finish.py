@@ -9,15 +9,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from feature_graph import stats
 from feature_graph.analysis import replication
-from feature_graph.artifacts import feature_id, number_pairs
+from feature_graph.artifacts import feature_id, layer_of, number_pairs, with_sites
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.smallest import target_sd
 from feature_graph.interventions import MeasurementContext
+from ingest.feature_ids import sites_of
 from ingest.formats import INTERACTIONS
 from ingest.strength import leading_of
 
@@ -56,15 +59,17 @@ def finish(
     frame = add_floors(rows.sort_values([*_PAIR, "method"], ignore_index=True), placebos, cfg)
     frame = add_q(frame, cfg)
     frame["abs_strength"] = frame["mean_strength"].abs()
-    layers = sorted(codecs)
-    frame["span"] = frame["tgt_layer"].map(layers.index) - frame["src_layer"].map(layers.index)
-    frame["blocks"] = frame["tgt_layer"] - frame["src_layer"]
+    layers = sorted(set(map(layer_of, codecs)))
+    place = {key: layers.index(layer_of(key)) for key in codecs}
+    frame["span"] = frame["tgt_layer"].map(place) - frame["src_layer"].map(place)
+    layer = {key: layer_of(key) for key in codecs}
+    frame["blocks"] = frame["tgt_layer"].map(layer) - frame["src_layer"].map(layer)
     frame["standardised_effect"] = standardised(frame, target_sd(store, frame["tgt_layer"].to_numpy(), frame["tgt_index"].to_numpy()))
     frame["interaction_type"] = interaction_types(frame, codecs)
     frame = add_confirmation(frame)
     frame = _add_names(frame, candidates)
     frame = frame.sort_values(["src_fid", "tgt_fid", "method"], ignore_index=True)
-    return frame[INTERACTIONS.names]
+    return with_sites(frame)[INTERACTIONS.names]
 
 
 def add_floors(frame: pd.DataFrame, placebos: pd.DataFrame, cfg: Config) -> pd.DataFrame:
@@ -185,14 +190,22 @@ def interaction_types(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> N
 
 
 def decoder_cosine(frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> Floats:
-    """Cosine of the two decoder rows of each pair; 0 for a feature that writes nothing."""
+    """Cosine of the two decoder rows of each pair; 0 for a feature that writes nothing, and for a target that does not read the stream."""
     cosine = np.zeros(len(frame))
     by_pair: dict[Any, Any] = frame.groupby(["src_layer", "tgt_layer"]).indices
     for (source, target), where in by_pair.items():
-        one = codecs[source].w_dec[frame["src_index"].to_numpy()[where]]
+        if codecs[target].site.kind not in ("residual", "resid_mid"):
+            continue  # nothing is carried on into what a component reads or gives
+        one = _stream_rows(codecs[source], frame["src_index"].to_numpy()[where])
         two = codecs[target].w_dec[frame["tgt_index"].to_numpy()[where]]
         cosine[where] = (one * two).sum(-1).double().cpu().numpy()
     return cosine
+
+
+def _stream_rows(codec: SiteCodec, index: NDArray[np.int64]) -> Tensor:
+    """What features add to the residual stream, rows of norm 1 (or 0)."""
+    rows = codec.stream_directions(index)
+    return rows if codec.w_out is None else torch.nn.functional.normalize(rows, dim=-1)
 
 
 def standardised(frame: pd.DataFrame, sd: Floats) -> Floats:
@@ -240,7 +253,7 @@ def facts(frame: pd.DataFrame, cfg: Config) -> dict[str, Any]:
     found = frame[frame["significant"]]
     floors = {
         f"{s}->{t}": {effect: float(group[column].median()) for effect, (_, _, _, column) in EFFECTS.items()}
-        for (s, t), group in frame.groupby(["src_layer", "tgt_layer"])
+        for (s, t), group in frame.groupby(_sites(frame, cfg))
     }
     values: dict[str, Any] = {
         "level": cfg.significance_level,
@@ -253,6 +266,11 @@ def facts(frame: pd.DataFrame, cfg: Config) -> dict[str, Any]:
     if frame["strength_jacobian"].notna().any():
         values["agreement"] = pair_agreement(frame)
     return values
+
+
+def _sites(frame: pd.DataFrame, cfg: Config) -> list[str | pd.Series[str]]:
+    """What tells the sites of each pair: their layers, or their names."""
+    return [sites_of(frame["src_id"]), sites_of(frame["tgt_id"])] if cfg.has_components else ["src_layer", "tgt_layer"]
 
 
 def held_facts(rows: pd.DataFrame) -> dict[str, Any]:

@@ -17,12 +17,14 @@ from feature_graph.artifacts import (
     FrameFiles,
     InteractionSet,
     ResponseStore,
+    by_keys,
+    feature_key,
+    layer_of,
     number_features,
-    parse_feature_id,
 )
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
-from feature_graph.interactions.check import announce, check_pairs, checked_store
+from feature_graph.interactions.check import announce, check_pairs, checked_store, refuse_with_components
 from feature_graph.interactions.directions import RandomDirections
 from feature_graph.interactions.finish import facts, finish, held_facts, held_warnings
 from feature_graph.interactions.passes import measure_blocks, part_key
@@ -50,7 +52,7 @@ def measure_interactions(
 
     Args:
         model: A transformer_lens HookedTransformer, float32; or an :class:`AnalysedModel`, which spares building it again.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         candidates: Pairs to measure, with the activation store that samples and levels come from.
         cfg: The configuration.
         responses: Responses of the same run, from which comes what any direction would have computed; None: that part is not known, and
@@ -69,26 +71,27 @@ def measure_interactions(
         feature_graph.artifacts.ArtifactError: If the responses are of other dictionaries or of another text, or lack a pair of sites.
     """
     store = checked_store(candidates)
-    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
-    codecs = context.codecs
-    check_pairs(store, candidates.frame, codecs)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg, components=True), store, cfg)
+    codecs, pairs = context.codecs, by_keys(candidates.frame)
+    refuse_with_components(context.model, cfg)
+    check_pairs(store, pairs, codecs)
     if not len(candidates):
         log.warning("no candidate pairs: nothing is measured. Lower min_coactivation or min_decoder_alignment, or give more text")
         return InteractionSet(_empty(), _nothing(cfg))
-    plan = replace(make_plan(store, candidates.frame, codecs, context.norms, cfg), random=_random(context, responses))
+    plan = replace(make_plan(store, pairs, codecs, context.norms, cfg), random=_random(context, responses))
     warnings = announce(plan, cfg)
     parts = FrameFiles(Path(parts_dir) if parts_dir is not None else None, part_key(context, candidates, clean_bytes, responses))
     plan = with_power(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     rows, random = measure_blocks(context, plan, parts, progress=progress, clean_bytes=clean_bytes)
     plan = without_broken(plan, rows)
-    frame = finish(rows, random, candidates.frame, context) if len(rows) else _empty()
+    frame = finish(rows, random, pairs, context) if len(rows) else _empty()
     meta = {
         "model": next(iter(codecs.values())).site.model,
         "method": cfg.interaction_method,
         "sources": {"measured": sum(map(len, plan.sources.values())), "left_out": plan.reasons()},
         "left_out": plan.left_out,
         "warnings": warnings,
-        "topk_layers": [n for n, c in codecs.items() if c.kind == "topk"],
+        "topk_layers": [layer_of(n) for n, c in codecs.items() if c.kind == "topk"],
         "samples_a_source": cfg.n_intervention_samples,
         "position_horizon": cfg.position_horizon,
         "held": _held(rows),
@@ -118,7 +121,7 @@ def _describer(store: ActivationStore, candidates: CandidateSet, model: HookedMo
     decode = decoder_of(getattr(model, "tokenizer", None))
 
     def describe(ids: Sequence[str]) -> pd.DataFrame:
-        keys = [parse_feature_id(name) for name in ids]
+        keys = [feature_key(name, store.layers) for name in ids]
         numbers = number_features([layer for layer, _ in keys], [index for _, index in keys])
         return build_features_table(store, candidates, decode, numbers).to_pandas()
 

@@ -10,7 +10,7 @@ from functools import cache, partial
 import numpy as np
 import pandas as pd
 
-from feature_graph.artifacts import CandidateSet, FrameFiles, ResponseStore
+from feature_graph.artifacts import CandidateSet, FrameFiles, ResponseStore, as_key, by_keys, is_component_key
 from feature_graph.config import Config
 from feature_graph.interactions.blocks import placebo_rows, source_rows
 from feature_graph.interactions.plan import SAMPLING, Ints, Plan, Source
@@ -38,7 +38,7 @@ class ProbeBlock:
 
 def part_key(context: MeasurementContext, candidates: CandidateSet, clean_bytes: int, responses: ResponseStore | None = None) -> str:
     """Hash of everything that a block's result depends on."""
-    pairs = candidates.frame[["src_layer", "src_index", "tgt_layer", "tgt_index"]].to_numpy(np.int64)
+    pairs = by_keys(candidates.frame)[["src_layer", "src_index", "tgt_layer", "tgt_index"]].to_numpy(np.int64)
     text = {
         "version": _VERSION,
         "blocks": [BLOCK_SAMPLES, clean_bytes],
@@ -89,9 +89,13 @@ def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, num
         sources = [s for s in chosen if s.layer == layer]
         for kind, probes in (("sources", sources), ("placebos", random)):
             for k, some in enumerate(_filled(probes, cfg.n_intervention_samples)):
-                name = f"{plan.part}pass{number}-layer{layer:03d}-{kind}{k:04d}"
+                name = f"{plan.part}pass{number}-{_site_name(layer)}-{kind}{k:04d}"
                 blocks.append(ProbeBlock(name, layer, tuple(some), kind == "placebos"))  # type: ignore[arg-type]
     return blocks
+
+
+def _site_name(layer: int) -> str:
+    return str(as_key(layer)) if is_component_key(layer) else f"layer{layer:03d}"
 
 
 def _filled(probes: Sequence[Source] | Sequence[Probe], least: int) -> list[list[Source | Probe]]:

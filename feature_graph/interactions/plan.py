@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.activations import SampleRows, active_rows, document_priority, draw_samples
-from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, feature_id
+from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, feature_id, is_component_key
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.directions import RandomDirections
@@ -92,8 +92,10 @@ class Plan:
 
     def window(self, layer: int, layers: Iterable[int]) -> list[int]:
         """Those of the analysed ``layers``, ascending, that lie between a source layer and its farthest target, both included."""
-        last = max(self.targets(layer))
-        return [n for n in layers if layer <= n <= last]
+        targets = self.targets(layer)
+        if is_component_key(layer):  # sites in between are no part of what is measured
+            return [layer, *sorted(targets)]
+        return [n for n in layers if layer <= n <= max(targets)]
 
     def reasons(self) -> dict[str, int]:
         """Why sources were left out → how many."""

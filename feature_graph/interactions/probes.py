@@ -6,9 +6,8 @@ from a real source, so that its clamp has a real clamp's norm at real positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import partial
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from feature_graph import stats
 from feature_graph.activations import SampleRows
+from feature_graph.artifacts import key_of_site
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Plan, Source
@@ -31,6 +31,7 @@ from feature_graph.interventions import (
     jacobian_effects,
     later_mask,
     random_directions,
+    site_clamp_effects,
 )
 from feature_graph.utils import derived_seed
 
@@ -48,7 +49,7 @@ class Probe:
 
     Attributes:
         source: Whose levels and samples are used.
-        direction: float [d_model], norm 1.
+        direction: float [d_model], norm 1; as long as what the site's dictionary writes.
         number: Of the placebo; −1 for the source itself.
     """
 
@@ -89,7 +90,7 @@ class Measured:
 
     Attributes:
         total: Test of the total effect over documents.
-        computed: The same for total minus copy.
+        computed: The same for total minus what arrives without being computed: the copy, and what a norm makes of it.
         direct: The same for the direct effect.
         later: The same for the later effect, over samples that have a later position; None if none has.
         copy: Mean over documents.
@@ -111,7 +112,8 @@ class Measured:
 
 
 def path_of(plan: Plan, codecs: dict[int, SiteCodec], layer: int) -> list[Reading]:
-    """Every analysed site after ``layer`` as far as its farthest target, with the targets asked for."""
+    """Every analysed site after ``layer`` as far as its farthest target, with the targets asked for; sites of targets alone where there are
+    dictionaries on components."""
     targets = plan.targets(layer)
     after = plan.window(layer, codecs)[1:]
     none = np.zeros(0, dtype=np.int64)
@@ -163,11 +165,8 @@ def measure(
     """
     parts = [p.source.test for p in probes]
     clamps = clamps_of(setting, probes, parts)
-    run = jacobian_effects if derivative else clamp_effects
-    point = setting.codecs[probes[0].source.layer].site.point
-    found = _joined(
-        [run(setting.slices, setting.clean, point, some, path, setting.horizon, setting.counted) for some in _pieces(clamps, BATCH_SAMPLES)]
-    )
+    run = _engine(setting, probes[0].source.layer, path, derivative=derivative)
+    found = _joined([run(some, setting.horizon) for some in _pieces(clamps, BATCH_SAMPLES)])
     has_later = later_mask(clamps, setting.horizon, setting.counted).any(1).cpu().numpy()
     ends = np.cumsum([0, *(len(part) for part in parts)])
     broken = [p.id for k, p in enumerate(probes) if not all(_finite(effects, slice(ends[k], ends[k + 1])) for effects in found)]
@@ -179,6 +178,20 @@ def measure(
         [_reduce(_Part(effects, where, probe, has_later, derivative), _delta(smallest, reading, probe)) for reading, effects in sites]
         for probe, where in zip(probes, rows, strict=True)
     ]
+
+
+#: Effects of clamps up to a horizon, one per site of a path.
+Engine = Callable[[Clamps, int], list[Effects]]
+
+
+def _engine(setting: Setting, layer: int, path: Sequence[Reading], *, derivative: bool, direct: bool = True) -> Engine:
+    """What measures the sources of a site."""
+    slices, clean, counted, site = setting.slices, setting.clean, setting.counted, setting.codecs[layer].site
+    if setting.model.has_components:
+        return lambda clamps, horizon: site_clamp_effects(slices, clean, site, clamps, path, horizon, counted)
+    if derivative:
+        return lambda clamps, horizon: jacobian_effects(slices, clean, site.point, clamps, path, horizon, counted)
+    return lambda clamps, horizon: clamp_effects(slices, clean, site.point, clamps, path, horizon, counted, direct=direct)
 
 
 def _pieces(clamps: Clamps, n: int) -> list[Clamps]:
@@ -195,11 +208,13 @@ def _joined(found: Sequence[Sequence[Effects]]) -> list[Effects]:
 
 
 def _delta(smallest: SmallestEffect, reading: Reading, probe: Probe) -> Floats:
-    return smallest.on(reading.codec.site.layer, _features(reading).cpu().numpy(), probe.source.high - probe.source.low)
+    return smallest.on(
+        key_of_site(reading.codec.site, probe.source.layer), _features(reading).cpu().numpy(), probe.source.high - probe.source.low
+    )
 
 
 def _finite(effects: Effects, where: slice) -> bool:
-    return all(bool(torch.isfinite(getattr(effects, name)[where]).all()) for name in MEASURES)
+    return all(bool(torch.isfinite(values[where]).all()) for values in (*(getattr(effects, name) for name in MEASURES), effects.uncomputed))
 
 
 @dataclass(frozen=True)
@@ -226,11 +241,12 @@ class _Part:
 def _reduce(part: _Part, smallest: Floats) -> Measured:
     effects, later = part.effects, part.has_later[part.where]
     total, copy, direct = (part.means(values) / part.unit for values in (effects.total, effects.copy, effects.direct))
+    carried = copy if effects.carried is None else part.means(effects.carried) / part.unit
     # What a pure copy leaves is the rounding of two numbers that cancel.
-    rounding = ROUNDING * (np.abs(total) + np.abs(copy)).mean(axis=0)
+    rounding = ROUNDING * (np.abs(total) + np.abs(carried)).mean(axis=0)
     return Measured(
         total=stats.mean_test(total, smallest=smallest),
-        computed=stats.mean_test(total - copy, smallest=smallest + rounding),
+        computed=stats.mean_test(total - carried, smallest=smallest + rounding),
         direct=stats.mean_test(direct, smallest=smallest),
         later=stats.mean_test(part.means(effects.later, later) / part.unit, smallest=smallest) if later.any() else None,
         copy=copy.mean(0),
@@ -279,14 +295,12 @@ def confirm(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
     if not any(len(part) for part in parts):
         return [[_unconfirmed(r) for r in path] for _ in probes]
     clamps = clamps_of(setting, probes, parts)
-    point = setting.codecs[probes[0].source.layer].site.point
-    run = jacobian_effects if derivative else partial(clamp_effects, direct=False)
-    pieces = _pieces(clamps, BATCH_SAMPLES)
-    found = _joined([run(setting.slices, setting.clean, point, some, path, 0, setting.counted) for some in pieces])
+    run = _engine(setting, probes[0].source.layer, path, derivative=derivative, direct=False)
+    found = _joined([run(some, 0) for some in _pieces(clamps, BATCH_SAMPLES)])
     ends = np.cumsum([0, *(len(part) for part in parts)])
 
     def of(k: int, reading: Reading, effects: Effects) -> Confirmed:
-        total, copy = (values[ends[k] : ends[k + 1]].double().cpu().numpy() for values in (effects.total, effects.copy))
+        total, copy = (values[ends[k] : ends[k + 1]].double().cpu().numpy() for values in (effects.total, effects.uncomputed))
         if not len(total) or not (np.isfinite(total).all() and np.isfinite(copy).all()):
             return _unconfirmed(reading)
         unit = 1.0 if derivative else probes[k].source.high - probes[k].source.low

@@ -6,13 +6,14 @@ the target is on moves it, and elsewhere it does not. All of it by derivatives t
     K(d) = E[g ⟨v(d) − d, w⟩] − E[g] ⟨J̄ d, w⟩
 
 v(d) is what arrives of d, w the target's reader, and J̄ d what any direction would have computed there (0 where the run has no responses).
+Between dictionaries on components, what is taken off in place of d is what nothing computed (:mod:`feature_graph.interventions.carried`).
 An isotropic random direction has K ~ N(0, σ²): σ comes from a few of them, with the variance shrunk over targets
 (:func:`feature_graph.stats.moderated_t`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +26,7 @@ from feature_graph.interactions.directions import RandomDirections
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Source
 from feature_graph.interactions.probes import ROUNDING
-from feature_graph.interventions import DirectionTokens, Reading, Setting, carry_directions
+from feature_graph.interventions import DirectionTokens, Reading, Setting, carry_directions, carry_site_directions
 
 Floats = NDArray[np.float64]
 #: Directions that are carried together.
@@ -127,17 +128,32 @@ def probe_effects(
     width = len(directions[0])
     owner = torch.arange(len(rows), device=rows.device).repeat_interleave(width)
     put_in = torch.cat([d.repeat(len(part), 1) for d, part in zip(directions, parts, strict=True)])  # samples of a source, its directions
-    points, start = [r.point for r in path], setting.model.point(sources[0].layer)
-    carried = carry_directions(setting.slices, setting.clean, start, DirectionTokens(rows, positions, owner), put_in, points)
+    computed = _computed(setting, sources[0].layer, DirectionTokens(rows, positions, owner), put_in, path)
     ends = np.cumsum([0, *map(len, parts)])
     found: list[list[Probed]] = [[] for _ in sources]
-    for reading, vectors in zip(path, carried, strict=True):
-        clean, arrived = setting.clean.residuals[reading.point][rows, positions], vectors.unflatten(0, (-1, width))
+    for reading, (clean, vectors) in zip(path, computed, strict=True):
+        by_sample = vectors.unflatten(0, (-1, width))
         for k, source in enumerate(sources):
             where = slice(int(ends[k]), int(ends[k + 1]))
             generic = _generic(random, (source.layer, reading.codec.site.layer), directions[k], source.index if own else None)
-            found[k].append(_effects(reading, arrived[where], clean[where], directions[k], parts[k].documents, generic))
+            found[k].append(_effects(reading, by_sample[where], clean[where], parts[k].documents, generic))
     return found
+
+
+def _computed(
+    setting: Setting, layer: int, tokens: DirectionTokens, put_in: Tensor, path: Sequence[Reading]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each site of the path what is read there in the clean run [S, d_in], and what is computed of each direction [n, d_in]."""
+    slices, clean = setting.slices, setting.clean
+    if not setting.model.has_components:
+        carried = carry_directions(slices, clean, setting.model.point(layer), tokens, put_in, [r.point for r in path])
+        for reading, vectors in zip(path, carried, strict=True):
+            yield clean.residuals[reading.point][tokens.documents, tokens.positions], vectors - put_in
+        return
+    directions = put_in.unflatten(0, (len(tokens.documents), -1))
+    source, targets = setting.codecs[layer].site, [r.codec.site for r in path]
+    for found in carry_site_directions(slices, clean, source, tokens.documents, tokens.positions, directions, targets):
+        yield found.clean, (found.arrived - found.carried).flatten(0, 1)
 
 
 def _generic(random: RandomDirections, site: tuple[int, int], directions: Tensor, own: int | None) -> Tensor | None:
@@ -150,16 +166,14 @@ def _generic(random: RandomDirections, site: tuple[int, int], directions: Tensor
     return torch.as_tensor(carried, dtype=directions.dtype, device=directions.device)
 
 
-def _effects(
-    reading: Reading, arrived: Tensor, clean: Tensor, directions: Tensor, documents: NDArray[np.int64], generic: Tensor | None
-) -> Probed:
-    """From directions that arrived [samples, 1 + n, d_model]."""
+def _effects(reading: Reading, computed: Tensor, clean: Tensor, documents: NDArray[np.int64], generic: Tensor | None) -> Probed:
+    """From what was computed of the directions [samples, 1 + n, d_in]."""
     codec, asked, dtype = reading.codec, reading.features, reading.codec.w_enc.dtype
     reader = codec.w_enc if asked is None else codec.w_enc.T[asked].T
     gate = codec.gate(codec.preactivation(clean.to(dtype), asked), asked).to(dtype)  # [samples, T]
     weight = torch.as_tensor(_weights(documents), dtype=dtype, device=gate.device)[:, None]
     opened = weight * gate
-    change = (arrived - directions).to(dtype) @ reader
+    change = computed.to(dtype) @ reader
     usual = 0.0 if generic is None else (generic.to(dtype) @ reader) * opened.sum(0)
     effects = torch.einsum("snt,st->nt", change, opened) - usual
     rounding = ROUNDING * opened.sum(0) * reader.norm(dim=0)

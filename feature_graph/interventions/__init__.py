@@ -8,8 +8,9 @@ once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen ta
 features, reduced to documents), :func:`plain_effects` (the same by plain
 hooks, for checking); :func:`joint_effects` (two sources, 2 × 2), :func:`mediated_effects` (by part of the
 blocks); :func:`carry_directions` (derivatives along many directions, same position; :func:`arrivals` is its reference);
-:func:`site_effects` (clamps at any kind of site, read at any kind of site: components too); :func:`site_tangents` (derivatives of any
-tensor along directions of any earlier one: a component's own derivative).
+:func:`site_effects` and :func:`site_clamp_effects` (clamps at any kind of site, read at any kind of site: components too; the second with
+copy and direct effects), :func:`carry_site_directions` (derivatives likewise); :func:`site_tangents` (derivatives of any tensor along
+directions of any earlier one: a component's own derivative).
 
 For choosing candidates: :func:`source_jacobian_alignment`, :func:`later_jacobian_alignment`, :func:`cosine_alignment`.
 
@@ -63,7 +64,9 @@ from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.interventions.perturb import Perturbation, PerturbedRun, Perturber, SamplePositions
 from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Arrived, Screened, document_effects, screen_effects
-from feature_graph.interventions.site_effects import SiteEffects, clean_for, site_activations, site_effects
+from feature_graph.interventions.site_arrivals import SiteArrivals, carry_site_directions
+from feature_graph.interventions.site_clamps import site_clamp_effects
+from feature_graph.interventions.site_effects import SiteEffects, clean_for, read_clean, site_activations, site_effects, site_span
 from feature_graph.interventions.site_tangents import TensorTangent, read_at, site_tangents, stream_before, tapped_run, write_at
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 from feature_graph.interventions.tangents import DirectionTokens, carry_directions
@@ -101,6 +104,7 @@ __all__ = [
     "SamplePositions",
     "Screened",
     "Setting",
+    "SiteArrivals",
     "SiteEffects",
     "SourceSamples",
     "TensorTangent",
@@ -110,6 +114,7 @@ __all__ = [
     "arrivals",
     "at_positions",
     "carry_directions",
+    "carry_site_directions",
     "clamp_effects",
     "clean_for",
     "cosine_alignment",
@@ -127,11 +132,14 @@ __all__ = [
     "predicts_tokens",
     "random_directions",
     "read_at",
+    "read_clean",
     "residual_gradients",
     "restore_clean",
     "screen_effects",
     "site_activations",
+    "site_clamp_effects",
     "site_effects",
+    "site_span",
     "site_tangents",
     "source_jacobian_alignment",
     "spill",

@@ -108,6 +108,7 @@ class Effects:
         on: Active under high minus active under low: −1, 0 or 1.
         copy: As total, if only the delta itself arrived at the target's site.
         passed: What was done at the sites between; None where there is none, and for derivatives.
+        carried: As copy, with what a norm before the target makes of it; None where none lies between, and it is the copy.
     """
 
     total: Tensor
@@ -117,13 +118,20 @@ class Effects:
     on: Tensor
     copy: Tensor
     passed: Passed | None = None
+    carried: Tensor | None = None
+
+    @property
+    def uncomputed(self) -> Tensor:
+        """What arrives without being computed, [S, T]."""
+        return self.copy if self.carried is None else self.carried
 
     @classmethod
     def joined(cls, parts: Sequence[Effects]) -> Self:
         """Those of several batches of samples on the same targets."""
         passed = [part.passed for part in parts if part.passed is not None]
         measures: dict[str, Tensor] = {name: torch.cat([getattr(part, name) for part in parts]) for name in MEASURES}
-        return cls(**measures, passed=Passed.joined(passed) if passed else None)
+        carried = [part.carried for part in parts if part.carried is not None]
+        return cls(**measures, passed=Passed.joined(passed) if passed else None, carried=torch.cat(carried) if carried else None)
 
 
 @torch.no_grad()
@@ -234,16 +242,17 @@ def overlap(reading: Reading, directions: Tensor) -> Tensor:
     return directions.to(w.dtype) @ w.T
 
 
-def achieved_levels(codec: SiteCodec, clean: CleanRun, clamps: Clamps, features: Tensor) -> Tensor:
+def achieved_levels(codec: SiteCodec, clean: CleanRun | Tensor, clamps: Clamps, features: Tensor) -> Tensor:
     """The source's own activation after the clamp, re-encoded: [S, 2], high first.
 
     Args:
         codec: Dictionary of the source's site.
-        clean: Clean run with the residual there.
+        clean: Clean run with the residual there; or what it reads in the clean run, [S, d_in].
         clamps: The samples.
         features: int64 [S], the source of each sample.
     """
-    x = window_of(clean.residuals[codec.site.point], clamps, 1) + clamps.shift
+    here = clean[:, None] if isinstance(clean, Tensor) else window_of(clean.residuals[codec.site.point], clamps, 1)
+    x = here + clamps.shift
     w, b = codec.w_enc.T[features], codec.b_enc[features]
     pre = torch.einsum("svd,sd->vs", x.to(w.dtype), w) + b
     return codec.activate(pre, features).T

@@ -20,6 +20,7 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions.analysed import AnalysedModel
 from feature_graph.interventions.errors import MeasureError
+from feature_graph.interventions.site_effects import site_span
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices
 
 Ints = NDArray[np.int64]
@@ -39,7 +40,7 @@ def check_sites(store: ActivationStore, model: AnalysedModel) -> None:
     model.slices.tokens(store.tokens[:1])
     for layer, codec in model.codecs.items():
         known = store.sites.get(layer)
-        if known is not None and (known.hook, known.d_sae) != (codec.site.hook, codec.site.d_sae):
+        if known is not None and (known.hook, known.reads, known.d_sae) != (codec.site.hook, codec.site.reads, codec.site.d_sae):
             raise MeasureError(
                 f"layer {layer}: the activations are of {known.d_sae} features at {known.hook}, the SAE given has {codec.site.d_sae} at "
                 f"{codec.site.hook}; collect the activations again"
@@ -112,8 +113,8 @@ class MeasurementContext(_OfAnalysedModel):
         cached = 2 * int(cfg.n_key_value_heads or cfg.n_heads) * int(cfg.d_head)
         most = 0
         for layers in windows:
-            blocks = self.model.point(layers[-1]) - self.model.point(layers[0])
-            most = max(most, blocks * cached + (len(layers) + 1) * self.slices.d_model)  # with the sweep's frontier
+            first, last, points = _window(self.model, layers)
+            most = max(most, (last - first) * cached + (len(points) + 1) * self.slices.d_model)  # with the sweep's frontier
         return max(1, most * self.store.context_length * 4)
 
 
@@ -134,6 +135,19 @@ class Setting(_OfAnalysedModel):
     rows: Ints
     counted: Tensor
     horizon: int
+
+
+def _window(model: AnalysedModel, layers: Sequence[int]) -> tuple[int, int, list[int]]:
+    """First block to run, the block before which to stop, and the points whose residual stream is kept.
+
+    With dictionaries on components, points of sites that are not read are among them: a later window may begin there.
+    """
+    if not model.has_components:
+        points = [model.point(layer) for layer in layers]
+        return points[0], points[-1], points
+    sites = model.sites
+    first, last = site_span(sites[layers[0]], [sites[layer] for layer in layers[1:]])
+    return first, last, sorted({point for point in model.points if first <= point <= last})
 
 
 class CleanDocuments:
@@ -161,8 +175,8 @@ class CleanDocuments:
             MeasureError: If the residual stream is NaN or infinite there.
         """
         context = self._context
-        points = [context.model.point(layer) for layer in layers]
-        clean = self._sweep.window(points[0], points[-1], points)
+        first, last, points = _window(context.model, layers)
+        clean = self._sweep.window(first, last, points)
         for point in points:
             if not torch.isfinite(clean.residuals[point]).all():
                 raise MeasureError(

@@ -46,7 +46,7 @@ class SiteEffects:
 
 def clean_for(slices: ModelSlices, tokens: Tensor, source: Site, targets: Sequence[Site]) -> CleanRun:
     """The clean run over ``tokens`` [n_docs, context], as far as a source and its targets need it."""
-    first, last = _span(source, targets)
+    first, last = site_span(source, targets)
     return slices.residuals(tokens, [first], range(first, last))
 
 
@@ -61,14 +61,19 @@ def site_activations(slices: ModelSlices, clean: CleanRun, codec: SiteCodec, doc
         documents: int64 [S], rows of the clean run.
         positions: int64 [S].
     """
-    block, _ = where = _read_at(codec.site)
-    first = _write_at(codec.site)[0]
-    if codec.site.kind == "residual":
-        return codec.record(windows(clean.residuals[first], documents, positions, 1)[:, 0].to(codec.w_enc.dtype))
+    return codec.record(read_clean(slices, clean, codec.site, documents, positions).to(codec.w_enc.dtype))
+
+
+def read_clean(slices: ModelSlices, clean: CleanRun, site: Site, documents: Tensor, positions: Tensor) -> Tensor:
+    """What a site's dictionary reads in the clean run, [S, d_in]; arguments as in :func:`site_activations`."""
+    block, _ = where = read_at(site)
+    first = write_at(site)[0]
+    x = windows(clean.residuals[first], documents, positions, 1)
+    if site.kind == "residual":
+        return x[:, 0]
     taps = BlockTaps(read=[where])
-    x = windows(clean.residuals[first], documents, positions, 1).unsqueeze(1)
-    slices.advance(x, first, block + 1, clean, documents, positions, taps)
-    return codec.record(taps.found[where][:, 0, 0].to(codec.w_enc.dtype))
+    slices.advance(x.unsqueeze(1), first, block + 1, clean, documents, positions, taps)
+    return taps.found[where][:, 0, 0]
 
 
 @torch.no_grad()
@@ -98,22 +103,22 @@ def site_effects(
                 f"{source.name} → {reading.codec.site.name}: what the source writes does not lie before what the target reads, so that it "
                 "cannot drive it"
             )
-    first, last = _span(source, [reading.codec.site for reading in targets])
+    first, last = site_span(source, [reading.codec.site for reading in targets])
 
     def shifted(x: Tensor) -> Tensor:
         x = x.clone()
         x[:, :, 0] += clamps.shift
         return x
 
-    taps = BlockTaps([_read_at(reading.codec.site) for reading in targets], {_write_at(source): shifted})
+    taps = BlockTaps([read_at(reading.codec.site) for reading in targets], {write_at(source): shifted})
     x = windows(clean.residuals[first], clamps.documents, clamps.positions, horizon + 1).unsqueeze(1).repeat(1, 2, 1, 1)
     slices.advance(x, first, last, clean, clamps.documents, clamps.positions, taps)
     later = later_mask(clamps, horizon, counted)
-    return [_effects(reading, taps.found[_read_at(reading.codec.site)], later) for reading in targets]
+    return [effects_at(reading, taps.found[read_at(reading.codec.site)], later) for reading in targets]
 
 
-def _effects(reading: Reading, x: Tensor, later: Tensor) -> SiteEffects:
-    """Of what is read [S, 2, 1 + h, d_in]."""
+def effects_at(reading: Reading, x: Tensor, later: Tensor) -> SiteEffects:
+    """Effects on one site, of what is read there under high and low [S, 2, 1 + h, d_in]; ``later`` is bool [S, h]."""
     codec, asked, dtype = reading.codec, reading.features, reading.codec.w_enc.dtype
     pre = codec.preactivation(x.to(dtype), asked)
     f = codec.activate(pre, asked)
@@ -126,17 +131,17 @@ def _effects(reading: Reading, x: Tensor, later: Tensor) -> SiteEffects:
     )
 
 
-def _span(source: Site, targets: Sequence[Site]) -> tuple[int, int]:
+def site_span(source: Site, targets: Sequence[Site]) -> tuple[int, int]:
     """First block to run, and the block before which to stop."""
-    first = _write_at(source)[0]
-    return first, max([first, *(_read_at(target)[0] + 1 for target in targets)] + ([first + 1] if source.kind != "residual" else []))
+    first = write_at(source)[0]
+    return first, max([first, *(read_at(target)[0] + 1 for target in targets)] + ([first + 1] if source.kind != "residual" else []))
 
 
-def _write_at(site: Site) -> Where:
+def write_at(site: Site) -> Where:
     """A residual stream is the first tensor of the block after it."""
     return (site.point, "resid_pre") if site.kind == "residual" else (site.point, cast("TensorName", site.writes))
 
 
-def _read_at(site: Site) -> Where:
+def read_at(site: Site) -> Where:
     """As what is read, a residual stream is the last tensor of the block before it."""
     return (site.point - 1, "resid_post") if site.kind == "residual" else (site.point, cast("TensorName", site.reads))

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from feature_graph.config import Config
-from feature_graph.dictionaries import check_quality, describe_sites, measure_quality
+from feature_graph.dictionaries import build_site_codecs, check_quality, describe_sites, measure_quality
 from feature_graph.loading.agreement import relative
 from feature_graph.loading.errors import LoadingError, OfflineError, QualityError, UnsupportedSAEError
 from feature_graph.loading.models import load_model, resolve_device
@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 _QUALITY_CONTEXTS = 4
 
 
-def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer | TransformerBridge, dict[int, SAE[Any]]]:
+def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer | TransformerBridge, dict[Any, SAE[Any]]]:
     """Load the model and one SAE for each layer of the configuration, and check that they belong together.
 
     Names of the hub, local folders and the bundled parts are taken alike. The model is compared with transformers' own, point by point,
@@ -51,7 +51,7 @@ def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer | TransformerBri
 
     Returns:
         The HookedTransformer (or a TransformerBridge, where only that computes what the folder says) and {layer: SAE}, one for every
-        layer asked for.
+        layer asked for; where dictionaries sit on components, {name of the site: SAE or transcoder} (``L5``, ``L5.mlp``, ``L5.tc`` …).
 
     Raises:
         ConfigError: If a layer is out of range.
@@ -60,14 +60,15 @@ def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer | TransformerBri
     saes = load_saes(cfg, resolve_device(cfg.device))
     model = load_model(cfg, model_settings(saes))
     cfg.check_layers(model.cfg.n_layers)
-    for layer, site in describe_sites(model, saes, cfg).items():
-        log.info("layer %d: %s, %d %s features of %s", layer, site.hook, site.d_sae, site.architecture, site.release)
+    if not cfg.has_components:
+        for layer, site in describe_sites(model, saes, cfg).items():
+            log.info("layer %d: %s, %d %s features of %s", layer, site.hook, site.d_sae, site.architecture, site.release)
     if cfg.sae_quality != "off":
         _check_on_text(model, saes, cfg)
     return model, saes
 
 
-def _check_on_text(model: Any, saes: dict[int, Any], cfg: Config) -> None:
+def _check_on_text(model: Any, saes: dict[Any, Any], cfg: Config) -> None:
     if model.tokenizer is None:
         log.warning("the model has no tokenizer: the dictionaries are not checked on text")
         return
@@ -75,6 +76,11 @@ def _check_on_text(model: Any, saes: dict[int, Any], cfg: Config) -> None:
         tokens = draw_contexts(model, saes, cfg, n_tokens=_QUALITY_CONTEXTS * cfg.context_length)
     except LoadingError as error:
         raise type(error)(f"{error}\nThe text is needed now to check the dictionaries; sae_quality: off leaves the check out.") from error
+    if cfg.has_components:
+        for name, codec in build_site_codecs(model, saes, tokens, cfg.activity_threshold).items():
+            site = codec.site
+            log.info("%s: reads %s, %d %s features of %s", name, site.hook, site.d_sae, site.architecture, site.release)
+        return
     found = measure_quality(model, saes, tokens, cfg)
     for layer, quality in found.items():
         log.debug("layer %d: %.1f features active per token, %.3f of the variance explained", layer, quality.l0, quality.explained_variance)

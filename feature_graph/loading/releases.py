@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from feature_graph.artifacts import key_of, layer_of
 from feature_graph.config import BUNDLED_SAES, Config
 from feature_graph.dictionaries import block_in
 from feature_graph.loading.bundled import SAES_NAME, saes_folder
@@ -134,7 +135,7 @@ def resolve(release: Release, asked: Mapping[int, str]) -> dict[int, str]:
 
 
 def choose(cfg: Config) -> dict[int, DictionarySource]:
-    """The dictionary of each layer of the configuration, layers ascending.
+    """The dictionary of each layer (or site, where layers have several) of the configuration, ascending by key.
 
     Raises:
         LoadingError: If a layer has none, or two layers have the same.
@@ -160,7 +161,12 @@ def _asked(cfg: Config, releases: Mapping[str, Release]) -> list[tuple[int, str,
     for site in cfg.sites:
         name = site.release or cfg.sae_release
         itself = site.release is not None and "." in releases[name].ids
-        asked.append((site.layer, name, "." if itself and site.id is None else cfg.sae_id(site.layer)))
+        key = key_of(site.layer, site.kind) if cfg.has_components else site.layer
+        if site.kind != "residual" and site.id is None and not itself:
+            raise LoadingError(
+                f"sites: {key} has no id; sae_id_template names residual SAEs, give the dictionary's own id (or folder) in {name}"
+            )
+        asked.append((key, name, "." if itself and site.id is None else cfg.sae_id(site.layer, site.kind)))
     return asked
 
 
@@ -194,7 +200,7 @@ def _not_there(release: Release, missing: Mapping[int, str]) -> str:
         )
     if not release.ids:
         return text + f"{release.folder} and the folders below it hold no dictionary. Change sae_release"
-    near = list(dict.fromkeys(i for layer, wanted in missing.items() for i in _near(release.ids, layer, wanted)))[:_NEAR]
+    near = list(dict.fromkeys(i for layer, wanted in missing.items() for i in _near(release.ids, layer_of(layer), wanted)))[:_NEAR]
     some = ", ".join(near or sorted(release.ids)[:_NEAR])
     return text + f"It has {len(release.ids)} SAEs, such as {some}. Change layers, sae_id_template or sites"
 

@@ -8,8 +8,9 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from feature_graph.artifacts import kind_of, layer_of
 from feature_graph.config import Config
-from feature_graph.dictionaries import ID_KEY, RELEASE_KEY, block_in, hook_in, non_linearity, parse_hook, weights_hash
+from feature_graph.dictionaries import ID_KEY, RELEASE_KEY, block_in, hook_in, non_linearity, parse_hook, placements, weights_hash
 from feature_graph.loading.errors import LoadingError, OfflineError
 from feature_graph.loading.families import read_dictionary
 from feature_graph.loading.hub import Need, access
@@ -23,15 +24,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def load_saes(cfg: Config, device: str) -> dict[int, SAE[Any]]:
-    """Load one SAE for each layer of the configuration, float32, frozen.
+def load_saes(cfg: Config, device: str) -> dict[Any, SAE[Any]]:
+    """Load one SAE for each layer of the configuration, or one dictionary for each of its sites, float32, frozen.
+
+    Returns:
+        {layer: SAE}; {name of the site: SAE or transcoder} where some sit on components.
 
     Raises:
         LoadingError: If one does not exist or cannot be read; the file is named.
         UnsupportedSAEError: If one is of a kind that is not analysed.
         OfflineError: If one is neither on this machine nor reachable.
     """
-    saes = {}
+    saes: dict[Any, SAE[Any]] = {}
     for layer, place in choose(cfg).items():
         with warnings.catch_warnings():  # settings for the model are honoured, see model_settings
             warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs", category=UserWarning)
@@ -41,13 +45,17 @@ def load_saes(cfg: Config, device: str) -> dict[int, SAE[Any]]:
                 raise  # about the hub, not about one dictionary
             except LoadingError as error:
                 raise type(error)(f"layer {layer}: {error}") from error
-        non_linearity(sae, layer)
-        _settle_hook(sae, layer, place)
+        if kind_of(layer) == "residual":
+            non_linearity(sae, layer_of(layer))
+            _settle_hook(sae, layer_of(layer), place)
+        else:
+            non_linearity(sae, layer_of(layer), components=True)
+            placements(sae, layer_of(layer), kind_of(layer))
         sae.cfg.metadata[RELEASE_KEY], sae.cfg.metadata[ID_KEY] = place.names()
         saes[layer] = sae.eval().requires_grad_(False)
     _mention_copies(saes)
     _mention_training(saes, cfg)
-    return saes
+    return {str(key): sae for key, sae in saes.items()} if cfg.has_components else saes
 
 
 def _load_one(place: DictionarySource, device: str) -> SAE[Any]:
@@ -90,9 +98,9 @@ def _settle_hook(sae: Any, layer: int, place: DictionarySource) -> None:
         log.warning("layer %d: the dictionary reads %s", layer, hook.name)
 
 
-def _mention_copies(saes: Mapping[int, Any]) -> None:
+def _mention_copies(saes: Mapping[Any, Any]) -> None:
     """Two layers with the same weights are a file copied to the wrong place."""
-    by_weights: dict[str, list[int]] = {}
+    by_weights: dict[str, list[Any]] = {}
     for layer, sae in saes.items():
         by_weights.setdefault(weights_hash(sae), []).append(layer)
     for layers in by_weights.values():
@@ -100,14 +108,14 @@ def _mention_copies(saes: Mapping[int, Any]) -> None:
             log.warning("layers %s: the SAEs have the same weights; was a file copied to another layer?", ", ".join(map(str, layers)))
 
 
-def _mention_training(saes: Mapping[int, Any], cfg: Config) -> None:
+def _mention_training(saes: Mapping[Any, Any], cfg: Config) -> None:
     """What the dictionaries record of their training that this run does otherwise."""
     for text, layers in _differences(saes, cfg).items():
         log.warning("layers %s: %s", ", ".join(map(str, layers)), text)
 
 
-def _differences(saes: Mapping[int, Any], cfg: Config) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+def _differences(saes: Mapping[Any, Any], cfg: Config) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {}
     for layer, sae in saes.items():
         for text in _complaints(sae.cfg.metadata, cfg):
             found.setdefault(text, []).append(layer)
@@ -131,7 +139,7 @@ def _complaints(meta: Any, cfg: Config) -> list[str]:
     return texts
 
 
-def model_settings(saes: Mapping[int, Any]) -> dict[str, Any]:
+def model_settings(saes: Mapping[Any, Any]) -> dict[str, Any]:
     """What the dictionaries ask of the model's weights (``model_from_pretrained_kwargs``), all of them alike.
 
     Raises:
@@ -144,7 +152,7 @@ def model_settings(saes: Mapping[int, Any]) -> dict[str, Any]:
     return first
 
 
-def trained_with_bos(saes: Mapping[int, Any]) -> bool | None:
+def trained_with_bos(saes: Mapping[Any, Any]) -> bool | None:
     """Whether the dictionaries were trained on contexts that begin with BOS; None if they do not say or disagree."""
     said = {sae.cfg.metadata.get("prepend_bos") for sae in saes.values()}
     answer = said.pop() if len(said) == 1 else None

@@ -19,6 +19,8 @@ from feature_graph.artifacts import (
     ResponseStore,
     RunPaths,
     indices_by_layer,
+    read_key,
+    site_facts,
 )
 from feature_graph.config import Config
 from feature_graph.pipeline.stages import StageName
@@ -62,7 +64,7 @@ class RunContext:
             from feature_graph.interventions import AnalysedModel
             from feature_graph.loading import load_model_and_saes
 
-            self._analysed = AnalysedModel.of(*load_model_and_saes(self.cfg), self.cfg)
+            self._analysed = AnalysedModel.of(*load_model_and_saes(self.cfg), self.cfg, components=True)
         return self._analysed
 
     def store(self) -> ActivationStore:
@@ -106,7 +108,9 @@ def collect(context: RunContext) -> StageResult:
     first = store.sites[store.layers[0]]
     facts = {
         "model": {"name": first.model, "hash": first.model_hash},
-        "saes": {str(layer): site.to_dict() | {"sha256": weights_hash(model.saes[layer])} for layer, site in store.sites.items()},
+        "saes": {
+            str(layer): facts | {"sha256": weights_hash(model.saes[read_key(layer)])} for layer, facts in site_facts(store.sites).items()
+        },
         "sae_quality": store.meta.get("sae_quality", {}),
     }
     outliers = int(store.meta.get("outliers", {}).get("tokens", 0))
@@ -206,6 +210,10 @@ def behaviors(context: RunContext) -> StageResult:
     from feature_graph.subgraphs import extract_behavior_subgraph, save_behaviors
 
     model = context.analysed()
+    if model.has_components:
+        log.warning("behaviors: they are looked for among residual SAEs; this run has dictionaries on components, so none is")
+        save_behaviors(context.paths.root / "behaviors.json", [])
+        return StageResult(0, {"seeds": 0})
     whole, chosen = context.graph(), context.seeds()
     found = [
         extract_behavior_subgraph(model, model.saes, whole, behavior=name, cfg=context.cfg, seeds=chosen.get(name))

@@ -55,6 +55,11 @@ def write_decoders(cfg: Config, run_dir: str | Path) -> WrittenDecoders:
 
     paths = RunPaths.of(run_dir)
     features = read_table(paths.features, FEATURES).to_pandas()
+    if cfg.has_components:
+        raise ArtifactError(
+            f"{paths.root}: the run has dictionaries on components, whose directions are not all of one space; vectors are written of runs "
+            "with residual SAEs alone"
+        )
     saes = load_saes(cfg, resolve_device(cfg.device))
     _refuse_others(saes, paths)
     path = paths.root / DECODERS.name

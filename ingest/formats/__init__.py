@@ -7,11 +7,12 @@ they are written in this form. docs/artifacts.md is made from this package.
 from ingest.casting import FormatError
 from ingest.columns import Column, FileFormat
 from ingest.formats.read import read_meta, read_table
-from ingest.formats.tables import CANDIDATES, DECODERS, FEATURES, FORMATS, INTERACTIONS, INTERVENING
+from ingest.formats.tables import CANDIDATES, CANDIDATES_BY_SITE, DECODERS, FEATURES, FORMATS, INTERACTIONS, INTERVENING
 from ingest.formats.write import TableWriter, write_table
 
 __all__ = [
     "CANDIDATES",
+    "CANDIDATES_BY_SITE",
     "DECODERS",
     "FEATURES",
     "FORMATS",

@@ -41,7 +41,8 @@ CANDIDATES = FileFormat(
     "candidates",
     1,
     "candidates.parquet",
-    "One row per pair that is to be measured, in descending order of PMI.",
+    "One row per pair that is to be measured, in descending order of PMI. Where layers have several dictionaries, two more columns name "
+    "the sites with which ids begin: src_site and tgt_site.",
     (
         Column("src_layer", "int32", "layer of the source"),
         Column("src_index", "int32", "index of the source"),
@@ -61,6 +62,19 @@ CANDIDATES = FileFormat(
             "why the pair was chosen: kept, rescue_jacobian or rescue_random; with candidates: responses, the effect it was chosen by: "
             "specific, computed or total, or seed: one of its ends is a seed of a behaviour",
         ),
+    ),
+)
+
+#: The same where layers have several sites.
+CANDIDATES_BY_SITE = FileFormat(
+    CANDIDATES.kind,
+    CANDIDATES.version,
+    CANDIDATES.name,
+    CANDIDATES.meaning,
+    (
+        *CANDIDATES.columns,
+        Column("src_site", "string", "name of the source's site, such as L5.tc", absent=""),
+        Column("tgt_site", "string", "name of the target's site", absent=""),
     ),
 )
 

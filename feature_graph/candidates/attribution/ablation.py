@@ -1,7 +1,7 @@
 """Is the gradient estimate true? Ablate a sample of features for real and compare.
 
 Features are taken at even steps down the ranking, so that strong and weak ones are both checked. Each is ablated at one token per document:
-x − f_i d_i at its site, the blocks after it run again, and the change is read off against the clean run of the same batch: of the
+x − f_i d_i at its site, what follows it run again, and the change is read off against the clean run of the same batch: of the
 document's loss, or of its output, KL(clean ‖ ablated) for distributions and |Δ| for one number.
 """
 
@@ -21,9 +21,10 @@ from torch import Tensor
 from feature_graph.artifacts import ActivationStore
 from feature_graph.candidates.attribution.batch import Batch, Estimates
 from feature_graph.candidates.attribution.effects import AblationEstimates
-from feature_graph.candidates.attribution.gradients import logits_from
+from feature_graph.candidates.attribution.gradients import logits_with
 from feature_graph.candidates.attribution.kinds import Effect
 from feature_graph.dictionaries import HookedModel, SiteCodec
+from feature_graph.interventions import ModelSlices
 from feature_graph.utils import progress
 
 log = logging.getLogger(__name__)
@@ -58,7 +59,11 @@ class AblationCheck:
 
 
 def check_by_ablation(
-    model: HookedModel, codecs: Mapping[int, SiteCodec], store: ActivationStore, effects: AblationEstimates, n_features: int = _FEATURES
+    model: HookedModel | ModelSlices,
+    codecs: Mapping[int, SiteCodec],
+    store: ActivationStore,
+    effects: AblationEstimates,
+    n_features: int = _FEATURES,
 ) -> AblationCheck:
     """Ablate about ``n_features`` features, once per document, on a few documents of ``effects``, and compare with the estimate."""
     batch = Batch.of(store, codecs, effects.documents[:_DOCUMENTS])
@@ -98,7 +103,9 @@ def _samples(layer: int, batch: Batch, effects: AblationEstimates, estimated: Es
     return drawn.drop_duplicates(["feature", "document"]).sort_values(["feature", "document"])
 
 
-def _ablate(model: HookedModel, codec: SiteCodec, samples: pd.DataFrame, residual: Tensor, batch: Batch, kind: Effect) -> pd.Series[float]:
+def _ablate(
+    model: HookedModel | ModelSlices, codec: SiteCodec, samples: pd.DataFrame, residual: Tensor, batch: Batch, kind: Effect
+) -> pd.Series[float]:
     """Real change for each sample of one site; a document's clean and ablated rows share a pass."""
     real = pd.Series(np.nan, index=samples.index)
     for _, part in samples.groupby("document"):
@@ -108,7 +115,7 @@ def _ablate(model: HookedModel, codec: SiteCodec, samples: pd.DataFrame, residua
         rows = residual[row].repeat(n + 1, 1, 1)  # row 0 stays clean
         rows[torch.arange(1, n + 1), position] -= level[:, None] * codec.w_dec[feature]
         tokens, counted = (values[row].repeat(n + 1, 1) for values in (batch.tokens, batch.counted))
-        changes = kind.changes(logits_from(model, rows, codec.site.point, tokens), tokens, counted)
+        changes = kind.changes(logits_with(model, codec.site, rows, tokens), tokens, counted)
         real.loc[part.index] = changes.cpu().numpy()
     return real
 

@@ -1,9 +1,9 @@
 """The causal effect of every feature on the model's output, by backward passes that serve all sites at once.
 
 1. Draw select documents at random, ``importance_tokens`` tokens at most.
-2. At every token where feature i is active, ablating it moves the residual stream by −f_i d_i. What that does to the output is estimated
-   to lowest order (attribution patching: Nanda 2023; Syed, Rager and Conmy 2023, arXiv:2310.10348): the change of the document's summed
-   next-token loss, or of the output itself (:mod:`feature_graph.candidates.attribution.kinds`).
+2. At every token where feature i is active, ablating it moves the residual stream (or what it writes of a component) by −f_i d_i. What
+   that does to the output is estimated to lowest order (attribution patching: Nanda 2023; Syed, Rager and Conmy 2023, arXiv:2310.10348):
+   the change of the document's summed next-token loss, or of the output itself (:mod:`feature_graph.candidates.attribution.kinds`).
 3. The effect of a feature is the mean magnitude over the tokens at which it is active. Magnitude, because a feature that helps on half of
    its tokens and harms on the other half matters, while its signed mean is 0; the signed mean is kept as well.
 4. Importance = frequency on the select documents × effect: what ablating the feature would move, a token of the text.
@@ -25,6 +25,7 @@ from feature_graph.candidates.attribution.kinds import Effect, effect_of
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
 from feature_graph.dictionaries import HookedModel, SiteCodec
+from feature_graph.interventions import ModelSlices
 from feature_graph.utils import derived_seed, progress
 
 log = logging.getLogger(__name__)
@@ -63,11 +64,13 @@ def importance_documents(store: ActivationStore, cfg: Config) -> NDArray[np.int6
     return np.sort(rng.permutation(documents)[:n])
 
 
-def measure_effects(model: HookedModel, codecs: Mapping[int, SiteCodec], store: ActivationStore, cfg: Config) -> AblationEstimates:
+def measure_effects(
+    model: HookedModel | ModelSlices, codecs: Mapping[int, SiteCodec], store: ActivationStore, cfg: Config
+) -> AblationEstimates:
     """Estimate the effect of every feature of every site of ``codecs``.
 
     Args:
-        model: HookedTransformer.
+        model: HookedTransformer; its slices, where dictionaries sit on components.
         codecs: Layer → codec; its site says which hook is read.
         store: Activations of the run.
         cfg: ``importance_effect``, ``importance_positions``, ``importance_tokens``, ``batch_size`` and ``seed`` are read.
@@ -75,7 +78,7 @@ def measure_effects(model: HookedModel, codecs: Mapping[int, SiteCodec], store: 
     Raises:
         CandidateError: If the next-token loss is asked of a model whose outputs are not tokens, or the store has no select document.
     """
-    kind, documents = effect_of(model, cfg), importance_documents(store, cfg)
+    kind, documents = effect_of(model.model if isinstance(model, ModelSlices) else model, cfg), importance_documents(store, cfg)
     sums = {layer: _Sums(codec.d_sae) for layer, codec in codecs.items()}
     whole = Batch.of(store, codecs, documents)
     for start in progress(list(range(0, len(documents), cfg.batch_size)), "Measuring importance"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from torch import Tensor
 from feature_graph.artifacts import Site
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.dictionaries import HookedModel
-from feature_graph.interventions import is_bridge
+from feature_graph.interventions import BlockTaps, ModelSlices, is_bridge, write_at
 
 #: Tokens whose intermediate values are kept at a time, on a CPU.
 _CPU_TOKENS = 256
@@ -45,12 +45,12 @@ class RecordedPass:
     """
 
     logits: Tensor
-    _seen: dict[str, Tensor]
-    _sites: Mapping[int, Site]
+    _seen: dict[Hashable, Tensor]
+    _places: dict[int, Hashable]
 
     def residuals(self) -> dict[int, Tensor]:
-        """Layer → residual stream at the site, float32 [n, context, d_in]."""
-        return {layer: self._seen[site.hook].detach().float() for layer, site in self._sites.items()}
+        """Layer → residual stream at the site, or what its dictionary writes, float32 [n, context, d_out]."""
+        return {layer: self._seen[place].detach().float() for layer, place in self._places.items()}
 
     def gradients(self, objective: Tensor, weights: Tensor | None = None) -> dict[int, Tensor]:
         """Layer → ∂ ⟨weights, objective⟩ / ∂ residual, float32 [n, context, d_in]; can be asked again.
@@ -62,11 +62,11 @@ class RecordedPass:
         names = list(self._seen)
         found = torch.autograd.grad(objective, [self._seen[name] for name in names], grad_outputs=weights, retain_graph=True)
         by_name = dict(zip(names, found, strict=True))
-        return {layer: by_name[site.hook].float() for layer, site in self._sites.items()}
+        return {layer: by_name[place].float() for layer, place in self._places.items()}
 
 
 @contextmanager
-def recorded_pass(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor) -> Iterator[RecordedPass]:
+def recorded_pass(model: HookedModel | ModelSlices, sites: Mapping[int, Site], tokens: Tensor) -> Iterator[RecordedPass]:
     """One forward pass over ``tokens`` [n, context], ready for backward passes to every site.
 
     The stream is cut off from what lies before the first site, so nothing is computed backwards there; parameters are frozen meanwhile.
@@ -74,8 +74,12 @@ def recorded_pass(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor)
     Raises:
         CandidateError: If a hook did not fire.
     """
+    if isinstance(model, ModelSlices):
+        with torch.enable_grad():
+            yield _recorded_slices(model, sites, tokens)
+        return
     names = _hooks_in_order(sites.values())
-    seen: dict[str, Tensor] = {}
+    seen: dict[Hashable, Tensor] = {}
 
     def record(x: Tensor, hook: Any, name: str) -> Tensor:  # noqa: ARG001 (a bridge's hook may call itself by another name)
         if not seen:
@@ -88,7 +92,15 @@ def recorded_pass(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor)
         lost = [name for name in names if name not in seen]
         if lost:
             raise CandidateError(f"hooks {lost} did not fire; the model has {type(model).__name__} blocks 0 to {model.cfg.n_layers - 1}")
-        yield RecordedPass(logits, seen, sites)
+        yield RecordedPass(logits, seen, {layer: site.hook for layer, site in sites.items()})
+
+
+def _recorded_slices(slices: ModelSlices, sites: Mapping[int, Site], tokens: Tensor) -> RecordedPass:
+    """The same by the model's slices, at what the dictionaries write; its weights are fixed."""
+    places = {layer: write_at(site, slices.n_blocks) for layer, site in sites.items()}
+    taps = BlockTaps(places.values())
+    last = slices.run(slices.embed(tokens).requires_grad_(), 0, slices.n_blocks, taps=taps)
+    return RecordedPass(slices.logits(last), dict(taps.found), dict(places))
 
 
 def rows_a_pass(tokens: Tensor) -> Iterator[slice]:
@@ -100,7 +112,7 @@ def rows_a_pass(tokens: Tensor) -> Iterator[slice]:
     return (slice(k, k + step) for k in range(0, len(tokens), step))
 
 
-def site_gradients(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
+def site_gradients(model: HookedModel | ModelSlices, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
     """Gradient of the next-token loss with respect to the residual stream at every site, by one forward and one backward pass.
 
     Args:
@@ -120,7 +132,7 @@ def site_gradients(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor
     )
 
 
-def _loss_gradients(model: HookedModel, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
+def _loss_gradients(model: HookedModel | ModelSlices, sites: Mapping[int, Site], tokens: Tensor, counted: Tensor) -> SiteGradients:
     with recorded_pass(model, sites, tokens) as run:
         loss = next_token_loss(run.logits, tokens, counted)
         return SiteGradients(loss.detach(), run.residuals(), run.gradients(loss.sum()))
@@ -130,6 +142,15 @@ def next_token_loss(logits: Tensor, tokens: Tensor, counted: Tensor) -> Tensor:
     """Per document, sum over positions of −log p(next token), where the next token is counted; float64 [n], nats."""
     losses = F.cross_entropy(logits[:, :-1].float().flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
     return (losses.view(len(tokens), -1).double() * counted[:, 1:]).sum(dim=1)
+
+
+@torch.no_grad()
+def logits_with(model: HookedModel | ModelSlices, site: Site, values: Tensor, tokens: Tensor) -> Tensor:
+    """Output [n, context, outputs] of the model with what a dictionary writes replaced by ``values`` [n, context, d_out]."""
+    if not isinstance(model, ModelSlices):
+        return logits_from(model, values, site.point, tokens)
+    taps = BlockTaps(change={write_at(site, model.n_blocks): lambda _: values.to(model.dtype)})
+    return model.logits(model.run(model.embed(tokens), 0, model.n_blocks, taps=taps))
 
 
 def loss_from(model: HookedModel, residual: Tensor, point: int, tokens: Tensor, counted: Tensor) -> Tensor:

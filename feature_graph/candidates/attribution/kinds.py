@@ -29,7 +29,7 @@ from feature_graph.candidates.attribution.gradients import RecordedPass, next_to
 from feature_graph.candidates.errors import CandidateError
 from feature_graph.config import Config
 from feature_graph.dictionaries import HookedModel, SiteCodec
-from feature_graph.interventions import n_outputs, predicts_tokens
+from feature_graph.interventions import ModelSlices, n_outputs, predicts_tokens
 from feature_graph.utils import derived_seed
 
 #: Backward passes from random signs: the root mean square error of one token's estimate is at most √(2 / draws) of it.
@@ -59,7 +59,7 @@ class Effect(Protocol):
         """Changes below this are rounding of a forward pass in float32; their sign and their ratio mean nothing."""
         ...
 
-    def estimates(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def estimates(self, model: HookedModel | ModelSlices, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         """Estimated change by removing each active feature at each token of the batch."""
         ...
 
@@ -95,7 +95,7 @@ class LossEffect:
     signed: bool = True
     noise: float = 1e-4
 
-    def estimates(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def estimates(self, model: HookedModel | ModelSlices, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         """See :class:`Effect`."""
         found = site_gradients(model, _sites(codecs), batch.tokens, batch.counted)
         changes = {
@@ -126,11 +126,11 @@ class DistributionEffect:
     signed: bool = False
     noise: float = 1e-6
 
-    def estimates(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def estimates(self, model: HookedModel | ModelSlices, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         """See :class:`Effect`."""
         return _joined([self._part(model, codecs, batch[rows]) for rows in rows_a_pass(batch.tokens)])
 
-    def _part(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def _part(self, model: HookedModel | ModelSlices, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         with recorded_pass(model, _sites(codecs), batch.tokens) as run:
             sums = {layer: np.zeros(batch.active[layer].nnz) for layer in codecs}
             for weights in self._weights(run.logits.detach(), batch):
@@ -170,11 +170,11 @@ class ValueEffect:
     signed: bool = False
     noise: float = 1e-5
 
-    def estimates(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def estimates(self, model: HookedModel | ModelSlices, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         """See :class:`Effect`."""
         return _joined([self._part(model, codecs, batch[rows]) for rows in rows_a_pass(batch.tokens)])
 
-    def _part(self, model: HookedModel, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
+    def _part(self, model: HookedModel | ModelSlices, codecs: Mapping[int, SiteCodec], batch: Batch) -> Estimates:
         counts = counting(batch.counted, self.last)
         with recorded_pass(model, _sites(codecs), batch.tokens) as run:
             sums = {layer: np.zeros(batch.active[layer].nnz) for layer in codecs}

@@ -1,0 +1,101 @@
+"""What arrives of a write if nothing is computed between: the part of an effect that is copy, or copy through a norm.
+
+What a source adds to the residual stream stays there. A target that reads the stream meets it as it is; one that reads the MLP's input
+meets it through the norm before the MLP, which scales it (the *copy*) and takes off what makes the stream longer (the *norm's part*). What
+reads a component's output (MLP, attention, heads) meets nothing of it: there is only what the component computed.
+
+A source on z adds what W_O and a norm after attention make of it. One on the MLP's input adds nothing: all that it does the MLP computes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from feature_graph.artifacts import Site
+from feature_graph.interventions.clamp import Reading
+from feature_graph.interventions.norms import Norm
+from feature_graph.interventions.slices import ModelSlices
+from feature_graph.interventions.taps import Where
+
+_STREAM = frozenset({"residual", "resid_mid"})
+_BEFORE_MLP = frozenset({"mlp_in", "transcoder"})
+
+
+def adds_at(source: Site) -> Where | None:
+    """Where what the source adds to the stream is read, if that is another tensor than the one that it writes: for a source on z."""
+    return (source.point, "attn_out") if source.kind == "hook_z" else None
+
+
+def is_carried(source: Site, target: Site) -> bool:
+    """Whether anything arrives without being computed."""
+    return source.kind != "mlp_in" and target.kind in _STREAM | _BEFORE_MLP
+
+
+def stream_at(target: Site) -> Where | None:
+    """The stream that a target's norm takes; None for one that reads no normalised stream."""
+    return (target.point, "mlp_stream") if target.kind in _BEFORE_MLP else None
+
+
+def norm_of(slices: ModelSlices, target: Site) -> Norm | None:
+    """The norm between the stream and what the target reads; None if it reads the stream itself."""
+    norm = slices.block(target.point).norm2 if target.kind in _BEFORE_MLP and target.reads != "mlp_stream" else None
+    return norm.without_gain() if norm is not None and target.reads == "mlp_normalized" else norm
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What arrives at one target site if nothing is computed between; [S, T], in target units for the whole clamp.
+
+    Attributes:
+        copy: With the norm's scale as it is in the clean run.
+        whole: With the norm that follows: copy and the norm's part.
+    """
+
+    copy: Tensor
+    whole: Tensor
+
+
+def carried_clamps(reading: Reading, clean: Tensor, stream: Tensor | None, added: Tensor, norm: Norm | None) -> Carried:
+    """What arrives of a clamp, through the target's own non-linearity.
+
+    Args:
+        reading: The target site.
+        clean: What it reads in the clean run, [S, d_in].
+        stream: The stream before its norm there, [S, d_model]; None where it has none.
+        added: What high and low add to the stream, [S, 2, d_model].
+        norm: Between the stream and what is read.
+    """
+    codec, asked, dtype = reading.codec, reading.features, reading.codec.w_enc.dtype
+    pre = codec.preactivation(clean.to(dtype), asked)[:, None]
+    readers = codec.w_enc if asked is None else codec.w_enc.T[asked].T
+
+    def change(moved: Tensor) -> Tensor:
+        f = codec.activate(pre + moved.to(dtype) @ readers, asked)
+        return f[:, 0] - f[:, 1]
+
+    if norm is None or stream is None:
+        copy = change(added)
+        return Carried(copy, copy)
+    before = stream[:, None]
+    return Carried(change(norm.at_scale_of(before, added)), change(norm(before + added) - norm(before)))
+
+
+def carried_tangents(stream: Tensor | None, added: Tensor, norm: Norm | None) -> Tensor:
+    """The same of derivatives, before the reader: [S, V, d_in].
+
+    Args:
+        stream: The stream before the target's norm, [S, d_model]; None where it has none.
+        added: What each direction adds to the stream, [S, V, d_model].
+        norm: Between the stream and what is read.
+    """
+    return added if norm is None or stream is None else norm.along(stream[:, None], added)
+
+
+def nothing_of(reading: Reading, samples: int) -> Carried:
+    """Of a target that reads what a component computed, [S, T] zeros."""
+    codec, asked = reading.codec, reading.features
+    zeros = torch.zeros(samples, codec.d_sae if asked is None else len(asked), dtype=codec.w_enc.dtype, device=codec.device)
+    return Carried(zeros, zeros)
