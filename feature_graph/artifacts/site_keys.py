@@ -136,14 +136,13 @@ def by_keys(frame: pd.DataFrame) -> pd.DataFrame:
 
 def with_sites(frame: pd.DataFrame) -> pd.DataFrame:
     """The inverse of :func:`by_keys`: layers, and names of the sites where layers have several."""
-    made = frame
+    made = frame.copy(deep=False)
     for side, name in zip(("src", "tgt"), SITE_COLUMNS, strict=True):
-        keys = frame[f"{side}_layer"].to_numpy(np.int64)
-        if not len(keys) or not is_component_key(int(keys[0])):
+        keys = frame[f"{side}_layer"].to_numpy(np.int64).tolist()
+        if not keys or not is_component_key(keys[0]):
             return frame
-        distinct = {key: as_key(key) for key in np.unique(keys).tolist()}
-        layers = np.array([layer_of(key) for key in keys.tolist()], dtype=frame[f"{side}_layer"].dtype)
-        made = made.assign(**{f"{side}_layer": layers, name: [str(distinct[key]) for key in keys.tolist()]})
+        made[name] = [str(as_key(key)) for key in keys]
+        made[f"{side}_layer"] = pd.Series([layer_of(key) for key in keys], index=frame.index).astype(frame[f"{side}_layer"].dtype)
     return made
 
 

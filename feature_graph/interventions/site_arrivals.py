@@ -74,7 +74,8 @@ def carry_site_directions(
         return tuple(taps.found[where][:, 0, 0] for where in wanted)
 
     def along(direction: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        return jvp(downstream, (torch.zeros_like(direction),), (direction,))
+        found = jvp(downstream, (torch.zeros_like(direction),), (direction,))
+        return found[0], found[1]
 
     primal, tangent = vmap(along)(directions.to(x.dtype).transpose(0, 1))
     values = {where: value[0] for where, value in zip(wanted, primal, strict=True)}

@@ -61,8 +61,8 @@ class _Unchanged:
         self.slices, self.clean, self.source, self.clamps, self.path = slices, clean, source, clamps, path
         self.first, self.last = site_span(source, [reading.codec.site for reading in path])
         targets = [reading.codec.site for reading in path]
-        wanted = [read_at(site) for site in targets] + [where for site in targets if (where := stream_at(site))]
-        wanted += [(block, "mlp_out") for block in self.held()] + ([adds_at(source)] if adds_at(source) else [])
+        wanted: list[Where] = [read_at(site) for site in targets] + [where for site in targets if (where := stream_at(site))]
+        wanted += [(block, "mlp_out") for block in self.held()] + ([beyond] if (beyond := adds_at(source)) else [])
         self.values = self._run({}, wanted, variants=1)
 
     def held(self) -> range:

@@ -100,7 +100,7 @@ def _recorded_slices(slices: ModelSlices, sites: Mapping[int, Site], tokens: Ten
     places = {layer: write_at(site, slices.n_blocks) for layer, site in sites.items()}
     taps = BlockTaps(places.values())
     last = slices.run(slices.embed(tokens).requires_grad_(), 0, slices.n_blocks, taps=taps)
-    return RecordedPass(slices.logits(last), dict(taps.found), dict(places))
+    return RecordedPass(slices.logits(last), {where: taps.found[where] for where in places.values()}, dict(places))
 
 
 def rows_a_pass(tokens: Tensor) -> Iterator[slice]:
