@@ -109,6 +109,8 @@ def _range(field: FieldInfo) -> Iterator[str]:
         for key, words in _BOUNDS.items():
             if (value := getattr(limit, key, None)) is not None:
                 yield f"{words} {value:,}" + (" entries" if key == "min_length" else "")
+    if isinstance(field.json_schema_extra, dict) and "minItems" in field.json_schema_extra:
+        yield f"at least {field.json_schema_extra['minItems']} entries"
 
 
 def _default(name: str, field: FieldInfo) -> str:
