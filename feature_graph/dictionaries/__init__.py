@@ -6,6 +6,7 @@ Public module in addition to this face: ``topk_transcoder`` (classes that SAELen
 from feature_graph.dictionaries.build import build_codecs
 from feature_graph.dictionaries.codec import SiteCodec
 from feature_graph.dictionaries.components import build_site_codecs
+from feature_graph.dictionaries.derivative import DictionaryResponse, dictionary_response
 from feature_graph.dictionaries.errors import LoadingError, QualityError, UnsupportedSAEError
 from feature_graph.dictionaries.hook_names import block_in, hook_in, module_hook
 from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
@@ -34,6 +35,7 @@ __all__ = [
     "TRANSCODERS",
     "WHY_NOT",
     "Dictionaries",
+    "DictionaryResponse",
     "HookedModel",
     "LoadingError",
     "QualityError",
@@ -47,6 +49,7 @@ __all__ = [
     "check_quality",
     "counted_tokens",
     "describe_sites",
+    "dictionary_response",
     "hook_in",
     "is_parallel",
     "judge",

@@ -6,8 +6,9 @@ and :class:`MeasurementContext` (the same with its text, its recorded activation
 For the engine: :class:`ModelSlices` (block ranges with cached keys and values), :class:`CleanSweep` (the clean run, walked up
 once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
 features, reduced to documents), :func:`plain_effects` (the same by plain
-hooks, for checking); :func:`joint_effects` (two sources, 2 × 2), :func:`mediated_effects` (by part of the
-blocks); :func:`carry_directions` (derivatives along many directions, same position; :func:`arrivals` is its reference);
+hooks, for checking); :func:`joint_effects` (two sources, 2 × 2), :func:`mediated_effects` and
+:func:`site_mediation` (by part of the blocks; the second between sites of any kind, and through the dictionaries between);
+:func:`carry_directions` (derivatives along many directions, same position; :func:`arrivals` is its reference);
 :func:`site_effects` and :func:`site_clamp_effects` (clamps at any kind of site, read at any kind of site: components too; the second with
 copy and direct effects), :func:`carry_site_directions` (derivatives likewise); :func:`site_tangents` (derivatives of any tensor along
 directions of any earlier one: a component's own derivative).
@@ -67,6 +68,7 @@ from feature_graph.interventions.screen import Arrived, Screened, document_effec
 from feature_graph.interventions.site_arrivals import SiteArrivals, carry_site_directions
 from feature_graph.interventions.site_clamps import site_clamp_effects
 from feature_graph.interventions.site_effects import SiteEffects, clean_for, read_clean, site_activations, site_effects, site_span
+from feature_graph.interventions.site_mediation import SITE_PARTS, MovedTokens, site_mediation
 from feature_graph.interventions.site_tangents import TensorTangent, read_at, site_tangents, stream_before, tapped_run, write_at
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 from feature_graph.interventions.tangents import DirectionTokens, carry_directions
@@ -76,6 +78,7 @@ __all__ = [
     "CLEAN_BYTES",
     "MEASURES",
     "PARTS",
+    "SITE_PARTS",
     "Alignment",
     "AnalysedModel",
     "Arrived",
@@ -96,6 +99,7 @@ __all__ = [
     "Mediated",
     "ModelSlices",
     "Moments",
+    "MovedTokens",
     "Perturbation",
     "PerturbedRun",
     "Perturber",
@@ -139,6 +143,7 @@ __all__ = [
     "site_activations",
     "site_clamp_effects",
     "site_effects",
+    "site_mediation",
     "site_span",
     "site_tangents",
     "source_jacobian_alignment",

@@ -7,19 +7,13 @@
 Every figure has a 95 % interval over documents. Nothing but the text is needed: models and dictionaries are those that a caller names.
 """
 
+from feature_graph.dictionaries import DictionaryResponse, dictionary_response
 from feature_graph.evaluation.quality.figures import QualityFigure
 from feature_graph.evaluation.quality.losses import Recovered
 from feature_graph.evaluation.quality.measure import DictionaryQuality, QualityOptions, dictionary_quality
 from feature_graph.evaluation.quality.of_config import measure_config
 from feature_graph.evaluation.quality.reconstruction import Reconstruction
-from feature_graph.evaluation.quality.response import (
-    DIRECTIONS,
-    DictionaryResponse,
-    ResponseOptions,
-    SiteResponse,
-    dictionary_response,
-    response_ev,
-)
+from feature_graph.evaluation.quality.response import DIRECTIONS, ResponseOptions, SiteResponse, response_ev
 from feature_graph.evaluation.quality.verdict import verdict
 
 __all__ = [

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from feature_graph.artifacts import Site, SitePlace, can_drive
-from feature_graph.dictionaries import HookedModel, SiteCodec
+from feature_graph.dictionaries import HookedModel, SiteCodec, dictionary_response
 from feature_graph.evaluation.quality.directions import (
     StreamDirections,
     active_features,
@@ -71,19 +71,6 @@ class ResponseOptions:
 
 
 @dataclass(frozen=True)
-class DictionaryResponse:
-    """What a dictionary makes of changes of what it reads, by part; [S, d_out].
-
-    Attributes:
-        features: Written by the features that are on.
-        skip: Added by the linear map of a skip transcoder; 0 for others.
-    """
-
-    features: Tensor
-    skip: Tensor
-
-
-@dataclass(frozen=True)
 class SiteResponse:
     """Figures of one dictionary.
 
@@ -98,20 +85,6 @@ class SiteResponse:
     skip_share: QualityFigure | None
     error_share: QualityFigure | None
     shares_along: str
-
-
-@torch.no_grad()
-def dictionary_response(codec: SiteCodec, x: Tensor, change: Tensor) -> DictionaryResponse:
-    """The derivative T′ of a dictionary.
-
-    Args:
-        codec: The dictionary.
-        x: What it reads, [S, d_in]; says which features are on (TopK: after the competition).
-        change: Derivative of what it reads, [S, d_in].
-    """
-    x, change = x.to(codec.w_enc.dtype), change.to(codec.w_enc.dtype)
-    features = ((change @ codec.w_enc) * (codec.record(x) > 0)) @ codec.w_dec
-    return DictionaryResponse(features, codec.skip(change) + torch.zeros_like(features))
 
 
 def response_ev(
