@@ -112,7 +112,8 @@ class _Walk:
         described += [(b, "mlp_out", _first(between, b, (".tc", ".mlp"))) for b in self._mlps]
         outputs: list[Where] = [(b, name) for b, name, _ in described]  # type: ignore[misc]
         reads = [read_at(codec.site, self._slices.n_blocks) for _, _, codec in described if codec is not None]
-        self._tangents([*outputs, *reads, *([(self._at[0], "attn_out")] if self._at[1] == "z" else [])])
+        added: list[Where] = [(self._at[0], "attn_out")] if self._at[1] == "z" else []
+        self._tangents([*outputs, *reads, *added])
         start = self._direct()
         parts = {name: start if name == "direct" else torch.zeros_like(start) for name in SITE_PARTS}
         for where, (_, _, codec) in zip(outputs, described, strict=True):

@@ -62,12 +62,12 @@ def recovered(
         return dict.fromkeys(codecs, Recovered(None, None))
     sums = {name: np.zeros((len(ids), 4)) for name in codecs}
     rows = contexts_together(slices, codecs.values(), ids.shape[1])
-    starts = range(0, len(ids), rows)
-    for start in progress_over(starts, "cross-entropy") if progress else starts:
-        part = _CleanContexts(slices, ids[start : start + rows], valid[start : start + rows], codecs)
-        clean = part.clean()
-        for name, codec in codecs.items():
-            sums[name][start : start + rows] = np.stack([clean, *part.replaced(codec, moments[name].mean)], axis=1)
+    steps = [(start, name) for start in range(0, len(ids), rows) for name in codecs]
+    for start, name in progress_over(steps, "cross-entropy") if progress else steps:
+        if name == next(iter(codecs)):
+            part = _CleanContexts(slices, ids[start : start + rows], valid[start : start + rows], codecs)
+            clean = part.clean()
+        sums[name][start : start + rows] = np.stack([clean, *part.replaced(codecs[name], moments[name].mean)], axis=1)
     n = int((valid[:, 1:] & valid[:, :-1]).sum())
     return {name: Recovered(*(figure_of(values, n, drawn, _share(k)) for k in (_ZERO, _MEAN))) for name, values in sums.items()}
 

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, RunPaths
 from feature_graph.config import Config
-from feature_graph.dictionaries import SiteCodec, build_codecs, published
+from feature_graph.dictionaries import SiteCodec, build_codecs, build_site_codecs, published
 from feature_graph.evaluation.quality.measure import QualityOptions, dictionary_quality
 from feature_graph.evaluation.quality.response import ResponseOptions
 from feature_graph.evaluation.quality.verdict import verdict
 from feature_graph.loading import draw_contexts, load_model_and_saes
 from feature_graph.utils import derived_seed
+
+#: Contexts by which the reading of a dictionary on a component is told, and the usual length of what it reads.
+_JUDGED = 8
 
 
 def measure_config(
@@ -41,11 +44,10 @@ def measure_config(
     """
     told = cfg.model_copy(update={"sae_quality": "off"} | ({} if text is None else {"dataset": text}))
     model, saes = load_model_and_saes(told)
-    codecs = {codec.site.name: codec for codec in build_codecs(model, saes, told).values()}
-    theirs = {codec.site.name: saes[codec.site.layer] for codec in codecs.values()}
     tokens = None if text is not None or run_dir is None else _recorded(run_dir, cfg.seed, n_tokens)
     if tokens is None:
         tokens = draw_contexts(model, saes, told, n_tokens=n_tokens)
+    codecs, theirs = _dictionaries(model, saes, tokens, told)
     options = QualityOptions(response=ResponseOptions(seed=cfg.seed))
     found = dictionary_quality(model, codecs, tokens, options=options, progress=progress)
     lengths = [figure.n for one in found.values() if (figure := one.reconstruction.l0) is not None]
@@ -60,6 +62,14 @@ def measure_config(
             for name, one in found.items()
         },
     }
+
+
+def _dictionaries(model: Any, saes: Any, tokens: NDArray[np.int64], cfg: Config) -> tuple[dict[str, SiteCodec], dict[str, Any]]:
+    """Name of the site → its codec, and the dictionary itself; what one on a component reads is told by the text, good or bad."""
+    if not cfg.has_components:
+        codecs = {codec.site.name: codec for codec in build_codecs(model, saes, cfg).values()}
+        return codecs, {name: saes[codec.site.layer] for name, codec in codecs.items()}
+    return build_site_codecs(model, saes, tokens[:_JUDGED], cfg.activity_threshold, judged=False), dict(saes)
 
 
 def _recorded(run_dir: str | Path, seed: int, n_tokens: int) -> NDArray[np.int64] | None:

@@ -120,7 +120,7 @@ def response_ev(
     numbers = {name: dict.fromkeys(DIRECTIONS, 0) for name in work.targets}
     together = contexts_together(slices, work.sources, ids.shape[1])
     starts = range(0, len(ids) if work.targets else 0, together)
-    for start in progress_over(starts, "responses") if progress else starts:
+    for start in progress_over(starts, "responses") if progress and starts else starts:
         rows = slice(start, start + together)
         for name, kind, number, values in work.of(start, ids[rows], valid[rows]):
             sums[name][kind][rows] += values

@@ -38,7 +38,7 @@ def verdict(kind: SiteKind, quality: DictionaryQuality) -> str:
 
 def _of_stream(kind: SiteKind, explained: QualityFigure, recovered: QualityFigure | None) -> tuple[bool, str]:
     where = "the MLP's input" if kind == "mlp_in" else "the residual stream"
-    kept = "" if recovered is None else f"its reconstruction keeps {recovered.value:.0%} of the cross-entropy; "
+    kept = "" if recovered is None else f"its reconstruction recovers {recovered.value:.1%} of the cross-entropy that its mean loses; "
     lost = f"the {1 - explained.value:.0%} of the variance of {where} that is in no feature is in no edge"
     return True, f"{kept}edges that are found are the model's own, and {lost}"
 
