@@ -1,4 +1,4 @@
-"""Which dictionaries are analysed: residual-stream SAEs whose encoder is one affine map and one element-wise step."""
+"""Which dictionaries are analysed: SAEs and transcoders whose encoder is one affine map and one element-wise step."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from feature_graph.dictionaries.hook_names import module_hook
 
 #: SAELens' architecture names -> the non-linearity after the affine map.
 SUPPORTED = {"standard": "relu", "jumprelu": "jumprelu", "topk": "topk", "gated": "jumprelu"}
-#: The same for transcoders; they are folded, and not yet analysed in runs.
+#: The same for transcoders.
 TRANSCODERS = {
     "transcoder": "relu",
     "skip_transcoder": "relu",
@@ -64,7 +64,7 @@ def parse_hook(name: str, layer: int) -> ResidualHook:
     if match is None:
         raise UnsupportedSAEError(
             f"layer {layer}: the SAE reads {name!r}; only SAEs on the residual stream before or after a block "
-            "(blocks.N.hook_resid_pre, blocks.N.hook_resid_post) are supported, not those on attention, MLP or hook_z"
+            "(blocks.N.hook_resid_pre, blocks.N.hook_resid_post) are taken so; name one on attention or MLP under sites, with its kind"
         )
     return ResidualHook(name, int(match[1]) + (match[2] == "post"))
 
@@ -84,7 +84,8 @@ def non_linearity(sae: Any, layer: int, *, components: bool = False) -> str:
     taken = SUPPORTED | TRANSCODERS if components else SUPPORTED
     if name not in taken:
         why = WHY_NOT.get(name, "its encoder is not known to this library")
-        raise UnsupportedSAEError(f"layer {layer}: got a {name!r} SAE; {why}. Supported: {', '.join(taken)} (BatchTopK as JumpReLU)")
+        hint = "; name a transcoder under sites, with kind: transcoder" if name in TRANSCODERS else ""
+        raise UnsupportedSAEError(f"layer {layer}: got a {name!r} SAE; {why}. Supported: {', '.join(taken)} (BatchTopK as JumpReLU){hint}")
     if getattr(sae.cfg, "reshape_activations", "none") != "none" and not components:
         raise UnsupportedSAEError(
             f"layer {layer}: the SAE reshapes its input ({sae.cfg.reshape_activations}), as hook_z SAEs do; not supported"

@@ -90,7 +90,7 @@ class Measured:
 
     Attributes:
         total: Test of the total effect over documents.
-        computed: The same for total minus what arrives without being computed: the copy, and what a norm makes of it.
+        computed: The same for total minus copy.
         direct: The same for the direct effect.
         later: The same for the later effect, over samples that have a later position; None if none has.
         copy: Mean over documents.
@@ -214,7 +214,7 @@ def _delta(smallest: SmallestEffect, reading: Reading, probe: Probe) -> Floats:
 
 
 def _finite(effects: Effects, where: slice) -> bool:
-    return all(bool(torch.isfinite(values[where]).all()) for values in (*(getattr(effects, name) for name in MEASURES), effects.uncomputed))
+    return all(bool(torch.isfinite(getattr(effects, name)[where]).all()) for name in MEASURES)
 
 
 @dataclass(frozen=True)
@@ -241,12 +241,11 @@ class _Part:
 def _reduce(part: _Part, smallest: Floats) -> Measured:
     effects, later = part.effects, part.has_later[part.where]
     total, copy, direct = (part.means(values) / part.unit for values in (effects.total, effects.copy, effects.direct))
-    carried = copy if effects.carried is None else part.means(effects.carried) / part.unit
     # What a pure copy leaves is the rounding of two numbers that cancel.
-    rounding = ROUNDING * (np.abs(total) + np.abs(carried)).mean(axis=0)
+    rounding = ROUNDING * (np.abs(total) + np.abs(copy)).mean(axis=0)
     return Measured(
         total=stats.mean_test(total, smallest=smallest),
-        computed=stats.mean_test(total - carried, smallest=smallest + rounding),
+        computed=stats.mean_test(total - copy, smallest=smallest + rounding),
         direct=stats.mean_test(direct, smallest=smallest),
         later=stats.mean_test(part.means(effects.later, later) / part.unit, smallest=smallest) if later.any() else None,
         copy=copy.mean(0),
@@ -300,7 +299,7 @@ def confirm(setting: Setting, probes: Sequence[Probe], path: Sequence[Reading], 
     ends = np.cumsum([0, *(len(part) for part in parts)])
 
     def of(k: int, reading: Reading, effects: Effects) -> Confirmed:
-        total, copy = (values[ends[k] : ends[k + 1]].double().cpu().numpy() for values in (effects.total, effects.uncomputed))
+        total, copy = (values[ends[k] : ends[k + 1]].double().cpu().numpy() for values in (effects.total, effects.copy))
         if not len(total) or not (np.isfinite(total).all() and np.isfinite(copy).all()):
             return _unconfirmed(reading)
         unit = 1.0 if derivative else probes[k].source.high - probes[k].source.low

@@ -1,15 +1,13 @@
-"""What arrives of a write if nothing is computed between: the part of an effect that is copy, or copy through a norm.
+"""What arrives of a write if nothing is computed between: the part of an effect that is copy.
 
 What a source adds to the residual stream stays there. A target that reads the stream meets it as it is; one that reads the MLP's input
-meets it through the norm before the MLP, which scales it (the *copy*) and takes off what makes the stream longer (the *norm's part*). What
-reads a component's output (MLP, attention, heads) meets nothing of it: there is only what the component computed.
+meets it through the norm before the MLP, which scales it and takes off what makes the stream longer; the model computes nothing there, and it
+counts as copy. What reads a component's output (MLP, attention, heads) meets nothing of it: there is only what the component computed.
 
 A source on z adds what W_O and a norm after attention make of it. One on the MLP's input adds nothing: all that it does the MLP computes.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -45,21 +43,8 @@ def norm_of(slices: ModelSlices, target: Site) -> Norm | None:
     return norm.without_gain() if norm is not None and target.reads == "mlp_normalized" else norm
 
 
-@dataclass(frozen=True)
-class Carried:
-    """What arrives at one target site if nothing is computed between; [S, T], in target units for the whole clamp.
-
-    Attributes:
-        copy: With the norm's scale as it is in the clean run.
-        whole: With the norm that follows: copy and the norm's part.
-    """
-
-    copy: Tensor
-    whole: Tensor
-
-
-def carried_clamps(reading: Reading, clean: Tensor, stream: Tensor | None, added: Tensor, norm: Norm | None) -> Carried:
-    """What arrives of a clamp, through the target's own non-linearity.
+def carried_clamps(reading: Reading, clean: Tensor, stream: Tensor | None, added: Tensor, norm: Norm | None) -> Tensor:
+    """What arrives of a clamp, through the target's own non-linearity: [S, T], in target units for the whole clamp.
 
     Args:
         reading: The target site.
@@ -69,18 +54,10 @@ def carried_clamps(reading: Reading, clean: Tensor, stream: Tensor | None, added
         norm: Between the stream and what is read.
     """
     codec, asked, dtype = reading.codec, reading.features, reading.codec.w_enc.dtype
-    pre = codec.preactivation(clean.to(dtype), asked)[:, None]
     readers = codec.w_enc if asked is None else codec.w_enc.T[asked].T
-
-    def change(moved: Tensor) -> Tensor:
-        f = codec.activate(pre + moved.to(dtype) @ readers, asked)
-        return f[:, 0] - f[:, 1]
-
-    if norm is None or stream is None:
-        copy = change(added)
-        return Carried(copy, copy)
-    before = stream[:, None]
-    return Carried(change(norm.at_scale_of(before, added)), change(norm(before + added) - norm(before)))
+    moved = added if norm is None or stream is None else norm(stream[:, None] + added) - norm(stream[:, None])
+    f = codec.activate(codec.preactivation(clean.to(dtype), asked)[:, None] + moved.to(dtype) @ readers, asked)
+    return f[:, 0] - f[:, 1]
 
 
 def carried_tangents(stream: Tensor | None, added: Tensor, norm: Norm | None) -> Tensor:
@@ -94,8 +71,7 @@ def carried_tangents(stream: Tensor | None, added: Tensor, norm: Norm | None) ->
     return added if norm is None or stream is None else norm.along(stream[:, None], added)
 
 
-def nothing_of(reading: Reading, samples: int) -> Carried:
+def nothing_of(reading: Reading, samples: int) -> Tensor:
     """Of a target that reads what a component computed, [S, T] zeros."""
     codec, asked = reading.codec, reading.features
-    zeros = torch.zeros(samples, codec.d_sae if asked is None else len(asked), dtype=codec.w_enc.dtype, device=codec.device)
-    return Carried(zeros, zeros)
+    return torch.zeros(samples, codec.d_sae if asked is None else len(asked), dtype=codec.w_enc.dtype, device=codec.device)

@@ -106,9 +106,8 @@ class Effects:
         later: Differences summed over the counted positions p+1..p+h.
         preactivation: As total, before the non-linearity.
         on: Active under high minus active under low: −1, 0 or 1.
-        copy: As total, if only the delta itself arrived at the target's site.
+        copy: As total, if only the delta itself arrived at the target's site, through a norm that the target reads through.
         passed: What was done at the sites between; None where there is none, and for derivatives.
-        carried: As copy, with what a norm before the target makes of it; None where none lies between, and it is the copy.
     """
 
     total: Tensor
@@ -118,20 +117,13 @@ class Effects:
     on: Tensor
     copy: Tensor
     passed: Passed | None = None
-    carried: Tensor | None = None
-
-    @property
-    def uncomputed(self) -> Tensor:
-        """What arrives without being computed, [S, T]."""
-        return self.copy if self.carried is None else self.carried
 
     @classmethod
     def joined(cls, parts: Sequence[Effects]) -> Self:
         """Those of several batches of samples on the same targets."""
         passed = [part.passed for part in parts if part.passed is not None]
         measures: dict[str, Tensor] = {name: torch.cat([getattr(part, name) for part in parts]) for name in MEASURES}
-        carried = [part.carried for part in parts if part.carried is not None]
-        return cls(**measures, passed=Passed.joined(passed) if passed else None, carried=torch.cat(carried) if carried else None)
+        return cls(**measures, passed=Passed.joined(passed) if passed else None)
 
 
 @torch.no_grad()

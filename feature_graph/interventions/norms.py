@@ -34,24 +34,14 @@ class Norm:
         """The same without scale and shift."""
         return replace(self, w=None, b=None)
 
-    def at_scale_of(self, x: Tensor, change: Tensor) -> Tensor:
-        """What a change of x becomes with the mean square held at that of x."""
-        change = change - change.mean(-1, keepdim=True) if self.centre else change
-        return self._gained(change * self._scale(x)[1])
-
     def along(self, x: Tensor, direction: Tensor) -> Tensor:
         """Derivative at x along a direction: s (δ − x̂⟨x̂,δ⟩/D), centred first where the norm centres."""
-        centred, scale = self._scale(x)
-        direction = direction - direction.mean(-1, keepdim=True) if self.centre else direction
-        unit = centred * scale
-        return self._gained((direction - unit * (unit * direction).mean(-1, keepdim=True)) * scale)
-
-    def _scale(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        centred = x - x.mean(-1, keepdim=True) if self.centre else x
-        return centred, (centred.square().mean(-1, keepdim=True) + self.eps).rsqrt()
-
-    def _gained(self, x: Tensor) -> Tensor:
-        return x if self.w is None else x * self.w
+        if self.centre:
+            x, direction = (value - value.mean(-1, keepdim=True) for value in (x, direction))
+        scale = (x.square().mean(-1, keepdim=True) + self.eps).rsqrt()
+        unit = x * scale
+        change = (direction - unit * (unit * direction).mean(-1, keepdim=True)) * scale
+        return change if self.w is None else change * self.w
 
     def scaled(self, x: Tensor) -> Tensor:
         """Scale and shift what :meth:`bare` gave."""

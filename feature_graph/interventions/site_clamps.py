@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from feature_graph.artifacts import Site
-from feature_graph.interventions.carried import Carried, adds_at, carried_clamps, is_carried, norm_of, nothing_of, stream_at
+from feature_graph.interventions.carried import adds_at, carried_clamps, is_carried, norm_of, nothing_of, stream_at
 from feature_graph.interventions.clamp import Clamps, Effects, Reading, windows
 from feature_graph.interventions.site_effects import SiteEffects, effects_at, read_at, site_effects, site_span, write_at
 from feature_graph.interventions.slices import CleanRun, ModelSlices
@@ -122,19 +122,17 @@ def _n_between(run: _Unchanged, target: Site) -> int:
 
 
 def _whole(run: _Unchanged, reading: Reading, found: SiteEffects, held: SiteEffects | None, added: Tensor) -> Effects:
-    carried = _carried(run, reading, added)
     return Effects(
         total=found.total,
         direct=found.total if held is None else held.total,
         later=found.later,
         preactivation=found.preactivation,
         on=found.on,
-        copy=carried.copy,
-        carried=carried.whole,
+        copy=_carried(run, reading, added),
     )
 
 
-def _carried(run: _Unchanged, reading: Reading, added: Tensor) -> Carried:
+def _carried(run: _Unchanged, reading: Reading, added: Tensor) -> Tensor:
     target = reading.codec.site
     if not is_carried(run.source, target):
         return nothing_of(reading, len(added))

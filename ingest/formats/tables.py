@@ -148,7 +148,12 @@ INTERACTIONS = FileFormat(
             f"change summed over the next position_horizon positions, {_STRENGTH}; null without later positions",
             True,
         ),
-        _tested("copy_strength", "float64", f"part due to the identity path alone, {_STRENGTH}"),
+        _tested(
+            "copy_strength",
+            "float64",
+            f"part due to the identity path alone, through the norm before the MLP where the target reads the MLP's input, and 0 where it "
+            f"reads what a component gives, {_STRENGTH}",
+        ),
         Column(
             "computed_strength",
             "float64",

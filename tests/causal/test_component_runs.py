@@ -200,23 +200,19 @@ def test_what_attention_writes_is_carried_to_its_own_mlp_and_nothing_is_computed
     np.testing.assert_allclose(frame.loc[own, "specific_strength"], 0, atol=1e-5)
 
 
-def test_the_copy_at_a_norm_holds_its_scale(run: Run) -> None:
-    """Of a pair of attention and its own MLP's reader, from transformers' tensors: s (δ − mean δ) · gain."""
+def test_the_copy_goes_through_the_norm_that_the_target_reads_through(run: Run) -> None:
+    """Of a pair two blocks apart: transformers' own norm of the clean stream with nothing but the clamp's delta added."""
     frame = run.measured.frame
-    row = frame[frame["src_id"].str.match(r"L1\.attn_F") & frame["tgt_id"].str.match(r"L1\.tc_F")].iloc[0]
+    row = frame[frame["src_id"].str.match(r"L0_F") & frame["tgt_id"].str.match(r"L2\.tc_F")].iloc[0]
     source, index, target = planned(run, row["src_id"]), int(row["src_id"].rpartition("_F")[2]), int(row["tgt_id"].rpartition("_F")[2])
-    norm = block_of(run.theirs, 1).ln_2
-    direction = run.saes["L1.attn"].W_dec[index]
+    norm, direction = block_of(run.theirs, 2).ln_2, run.saes["L0"].W_dec[index]
     changes: dict[int, list[float]] = {}
-    for document, p, value in zip(source.test.documents, source.test.positions, source.test.values, strict=True):
-        tensors = own_tensors(run.theirs, 1, TEXT[document : document + 1])
-        stream, read = tensors["mlp_stream"][0, p], tensors["mlp_in"][0, p]
-        scale = (stream - stream.mean()).square().mean().add(norm.eps).rsqrt()
-        moved = (direction - direction.mean()) * scale * norm.weight
-        f = [encoded(run, "L1.tc", read + (level - float(value)) * moved)[target] for level in (source.high, source.low)]
-        changes.setdefault(int(document), []).append(float(f[0] - f[1]))
-    expected = over_documents(changes) / (source.high - source.low)
-    assert row["copy_strength"] == pytest.approx(expected, abs=1e-4)
+    for document, p, value in zip(source.test.documents.tolist(), source.test.positions.tolist(), source.test.values.tolist(), strict=True):
+        stream = own_tensors(run.theirs, 2, TEXT[document : document + 1])["mlp_stream"][0, p]
+        high, low = (encoded(run, "L2.tc", norm(stream + (level - value) * direction))[target] for level in (source.high, source.low))
+        changes.setdefault(document, []).append(float(high - low))
+    assert row["copy_strength"] == pytest.approx(over_documents(changes) / (source.high - source.low), abs=1e-4)
+    assert row["computed_strength"] == pytest.approx(row["mean_strength"] - row["copy_strength"], abs=1e-9)
 
 
 @contextmanager
