@@ -1,7 +1,7 @@
 """What arrives of a write if nothing is computed between: the part of an effect that is copy.
 
 What a source adds to the residual stream stays there. A target that reads the stream meets it as it is; one that reads the MLP's input
-meets it through the norm before the MLP, which scales it and takes off what makes the stream longer; the model computes nothing there, and it
+meets it through the norm before the MLP, which scales it and takes off what makes the stream longer; nothing is computed there, and it
 counts as copy. What reads a component's output (MLP, attention, heads) meets nothing of it: there is only what the component computed.
 
 A source on z adds what W_O and a norm after attention make of it. One on the MLP's input adds nothing: all that it does the MLP computes.
