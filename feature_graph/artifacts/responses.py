@@ -23,6 +23,8 @@ from feature_graph.artifacts.sites import Site
 
 KIND, VERSION = "responses", 1
 HALVES = 2
+#: What is kept of a pair of sites: what arrives, and the part of it that nothing computed, where that is not the source's direction.
+_KINDS = ("responses", "carried")
 #: Sources by their number within a site: a slice, or numbers in ascending order.
 Rows = slice | NDArray[np.int64]
 ALL = slice(None)
@@ -104,16 +106,28 @@ class ResponseWriter:
         for name in _COLUMNS:
             group.create_dataset(name, data=getattr(sources, name))
 
-    def begin(self, source: int, target: int, n: int, d_model: int) -> None:
-        """Make room for ``n`` sources of a site at one later site; blocks of them follow by :meth:`put`."""
-        group = self._file.create_group(f"responses/{as_key(source)}-{as_key(target)}")
-        group.create_dataset("values", shape=(n, HALVES, d_model), dtype=np.float16)
-        group.create_dataset("scale", shape=(n, HALVES), dtype=np.float32)
+    def begin(self, source: int, target: int, n: int, width: int, *, carried: bool = False) -> None:
+        """Make room for ``n`` sources of a site at one later site; blocks of them follow by :meth:`put`.
+
+        Args:
+            source: Source site.
+            target: Later site.
+            n: Sources.
+            width: Of what is read there.
+            carried: Whether the part that nothing computed is kept, too; without, it is each source's direction.
+        """
+        for kind in _KINDS[: 1 + carried]:
+            group = self._file.create_group(f"{kind}/{as_key(source)}-{as_key(target)}")
+            group.create_dataset("values", shape=(n, HALVES, width), dtype=np.float16)
+            group.create_dataset("scale", shape=(n, HALVES), dtype=np.float32)
 
     def put(self, source: int, target: int, first: int, values: NDArray[np.float16], scale: NDArray[np.float32]) -> None:
-        """Write the packed half-means of the sources from number ``first`` on."""
-        group, rows = self._file[f"responses/{as_key(source)}-{as_key(target)}"], slice(first, first + len(values))
-        group["values"][rows], group["scale"][rows] = values, scale
+        """Write the packed half-means of the sources from number ``first`` on; with the part that nothing computed, its halves follow."""
+        rows = slice(first, first + len(values))
+        for k in range(values.shape[1] // HALVES):
+            group, halves = self._file[f"{_KINDS[k]}/{as_key(source)}-{as_key(target)}"], slice(k * HALVES, (k + 1) * HALVES)
+            width = group["values"].shape[-1]  # parts are as wide as the widest site
+            group["values"][rows], group["scale"][rows] = values[:, halves, :width], scale[:, halves]
 
     def pair(self, source: int, target: int, halves: NDArray[np.floating[Any]]) -> None:
         """Write the half-means of all sources of a site at one later site: float [n, 2, d_model].
@@ -144,7 +158,15 @@ class ResponseWriter:
 
     def means(self, source: int, target: int) -> NDArray[np.float64]:
         """Mean over all documents of what was written, float64 [n, d_model]."""
-        group = self._file[f"responses/{as_key(source)}-{as_key(target)}"]
+        return self._means("responses", source, target)
+
+    def carried(self, source: int, target: int) -> NDArray[np.float64] | None:
+        """The same of the part that nothing computed; None: it is each source's direction."""
+        kept = f"carried/{as_key(source)}-{as_key(target)}" in self._file
+        return self._means("carried", source, target) if kept else None
+
+    def _means(self, kind: str, source: int, target: int) -> NDArray[np.float64]:
+        group = self._file[f"{kind}/{as_key(source)}-{as_key(target)}"]
         counts = self._file[f"sources/{as_key(source)}/n_documents"][:]
         return _whole(unpack(group["values"][:], group["scale"][:]), counts)
 
@@ -187,6 +209,14 @@ class ResponseStore:
     def means(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32]:
         """Mean over all documents, float32 [n, d_model]: the halves weighted by their documents."""
         return np.asarray(_whole(self.halves(source, target, rows), self.sources[source].n_documents[rows]), dtype=np.float32)
+
+    def carried(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32] | None:
+        """The part of :meth:`means` that nothing computed, [n, d_in]; None: it is each source's direction."""
+        with open_artifact(self.path, KIND, VERSION) as file:
+            if f"carried/{as_key(source)}-{as_key(target)}" not in file:
+                return None
+        halves = unpack(*self._read("carried", source, target, rows))
+        return np.asarray(_whole(halves, self.sources[source].n_documents[rows]), dtype=np.float32)
 
     def generic(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32]:
         """What any direction would have computed there, float32 [n, d_model], residual units per unit of the source.

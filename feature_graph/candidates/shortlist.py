@@ -20,11 +20,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, ResponseStore, StageCount
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, ResponseStore, StageCount, is_component_key
 from feature_graph.candidates.density import within_density
 from feature_graph.candidates.grid import Cells, Choice, Grid
 from feature_graph.candidates.importance import measure_importance
-from feature_graph.candidates.inputs import check_inputs
+from feature_graph.candidates.inputs import check_inputs, window_of
 from feature_graph.candidates.table import candidate_frame
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
@@ -69,9 +69,9 @@ def shortlist(
     check_responses(responses, model.saes)
     screen = ResponseScreen(responses, store, model.codecs)
     places = places_of(screen, cfg, seeds)
-    choices = [_choose(screen, model.codecs, pair, places) for pair in progress(cfg.layer_pairs, "Choosing candidates")]
+    choices = [_choose(screen, model.codecs, pair, places) for pair in progress(window_of(model.codecs, cfg), "Choosing candidates")]
     frame = candidate_frame(choices, atlas, store)
-    importance = measure_importance(atlas, model.codecs, cfg, store, model.model)
+    importance = measure_importance(atlas, model.codecs, cfg, store, model)
     stages = _stages(choices, places)
     arms = {str(k): int(v) for k, v in frame["arm"].value_counts().items()}
     return CandidateSet(frame, store, stages, importance.measured, {"importance": importance.facts, "arms": arms, "chosen_by": "responses"})
@@ -106,11 +106,12 @@ def places_of(screen: ResponseScreen, cfg: Config, seeds: Mapping[int, Sequence[
     """
     features = {layer: within_density(screen.gates.density(layer), cfg) for layer in screen.codecs}
     named = {layer: np.isin(np.arange(len(able)), list((seeds or {}).get(layer, ()))) for layer, able in features.items()}
-    each = max(1, cfg.shortlist_pairs // (len(RANKED) * max(1, len(cfg.layer_pairs))))
+    window = window_of(screen.codecs, cfg)
+    each = max(1, cfg.shortlist_pairs // (len(RANKED) * max(1, len(window))))
     if cfg.shortlist_sources is None:
         return Places(each, features, features, named)
     sizes = {layer: np.zeros(len(able)) for layer, able in features.items()}
-    for source, target in progress(cfg.layer_pairs, "Choosing sources"):
+    for source, target in progress(window, "Choosing sources"):
         for block in screen.blocks(source, target):
             effects = np.where(features[target][block.targets], block.effects["specific"], 0.0)
             sizes[source][block.sources] += np.square(effects).sum(axis=1)
@@ -211,7 +212,9 @@ def _choose(screen: ResponseScreen, codecs: Mapping[int, SiteCodec], pair: tuple
         new = np.array([key not in taken for key in (row * len(grid.targets) + column).tolist()], dtype=bool)
         row, column = row[new], column[new]
         taken.update((row * len(grid.targets) + column).tolist())
-        cosine = np.einsum("nd,dn->n", writer[row], reader[:, column]).astype(np.float64)
+        cosine = np.zeros(len(row))
+        if not is_component_key(source):  # else what is written and what is read are not of one space
+            cosine = np.einsum("nd,dn->n", writer[row], reader[:, column]).astype(np.float64)
         arms[name] = Cells(row, column, cosine, np.abs(cosine))
     return Choice(grid, grid.size, grid.size, arms=arms)
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph import stats
+from feature_graph.artifacts import key_of_site
 from feature_graph.interactions.directions import RandomDirections
 from feature_graph.interactions.errors import BrokenEffect
 from feature_graph.interactions.plan import Source
@@ -135,7 +136,9 @@ def probe_effects(
         by_sample = vectors.unflatten(0, (-1, width))
         for k, source in enumerate(sources):
             where = slice(int(ends[k]), int(ends[k + 1]))
-            generic = _generic(random, (source.layer, reading.codec.site.layer), directions[k], source.index if own else None)
+            generic = _generic(
+                random, (source.layer, key_of_site(reading.codec.site, source.layer)), directions[k], source.index if own else None
+            )
             found[k].append(_effects(reading, by_sample[where], clean[where], parts[k].documents, generic))
     return found
 

@@ -140,7 +140,8 @@ def seeds(context: RunContext) -> StageResult:
     from feature_graph.subgraphs import choose_behavior_seeds, save_seeds
 
     model = context.analysed()
-    chosen = {name: choose_behavior_seeds(model, model.saes, name, context.cfg) for name in context.cfg.behaviors}
+    named = [] if model.has_components else context.cfg.behaviors  # the stage that looks for them says why
+    chosen = {name: choose_behavior_seeds(model, model.saes, name, context.cfg) for name in named}
     save_seeds(context.paths.seeds, chosen)
     return StageResult(sum(len(features) for features in chosen.values()))
 

@@ -20,19 +20,20 @@ RESERVE = 1 << 28
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def bytes_needed(plan: ResponsePlan, d_model: int) -> int:
-    """Bytes of all responses in ``responses.h5``: two half-means and a generic response a source and later site, float16."""
-    return sum(len(samples) * len(plan.later[layer]) * 3 * (2 * d_model + 4) for layer, samples in plan.samples.items())
+def bytes_needed(plan: ResponsePlan, d_model: int, kinds: int = 1) -> int:
+    """Bytes of all responses in ``responses.h5``: two half-means of each kind and a generic response a source and later site, float16."""
+    rows = 2 * kinds + 1
+    return sum(len(samples) * len(plan.later[layer]) * rows * (2 * d_model + 4) for layer, samples in plan.samples.items())
 
 
-def check_space(plan: ResponsePlan, d_model: int, parts: PartFiles[ResponseBlock], names: Sequence[str]) -> None:
+def check_space(plan: ResponsePlan, d_model: int, parts: PartFiles[ResponseBlock], names: Sequence[str], kinds: int = 1) -> None:
     """Compare what will be written (the file, and the part files that do not lie there yet) with what is free.
 
     Raises:
         MeasureError: If it does not fit.
     """
     to_come = sum(not parts.has(name) for name in names) / max(1, len(names))
-    needed = int(bytes_needed(plan, d_model) * (1 + to_come * 2 / 3))
+    needed = int(bytes_needed(plan, d_model, kinds) * (1 + to_come * 2 * kinds / (2 * kinds + 1)))
     folder = parts.folder or Path()
     free = shutil.disk_usage(_existing(folder.absolute())).free
     log.info("responses: about %.2f GB of disk are needed, %.1f GB are free", needed / 1e9, free / 1e9)

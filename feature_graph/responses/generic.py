@@ -39,7 +39,8 @@ def write_generic(writer: ResponseWriter, directions: Mapping[int, Tensor]) -> N
     """
     for source, target in writer.pairs():
         d = directions[source].double().cpu().numpy()[writer.index(source)]
-        writer.generic(source, target, generic_responses(d, writer.means(source, target) - d))
+        carried = writer.carried(source, target)
+        writer.generic(source, target, generic_responses(d, writer.means(source, target) - (d if carried is None else carried)))
 
 
 def generic_responses(directions: Floats, computed: Floats) -> Floats:
@@ -47,10 +48,10 @@ def generic_responses(directions: Floats, computed: Floats) -> Floats:
 
     Args:
         directions: [n, d_model], of norm 1.
-        computed: [n, d_model], computed part of their responses.
+        computed: [n, d_in], computed part of their responses.
 
     Returns:
-        float64 [n, d_model], residual units per unit of the source. 0 where no other source is left.
+        float64 [n, d_in], residual units per unit of the source. 0 where no other source is left.
     """
     fit = _Fit.of(directions, computed)
     hat = (directions @ fit.vectors) / np.sqrt(fit.values + fit.ridge)  # H = hat hatᵀ
@@ -112,9 +113,10 @@ class GenericMaps:
 
     def _fitted(self, source: int, target: int) -> Floats:
         if source not in self._store.sources:
-            return np.zeros((self._directions[source].shape[1],) * 2)  # no feature of the site has a response
+            return np.zeros((self._directions[source].shape[1], self._store.sites[target].d_in))  # no feature of the site has a response
         d = self._directions[source][self._store.sources[source].index]
-        return generic_map(d, self._store.means(source, target) - d)
+        carried = self._store.carried(source, target)
+        return generic_map(d, self._store.means(source, target) - (d if carried is None else carried))
 
 
 @dataclass(frozen=True)

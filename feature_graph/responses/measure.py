@@ -26,6 +26,7 @@ from feature_graph.interventions import (
     MeasurementContext,
     Setting,
     carry_directions,
+    carry_site_directions,
 )
 from feature_graph.responses.disk import check_space, disk_full_explained, folder_for_parts
 from feature_graph.responses.generic import write_generic
@@ -36,6 +37,8 @@ from feature_graph.utils import sha256_json, whole_file
 log = logging.getLogger(__name__)
 #: Sources of one block (one part file; many, since their directions share tokens), and directions that are carried together.
 BLOCK_SOURCES, _BATCH = 2048, 2048
+#: Directions that are carried together between components, each with a clean pass of its own.
+_SITE_BATCH = 480
 _VERSION = 1
 #: Fields of the configuration that a block's result depends on.
 _FIELDS = frozenset({"layers", "response_samples", "response_documents", "activity_threshold", "seed"})
@@ -58,7 +61,7 @@ def measure_responses(
 
     Args:
         model: A transformer_lens HookedTransformer, or an :class:`AnalysedModel`, which spares building it again.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         store: Recorded activations, for the samples.
         cfg: The configuration.
         path: Where ``responses.h5`` is written.
@@ -72,7 +75,7 @@ def measure_responses(
         MeasureError: If the parts do not fit together, no feature can be measured, a response is not finite, or the disk is too small.
         feature_graph.interventions.InterventionError: If the model cannot be run in slices.
     """
-    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg, components=True), store, cfg)
     plan = plan_responses(context, sources, clean_bytes, next_only)
     dictionaries = {str(layer): weights_hash(context.model.saes[layer]) for layer in context.codecs}
     log.info("responses: %d sources of %d sites on %d documents", plan.n_sources, len(plan.samples), len(plan.documents))
@@ -81,7 +84,7 @@ def measure_responses(
     with folder_for_parts(parts_dir, path.parent) as folder, disk_full_explained(parts_dir):
         parts = PartFiles(folder, _key(context, plan, dictionaries), ResponseParts())
         blocks = list(_blocks(plan))
-        check_space(plan, context.slices.d_model, parts, [block.name for block in blocks])
+        check_space(plan, context.slices.d_model, parts, [block.name for block in blocks], 1 + context.model.has_components)
         work = _work(context, plan, parts, blocks)
         for _ in progress_over(work, "measuring responses", len(blocks)) if progress else work:
             pass
@@ -106,7 +109,8 @@ def _write(path: Path, context: MeasurementContext, plan: ResponsePlan, parts: P
         for layer, samples in plan.samples.items():
             writer.sources(layer, samples.counts())
             for target in plan.later[layer]:
-                writer.begin(layer, target, len(samples), context.slices.d_model)
+                width = int(context.codecs[target].w_enc.shape[0])
+                writer.begin(layer, target, len(samples), width, carried=context.model.has_components)
         for block in _blocks(plan):
             found = parts.load(block.name)
             if found is None:
@@ -164,7 +168,8 @@ def _setting(clean: Callable[[], CleanDocuments], layers: Sequence[int]) -> Sett
 
 
 def _measured(setting: Callable[[], Setting], layer: int, later: Sequence[int], samples: LayerSamples) -> ResponseBlock:
-    means = half_means(setting(), layer, later, samples)
+    site = setting()
+    means = (site_half_means if site.model.has_components else half_means)(site, layer, later, samples)
     broken = ~np.isfinite(means).all(axis=(0, 2, 3))
     if broken.any():
         names = ", ".join(feature_id(layer, int(i)) for i in samples.index[broken][:3])
@@ -202,6 +207,37 @@ def half_means(setting: Setting, layer: int, later: Sequence[int], samples: Laye
         for k, vectors in enumerate(carried):
             means[k, cells] += sums.of(vectors)
     return means.reshape(len(later), len(samples), 2, width)
+
+
+@torch.no_grad()
+def site_half_means(setting: Setting, layer: int, later: Sequence[int], samples: LayerSamples) -> NDArray[np.float64]:
+    """The same between dictionaries on components, and after the two halves those of the part that nothing computed.
+
+    Args:
+        setting: The clean run from the source site up to the last of ``later``.
+        layer: Site of the sources.
+        later: Sites that are read.
+        samples: The sources and their tokens.
+
+    Returns:
+        float64 [len(later), sources, 4, widest], units of what is read per unit of the source; narrower sites are filled up with 0.
+    """
+    codecs, device = setting.codecs, setting.slices.device
+    targets = [codecs[n].site for n in later]
+    means = np.zeros((len(later), len(samples) * 2, 2, max(site.d_in for site in targets)))
+    owner, rows = samples.owners(), setting.rows[samples.documents]
+    order = np.lexsort((samples.positions, rows))
+    for chosen in np.array_split(order, max(1, -(-len(order) // _SITE_BATCH))):
+        documents, positions = (torch.as_tensor(values[chosen], device=device) for values in (rows, samples.positions))
+        directions = codecs[layer].w_dec[torch.as_tensor(samples.index[owner[chosen]], device=device)][:, None]
+        cells, place = np.unique(2 * owner[chosen] + samples.half[chosen], return_inverse=True)
+        weight = torch.as_tensor(samples.weight[chosen], device=device)[:, None]
+        sums = _CellSums(torch.as_tensor(place, device=device), weight, len(cells))
+        found = carry_site_directions(setting.slices, setting.clean, codecs[layer].site, documents, positions, directions, targets)
+        for k, (site, arrivals) in enumerate(zip(targets, found, strict=True)):
+            means[k, cells, 0, : site.d_in] += sums.of(arrivals.arrived[:, 0])
+            means[k, cells, 1, : site.d_in] += sums.of(arrivals.carried[:, 0])
+    return means.reshape(len(later), len(samples), 2, 2, -1).swapaxes(2, 3).reshape(len(later), len(samples), 4, -1)
 
 
 class _CellSums:

@@ -2,7 +2,8 @@
 
 ``total = P · ⟨r, w⟩``, ``copy = P · ⟨d, w⟩``, ``computed = total − copy`` and ``specific = computed − P · ⟨J̄ d, w⟩``: r is the source's
 response at the target's site, d its direction, w the target's reader, J̄ d what any direction would have computed there, and P says how
-often the target is on where the source is. All of it comes from the select documents; no test belongs to it.
+often the target is on where the source is. Between dictionaries on components the part of r that nothing computed is measured with it, and
+stands in place of d. All of it comes from the select documents; no test belongs to it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, ArtifactError, ResponseStore, RunPaths, feature_id, parse_feature_id
+from feature_graph.artifacts import ActivationStore, ArtifactError, ResponseStore, RunPaths, by_site, feature_id, feature_key
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.responses.check import check_responses
@@ -82,7 +83,7 @@ class ResponseScreen:
 
         paths = RunPaths.of(run_dir)
         store, activations = ResponseStore(paths.responses), ActivationStore.load(paths.activations)
-        saes = load_saes(Config.load(paths.config), "cpu")
+        saes = by_site(load_saes(Config.load(paths.config), "cpu"))
         check_responses(store, saes)
         codecs = {layer: SiteCodec.from_sae(sae, activations.sites[layer]) for layer, sae in saes.items() if layer in store.sites}
         return cls(store, activations, codecs, threshold=threshold)
@@ -147,8 +148,8 @@ class ResponseScreen:
                 )
             yield from self.blocks(*sites)
             return
-        start = None if source is None else parse_feature_id(source)
-        end = None if target is None else parse_feature_id(target)
+        start = None if source is None else feature_key(source, self.store.sites)
+        end = None if target is None else feature_key(target, self.store.sites)
         at = None if start is None else self._place(*start)
         for one, two in self.store.pairs:
             if (start is None or one == start[0]) and (end is None or two == end[0]):
@@ -176,7 +177,9 @@ class ResponseScreen:
         open_ = gates.on + gates.jump if self._jump else gates.on
         readers = self._readers[target] if targets is None else self._readers[target][:, targets]
         response, generic = self.store.means(source, target, rows), self.store.generic(source, target, rows)
-        through = [open_ * (vectors @ readers) for vectors in (response, self._directions[source][sources], generic)]
+        carried = self.store.carried(source, target, rows)
+        carried = self._directions[source][sources] if carried is None else carried
+        through = [open_ * (vectors @ readers) for vectors in (response, carried, generic)]
         total, copy, usual = through
         effects: dict[Effect, Floats] = {"total": total, "copy": copy, "computed": total - copy, "specific": total - copy - usual}
         return ScreenBlock(source, target, sources, np.arange(readers.shape[1]) if targets is None else targets, gates.on, effects)

@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, InteractionSet, by_keys, feature_key
-from feature_graph.candidates import identify_candidates
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, InteractionSet, ResponseStore, by_keys, feature_key
+from feature_graph.candidates import identify_candidates, shortlist
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.dictionaries import read_tensors, tensor_hook, width_of
 from feature_graph.interactions import MeasureError, make_plan, measure_interactions
 from feature_graph.interventions import AnalysedModel, MeasurementContext
+from feature_graph.responses import measure_responses, plan_responses
 from tests.architectures import VOCABULARY
 from tests.support.component_dictionaries import copying_sae, linear_transcoder
 from tests.support.component_models import added_to, as_hooked, block_of, own_tensors, transformers_model
@@ -280,3 +281,66 @@ def test_files_give_the_same_run_back(run: Run, tmp_path: Path) -> None:
     assert CoactivationAtlas.load(tmp_path / "atlas.h5").layer_pairs == run.atlas.layer_pairs
     measured = measure_interactions(run.model, run.saes, again, run.cfg, progress=False)
     pd.testing.assert_frame_equal(measured.frame, run.measured.frame)
+
+
+@pytest.fixture(scope="module")
+def responses(run: Run) -> ResponseStore:
+    cfg = run.cfg.model_copy(update={"response_samples": 4, "response_documents": 2})
+    chosen = {int(layer): range(5) for layer in run.store.layers}
+    return measure_responses(run.model, run.saes, run.store, cfg, run.store.path.parent / "responses.h5", sources=chosen, progress=False)
+
+
+def test_responses_are_the_derivatives_of_what_is_read(run: Run, responses: ResponseStore) -> None:
+    """By transformers' own model: a small change of what is written, both ways, at the tokens of the source."""
+    assert {(str(s), str(t)) for s, t in responses.pairs} == PAIRS
+    cfg = run.cfg.model_copy(update={"response_samples": 4, "response_documents": 2})
+    context = MeasurementContext.open(AnalysedModel.of(run.model, run.saes, cfg, components=True), run.store, cfg)
+    plan = plan_responses(context, {int(layer): range(5) for layer in run.store.layers})
+    for source, target in responses.pairs:
+        samples = plan.samples[source]
+        one = samples.part(0, 1)
+        direction = run.saes[str(source)].W_dec[one.index[0]]
+        direction = direction / direction.norm()
+        found: dict[int, list[Tensor]] = {}
+        for document, p in zip(one.documents.tolist(), one.positions.tolist(), strict=True):
+            high, low = (read_tensor(run, str(source), str(target), document, p, step * direction) for step in (0.05, -0.05))
+            found.setdefault(document, []).append((high - low) / 0.1)
+        expected = torch.stack([torch.stack(each).mean(0) for each in found.values()]).mean(0)
+        np.testing.assert_allclose(responses.means(source, target)[0], expected, atol=3e-3)
+
+
+@torch.no_grad()
+def read_tensor(run: Run, source: str, target: str, document: int, position: int, change: Tensor) -> Tensor:
+    """What a target reads at a position, with a vector added there to what a source writes."""
+    every = torch.zeros(1, CONTEXT, len(change))
+    every[0, position] = change
+    with added_to(run.theirs, *SITES[source][2], every):
+        return own_tensors(run.theirs, BLOCK[target], TEXT[document : document + 1])[SITES[target][1]][0, position]
+
+
+def test_what_nothing_computed_of_a_response_is_nothing_at_components_and_all_of_it_within_a_block(
+    run: Run, responses: ResponseStore
+) -> None:
+    keys = {str(layer): layer for layer in run.store.layers}
+    for source, target in (("L0", "L2.mlp"), ("L1.tc", "L2.mlp"), ("L1.z", "L1.attn")):
+        carried = responses.carried(keys[source], keys[target])
+        assert carried is not None
+        assert not carried.any()
+    for source in ("L1.z", "L1.attn"):
+        carried = responses.carried(keys[source], keys["L1.tc"])
+        np.testing.assert_allclose(carried, responses.means(keys[source], keys["L1.tc"]), atol=2e-3)
+    d = run.saes["L0"].W_dec.detach().numpy()[responses.sources[keys["L0"]].index]
+    np.testing.assert_allclose(responses.carried(keys["L0"], keys["L2"]), d, atol=1e-3)
+
+
+def test_a_shortlist_by_responses_is_measured(run: Run, responses: ResponseStore) -> None:
+    cfg = Config(
+        **run.cfg.model_dump() | {"candidates": "responses", "shortlist_pairs": 200, "response_samples": 4, "response_documents": 2}
+    )
+    model = AnalysedModel.of(run.model, run.saes, cfg, components=True)
+    chosen = shortlist(responses, run.atlas, run.store, model, cfg)
+    assert {(c.src_id.partition("_F")[0], c.tgt_id.partition("_F")[0]) for c in chosen} == PAIRS
+    measured = measure_interactions(model, run.saes, chosen, cfg, responses=responses, progress=False).frame
+    both = measured.merge(run.measured.frame, on=["src_id", "tgt_id"], suffixes=("", "_again"))
+    np.testing.assert_allclose(both["mean_strength"], both["mean_strength_again"], atol=1e-6)
+    assert measured["specific_strength"].notna().all()
