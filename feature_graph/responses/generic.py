@@ -116,7 +116,9 @@ class GenericMaps:
             return np.zeros((self._directions[source].shape[1], self._store.sites[target].d_in))  # no feature of the site has a response
         d = self._directions[source][self._store.sources[source].index]
         carried = self._store.carried(source, target)
-        return generic_map(d, self._store.means(source, target) - (d if carried is None else carried))
+        if carried is None:
+            return generic_map(d, self._store.means(source, target) - d)
+        return generic_map(d, self._store.means(source, target).astype(np.float64) - carried)
 
 
 @dataclass(frozen=True)
