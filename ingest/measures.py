@@ -129,7 +129,8 @@ MEDIATION = FileFormat(
         Column(
             "component",
             "string",
-            "total, residual, attention (patterns frozen), pattern (their change), mlp, normalisation (change of scale) or remainder",
+            "total, residual, attention (patterns frozen), pattern (their change), mlp, normalisation (change of scale) or remainder; "
+            "with dictionaries on components total, direct, attention, features, skip and error (of those between), mlp (without any)",
         ),
         Column("strength", "float64", f"contribution, {_STRENGTH}"),
         Column("share", "float64", "strength / strength of the total; null where the total is below min_effect", True),

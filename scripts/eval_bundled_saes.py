@@ -2,6 +2,7 @@
 
     python scripts/eval_bundled_saes.py                      # the shipped ones, held-out speeches
     python scripts/eval_bundled_saes.py --sampled FILE.npy   # also text sampled from the model (a stage of the training script)
+    python scripts/eval_bundled_saes.py --held-out FOLDER    # write the held-out speeches, for `feature-graph quality --text FOLDER`
 
 Everything runs in float32 through the same HookedTransformer that users get; the SAEs are read by
 ``SAE.load_from_disk``. Position 0 and special tokens are left out of every figure, and keep their residual when the
@@ -31,9 +32,10 @@ from torch import Tensor
 
 from feature_graph.config import BUNDLED_LAYERS
 from feature_graph.dictionaries.tokens import special_ids
+from feature_graph.loading.builtin_text import sotu_speeches
 from feature_graph.loading.bundled import load_bundled_model, saes_folder
 from feature_graph.utils import progress, setup_logging, write_json
-from scripts.train_bundled_saes import Settings, hook_name, speech_rows
+from scripts.train_bundled_saes import Settings, held_out, hook_name, speech_rows
 
 log = logging.getLogger("feature_graph.eval")
 LONG = 5.0
@@ -201,6 +203,15 @@ def record(folder: Path, found: dict[str, list[Figures]], settings: Settings) ->
         write_json(path, cfg)
 
 
+def write_held_out(folder: Path, settings: Settings) -> int:
+    """Write the speeches that trained nothing, one file each; gives their number."""
+    texts = [text for title, text in sotu_speeches() if held_out(title, settings.seed)]
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, text in enumerate(texts):
+        (folder / f"speech-{number:02}.txt").write_text(text, encoding="utf-8")
+    return len(texts)
+
+
 def main() -> None:
     """Read the command line, measure, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -211,11 +222,15 @@ def main() -> None:
     parser.add_argument("--sampled", type=Path, help="held-out rows sampled from the model, int32 .npy")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--write", action="store_true", help="write metrics.json and the expected figures into the folder")
+    parser.add_argument("--held-out", type=Path, metavar="FOLDER", help="write the held-out speeches there, and measure nothing")
     args = parser.parse_args()
     from sae_lens import SAE
 
     setup_logging()
     settings = Settings()
+    if args.held_out:
+        print(f"{write_held_out(args.held_out, settings)} speeches in {args.held_out}")
+        return
     model = load_bundled_model(args.device)
     saes = {layer: SAE.load_from_disk(args.folder / hook_name(layer), device=args.device) for layer in args.layers}
     texts = {"held-out speeches": speech_rows(settings, evaluation=True)[: args.rows]}

@@ -62,7 +62,7 @@ def _plain(value: Any) -> Any:
 
 def _asked(run_dir: Path, text: str, kind: str) -> Iterator[tuple[FeatureRef, ...]]:
     """Features of each item of --pairs, the target last."""
-    from feature_graph.artifacts import FeatureRef, parse_feature_id
+    from feature_graph.artifacts import FeatureRef, read_feature_id
 
     sources, example = (2, _TRIPLE) if kind == "gating" else (1, _PAIR)
     for item in filter(None, (part.strip() for part in text.split(","))):
@@ -72,7 +72,8 @@ def _asked(run_dir: Path, text: str, kind: str) -> Iterator[tuple[FeatureRef, ..
             raise typer.BadParameter(f"got {item!r}; expected {'two sources and a' if sources == 2 else 'a source and a'} target, such as "
                                      f"{example}", param_hint="--pairs")  # fmt: skip
         check_features(run_dir, "--pairs", [one.strip() for one in ids])
-        yield tuple(FeatureRef(*parse_feature_id(one.strip())) for one in ids)
+        found = [read_feature_id(one.strip()) for one in ids]
+        yield tuple(FeatureRef(one.layer, one.index, one.site) for one in found)
 
 
 def _measure(run_dir: Path, kind: str, asked: list[tuple[FeatureRef, ...]], top: int, either: bool) -> tuple[Any, Path]:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from feature_graph.artifacts import can_drive
+from feature_graph.activations import collect_activations
+from feature_graph.artifacts import FeatureRef, MediationSet, Pair, can_drive
+from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec, build_site_codecs, read_tensors, tensor_hook, width_of
+from feature_graph.interactions import MeasureError, measure_mediation
 from feature_graph.interventions import (
     SITE_PARTS,
     Clamps,
@@ -126,3 +131,37 @@ def test_inside_a_component_everything_is_direct() -> None:
         found = mediated(slices, codecs[source], codecs[target], list(codecs.values()))
         assert found.total.any()
         assert torch.equal(found.parts["direct"], found.total)
+
+
+RUN = {"L0": "residual", "L1.attn": "attn_out", "L1.tc": "transcoder", "L2.tc": "transcoder", "L2": "residual", "L3.mlp": "mlp_out"}
+TEXT = torch.randint(3, VOCABULARY, (36, 24), generator=torch.Generator().manual_seed(5))
+
+
+def test_edges_of_a_run_with_components_are_split_on_request(tmp_path: Path) -> None:
+    model = as_hooked("gpt2 relu untied")
+    saes: dict[str, Any] = {name: copying_sae(model.cfg.d_model) for name, kind in RUN.items() if kind != "transcoder"}
+    saes |= {f"L{b}.tc": mlp_as_transcoder(model.blocks[b]) for b in (1, 2)}
+    sites = [{"layer": int(name[1]), "kind": kind} for name, kind in RUN.items()]
+    cfg = Config(
+        model_name="tiny", sites=sites, context_length=24, n_tokens=TEXT.numel(), n_intervention_samples=8, min_documents=3, n_placebo=0
+    )
+    store = collect_activations(model, saes, cfg, TEXT)
+    often = {str(key): int(np.argmax(store.feature_frequencies[key])) for key in store.layers}
+    pairs = [
+        Pair(*(FeatureRef(int(name[1]), often[name], name.partition(".")[2]) for name in ends))
+        for ends in (("L0", "L2"), ("L0", "L3.mlp"), ("L1.tc", "L2"), ("L1.attn", "L2.tc"))
+    ]
+    found = measure_mediation(model, saes, pairs, cfg, store=store, progress=False)
+    found.save(tmp_path / "mediation.parquet")
+    frame = MediationSet.load(tmp_path / "mediation.parquet").frame
+    assert set(map(tuple, frame[["src_id", "tgt_id"]].to_numpy())) == {(pair.source.id, pair.target.id) for pair in pairs}
+    assert set(frame["method"]) == {"jacobian"}
+    for _, rows in frame.groupby(["src_id", "tgt_id"]):
+        strength = rows.set_index("component")["strength"]
+        assert list(strength.index) == ["total", *SITE_PARTS]
+        assert strength.drop("total").sum() == pytest.approx(strength["total"], rel=1e-3, abs=1e-4 * strength.abs().max())
+        assert abs(strength["error"]) < 1e-3 * (strength.abs().max() + 1e-3)  # every MLP with a dictionary is its own transcoder
+    last = frame[frame["src_id"].str.startswith("L1.tc")].set_index("component")["strength"]
+    assert last["mlp"] == 0  # between them lies the MLP of block 2, which has a dictionary
+    with pytest.raises(MeasureError, match="only jacobian is split"):
+        measure_mediation(model, saes, pairs, cfg, methods=["clamping"], store=store, progress=False)

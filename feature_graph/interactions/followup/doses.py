@@ -119,7 +119,7 @@ def _measure(context: MeasurementContext, plan: Plan, curves: Mapping[FeatureRef
 def _curve(
     work: SiteWork, source: Source, target: FeatureRef, doses: Sequence[Dose], points: Sequence[list[Measured]]
 ) -> list[dict[str, Any]]:
-    site, j = work.column(target.layer, target.index)
+    site, j = work.column(target)
     tests = [found[site].total for found in points]
     units = [dose.level - source.low for dose in doses]
     levels = np.array([source.low, *(d.level for d in doses)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,7 +13,16 @@ import scipy.sparse as sp
 
 from feature_graph import stats
 from feature_graph.activations import SampleRows
-from feature_graph.artifacts import ActivationStore, FeatureRef, InteractionSet, Pair, parse_feature_id
+from feature_graph.artifacts import (
+    ActivationStore,
+    FeatureRef,
+    InteractionSet,
+    Pair,
+    feature_key,
+    id_site_of,
+    layer_of,
+    read_feature_id,
+)
 from feature_graph.config import Config
 from feature_graph.interactions.check import check_pairs
 from feature_graph.interactions.errors import BrokenEffect, MeasureError
@@ -23,6 +32,7 @@ from feature_graph.interactions.plan import Plan, Source, make_plan
 from feature_graph.interactions.probes import NONE_TOO_SMALL, Measured, Probe, measure, path_of
 from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import CleanDocuments, MeasurementContext, Reading, Setting
+from ingest.feature_ids import site_name
 
 log = logging.getLogger(__name__)
 
@@ -47,18 +57,19 @@ class SiteWork:
     path: list[Reading]
     setting: Setting
 
-    def column(self, layer: int, index: int) -> tuple[int, int]:
+    def column(self, target: FeatureRef) -> tuple[int, int]:
         """Place of a target: number of its site in the path, and of the target among those read there."""
-        site = next(k for k, reading in enumerate(self.path) if reading.codec.site.layer == layer)
+        name, index = site_name(target.layer, target.site), target.index
+        site = next(k for k, reading in enumerate(self.path) if reading.codec.site.name == name)
         features = self.path[site].features
         if features is None:
             return site, index
         return site, int((features == index).nonzero()[0, 0])
 
 
-def pair_frame(pairs: Iterable[Pair]) -> pd.DataFrame:
-    """Pairs as a table: src_layer, src_index, tgt_layer, tgt_index."""
-    rows = [(s.layer, s.index, t.layer, t.index) for s, t in pairs]
+def pair_frame(pairs: Iterable[Pair], keys: Collection[int]) -> pd.DataFrame:
+    """Pairs of a run that has sites of these keys as a table: src_layer, src_index, tgt_layer, tgt_index; layers are keys."""
+    rows = [(*feature_key(s.id, keys), *feature_key(t.id, keys)) for s, t in pairs]
     return pd.DataFrame(rows, columns=["src_layer", "src_index", "tgt_layer", "tgt_index"], dtype=np.int64)
 
 
@@ -70,7 +81,7 @@ def plan_pairs(context: MeasurementContext, pairs: Sequence[Pair]) -> Plan:
     """
     if not pairs:
         raise MeasureError("pairs: got none; name at least one source and target, or lower the bar for choosing them")
-    frame = pair_frame(pairs)
+    frame = pair_frame(pairs, context.codecs)
     check_pairs(context.store, frame, context.codecs)
     plan = make_plan(context.store, frame, context.codecs, context.norms, context.cfg)
     for reason, count in plan.reasons().items():
@@ -129,9 +140,9 @@ def columns_of(store: ActivationStore, refs: set[FeatureRef]) -> dict[FeatureRef
 
 def targets_of(plan: Plan, source: Source) -> Iterator[FeatureRef]:
     """Targets that a source is asked for, in order."""
-    for layer, indices in sorted(plan.asked[source.layer, source.index].items()):
+    for key, indices in sorted(plan.asked[source.layer, source.index].items()):
         for index in indices.tolist():
-            yield FeatureRef(layer, index)
+            yield FeatureRef(layer_of(key), index, id_site_of(key))
 
 
 def feature_ref(text: str) -> FeatureRef:
@@ -141,9 +152,10 @@ def feature_ref(text: str) -> FeatureRef:
         MeasureError: If the text is not an id.
     """
     try:
-        return FeatureRef(*parse_feature_id(text.strip()))
+        found = read_feature_id(text.strip())
     except ValueError as error:
         raise MeasureError(str(error)) from error
+    return FeatureRef(found.layer, found.index, found.site)
 
 
 def strongest_pairs(interactions: InteractionSet, top: int = 20) -> list[Pair]:

@@ -145,7 +145,7 @@ def _effects(context: MeasurementContext, plan: Plan, *, floors: bool) -> Iterat
         for source, found in zip(work.sources, measured(work, probes, plan.smallest), strict=True):
             effects: _Effects = {}
             for target in targets_of(plan, source):
-                site, j = work.column(target.layer, target.index)
+                site, j = work.column(target)
                 smallest = float(plan.smallest.on(target.layer, np.array([target.index]), source.high - source.low)[0])
                 effect = _Effect(source, _one(found[site].total, j), float(found[site].on[j]), max(float(limits[site][j]), smallest))
                 effects[FeatureRef(source.layer, source.index), target] = effect
