@@ -37,6 +37,7 @@ LEFT_OUT = {
     "validate": f"{LOADS}; tests/causal/test_cli_validate.py",
     "forecasts": f"{LOADS}; tests/causal/test_forecasts.py",
     "pruning-recall": f"{LOADS}; tests/e2e/test_figures_of_a_run.py",
+    "quality": f"{LOADS}; tests/unit/test_cli_quality.py",
     "calibrate": "measures planted models: more than 10 s; tests/causal/test_calibration.py",
     "query --check": "starts a server of its own: more than 10 s; tests/graph/test_queries_cli.py",
     "ingest outputs/exhaustive --bulk always": f"{RESTARTS}; tests/graph/test_bulk.py",

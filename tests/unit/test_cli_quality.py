@@ -77,6 +77,17 @@ def test_the_text_is_the_users_choice(config: Path, runner: CliRunner, tmp_path:
     assert json.loads(done.stdout)["text"] == str(other)
 
 
+def test_a_run_is_measured_on_the_contexts_that_it_recorded(runner: CliRunner, tmp_path: Path) -> None:
+    cfg = write_tiny_run(tmp_path)
+    cfg.save(tmp_path / "tiny.yaml")
+    assert runner.invoke(app, ["-q", "run", str(tmp_path / "tiny.yaml"), "--only", "collect"]).exit_code == 0
+    (tmp_path / "text.txt").unlink()  # not needed any more
+    done = runner.invoke(app, ["-q", "quality", cfg.output_dir, "--tokens", "512", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert (found["documents"], list(found["dictionaries"])) == (32, ["L0", "L1", "L2"])
+
+
 @pytest.mark.parametrize(
     ("words", "code", "error"),
     [

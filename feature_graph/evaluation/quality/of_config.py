@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, RunPaths
-from feature_graph.config import Config
+from feature_graph.config import BUNDLED_LAYERS, BUNDLED_MODEL, Config
 from feature_graph.dictionaries import SiteCodec, build_codecs, build_site_codecs, published
 from feature_graph.evaluation.quality.measure import QualityOptions, dictionary_quality
 from feature_graph.evaluation.quality.response import ResponseOptions
 from feature_graph.evaluation.quality.verdict import verdict
-from feature_graph.loading import draw_contexts, load_model_and_saes
+from feature_graph.loading import draw_contexts, load_model_and_saes, load_saes
 from feature_graph.utils import derived_seed
 
 #: Contexts by which the reading of a dictionary on a component is told, and the usual length of what it reads.
@@ -49,7 +49,8 @@ def measure_config(
         tokens = draw_contexts(model, saes, told, n_tokens=n_tokens)
     codecs, theirs = _dictionaries(model, saes, tokens, told)
     options = QualityOptions(response=ResponseOptions(seed=cfg.seed))
-    found = dictionary_quality(model, codecs, tokens, options=options, progress=progress)
+    sources = _before(model, codecs, told) | codecs
+    found = dictionary_quality(model, codecs, tokens, sources=sources, options=options, progress=progress)
     lengths = [figure.n for one in found.values() if (figure := one.reconstruction.l0) is not None]
     return {
         "model": cfg.model_name,
@@ -70,6 +71,21 @@ def _dictionaries(model: Any, saes: Any, tokens: NDArray[np.int64], cfg: Config)
         codecs = {codec.site.name: codec for codec in build_codecs(model, saes, cfg).values()}
         return codecs, {name: saes[codec.site.layer] for name, codec in codecs.items()}
     return build_site_codecs(model, saes, tokens[:_JUDGED], cfg.activity_threshold, judged=False), dict(saes)
+
+
+def _before(model: Any, codecs: dict[str, SiteCodec], cfg: Config) -> dict[str, SiteCodec]:
+    """The bundled residual SAEs before the first dictionary on a component of the bundled model, if nothing else comes before it."""
+    first = next(iter(codecs.values())).site
+    layers = [layer for layer in BUNDLED_LAYERS if layer < first.layer]
+    if cfg.model_name != BUNDLED_MODEL or first.kind == "residual" or not layers:
+        return {}
+    told = cfg.model_copy(update={"sites": None, "layers": layers} | {name: _default(name) for name in ("sae_release", "sae_id_template")})
+    saes = load_saes(told, str(model.cfg.device))
+    return {codec.site.name: codec for codec in build_codecs(model, saes, told).values()}
+
+
+def _default(field: str) -> Any:
+    return Config.model_fields[field].default
 
 
 def _recorded(run_dir: str | Path, seed: int, n_tokens: int) -> NDArray[np.int64] | None:

@@ -11,7 +11,7 @@ from feature_graph.evaluation.quality.figures import QualityFigure
 from feature_graph.evaluation.quality.measure import DictionaryQuality
 from feature_graph.evaluation.quality.response import SiteResponse
 
-#: Explained variance of typical tokens below which a run refuses a dictionary.
+#: Explained variance of typical tokens up to which a run refuses a dictionary on the residual stream; others, up to that of the mean.
 LEAST_EXPLAINED = 0.5
 #: Recovered cross-entropy (mean), and response EV, from which a dictionary is called fit.
 LEAST_RECOVERED, LEAST_RESPONSE = 0.9, 0.2
@@ -25,13 +25,15 @@ def verdict(kind: SiteKind, quality: DictionaryQuality) -> str:
     explained = quality.reconstruction.explained_variance_typical
     if explained is None:
         return "Nothing can be said: what it is to reconstruct does not vary on this text."
-    if explained.value < LEAST_EXPLAINED:
+    if explained.value < (LEAST_EXPLAINED if kind == "residual" else 0):
         return (
             f"Not fit: it explains {explained.value:.2f} of the variance on this text, so that its features do not describe the site; "
             f"check the model, the hook, the BOS setting and the text{_dead(quality)}."
         )
     stream, recovered = quality.response is None, quality.recovered.mean
-    told = _of_stream(kind, explained, recovered) if quality.response is None else _of_component(_COMPONENT[kind], quality.response)
+    told = (
+        _of_stream(kind, explained, recovered) if quality.response is None else _of_component(_COMPONENT[kind], explained, quality.response)
+    )
     able = recovered is None or recovered.value >= LEAST_RECOVERED or not stream
     return f"{'Fit' if able and told[0] else 'With care'}: {told[1]}{_dead(quality)}."
 
@@ -43,14 +45,17 @@ def _of_stream(kind: SiteKind, explained: QualityFigure, recovered: QualityFigur
     return True, f"{kept}edges that are found are the model's own, and {lost}"
 
 
-def _of_component(component: str, response: SiteResponse) -> tuple[bool, str]:
+def _of_component(component: str, variance: QualityFigure, response: SiteResponse) -> tuple[bool, str]:
     explained, error = response.explained[response.shares_along], response.error_share
     if explained is None or error is None:
         return True, f"{component} does not respond to the stream on this text"
     skip = 0.0 if response.skip_share is None else response.skip_share.value
     along = "what earlier features send it" if response.shares_along == "arrivals" else "random directions"
     by_skip = "" if response.skip_share is None else f"the skip {skip:.0%}, "
-    shares = f"of {component}'s response to {along} its features carry {1 - skip - error.value:.0%}, {by_skip}the error {error.value:.0%}"
+    shares = (
+        f"it explains {variance.value:.0%} of what {component} writes, and of its response to {along} the features carry "
+        f"{1 - skip - error.value:.0%}, {by_skip}the error {error.value:.0%}"
+    )
     if explained.value < LEAST_RESPONSE:
         return False, f"{shares}; its edges are the model's own, but most of what {component} computes passes its features by"
     return True, f"{shares}; its edges are the model's own, and paths through its features show their share of what {component} computes"

@@ -1,0 +1,30 @@
+"""Quality of dictionaries on components of the bundled model, whose first one meets the directions of the residual SAEs below it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from feature_graph.cli import app
+from feature_graph.config import Config
+from tests.support.component_dictionaries import copying_sae
+
+pytestmark = [pytest.mark.slow, pytest.mark.model]
+
+
+def test_the_first_component_is_asked_along_the_residual_saes_below_it(tmp_path: Path) -> None:
+    for block in (8, 9):
+        copying_sae(576, metadata={"hook_name": f"blocks.{block}.hook_mlp_out"}).save_model(tmp_path / f"mlp-{block}")
+    sites = [{"layer": block, "kind": "mlp_out", "release": str(tmp_path / f"mlp-{block}")} for block in (8, 9)]
+    Config(sites=sites, context_length=64, prepend_bos=False, output_dir=str(tmp_path / "run")).save(tmp_path / "mlps.yaml")
+    done = CliRunner().invoke(app, ["-q", "quality", str(tmp_path / "mlps.yaml"), "--tokens", "256", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["dictionaries"]
+    assert list(found) == ["L8.mlp", "L9.mlp"]
+    for one in found.values():
+        assert one["shares_along"] == "arrivals"
+        for figure in one["response_ev"].values():
+            assert figure["value"] == pytest.approx(1, abs=1e-3)  # it gives back what it takes
