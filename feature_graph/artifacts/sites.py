@@ -92,9 +92,13 @@ class Site:
         return f"https://www.neuronpedia.org/{self.neuronpedia_id}/{index}" if self.neuronpedia_id else ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; those that only components have are left out for the residual stream."""
+        """Plain values, for JSON; those that only components have are left out for the residual stream, unless blocks are parallel."""
         values = asdict(self)
-        return values if self.kind != "residual" else {name: value for name, value in values.items() if name not in _OF_COMPONENTS}
+        return (
+            values
+            if self.kind != "residual"
+            else {name: value for name, value in values.items() if name not in _OF_COMPONENTS or value is True}
+        )
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

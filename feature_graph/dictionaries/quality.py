@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from feature_graph.artifacts import kind_of
 from feature_graph.config import Config
 from feature_graph.dictionaries.build import SiteCodec, build_codecs
 from feature_graph.dictionaries.errors import LoadingError, QualityError
@@ -119,12 +120,13 @@ def check_quality(found: Mapping[int, Quality], action: str = "stop") -> None:
     """
     for layer, quality in found.items():
         for complaint in quality.complaints():
-            log.warning("layer %d: the SAE %s; is it the right model, hook, BOS setting and text?", layer, complaint)
+            log.warning("layer %s: the SAE %s; is it the right model, hook, BOS setting and text?", layer, complaint)
     bad = [f"layer {n}: {q.explained_variance:.3f}" for n, q in found.items() if not q.explained_variance >= LEAST_EXPLAINED]
     if not bad:
         return
+    what = "the residual stream's variance" if all(kind_of(n) == "residual" for n in found) else "the variance of what they are to give"
     text = (
-        f"these SAEs explain less than {LEAST_EXPLAINED} of the residual stream's variance on this text ({'; '.join(bad)}): they are not "
+        f"these SAEs explain less than {LEAST_EXPLAINED} of {what} on this text ({'; '.join(bad)}): they are not "
         "for this model, hook, weight processing or BOS setting. Check sae_release, sae_id_template and prepend_bos, or set "
         "sae_quality: warn to go on all the same"
     )
