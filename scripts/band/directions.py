@@ -23,6 +23,7 @@ from feature_graph.interventions.jacobian import load_forward_rules
 
 KINDS = ("decoders", "arrivals", "random")
 _EVERY = 5
+_TOGETHER = 4_096
 
 
 def is_held_out(features: Tensor) -> Tensor:
@@ -80,7 +81,8 @@ class MlpDerivative:
     def along(self, x: Tensor, dx: Tensor) -> Tensor:
         """[n, D], derivative of the output along changes ``dx`` of the normalised stream at ``x``."""
         load_forward_rules()
-        return torch.func.jvp(self.run, (x[:, None],), (dx[:, None],))[1][:, 0].float()
+        parts = zip(x[:, None].split(_TOGETHER), dx[:, None].split(_TOGETHER), strict=True)
+        return torch.cat([torch.func.jvp(self.run, (at,), (along,))[1][:, 0].float() for at, along in parts])
 
 
 @dataclass(frozen=True)

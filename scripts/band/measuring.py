@@ -21,7 +21,7 @@ from feature_graph.evaluation.quality import QualityOptions, dictionary_quality,
 from feature_graph.utils import write_json
 from scripts.band.directions import is_held_out
 
-log = logging.getLogger("scripts.band")
+log = logging.getLogger("feature_graph.band")
 _JUDGED = 8
 
 

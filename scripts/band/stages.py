@@ -21,17 +21,21 @@ from scripts.band import publishing, recording, texts, training
 from scripts.band.arrivals import Arrivals, CleanText, EarlierDictionary
 from scripts.band.controls import linear_controls
 from scripts.band.directions import MlpDerivative, ResponseSamples
+from scripts.band.measuring import measure_texts
 from scripts.band.recording import MlpTokens
 from scripts.band.responses import explained_variance, response_figures
 from scripts.band.settings import BandSettings
+from scripts.band.tables import tables
 from scripts.train_bundled_saes import hook_name
 
-log = logging.getLogger("scripts.band")
+log = logging.getLogger("feature_graph.band")
 #: Layers of the residual SAEs whose features send directions into the band.
 RESIDUAL = (3, 7)
 _ARRIVALS = 6_000
 _LEFT_OUT = 6_000
 _JUDGED = 8
+#: Derivatives that the controls are fitted on: with 8,192 a map of 576 × 576 fits its own sample.
+_CONTROL = 49_152
 
 
 def residual_saes() -> dict[str, Any]:
@@ -162,8 +166,8 @@ def _checked(work: Work, block: int, tokens: MlpTokens, samples: dict[str, Respo
 
 def _controls(trainer: training.BandTrainer, tokens: MlpTokens, samples: dict[str, ResponseSamples]) -> dict[str, Any]:
     """The controls without features, fitted on tokens that are trained on."""
-    some = trainer.tokens.take(trainer.kept[: training.BEGIN])
-    drawn = trainer.directions.draw(trainer.mlp, some, training.DERIVATIVES, trainer.generator)
+    some = trainer.tokens.take(trainer.kept[torch.randperm(len(trainer.kept), generator=trainer.generator)[:_CONTROL]])
+    drawn = trainer.directions.draw(trainer.mlp, some, _CONTROL, trainer.generator)
     return linear_controls(some, drawn, tokens, samples)
 
 
@@ -193,8 +197,8 @@ def publish(work: Work) -> None:
 
 def measure(work: Work) -> None:
     """Figures of the published files on held-out text of each register, into ``metrics.json`` beside them."""
-    from scripts.band.measuring import measure_texts
-
     transcoders = {f"L{block}.tc": publishing.load_published(work.published, block) for block in work.blocks}
     rows = texts.heldout_rows(work.settings, work.folder, work.settings.measured_rows)
-    measure_texts(work.model, dict(work.before()), transcoders, rows, work.published / "metrics.json")
+    path = work.published / "metrics.json"
+    measure_texts(work.model, dict(work.before()), transcoders, rows, path)
+    print(tables(path))

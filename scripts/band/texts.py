@@ -14,7 +14,7 @@ from scripts.band.registers import documents
 from scripts.band.settings import REGISTERS, BandSettings
 from scripts.train_bundled_saes import Settings, held_out, sample_rows
 
-log = logging.getLogger("scripts.band")
+log = logging.getLogger("feature_graph.band")
 SAMPLED = "sampled"
 _PART = 256
 _LONGEST = 100_000

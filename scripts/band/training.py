@@ -21,7 +21,7 @@ from scripts.band.recording import MlpTokens, usual
 from scripts.band.settings import BandSettings
 from scripts.band.transcoder import BandTranscoder, StepLoss, norms_of
 
-log = logging.getLogger("scripts.band")
+log = logging.getLogger("feature_graph.band")
 #: Share of the response loss by kind of direction.
 SHARES = {"decoders": 0.5, "arrivals": 0.25, "random": 0.25}
 #: Tokens from which features and skip begin.

@@ -21,6 +21,7 @@ from scripts.band.measuring import measure_texts
 from scripts.band.registers import documents
 from scripts.band.responses import explained, explained_variance, response_figures
 from scripts.band.settings import BandSettings
+from scripts.band.tables import tables
 from scripts.train_bundled_saes import held_out
 from tests.support.component_dictionaries import copying_sae
 from tests.support.tiny_models import tiny_model
@@ -239,6 +240,10 @@ def test_all_stages_one_after_the_other_and_again_after_a_kill(model: Any, tmp_p
     assert figures["response_ev"]["arrivals"]["n"] > 100
     assert figures["response_ev_held_out"]["decoders"] == pytest.approx(figures["response_ev"]["decoders"]["value"], abs=0.2)
     assert figures["explained_variance"]["value"] > 0.3
+    rows_of_table = tables(tmp_path / "metrics.json").splitlines()
+    assert rows_of_table[0] == "held out (384 tokens):"
+    assert [line.split(" | ")[0] for line in rows_of_table[2:]] == ["| block", "|---" * 13 + "|", "| 1", "| 2"]
+    assert f"{figures['explained_variance']['value']:.3f}" in rows_of_table[-1]
 
 
 # --- texts

@@ -1,0 +1,57 @@
+"""Markdown tables of what :mod:`scripts.band.measuring` wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_HEAD = (
+    "block",
+    "L0",
+    "explained variance",
+    "of typical tokens",
+    "dead",
+    "recovered (zero)",
+    "recovered (mean)",
+    "response EV, decoders",
+    "decoders that trained nothing",
+    "arrivals",
+    "random",
+    "skip",
+    "error",
+)
+
+
+def tables(path: Path) -> str:
+    """A table for each text of a ``metrics.json``."""
+    texts = json.loads(path.read_text())["texts"]
+    return "\n\n".join(f"{text} ({_tokens(sites)} tokens):\n\n{_table(sites)}" for text, sites in texts.items())
+
+
+def _tokens(sites: Mapping[str, Any]) -> int:
+    return max(int(one["explained_variance"]["n"]) for one in sites.values())
+
+
+def _table(sites: Mapping[str, Any]) -> str:
+    lines = [f"| {' | '.join(_HEAD)} |", "|---" * len(_HEAD) + "|"]
+    return "\n".join([*lines, *(f"| {' | '.join(_row(name, one))} |" for name, one in sites.items())])
+
+
+def _row(name: str, one: Mapping[str, Any]) -> list[str]:
+    values = [one[key] for key in ("explained_variance", "explained_variance_typical")]
+    recovered = [one[key] for key in ("ce_recovered_zero", "ce_recovered_mean")]
+    shares = [one[key] for key in ("skip_share", "error_share")]
+    response, held_out = one["response_ev"], one["response_ev_held_out"]["decoders"]
+    cells = [name.removeprefix("L").removesuffix(".tc"), f"{one['l0']['value']:.1f}", *map(_number, values), f"{one['dead']['value']:.1%}"]
+    cells += [*map(_number, recovered), _number(response["decoders"]), _plain(held_out)]
+    return [*cells, _number(response["arrivals"]), _number(response["random"]), *map(_number, shares)]
+
+
+def _number(figure: Mapping[str, Any] | None) -> str:
+    return _plain(None if figure is None else figure["value"])
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}".replace("-", "−")
