@@ -90,7 +90,7 @@ def site_tangents(
 
     Args:
         slices: The model.
-        clean: From :func:`tapped_run`, with the blocks from that of ``at`` to the last that is read.
+        clean: From :func:`tapped_run`, with the blocks from that of ``at`` to the last that has to be run.
         documents: int64 [S], rows of the clean run.
         positions: int64 [S].
         at: Block and tensor that is moved.
@@ -101,14 +101,15 @@ def site_tangents(
         One entry per tensor read, per unit of the direction.
     """
     load_forward_rules()
-    first, last = at[0], max(block for block, _ in read) + 1
+    wanted: list[Where] = [(block - 1, "resid_post") if name == "resid_pre" and block > at[0] else (block, name) for block, name in read]
+    first, last = at[0], max(block for block, _ in wanted) + 1
     start = clean.residuals[first][documents, positions][:, None, None, :]
     along = directions.to(start.dtype)[:, None, None, :]
 
     def moved(delta: Tensor) -> tuple[Tensor, ...]:
-        taps = BlockTaps(read, {at: lambda x: x + delta})
+        taps = BlockTaps(wanted, {at: lambda x: x + delta})
         slices.advance(start, first, last, clean, documents, positions, taps)
-        return tuple(taps.found[where][:, 0, 0] for where in read)
+        return tuple(taps.found[where][:, 0, 0] for where in wanted)
 
     found = jvp(moved, (torch.zeros_like(along),), (along,))
     return [TensorTangent(value, tangent) for value, tangent in zip(found[0], found[1], strict=True)]

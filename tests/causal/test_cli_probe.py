@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from feature_graph.artifacts import DoseSet, GateSet, InsertionSet, InteractionSet, MediationSet, RunPaths
+from feature_graph.artifacts import ActivationStore, DoseSet, GateSet, InsertionSet, InteractionSet, MediationSet, RunPaths
 from feature_graph.cli import app
 from feature_graph.config import Config
 from feature_graph.interactions import gating_candidates, strongest_pairs
+from feature_graph.interventions import SITE_PARTS
 from feature_graph.pipeline import run as do
+from tests.support.component_config import write_component_config
 from tests.tiny_run import write_tiny_run
 
 runner = CliRunner()
@@ -94,3 +96,24 @@ def test_a_run_without_activations_or_edges_is_told_what_is_missing(run: Config,
     nothing = runner.invoke(app, ["--quiet", "probe", str(tmp_path), "--kind", "gating"])
     assert nothing.exit_code == 1
     assert "has no two significant edges onto one target" in nothing.output.replace("\n", "")
+
+
+def test_edges_of_a_run_with_dictionaries_on_components_are_split_by_them(tmp_path: Path) -> None:
+    cfg = write_component_config(tmp_path)
+    cfg.save(tmp_path / "components.yaml")
+    assert runner.invoke(app, ["-q", "run", str(tmp_path / "components.yaml"), "--only", "collect"]).exit_code == 0
+    store = ActivationStore.load(RunPaths.of(cfg.output_dir).activations)
+    often = {str(key): f"{key}_F{int(store.feature_frequencies[key].argmax())}" for key in store.layers}
+    words = ["-q", "probe", cfg.output_dir, "--kind", "mediation", "--pairs"]
+    done = runner.invoke(app, [*words, f"{often['L0']}:{often['L2']},{often['L1.attn']}:{often['L1.tc']}", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = pd.DataFrame(json.loads(done.stdout)["rows"])
+    whole = rows[rows["src_id"] == often["L0"]].set_index("component")["strength"]
+    assert list(whole.index) == ["total", *SITE_PARTS]
+    assert whole.drop("total").sum() == pytest.approx(whole["total"], rel=1e-3, abs=1e-4)
+    assert whole["skip"] != 0  # the MLP of block 1 has a skip transcoder
+    inside = rows[rows["src_id"] == often["L1.attn"]].set_index("component")["strength"]
+    assert inside["direct"] == pytest.approx(inside["total"], rel=1e-4)  # attention's output is read by the MLP of its block
+    refused = runner.invoke(app, ["-q", "probe", cfg.output_dir, "--pairs", f"{often['L0']}:{often['L2']}", "--json"])
+    assert refused.exit_code != 0
+    assert "alone" in json.loads(refused.stdout)["error"]  # doses are measured between residual SAEs

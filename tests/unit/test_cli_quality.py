@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner
 
 from feature_graph.cli import app
-from feature_graph.config import Config
-from feature_graph.dictionaries import read_tensors, tensor_hook
-from feature_graph.loading import draw_contexts, load_model_and_saes
-from tests.support.component_dictionaries import copying_sae, linear_transcoder
-from tests.tiny_run import D_MODEL, write_tiny_run
+from tests.support.component_config import write_component_config
+from tests.tiny_run import write_tiny_run
 
 FIGURES = {
     "explained_variance",
@@ -108,30 +103,8 @@ def test_errors_are_one_sentence_and_json_where_the_answer_is(
 
 @pytest.fixture(scope="module")
 def components(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A configuration with dictionaries on the residual stream, attention, an MLP's output, and a skip transcoder."""
     root = tmp_path_factory.mktemp("components")
-    cfg = write_tiny_run(root, n_placebo=0)
-    model, _ = load_model_and_saes(cfg)
-    tokens = torch.as_tensor(draw_contexts(model, {}, cfg, n_tokens=400))
-    hooks = [tensor_hook(model, name, 1) for name in ("mlp_in", "mlp_out")]
-    reads, writes = (read_tensors(model, tokens, [hook])[hook].flatten(0, 1) for hook in hooks)
-    skip = 0.1 * torch.randn(D_MODEL, D_MODEL, generator=torch.Generator().manual_seed(1))
-    made: dict[str, tuple[dict[str, object], Any]] = {
-        "resid": ({"layer": 0}, copying_sae(D_MODEL, metadata={"hook_name": "blocks.0.hook_resid_post"})),
-        "attn": ({"layer": 1, "kind": "attn_out"}, copying_sae(D_MODEL, metadata={"hook_name": "blocks.1.hook_attn_out"})),
-        "mlp": ({"layer": 1, "kind": "mlp_out"}, copying_sae(D_MODEL, metadata={"hook_name": "blocks.1.hook_mlp_out"})),
-        "tc": (
-            {"layer": 1, "kind": "transcoder"},
-            linear_transcoder(
-                reads, writes, "skip_transcoder", skip, hook_name="blocks.1.mlp.hook_in", hook_name_out="blocks.1.hook_mlp_out"
-            ),
-        ),
-    }
-    sites = []
-    for name, (site, dictionary) in made.items():
-        dictionary.save_model(root / "dictionaries" / name)
-        sites.append(site | {"release": str(root / "dictionaries" / name)})
-    Config(**cfg.model_dump(exclude={"layers", "sites"}) | {"sites": sites}).save(root / "components.yaml")
+    write_component_config(root).save(root / "components.yaml")
     return root / "components.yaml"
 
 
@@ -139,7 +112,7 @@ def test_dictionaries_on_components_get_their_responses(components: Path, runner
     done = runner.invoke(app, ["-q", "quality", str(components), "--tokens", "512", "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["dictionaries"]
-    assert list(found) == ["L0", "L1.attn", "L1.tc", "L1.mlp"]
+    assert list(found) == ["L0", "L1.attn", "L1.tc", "L1.mlp", "L2"]
     for name in ("L1.attn", "L1.mlp"):
         assert all(figure["value"] == pytest.approx(1, abs=1e-4) for figure in found[name]["response_ev"].values())
         assert (found[name]["skip_share"], found[name]["shares_along"]) == (None, "arrivals")
