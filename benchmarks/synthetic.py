@@ -189,6 +189,7 @@ def _rows(rng: np.random.Generator, shape: Shape, source: Array, target: Array) 
         "method": pa.repeat(pa.scalar("clamping"), n),
         "interaction_type": np.where((total > 0) & (copy > 0.75 * total), "pass_through", np.where(lead > 0, "excitatory", "inhibitory")),
         "span": span.astype(np.int32),
+        "blocks": span.astype(np.int32),
         "mean_strength": total,
         "abs_strength": np.abs(total),
         "direct_strength": direct,

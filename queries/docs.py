@@ -62,8 +62,12 @@ What to know before you write your own:
   guide they rank by `specific` where your run measured it.
 - **Copies** of one direction from layer to layer are a family: `(:Feature)-[:MEMBER_OF]->(:Family {run: 1, method: 'clamping'})`, with
   `lifetime` in layers and `id`, the first member's.
-- **`structural`** edges lead to the next analysed site, or have a direct effect that passed the test by itself. Follow these along paths
+- **`structural`** edges have no analysed site in between, or a direct effect that passed the test by itself. Follow these along paths
   and for degrees: a total effect over several sites is partly the sum of the edges in between.
+- **A layer may have several dictionaries**: ids then name the site, `L5.mlp_F12` or `L5.attn_F3`, while those of the residual stream stay
+  `L5_F280`. `WHERE f.id STARTS WITH 'L5.mlp_F'` finds the features of one; `(:Run)-[:COVERS]->(:Site {name: 'L5.mlp'})` says its `kind`
+  and, in the order of the model, what it `reads` and `writes`. `span` of an edge counts layers and is 0 within one, `blocks` is the
+  distance in blocks.
 
 [The schema](schema.md) lists everything else. The number of a run and its id:
 

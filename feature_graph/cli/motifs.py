@@ -64,7 +64,7 @@ def motifs(
     ] = None,
     null: Annotated[int, typer.Option("--null", min=0, help="Compare the counts with this many null graphs.")] = 0,
     by_span: Annotated[
-        bool, typer.Option("--by-span", help="Count chains and loops separately by how many sites their edges span.")
+        bool, typer.Option("--by-span", help="Count chains and loops separately by how many layers their edges span.")
     ] = False,
     everything: Annotated[
         bool, typer.Option("--all", help="Use every edge, by its total effect, instead of structural edges by direct effect.")

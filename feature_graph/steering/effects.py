@@ -23,6 +23,10 @@ Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 
+#: Relative difference of two effects that are measured apart and are the same; a hundredth of it where they are next to nothing.
+_ROUNDING = 1e-4
+
+
 @dataclass(frozen=True, eq=False)
 class DirectEffects:
     """Structural edges at the same position, sorted by (source, target); without cycles.
@@ -138,10 +142,10 @@ class DirectEffects:
 
 
 def _crosses(data: dict[str, Any]) -> bool:
-    """Whether an edge's total effect holds more than its direct one: it leads over a layer, or features in between were held."""
-    total, direct = data.get("total"), data.get("direct")
-    known = total is not None and direct is not None and not math.isnan(total - direct)
-    return data.get("span", 1) > 1 or (known and total != direct)
+    """Whether an edge's total effect holds more than its direct one: it leads over a layer, or what lies in between was held."""
+    total, direct = (math.nan if data.get(name) is None else float(data[name]) for name in ("total", "direct"))
+    known = not math.isnan(total - direct)
+    return data.get("span", 1) > 1 or (known and not math.isclose(total, direct, rel_tol=_ROUNDING, abs_tol=_ROUNDING / 100))
 
 
 def _direct(u: Any, v: Any, data: dict[str, Any]) -> tuple[float, bool]:

@@ -19,7 +19,7 @@ _DRAWS = 2000
 def overlap(members: Mapping[str, Collection[str]], pool: Collection[str], draws: int = _DRAWS, seed: int = 0) -> pd.DataFrame:
     """Overlap of every two behaviours.
 
-    The permutation test draws, for both, as many features in each layer as they have there, from the pool; its p is
+    The permutation test draws, for both, as many features of each site as they have there, from the pool; its p is
     (1 + draws that overlap at least as much) / (1 + draws), one-sided, and q is by Benjamini and Hochberg over the pairs.
 
     Args:
@@ -32,12 +32,12 @@ def overlap(members: Mapping[str, Collection[str]], pool: Collection[str], draws
         One row per pair: ``a``, ``b``, ``shared``, ``jaccard``, ``expected`` (mean over draws), ``p``, ``q``.
     """
     rng = np.random.default_rng(seed)
-    layers = _counts(set(pool).union(*members.values()) if members else set(pool))
+    sites = _counts(set(pool).union(*members.values()) if members else set(pool))
     rows = []
     for a, b in combinations(members, 2):
         one, two = set(members[a]), set(members[b])
         shared = len(one & two)
-        random = _random_shared(_counts(one), _counts(two), layers, draws, rng)
+        random = _random_shared(_counts(one), _counts(two), sites, draws, rng)
         whole = len(one) + len(two)
         jaccard = [n / (whole - n) if whole > n else 0.0 for n in (shared, *random.tolist())]
         p = (1 + int((random >= shared).sum())) / (1 + draws)
@@ -54,16 +54,16 @@ def shared_features(members: Mapping[str, Collection[str]]) -> list[tuple[str, l
 
 
 def _random_shared(
-    one: Mapping[int, int], two: Mapping[int, int], layers: Mapping[int, int], draws: int, rng: np.random.Generator
+    one: Mapping[str, int], two: Mapping[str, int], sites: Mapping[str, int], draws: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Overlap of two sets drawn at random: hypergeometric in each layer, summed."""
+    """Overlap of two sets drawn at random: hypergeometric at each site, summed."""
     total = np.zeros(draws, dtype=np.int64)
-    for layer, n in one.items():
-        m, whole = two.get(layer, 0), layers[layer]
+    for site, n in one.items():
+        m, whole = two.get(site, 0), sites[site]
         if m:
             total += rng.hypergeometric(n, whole - n, m, size=draws)
     return total
 
 
-def _counts(nodes: Collection[str]) -> dict[int, int]:
-    return dict(Counter(read_feature_id(node).layer for node in nodes))
+def _counts(nodes: Collection[str]) -> dict[str, int]:
+    return dict(Counter(read_feature_id(node).site_name for node in nodes))

@@ -155,7 +155,7 @@ def render_motif_page(
     figure = plot_motif_nulls(result)
     mixing = result.mixing
     notes = [
-        "Null graphs have the same layers, degrees (to and from each layer) and signs; edges are swapped between features. "
+        "Null graphs have the same sites, degrees (to and from each site) and signs; edges are swapped between features. "
         f"{mixing.accepted_per_edge:.1f} swaps per edge were accepted; a null graph shares {mixing.overlap_with_observed:.0%} of its edges "
         f"with this graph and {mixing.overlap_between_nulls:.0%} with another null graph.",
         "Blue: more than the nulls have (q < 0.05), vermilion: fewer, grey: as many. Chains and fans follow from the degrees alone.",

@@ -26,7 +26,7 @@ CALL (run) {
   MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = run.n AND e.method IS NOT NULL
   WITH [(s)<-[:OF]-(a:Observation) WHERE a.run = run.n | a][0] AS low, [(t)<-[:OF]-(b:Observation) WHERE b.run = run.n | b][0] AS high
   // Within a layer edges go from one site to another (L5.attn_F1 to L5.mlp_F2); their order was checked when they were loaded.
-  WITH sum(CASE WHEN low.layer < high.layer OR low.layer = high.layer AND split(low.id, '_F')[0] <> split(high.id, '_F')[0] THEN 1 ELSE 0 END) AS found
+  WITH sum(CASE WHEN low.layer < high.layer OR low.layer = high.layer AND left(low.id, size(low.id) - size(split(low.id, '_F')[-1]) - 2) <> left(high.id, size(high.id) - size(split(high.id, '_F')[-1]) - 2) THEN 1 ELSE 0 END) AS found
   RETURN 'edges between observed features, forward' AS check, found, run.edges AS expected
   UNION ALL
   MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = run.n AND e.method IS NOT NULL

@@ -1,11 +1,11 @@
 // Features that act alike
 //
 // family: audit
-// question: Which features of one layer act on the same targets, so that they may be duplicates?
+// question: Which features of one site act on the same targets, so that they may be duplicates?
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "only this layer"}
 //   min_shared: {type: int, min: 1, max: 1000, default: 2, about: "at least this many targets in common"}
 //   min_overlap: {type: float, min: 0, max: 1, default: 0.5, about: "at least this overlap: targets in common divided by the targets of either"}
@@ -39,6 +39,8 @@ CALL (run, layer) {
   UNWIND range(i + 1, size(seen) - 1) AS j
   // who has so many more targets cannot share enough of them
   WITH seen, directions, targets, i, j WHERE targets[i] >= $min_overlap * targets[j] AND targets[j] >= $min_overlap * targets[i]
+  // of one dictionary: sites of a layer read different things
+  WITH seen, directions, targets, i, j WHERE left(seen[i].id, size(seen[i].id) - size(split(seen[i].id, '_F')[-1]) - 2) = left(seen[j].id, size(seen[j].id) - size(split(seen[j].id, '_F')[-1]) - 2)
   WITH seen[i] AS o, seen[j] AS p, count(*) AS shared, sum(CASE WHEN directions[i] = directions[j] THEN 1 ELSE 0 END) AS agree,
        max(targets[i] + targets[j]) AS of_both
   WHERE shared >= $min_shared

@@ -17,6 +17,8 @@ CALL (run, layer) {
   UNWIND range(i + 1, size(seen) - 1) AS j
   // who has so many more targets cannot share enough of them
   WITH seen, directions, targets, i, j WHERE targets[i] >= $min_overlap * targets[j] AND targets[j] >= $min_overlap * targets[i]
+  // of one dictionary: sites of a layer read different things
+  WITH seen, directions, targets, i, j WHERE left(seen[i].id, size(seen[i].id) - size(split(seen[i].id, '_F')[-1]) - 2) = left(seen[j].id, size(seen[j].id) - size(split(seen[j].id, '_F')[-1]) - 2)
   WITH seen[i] AS o, seen[j] AS p, count(*) AS shared, sum(CASE WHEN directions[i] = directions[j] THEN 1 ELSE 0 END) AS agree,
        max(targets[i] + targets[j]) AS of_both
   WHERE shared >= $min_shared

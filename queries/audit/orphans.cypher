@@ -5,7 +5,7 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   edges: {type: choice, of: [structural, all], default: all, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: all, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   members: {type: int, min: 1, max: 10000, default: 20, about: "number of features shown"}
 // returns:
 //   layer: layer

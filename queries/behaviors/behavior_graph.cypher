@@ -7,7 +7,7 @@
 //   method: {type: method}
 //   behavior: {type: behavior}
 //   hops: {type: int, min: 0, max: 2, default: 1, about: "steps downstream from the seeds"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 200, about: "at most this many rows"}
 // returns:
@@ -15,7 +15,7 @@
 //   target: short id
 //   strength: the effect of the edge
 //   direct: direct effect
-//   span: analysed sites crossed
+//   span: analysed layers crossed; 0 within a layer
 //   source_seed: the source is a seed
 //   target_seed: the target is a seed
 //   source_label: top activating tokens of the source

@@ -6,7 +6,7 @@
 //   run: {type: run}
 //   method: {type: method}
 //   hops: {type: int, min: 0, max: 2, default: 2, about: "steps downstream from the seeds"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_behaviors: {type: int, min: 1, max: 1000, default: 2, about: "at least this many behaviours"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:

@@ -7,7 +7,7 @@
 //   method: {type: method}
 //   behavior: {type: behavior}
 //   other: {type: behavior, about: "name of the other behaviour"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 // returns:
 //   id: short id
 //   layer: layer

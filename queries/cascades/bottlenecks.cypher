@@ -5,7 +5,7 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "only edges of at least this magnitude count: raise it until the graph is sparse enough to have bottlenecks"}
 //   graph: {type: projection}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}

@@ -8,7 +8,7 @@
 //   feature: {type: feature}
 //   direction: {type: choice, of: [downstream, upstream], default: downstream, about: "downstream: what it acts on; upstream: what acts on it"}
 //   max_hops: {type: int, min: 1, max: 6, default: 6, about: "at most this many steps; 6 goes as far as the graph does, or says that it cannot"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 // returns:
 //   hops: number of steps

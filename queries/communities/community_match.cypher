@@ -8,7 +8,7 @@
 //   method: {type: method}
 //   other_method: {type: other_method}
 //   algorithm: {type: choice, of: [leiden, louvain, label_propagation, wcc], default: leiden, about: "algorithm that groups the features; edges are weighted by magnitude, and their direction is ignored"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}

@@ -6,7 +6,7 @@
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge, by its total effect"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge, by its total effect"}
 //   min_shared: {type: int, min: 1, max: 1000, default: 1, about: "at least this many targets in common"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:

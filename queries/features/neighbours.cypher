@@ -18,7 +18,7 @@
 //   later: effect on later positions
 //   computed: total effect without the copy
 //   specific: computed, without what the blocks compute of any direction; empty if not measured
-//   span: analysed sites crossed
+//   span: analysed layers crossed; 0 within a layer
 //   q: corrected p of the total effect
 //   by: effects that passed the test
 //   label: its top activating tokens in context

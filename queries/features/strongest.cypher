@@ -7,18 +7,18 @@
 //   method: {type: method}
 //   effect: {type: effect, of: [strength, total, direct, later, computed, specific, copy]}
 //   by: {type: choice, of: [standardised, value], default: standardised, about: "what the rows are ordered by: the effect in standard deviations of the target (edges for which that was not measured come last, by |value|), or |value|"}
-//   edges: {type: choice, of: [all, structural], default: all, about: "structural: to the next site, or with a significant direct effect; all: also total effects over several sites"}
+//   edges: {type: choice, of: [all, structural], default: all, about: "structural: no analysed site in between, or with a significant direct effect; all: also total effects over several sites"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
-//   span: {type: int, min: 1, max: 100, optional: true, about: "only edges that cross this many sites"}
+//   span: {type: int, min: 0, max: 100, optional: true, about: "only edges that cross this many layers"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   source: short id
 //   target: short id
 //   value: the effect asked for, target units per source unit
 //   standardised: change of the target by the effect asked for, under the source's whole clamp, in standard deviations of the target
-//   structural: to the next site, or with a significant direct effect; otherwise it is a total over several sites
+//   structural: no analysed site in between, or with a significant direct effect; otherwise it is a total over several sites
 //   type: excitatory, inhibitory, pass_through, attenuates_copy or erases_copy
-//   span: analysed sites crossed
+//   span: analysed layers crossed; 0 within a layer
 //   copy: the part that the identity path alone accounts for
 //   q: corrected p of the total effect
 //   replicated: whether it replicates on the confirm documents

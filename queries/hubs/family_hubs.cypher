@@ -6,7 +6,7 @@
 //   run: {type: run}
 //   method: {type: method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: degree, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target)"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}

@@ -6,11 +6,12 @@
 //   run: {type: run}
 //   method: {type: method}
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength, pagerank, reverse_pagerank, article_rank, reverse_article_rank, hits_hub, hits_authority, betweenness, closeness, reverse_closeness, harmonic, reverse_harmonic], default: degree, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target); pagerank and article_rank (which trusts features with few outgoing edges less) follow the edges by magnitude; hits_authority: driven by good hubs, hits_hub: drives good authorities, both by count; betweenness: shortest paths through it, without sampling; closeness: over paths that end here, in edges, with the correction of Wasserman and Faust; harmonic: mean of 1 / distance over the same paths; reverse_ goes against the edges"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
 //   families: {type: bool, default: true, about: "whether a copy family counts as one feature, under its first member; of several edges between the same two, the strongest then counts"}
 //   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "only features of this layer; scores are still those of the whole graph"}
+//   site: {type: text, max: 60, optional: true, about: "only features of this site of their layer, as ids name it (mlp, attn, tc …); residual: of the residual stream"}
 //   per_layer: {type: bool, default: false, about: "whether limit counts the rows of each layer instead of all rows"}
 //   graph: {type: projection}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
@@ -109,7 +110,8 @@ CALL gds.graph.drop(graph) YIELD graphName
 UNWIND scores AS row
 WITH run, row, row.feature AS f, row.score AS score
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
-WHERE $layer IS NULL OR o.layer = $layer
+WHERE ($layer IS NULL OR o.layer = $layer)
+  AND ($site IS NULL OR CASE $site WHEN 'residual' THEN NOT o.id CONTAINS '.' ELSE o.id CONTAINS '.' + $site + '_F' END)
 // Scores that differ by rounding only are ties, in the order of their ids.
 WITH o, row, score, round(score, 10) AS rounded
 ORDER BY rounded DESC, o.id

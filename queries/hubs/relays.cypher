@@ -6,6 +6,7 @@
 //   run: {type: run}
 //   method: {type: method}
 //   layer: {type: int, min: 0, max: 1000, optional: true, about: "only relays of this layer"}
+//   site: {type: text, max: 60, optional: true, about: "only relays of this site of their layer, as ids name it (mlp, attn, tc …); residual: of the residual stream"}
 //   limit: {type: int, min: 1, max: 1000, default: 20, about: "at most this many rows"}
 // returns:
 //   id: short id of the feature in the middle
@@ -24,7 +25,8 @@ MATCH (m)-[y:AFFECTS]->(:Feature)
 WHERE y.run = run.n AND y.method = $method AND y.structural AND y.by <> 'later'
 WITH run, m, sources, arriving, net_arriving, count(*) AS targets, sum(abs(y.direct)) AS leaving, sum(y.direct) AS net_leaving
 MATCH (m)<-[:OF]-(o:Observation {run: run.n})
-WHERE $layer IS NULL OR o.layer = $layer
+WHERE ($layer IS NULL OR o.layer = $layer)
+  AND ($site IS NULL OR CASE $site WHEN 'residual' THEN NOT o.id CONTAINS '.' ELSE o.id CONTAINS '.' + $site + '_F' END)
 WITH run, m, o, sources * targets AS paths, arriving * leaving AS passed, net_arriving * net_leaving AS net
 ORDER BY round(passed, 10) DESC, o.id
 LIMIT $limit

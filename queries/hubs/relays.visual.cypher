@@ -7,7 +7,8 @@ MATCH (m)-[y:AFFECTS]->(:Feature)
 WHERE y.run = run.n AND y.method = $method AND y.structural AND y.by <> 'later'
 WITH run, m, arriving, sum(abs(y.direct)) AS leaving
 MATCH (m)<-[:OF]-(o:Observation {run: run.n})
-WHERE $layer IS NULL OR o.layer = $layer
+WHERE ($layer IS NULL OR o.layer = $layer)
+  AND ($site IS NULL OR CASE $site WHEN 'residual' THEN NOT o.id CONTAINS '.' ELSE o.id CONTAINS '.' + $site + '_F' END)
 WITH run, m, o ORDER BY arriving * leaving DESC, o.id LIMIT 3
 MATCH path = (:Feature)-[x:AFFECTS]->(m)-[y:AFFECTS]->(:Feature)
 WHERE x.run = run.n AND x.method = $method AND x.structural AND x.by <> 'later'

@@ -36,7 +36,7 @@ CALL (run) {
   RETURN a
 }
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE ac.span > 1 AND ac.by CONTAINS 'direct' AND abs(ac.direct) >= $min_strength AND ac.direct <> 0
+WHERE ac.by CONTAINS 'direct' AND abs(ac.direct) >= $min_strength AND ac.direct <> 0
 MATCH (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
 WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
 MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c)

@@ -15,7 +15,7 @@ CALL (run) {
   RETURN a
 }
 MATCH across = (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c:Feature)
-WHERE ac.span > 1 AND ac.by CONTAINS 'direct' AND abs(ac.direct) >= $min_strength
+WHERE ac.by CONTAINS 'direct' AND abs(ac.direct) >= $min_strength
 MATCH first = (a)-[ab:AFFECTS {run: run.n, method: $method}]->(b:Feature)
 WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
 MATCH second = (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c)

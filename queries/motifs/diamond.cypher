@@ -8,7 +8,7 @@
 //   feature: {type: feature, optional: true, about: "only motifs that begin at this feature"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only motifs that begin in this layer"}
 //   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths act in the same direction; incoherent: they work against each other"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}

@@ -8,7 +8,7 @@
 //   feature: {type: feature, optional: true, about: "only this feature as the source"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only sources in this layer"}
 //   targets: {type: int, min: 2, max: 1000, default: 3, about: "at least this many targets"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}

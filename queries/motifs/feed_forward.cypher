@@ -8,7 +8,7 @@
 //   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths have the same sign; incoherent: they have opposite signs"}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only loops that begin in this layer"}
-//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges of span 1, or with a direct effect that is itself significant; all: every edge"}
+//   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}

@@ -6,7 +6,7 @@
 //   run: {type: run}
 //   method: {type: method}
 // returns:
-//   span: analysed sites crossed
+//   span: analysed layers crossed; 0 within a layer
 //   count: edges
 //   excitatory: share that raise the target
 //   mostly_copy: share of which the identity path alone accounts for half or more

@@ -15,6 +15,7 @@ import queries
 from feature_graph.database.store import Store
 from feature_graph.steering import NO_INTERVALS, DirectEffects, between, predict_cascade, reach
 from tests.graph import twins, twins_motifs
+from tests.mixed_runs import mixed_run
 from tests.rundirs import random_run
 from tests.support.database import ALL, EXAMPLE, Loaded, same_rows, wipe
 
@@ -24,12 +25,13 @@ SHAPES = {"narrow": (6, 4, 60, 2), "wide": (3, 14, 200, 2), "deep": (7, 5, 120, 
 
 @pytest.fixture(scope="module")
 def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
-    """The shipped example and four random layered signed graphs in one database."""
+    """The shipped example, four random layered signed graphs and one with several sites a layer in one database."""
     wipe(connected)
     root = tmp_path_factory.mktemp("cascades")
     roots: dict[str, Path] = {"example": EXAMPLE}
     for seed, (name, (layers, features, edges, window)) in enumerate(SHAPES.items()):
         roots[name] = random_run(root / name, layers, features, edges, seed=seed + 20, window=window)
+    roots["mixed"] = mixed_run(root / "mixed", n_features=4, n_edges=130, seed=30)
     return {name: Loaded(connected.ingest(r).run, twins.RunFiles.read(r), connected) for name, r in roots.items()}
 
 
@@ -60,7 +62,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("which", ["example", "deep"])
+@pytest.mark.parametrize("which", ["example", "deep", "mixed"])
 @pytest.mark.parametrize(("name", "given_"), CASES, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())))
 def test_rows_equal_the_twin(loaded: dict[str, Loaded], which: str, name: str, given_: dict[str, Any]) -> None:
     run = loaded[which]
@@ -87,7 +89,7 @@ def test_the_cases_are_not_empty(loaded: dict[str, Loaded]) -> None:
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.data(),
-    which=st.sampled_from(["example", *SHAPES]),
+    which=st.sampled_from(["example", "mixed", *SHAPES]),
     delta=st.floats(-10, 10).filter(lambda x: abs(x) > 1e-3),
     hops=st.integers(1, 6),
     decay=st.sampled_from([1.0, 0.5, 0.83]),

@@ -17,6 +17,7 @@ from ingest import Options, Selection, ingest_run, verify_run
 from ingest.migrations import migrate, migrations
 from tests.graph import twins, twins_families
 from tests.graph.formerly import CutOffMigration, as_version_6
+from tests.mixed_runs import mixed_run
 from tests.rundirs import random_run
 from tests.support.database import ALL, EXAMPLE, Loaded, same_rows, wipe
 
@@ -27,15 +28,23 @@ MEASURES = queries.template("family_hubs").parameter("measure").of
 
 @pytest.fixture(scope="module")
 def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
-    """The shipped example and a random run, side by side in one database."""
+    """The shipped example, a random run and one with several sites a layer, side by side in one database."""
     wipe(connected)
     random = random_run(tmp_path_factory.mktemp("random") / "run", n_layers=5, n_features=9, n_edges=220, seed=3, window=3)
-    roots = {"example": EXAMPLE, "random": random}
+    mixed = mixed_run(tmp_path_factory.mktemp("mixed") / "run", n_edges=400, seed=3)
+    roots = {"example": EXAMPLE, "random": random, "mixed": mixed}
     return {name: Loaded(connected.ingest(root).run, twins.RunFiles.read(root), connected) for name, root in roots.items()}
 
 
-@pytest.mark.parametrize("which", ["example", "random"])
-@pytest.mark.parametrize("given", [{}, {"min_lifetime": 4}, {"limit": 2}], ids=str)
+@pytest.mark.parametrize(
+    ("which", "given"),
+    [
+        (which, given)
+        for which in ("example", "random", "mixed")
+        for given in ({}, {"min_lifetime": 1 if which == "mixed" else 4}, {"limit": 2})
+    ],
+    ids=str,
+)
 def test_families_equal_the_twin(loaded: dict[str, Loaded], which: str, given: dict[str, Any]) -> None:
     run = loaded[which]
     asked = {"limit": ALL} | given
@@ -55,7 +64,7 @@ def test_the_family_of_a_feature(loaded: dict[str, Loaded]) -> None:
     assert len(drawn) == family["size"] - 1
 
 
-@pytest.mark.parametrize("which", ["example", "random"])
+@pytest.mark.parametrize("which", ["example", "random", "mixed"])
 @pytest.mark.parametrize("measure", MEASURES)
 def test_hubs_of_families_equal_the_twin(loaded: dict[str, Loaded], which: str, measure: str) -> None:
     run = loaded[which]

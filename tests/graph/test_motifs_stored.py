@@ -22,6 +22,7 @@ from feature_graph.database import server, store
 from feature_graph.database.store import Store
 from feature_graph.motifs import census, compile_cypher, count_pattern, find_pattern, parse_pattern
 from tests.graph import twins, twins_motifs
+from tests.mixed_runs import mixed_run
 from tests.rundirs import random_run
 from tests.support.database import ALL, Loaded, same_rows, wipe
 
@@ -31,11 +32,12 @@ EXAMPLE = Path(str(files("queries") / "example"))
 
 @pytest.fixture(scope="module")
 def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
-    """The shipped example and two random runs, side by side in one database."""
+    """The shipped example, two random runs and one with several sites a layer, side by side in one database."""
     wipe(connected)
     root = tmp_path_factory.mktemp("motifs")
     roots = {"example": EXAMPLE}
     roots |= {f"random{s}": random_run(root / f"run{s}", n_layers=5, n_features=8, n_edges=170, seed=s, window=3) for s in (11, 12)}
+    roots["mixed"] = mixed_run(root / "mixed", n_features=4, n_edges=130, seed=5)
     return {name: Loaded(connected.ingest(r).run, twins.RunFiles.read(r), connected) for name, r in roots.items()}
 
 
@@ -64,7 +66,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("which", ["example", "random11"])
+@pytest.mark.parametrize("which", ["example", "random11", "mixed"])
 @pytest.mark.parametrize(("name", "given_"), CASES, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())))
 def test_rows_equal_the_twin(loaded: dict[str, Loaded], which: str, name: str, given_: dict[str, Any]) -> None:
     run = loaded[which]
@@ -115,7 +117,7 @@ def texts(draw: st.DrawFn) -> str:
     for a, b in combinations(range(n), 2):
         if (a, b) in joined or draw(st.booleans()):
             arrows = ["->", "-|", "~>"] + ([] if (a, b) in joined else ["!>"])
-            condition = draw(st.sampled_from(["", "", " [|strength| >= 0.08]", " [span <= 2]", " [strength < 0.3]"]))
+            condition = draw(st.sampled_from(["", "", " [|strength| >= 0.08]", " [span <= 2]", " [span < 1]", " [strength < 0.3]"]))
             statements.append(f"{'ABCD'[a]} {draw(st.sampled_from(arrows))} {'ABCD'[b]}{condition}")
     return draw(st.sampled_from(["", "", "A@..4; ", "B@8; ", "D@4.. ; "] if n == 4 else ["", "A@0..4; ", "B@4..; "])) + "; ".join(
         statements
@@ -125,7 +127,7 @@ def texts(draw: st.DrawFn) -> str:
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=texts(),
-    which=st.sampled_from(["random11", "random12"]),
+    which=st.sampled_from(["random11", "random12", "mixed"]),
     edges=st.sampled_from(["structural", "all"]),
     effect=st.sampled_from([None, "strength", "copy"]),
 )

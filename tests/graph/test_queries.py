@@ -16,6 +16,7 @@ from feature_graph.database.store import Store
 from tests.graph import twins
 from tests.graph.twins import undirected
 from tests.graph.twins_copies import heads
+from tests.mixed_runs import mixed_run
 from tests.rundirs import random_run
 from tests.support.database import ALL, BAD_OPERATORS, EXAMPLE, Loaded, plan_operators, same_rows, wipe
 
@@ -27,10 +28,11 @@ MEASURES = queries.template("hubs").parameter("measure").of
 
 @pytest.fixture(scope="module")
 def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
-    """The shipped example and a random run, side by side in one database."""
+    """The shipped example, a random run and one with several sites a layer, side by side in one database."""
     wipe(connected)
     random = random_run(tmp_path_factory.mktemp("random") / "run", n_layers=5, n_features=9, n_edges=200, seed=3, window=3, direct_alone=4)
-    roots = {"example": EXAMPLE, "random": random}
+    mixed = mixed_run(tmp_path_factory.mktemp("mixed") / "run", n_features=4, n_edges=150, seed=4)
+    roots = {"example": EXAMPLE, "random": random, "mixed": mixed}
     return {name: Loaded(connected.ingest(root).run, twins.RunFiles.read(root), connected) for name, root in roots.items()}
 
 
@@ -63,7 +65,9 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
             for e in ("strength", None)
         ],
         *[("strongest", {"limit": ALL}), ("hubs", {"measure": "reverse_pagerank", "edges": "all", "limit": ALL})],
-        *[("layer_flow", {"edges": e}) for e in EDGES],
+        *[(name, {"edges": e}) for name in ("layer_flow", "site_flow") for e in EDGES],
+        *[("search", {"text": "a", "site": s}) for s in ("mlp", "residual")],
+        *[("hubs", {"measure": "strength", "site": s, "per_layer": True, "limit": 2}) for s in ("tc", "attn", "residual")],
         *[("feed_forward", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent")],
         ("feed_forward", {"edges": "all", "min_strength": 0.05, "limit": ALL}),
         ("feed_forward", {"feature": "BUSY", "edges": "all", "limit": ALL}),
@@ -90,7 +94,7 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
 
 
 def fits(which: str, name: str, given: dict[str, Any]) -> bool:
-    """The random run has one method and no behaviours; in the example it was not measured what is specific."""
+    """The random runs have one method and no behaviours; in the example it was not measured what is specific."""
     if which == "example" and given.get("effect") == "specific":
         return False
     return which == "example" or not ("behavior" in given or name == "methods_agree" or given.get("method") == "jacobian")
@@ -98,7 +102,7 @@ def fits(which: str, name: str, given: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize(
     ("which", "name", "given"),
-    [(which, *case) for which in ("example", "random") for case in cases() if fits(which, *case)],
+    [(which, *case) for which in ("example", "random", "mixed") for case in cases() if fits(which, *case)],
     ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())),
 )
 def test_rows_equal_the_twin(loaded: dict[str, Loaded], which: str, name: str, given: dict[str, Any]) -> None:
@@ -151,7 +155,7 @@ def partition(run: Loaded, **parameters: Any) -> tuple[list[set[str]], float]:
     return [set(row["members"]) for row in rows], math.fsum(row["modularity"] for row in rows)
 
 
-@pytest.mark.parametrize("which", ["example", "random"])
+@pytest.mark.parametrize("which", ["example", "random", "mixed"])
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_communities_are_a_partition_of_the_quality_they_state(loaded: dict[str, Loaded], which: str, algorithm: str) -> None:
     run = loaded[which]

@@ -88,13 +88,13 @@ def close(got: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
 # --- hubs ---
 
 
-def relays(run: twins.RunFiles, limit: int = 20, layer: int | None = None) -> list[dict[str, Any]]:
+def relays(run: twins.RunFiles, limit: int = 20, layer: int | None = None, site: str | None = None) -> list[dict[str, Any]]:
     edges = {(e["source"], e["target"]): e for e in run.edges()}
     kept = {pair: e["direct"] for pair, e in edges.items() if twins.carries(e)}
     rows = []
     for middle in run.features["id"]:
         paths = {(a, b): kept[a, middle] * kept[middle, b] for a, m in kept if m == middle for m2, b in kept if m2 == middle}
-        if paths and layer in (None, run.layer[middle]):
+        if paths and layer in (None, run.layer[middle]) and twins.at(middle, site):
             passed = sum(map(abs, paths.values()))
             rows.append(
                 {"id": middle, "layer": run.layer[middle], "paths": len(paths), "passed": passed, "balance": sum(paths.values()) / passed}

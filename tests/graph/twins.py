@@ -76,6 +76,7 @@ class RunFiles:
                     "specific": none(row.get("specific_strength")),
                     "floor": none(row.get("floor_computed")) or none(row["floor"]) or 0.0,
                     "span": row["span"],
+                    "held": none(row.get("held_features")),
                     "by": row["significant_by"],
                     "type": row["interaction_type"],
                     "q": row["q_value"],
@@ -102,7 +103,7 @@ def none(value: Any) -> Any:
 
 
 def structural(edge: dict[str, Any], edges: str = "structural") -> bool:
-    return edges == "all" or edge["span"] == 1 or "direct" in edge["by"]
+    return edges == "all" or (edge["span"] <= 1 and not edge["held"]) or "direct" in edge["by"]
 
 
 def effect(edge: dict[str, Any], edges: str = "structural", by: str = "strength") -> Any:
@@ -161,12 +162,22 @@ def top(rows: Iterable[dict[str, Any]], limit: int, *keys: Callable[[dict[str, A
     return list(islice(sorted(rows, key=lambda r: tuple(k(r) for k in keys)), limit))
 
 
-def search(run: RunFiles, text: str, limit: int, layer: int | None = None, **_: Any) -> Rows:
+def site_of(id_: str) -> str:
+    """What the id of a feature begins with."""
+    return id_.rpartition("_F")[0]
+
+
+def at(id_: str, site: str | None) -> bool:
+    """Whether a feature is of a site of its layer; any is, if none is asked for."""
+    return site is None or (site_of(id_).partition(".")[2] or "residual") == site
+
+
+def search(run: RunFiles, text: str, limit: int, layer: int | None = None, site: str | None = None, **_: Any) -> Rows:
     found = run.features[run.features["label"].str.lower().str.contains(text.lower(), regex=False)]
     rows = [
         {k: r[k] for k in ("id", "layer", "label", "density", "max_act")} | {"neuronpedia_url": r["neuronpedia_url"] or None}
         for r in found.to_dict("records")
-        if layer is None or r["layer"] == layer
+        if layer in (None, r["layer"]) and at(r["id"], site)
     ]
     return top(rows, limit, lambda r: -r["max_act"], lambda r: r["id"])
 
@@ -294,6 +305,7 @@ def hubs(
     effect: str | None = None,
     families: bool = True,
     layer: int | None = None,
+    site: str | None = None,
     per_layer: bool = False,
     **_: Any,
 ) -> Rows:
@@ -301,7 +313,7 @@ def hubs(
     scores = hub_scores(g, measure)
     rows: Rows = []
     for i in sorted(scores, key=lambda i: (-round(scores[i], 10), i)):
-        if layer in (None, run.layer[i]):
+        if layer in (None, run.layer[i]) and at(i, site):
             place = 1 + sum(r["layer"] == run.layer[i] for r in rows)
             known = {"id": i, "layer": run.layer[i], "score": scores[i], "layer_rank": place}
             rows.append(known | {"incoming": g.in_degree(i), "outgoing": g.out_degree(i), "label": run.label[i]})
@@ -325,6 +337,23 @@ def layer_flow(run: RunFiles, edges: str, method: str, **_: Any) -> Rows:
             | {"sources": part["s"].nunique(), "targets": part["t"].nunique()}
         )
     return rows
+
+
+def site_flow(run: RunFiles, edges: str, method: str, **_: Any) -> Rows:
+    rows = []
+    kept = [e for e in run.edges(method) if structural(e, edges)]
+    for source, target in {(site_of(e["source"]), site_of(e["target"])) for e in kept}:
+        part = [e for e in kept if (site_of(e["source"]), site_of(e["target"])) == (source, target)]
+        values = [effect(e, edges) for e in part]
+        low, high = (run.layer[part[0][end]] for end in ("source", "target"))
+        rows.append(
+            {"source_site": source, "target_site": target, "blocks": high - low, "count": len(part), "low": low, "high": high}
+            | {"excitatory": sum(v > 0 for v in values), "inhibitory": sum(v < 0 for v in values)}
+            | {"mean_strength": float(np.mean(np.abs(values))), "largest": float(np.max(np.abs(values)))}
+            | {"sources": len({e["source"] for e in part}), "targets": len({e["target"] for e in part})}
+        )
+    ordered = sorted(rows, key=lambda r: (r["low"], r["high"], r["source_site"], r["target_site"]))
+    return [{k: v for k, v in row.items() if k not in ("low", "high")} for row in ordered]
 
 
 def triads(run: RunFiles, feature: str | None, method: str) -> Iterable[tuple[dict[str, Any], dict[str, Any]]]:
@@ -579,7 +608,22 @@ def audit(run: RunFiles, **_: Any) -> Rows:
 TWINS: dict[str, Callable[..., Rows]] = {
     f.__name__: f
     for f in (
-        *(search, feature, neighbours, strongest, co_drivers, hubs, layer_flow, feed_forward, chain, fan_in, cascade, paths, reach),
+        *(
+            search,
+            feature,
+            neighbours,
+            strongest,
+            co_drivers,
+            hubs,
+            layer_flow,
+            site_flow,
+            feed_forward,
+            chain,
+            fan_in,
+            cascade,
+            paths,
+            reach,
+        ),
         *(behaviors, behavior_graph, shared, quality, methods_agree, audit),
     )
 }

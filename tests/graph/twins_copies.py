@@ -7,6 +7,10 @@ from typing import Any
 Rows = list[dict[str, Any]]
 
 
+#: Sites of a layer in the order in which the model computes them, as ids name them.
+ORDER = ("z", "attn", "mid", "mlpin", "tc", "mlp", "")
+
+
 def chains(edges: Rows) -> list[Rows]:
     """Each family as its edges, from its first member to its last."""
     copies = [e for e in edges if e["total"] > 0.25 and (e["copy"] or 0) > 0.5 * e["total"]]
@@ -24,7 +28,10 @@ def chains(edges: Rows) -> list[Rows]:
 
 
 def _choice(copies: Rows, own: str, other: str, name: str) -> dict[str, Any]:
-    return min((e for e in copies if e[own] == name), key=lambda e: (e["span"], -e["copy"], e[other]))
+    """Of the nearest site the largest copy: of the next one forward, of the last one backward."""
+    way = 1 if own == "source" else -1
+    mine = [e for e in copies if e[own] == name]
+    return min(mine, key=lambda e: (e["span"], way * ORDER.index(e[other].rpartition("_F")[0].partition(".")[2]), -e["copy"], e[other]))
 
 
 def members(chain: Rows) -> list[str]:

@@ -154,7 +154,7 @@ def compensation(
     step = {p: e["direct"] for p, e in every.items() if carries(e) and abs(e["direct"]) >= min_strength}
     rows = []
     for (a, c), e in every.items():
-        skips = e["span"] > 1 and "direct" in e["by"] and abs(e["direct"]) >= min_strength and e["direct"]
+        skips = "direct" in e["by"] and abs(e["direct"]) >= min_strength and e["direct"]
         if not skips or not _begins(run, a, feature, layer):
             continue
         products = {b: step[a, b] * step[b, c] for s, b in step if s == a and (b, c) in step}

@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from tests.graph.twins import Rows, RunFiles, carries, graph, outputs, seeds, structural, top
+from tests.graph.twins import Rows, RunFiles, carries, graph, outputs, seeds, site_of, structural, top
 
 
 def feature_in_runs(runs: list[tuple[str, str, RunFiles]], uid: str, method: str) -> Rows:
@@ -116,7 +116,7 @@ def duplicates(
     rows = []
     for a, b in combinations(sorted(acts, key=uid.__getitem__), 2):
         shared = [t for t in acts[a].keys() & acts[b].keys() if fan[t] <= max_drivers]
-        if run.layer[a] != run.layer[b] or layer not in (None, run.layer[a]) or len(shared) < min_shared:
+        if site_of(a) != site_of(b) or layer not in (None, run.layer[a]) or len(shared) < min_shared:
             continue
         overlap = len(shared) / (len(acts[a]) + len(acts[b]) - len(shared))
         if overlap >= min_overlap:

@@ -177,6 +177,7 @@ def test_what_is_not_given_takes_its_default() -> None:
     values = check_parameters(queries.template("hubs"), {"limit": 3})
     assert values == {"run": None, "method": "clamping", "measure": "degree", "edges": "structural", "sign": "any"} | {
         "layer": None,
+        "site": None,
         "per_layer": False,
         "effect": None,
         "families": True,
