@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.artifacts.errors import SiteError
-from feature_graph.artifacts.places import SitePlace, site_kind
+from feature_graph.artifacts.places import site_kind
 from feature_graph.config import Config
 from ingest.feature_ids import FeatureId, site_name
 from ingest.site_kinds import ID_SITES, SiteKind
@@ -85,11 +85,6 @@ def kind_of(key: int) -> SiteKind:
 def id_site_of(key: int) -> str:
     """What ids of a site's features name it by within the layer; empty for the residual stream."""
     return ID_SITES[kind_of(key)]
-
-
-def place_of(key: int) -> SitePlace:
-    """Read and write point of a site of a model whose blocks are serial and whose residual SAEs read after the block."""
-    return SitePlace(layer_of(key), kind_of(key))
 
 
 def keys_of(cfg: Config) -> list[int]:

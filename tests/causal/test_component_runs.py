@@ -272,6 +272,16 @@ def test_a_pair_against_the_order_is_refused(run: Run) -> None:
         measure_interactions(run.model, run.saes, CandidateSet(pairs, run.store), run.cfg, progress=False)
 
 
+def test_features_are_described_by_their_ids(run: Run) -> None:
+    """As a graph made without a features table asks for them."""
+    assert run.measured.describe is not None
+    ids = sorted({*run.measured.frame["src_id"], *run.measured.frame["tgt_id"]})
+    found = run.measured.describe(ids).set_index("id")
+    assert set(found.index) == set(ids)
+    assert (found["layer"] == [int(name[1]) for name in found.index]).all()
+    assert found["uid"].is_unique
+
+
 def test_files_give_the_same_run_back(run: Run, tmp_path: Path) -> None:
     run.candidates.save(tmp_path / "candidates.parquet")
     run.atlas.save(tmp_path / "atlas.h5")

@@ -71,11 +71,15 @@ def pruning_recall(
         progress: Whether to show a progress bar.
 
     Raises:
-        RecallError: If there are no sources, or too many pairs to hold.
+        RecallError: If there are no sources, or too many pairs to hold, or for a run with dictionaries on components.
         feature_graph.candidates.CandidateError: If store, atlas, SAEs and configuration do not belong together.
     """
     if n_sources < 2:
         raise RecallError(f"n_sources: got {n_sources}; at least 2 per layer are needed, one of the top features and one of the others")
+    if cfg.has_components:
+        raise RecallError(
+            "sites: the run has dictionaries on components; the recall of pruning is measured of runs with residual SAEs alone"
+        )
     analysed = analysed_of(model, saes, cfg)
     check_inputs(atlas, analysed.codecs, cfg, store)
     ranked = _importance(importance, atlas, analysed, cfg, store)
