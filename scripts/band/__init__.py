@@ -12,6 +12,8 @@
 4. ``publish``  in SAELens' layout, float16 (:mod:`publishing`).
 5. ``measure``  the published files on held-out text (:mod:`measuring`).
 
+``--stage controls`` says what linear maps alone explain of a block (:mod:`controls`).
+
 A transcoder that is trained on outputs alone explains its MLP's output and next to nothing of the MLP's derivative, of which a causal edge
 is made: at one token the features' derivative has no more dimensions than features that are on.
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from feature_graph.utils import setup_logging
 from scripts.band import stages
 from scripts.band.settings import BandSettings
 
+log = logging.getLogger("feature_graph.band")
 OPTIONS = (
     "register_tokens",
     "sampled_rows",
@@ -26,6 +28,7 @@ OPTIONS = (
     "seed",
 )
 STAGES = {"sample": stages.sample, "record": stages.record, "train": stages.train, "publish": stages.publish, "measure": stages.measure}
+ONLY_ASKED = {"controls": stages.controls}
 
 
 def main() -> None:
@@ -33,7 +36,7 @@ def main() -> None:
     usual = BandSettings()
     parser = argparse.ArgumentParser(prog="python -m scripts.band", description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", type=Path, required=True, help="where everything lies")
-    parser.add_argument("--stage", choices=[*STAGES, "all"], default="all")
+    parser.add_argument("--stage", choices=[*STAGES, *ONLY_ASKED, "all"], default="all")
     parser.add_argument("--blocks", type=int, nargs="+", default=list(usual.blocks), help="blocks to train, publish or measure")
     parser.add_argument("--recorded", type=int, nargs="+", default=list(usual.blocks), help="blocks of the band, whose MLPs are recorded")
     parser.add_argument("--tag", default="band", help="name of this training below WORKDIR/trained")
@@ -47,9 +50,9 @@ def main() -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     work = stages.Work(args.workdir, replace(usual, **chosen), tuple(args.blocks), args.tag, args.earlier or args.tag)
-    for name, stage in STAGES.items():
-        if args.stage in (name, "all"):
-            stage(work)
+    for name, stage in STAGES.items() if args.stage == "all" else [(args.stage, (STAGES | ONLY_ASKED)[args.stage])]:
+        log.info("stage %s", name)
+        stage(work)
 
 
 if __name__ == "__main__":

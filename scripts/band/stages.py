@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from feature_graph.dictionaries import SiteCodec, build_site_codecs
 from feature_graph.interventions import read_at
 from feature_graph.loading.bundled import load_bundled_model, saes_folder
-from feature_graph.utils import derived_seed, whole_file
+from feature_graph.utils import derived_seed, whole_file, write_json
 from scripts.band import publishing, recording, texts, training
 from scripts.band.arrivals import Arrivals, CleanText, EarlierDictionary
 from scripts.band.controls import linear_controls
@@ -124,22 +124,44 @@ def train(work: Work) -> None:
             _train(work, block)
 
 
-def _train(work: Work, block: int) -> None:
-    begun = time.monotonic()
+@dataclass(frozen=True)
+class _Prepared:
+    """What a block is trained and checked on."""
+
+    trainer: training.BandTrainer
+    left_out: MlpTokens
+    held: dict[str, ResponseSamples]
+
+
+def _prepare(work: Work, block: int) -> _Prepared:
     mlp, sources = MlpDerivative.of(work.model, block), work.sources(block)
     arrived = [_arrivals(work, source, block) for source in sources]
     train_on, left_out = _parted(recording.recorded(work.folder, block, int(work.model.cfg.d_model)))
     decoders = [source.codec.w_dec for source in sources]
-    trainer = training.BandTrainer(work.settings, block, train_on, mlp, training.Directions.of(decoders, arrived, evaluation=False))
-    ready = time.monotonic()
+    trained, others = (training.Directions.of(decoders, arrived, evaluation=evaluation) for evaluation in (False, True))
+    held = others.draw(mlp, left_out, 2 * len(left_out) // 3, torch.Generator().manual_seed(1))
+    return _Prepared(training.BandTrainer(work.settings, block, train_on, mlp, trained), left_out, held)
+
+
+def _train(work: Work, block: int) -> None:
+    begun = time.monotonic()
+    prepared = _prepare(work, block)
+    trainer, ready = prepared.trainer, time.monotonic()
     made = trainer.run()
     record: dict[str, Any] = {"seconds_before": round(ready - begun, 1), "seconds": round(time.monotonic() - ready, 1)}
     training.save_weights(work.trained(block), made.in_units_of_the_model(trainer.scale))
-    directions = training.Directions.of(decoders, arrived, evaluation=True)
-    held = directions.draw(mlp, left_out, 2 * len(left_out) // 3, torch.Generator().manual_seed(1))
-    record |= _checked(work, block, left_out, held) | {"linear": _plain(_controls(trainer, left_out, held))}
+    record |= _checked(work, block, prepared.left_out, prepared.held)
     training.save_record(work.trained(block), work.settings, record)
     log.info("block %d: %s", block, record)
+
+
+def controls(work: Work) -> None:
+    """What linear maps alone explain of each block, beside what its transcoder does: ``controls.json`` in its folder."""
+    for block in work.blocks:
+        path = work.trained(block) / "controls.json"
+        if not path.exists():
+            prepared = _prepare(work, block)
+            write_json(path, _plain(_controls(prepared.trainer, prepared.left_out, prepared.held)))
 
 
 def _parted(tokens: MlpTokens) -> tuple[MlpTokens, MlpTokens]:

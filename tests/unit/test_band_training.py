@@ -231,8 +231,11 @@ def test_all_stages_one_after_the_other_and_again_after_a_kill(model: Any, tmp_p
     assert weights.read_bytes() == first
     record = json.loads((tmp_path / "trained" / "band" / "2" / "record.json").read_text())
     assert set(record["responses"]) == {"decoders", "arrivals", "random"}
-    assert set(record["linear"]) == {"outputs", "derivatives", "both"}
-    assert record["linear"]["derivatives"]["responses"]["random"] > record["linear"]["outputs"]["responses"]["random"]
+    stages.controls(work)
+    linear = json.loads((tmp_path / "trained" / "band" / "2" / "controls.json").read_text())
+    assert set(linear) == {"outputs", "derivatives", "both"}
+    assert linear["derivatives"]["responses"]["random"] > linear["outputs"]["responses"]["random"]
+    assert linear["outputs"]["explained_variance"] > linear["derivatives"]["explained_variance"]
     stages.publish(work)
     transcoders = {f"L{block}.tc": publishing.load_published(work.published, block) for block in (1, 2)}
     measure_texts(model, before(), transcoders, {"held out": rows(24, seed=8)}, tmp_path / "metrics.json")
