@@ -9,7 +9,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, feature_id, parse_feature_id
+from feature_graph.artifacts import ActivationStore, feature_id, is_component_key, parse_feature_id
 from feature_graph.config import Config
 from feature_graph.interventions import AnalysedModel, Perturbation, PerturbedRun, random_directions
 from feature_graph.steering.batch import SteeredBatch
@@ -24,11 +24,15 @@ def check_steer(G: nx.DiGraph, store: ActivationStore, source: str, delta: float
     """Refuse what cannot be steered, before anything is loaded or run.
 
     Raises:
-        SteeringError: If the feature is not in the graph or not in the recorded dictionaries, or the delta is 0 or no number.
+        SteeringError: If the feature is not in the graph or not in the recorded dictionaries, these sit on components, or the delta is 0 or
+            no number.
     """
     if not (math.isfinite(delta) and delta != 0):
         raise SteeringError(f"delta: got {delta}, expected a finite number of activation units other than 0")
     check_features(G, "source", [source])
+    if any(map(is_component_key, store.layers)):
+        sites = ", ".join(map(str, store.layers))
+        raise SteeringError(f"source: the run has the sites {sites}; features are steered in runs with residual SAEs alone")
     layer, index = parse_feature_id(source)
     if layer not in store.mean_activations or index >= len(store.mean_activations[layer]):
         raise SteeringError(f"source: the recorded activations have no {source}; they hold layers {store.layers}")

@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from pydantic import ValidationError
 
-from feature_graph.artifacts import RunPaths
+from feature_graph.artifacts import ActivationStore, RunPaths
 from feature_graph.config import Config
 from feature_graph.graph import load_graph
 from feature_graph.loading import LoadingError, UnsupportedSAEError, load_model_and_saes
 from feature_graph.pipeline import run, write_decoders
+from feature_graph.steering import check_steer
 from ingest import validate
 from ingest.rundir import open_run
 from tests.support.mixed_run import NAMES, SITES, write_mixed_run
@@ -74,6 +75,9 @@ def test_what_is_not_made_for_components_says_so(mixed: tuple[Config, RunPaths])
     assert json.loads((paths.root / "behaviors.json").read_text())["behaviors"] == []
     with pytest.raises(ValueError, match="directions are not all of one space"):
         write_decoders(cfg, paths.root)
+    graph, store = load_graph(paths.graph_json), ActivationStore.load(paths.activations)
+    with pytest.raises(ValueError, match=r"the run has the sites L0, L1\.attn, L1\.tc, L2\.mlp, L2; features are steered"):
+        check_steer(graph, store, next(iter(graph)), 1.0)
 
 
 def test_component_sites_need_their_own_id(mixed: tuple[Config, RunPaths]) -> None:
