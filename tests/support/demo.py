@@ -35,7 +35,7 @@ class Demo:
     def home(self) -> Path:
         return self.folder / ".feature-graph"
 
-    def command(self, *arguments: str, timeout: float = 850) -> subprocess.CompletedProcess[str]:
+    def command(self, *arguments: str, timeout: float = 1800) -> subprocess.CompletedProcess[str]:
         own = {"COLUMNS": "180", "NO_COLOR": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
         kept = {name: value for name, value in os.environ.items() if not name.startswith("NEO4J_")}
         code = "from feature_graph.cli import main; main()"
