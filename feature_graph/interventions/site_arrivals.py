@@ -16,7 +16,7 @@ from torch.func import jvp, vmap
 from feature_graph.artifacts import Site
 from feature_graph.interventions.carried import adds_at, carried_tangents, is_carried, norm_of, stream_at
 from feature_graph.interventions.jacobian import load_forward_rules
-from feature_graph.interventions.site_effects import read_at, site_span, write_at
+from feature_graph.interventions.site_effects import clamped_at, observed_at, site_span
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 from feature_graph.interventions.taps import BlockTaps, Where
 
@@ -62,14 +62,14 @@ def carry_site_directions(
     """
     load_forward_rules()
     first, last = site_span(source, targets)
-    reads = [read_at(site) for site in targets]
+    reads = [observed_at(site) for site in targets]
     streams = [where for site in targets if (where := stream_at(site))]
     beyond = adds_at(source)
     wanted: list[Where] = list(dict.fromkeys([*reads, *streams, *([beyond] if beyond else [])]))
     x = clean.residuals[first][documents, positions][:, None, None]
 
     def downstream(change: Tensor) -> tuple[Tensor, ...]:
-        taps = BlockTaps(wanted, {write_at(source): lambda value: value + change[:, None, None]})
+        taps = BlockTaps(wanted, {clamped_at(source): lambda value: value + change[:, None, None]})
         slices.advance(x, first, last, clean, documents, positions, taps)
         return tuple(taps.found[where][:, 0, 0] for where in wanted)
 
@@ -81,12 +81,12 @@ def carry_site_directions(
     values = {where: value[0] for where, value in zip(wanted, primal, strict=True)}
     moved = {where: value.transpose(0, 1) for where, value in zip(wanted, tangent, strict=True)}
     added = directions.to(x.dtype) if beyond is None else moved[beyond]
-    return [_arrivals(slices, source, target, values, moved[read_at(target)], added) for target in targets]
+    return [_arrivals(slices, source, target, values, moved[observed_at(target)], added) for target in targets]
 
 
 def _arrivals(slices: ModelSlices, source: Site, target: Site, values: dict[Where, Tensor], arrived: Tensor, added: Tensor) -> SiteArrivals:
     where = stream_at(target)
     if not is_carried(source, target):
-        return SiteArrivals(values[read_at(target)], arrived, torch.zeros_like(arrived))
+        return SiteArrivals(values[observed_at(target)], arrived, torch.zeros_like(arrived))
     carried = carried_tangents(None if where is None else values[where], added, norm_of(slices, target))
-    return SiteArrivals(values[read_at(target)], arrived, carried)
+    return SiteArrivals(values[observed_at(target)], arrived, carried)

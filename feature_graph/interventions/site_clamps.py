@@ -18,7 +18,7 @@ from torch import Tensor
 from feature_graph.artifacts import Site
 from feature_graph.interventions.carried import adds_at, carried_clamps, is_carried, norm_of, nothing_of, stream_at
 from feature_graph.interventions.clamp import Clamps, Effects, Reading, windows
-from feature_graph.interventions.site_effects import SiteEffects, effects_at, read_at, site_effects, site_span, write_at
+from feature_graph.interventions.site_effects import SiteEffects, clamped_at, effects_at, observed_at, site_effects, site_span
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 from feature_graph.interventions.taps import BlockTaps, Where
 
@@ -61,7 +61,7 @@ class _Unchanged:
         self.slices, self.clean, self.source, self.clamps, self.path = slices, clean, source, clamps, path
         self.first, self.last = site_span(source, [reading.codec.site for reading in path])
         targets = [reading.codec.site for reading in path]
-        wanted: list[Where] = [read_at(site) for site in targets] + [where for site in targets if (where := stream_at(site))]
+        wanted: list[Where] = [observed_at(site) for site in targets] + [where for site in targets if (where := stream_at(site))]
         wanted += [(block, "mlp_out") for block in self.held()] + ([beyond] if (beyond := adds_at(source)) else [])
         self.values = self._run({}, wanted, variants=1)
 
@@ -79,7 +79,7 @@ class _Unchanged:
         def shifted(x: Tensor) -> Tensor:
             return x + self.clamps.shift.unsqueeze(2)
 
-        return self._run({write_at(self.source): shifted} | change, read, variants=2)
+        return self._run({clamped_at(self.source): shifted} | change, read, variants=2)
 
     def _run(self, change: dict[Where, Callable[[Tensor], Tensor]], read: Sequence[Where], variants: int) -> dict[Where, Tensor]:
         taps, at = BlockTaps(read, change), self.clamps
@@ -109,15 +109,17 @@ def _with_mlps_held(run: _Unchanged, counted: Tensor) -> list[SiteEffects | None
 
         return change
 
-    found = run.clamped({(block, "mlp_out"): held((block, "mlp_out")) for block in run.held()}, [read_at(r.codec.site) for r in run.path])
+    found = run.clamped(
+        {(block, "mlp_out"): held((block, "mlp_out")) for block in run.held()}, [observed_at(r.codec.site) for r in run.path]
+    )
     none = torch.zeros(len(counted), 0, dtype=torch.bool, device=counted.device)[run.clamps.documents]
     values = found | seen
-    return [effects_at(r, values[read_at(r.codec.site)], none) if n else None for r, n in zip(run.path, between, strict=True)]
+    return [effects_at(r, values[observed_at(r.codec.site)], none) if n else None for r, n in zip(run.path, between, strict=True)]
 
 
 def _n_between(run: _Unchanged, target: Site) -> int:
     """MLPs that lie between the source's write point and the target's read point."""
-    block, _ = read_at(target)
+    block, _ = observed_at(target)
     return max(0, block + (target.kind == "residual") - run.held().start) if len(run.held()) else 0
 
 
@@ -138,4 +140,4 @@ def _carried(run: _Unchanged, reading: Reading, added: Tensor) -> Tensor:
         return nothing_of(reading, len(added))
     where = stream_at(target)
     stream = None if where is None else run.at(where)
-    return carried_clamps(reading, run.at(read_at(target)), stream, added, norm_of(run.slices, target))
+    return carried_clamps(reading, run.at(observed_at(target)), stream, added, norm_of(run.slices, target))

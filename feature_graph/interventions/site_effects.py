@@ -66,8 +66,8 @@ def site_activations(slices: ModelSlices, clean: CleanRun, codec: SiteCodec, doc
 
 def read_clean(slices: ModelSlices, clean: CleanRun, site: Site, documents: Tensor, positions: Tensor) -> Tensor:
     """What a site's dictionary reads in the clean run, [S, d_in]; arguments as in :func:`site_activations`."""
-    block, _ = where = read_at(site)
-    first = write_at(site)[0]
+    block, _ = where = observed_at(site)
+    first = clamped_at(site)[0]
     x = windows(clean.residuals[first], documents, positions, 1)
     if site.kind == "residual":
         return x[:, 0]
@@ -110,11 +110,11 @@ def site_effects(
         x[:, :, 0] += clamps.shift
         return x
 
-    taps = BlockTaps([read_at(reading.codec.site) for reading in targets], {write_at(source): shifted})
+    taps = BlockTaps([observed_at(reading.codec.site) for reading in targets], {clamped_at(source): shifted})
     x = windows(clean.residuals[first], clamps.documents, clamps.positions, horizon + 1).unsqueeze(1).repeat(1, 2, 1, 1)
     slices.advance(x, first, last, clean, clamps.documents, clamps.positions, taps)
     later = later_mask(clamps, horizon, counted)
-    return [effects_at(reading, taps.found[read_at(reading.codec.site)], later) for reading in targets]
+    return [effects_at(reading, taps.found[observed_at(reading.codec.site)], later) for reading in targets]
 
 
 def effects_at(reading: Reading, x: Tensor, later: Tensor) -> SiteEffects:
@@ -133,15 +133,15 @@ def effects_at(reading: Reading, x: Tensor, later: Tensor) -> SiteEffects:
 
 def site_span(source: Site, targets: Sequence[Site]) -> tuple[int, int]:
     """First block to run, and the block before which to stop."""
-    first = write_at(source)[0]
-    return first, max([first, *(read_at(target)[0] + 1 for target in targets)] + ([first + 1] if source.kind != "residual" else []))
+    first = clamped_at(source)[0]
+    return first, max([first, *(observed_at(target)[0] + 1 for target in targets)] + ([first + 1] if source.kind != "residual" else []))
 
 
-def write_at(site: Site) -> Where:
-    """A residual stream is the first tensor of the block after it."""
+def clamped_at(site: Site) -> Where:
+    """Where a clamp of the site goes in: for the residual stream at the first tensor of the block after it."""
     return (site.point, "resid_pre") if site.kind == "residual" else (site.point, cast("TensorName", site.writes))
 
 
-def read_at(site: Site) -> Where:
-    """As what is read, a residual stream is the last tensor of the block before it."""
+def observed_at(site: Site) -> Where:
+    """Where an effect on the site is read: for the residual stream at the last tensor of the block before it, and no more blocks run."""
     return (site.point - 1, "resid_post") if site.kind == "residual" else (site.point, cast("TensorName", site.reads))

@@ -39,10 +39,10 @@ class Recovered:
 @torch.no_grad()
 def recovered(
     slices: ModelSlices,
-    codecs: Mapping[str, SiteCodec],
-    moments: Mapping[str, WrittenMoments],
     ids: Tensor,
     valid: Tensor,
+    codecs: Mapping[str, SiteCodec],
+    moments: Mapping[str, WrittenMoments],
     drawn: Floats,
     *,
     progress: bool = False,
@@ -51,10 +51,10 @@ def recovered(
 
     Args:
         slices: The model.
-        codecs: Name of the site → dictionary.
-        moments: Means of what they write (:func:`feature_graph.evaluation.quality.reconstruction.written_moments`).
         ids: int64 [n_docs, context].
         valid: bool [n_docs, context], tokens that count.
+        codecs: Name of the site → dictionary.
+        moments: Means of what they write (:func:`feature_graph.evaluation.quality.reconstruction.written_moments`).
         drawn: Resamples of the documents.
         progress: Whether to show a progress bar.
     """

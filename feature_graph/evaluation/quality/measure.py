@@ -104,7 +104,7 @@ def dictionary_quality(
     made = reconstructions(slices, codecs, moments, ids, valid, drawn, progress=progress)
     few = _enough(valid, options.loss_tokens)
     losses = recovered(
-        slices, codecs, moments, ids[:few], valid[:few], resamples(few, n, derived_seed(seed, "loss bootstrap")), progress=progress
+        slices, ids[:few], valid[:few], codecs, moments, resamples(few, n, derived_seed(seed, "loss bootstrap")), progress=progress
     )
     some = options.response_documents
     found = response_ev(
