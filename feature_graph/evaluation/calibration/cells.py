@@ -10,7 +10,7 @@ from feature_graph.evaluation.calibration.compiled import measure_program
 from feature_graph.evaluation.calibration.nulls import NULLS, measure_null
 from feature_graph.evaluation.calibration.own_width import measure_own_width
 from feature_graph.evaluation.calibration.variants import measure_variant
-from feature_graph.evaluation.planted import VARIANTS
+from feature_graph.evaluation.planted import COMPONENT_VARIANTS, VARIANTS
 from feature_graph.evaluation.planted.compiled import PROGRAMS
 from feature_graph.evaluation.planted.compiled_model import BASES
 
@@ -61,4 +61,5 @@ def run_cell(cell: Cell) -> dict[str, Any]:
 
 def known_variants() -> dict[str, str]:
     """Name → what is different, of every variant."""
-    return {name: variant.text for name, variant in VARIANTS.items()}
+    plain = {name: variant.text for name, variant in VARIANTS.items()}
+    return plain | {name: variant.text for name, variant in COMPONENT_VARIANTS.items()}

@@ -12,18 +12,23 @@ from feature_graph.evaluation.calibration.cells import Cell
 from feature_graph.evaluation.calibration.own_width_report import own_width_aims, pool_own_width
 from feature_graph.evaluation.calibration.shares import share
 from feature_graph.evaluation.calibration.variants import COUNTS
-from feature_graph.evaluation.planted import VARIANTS
+from feature_graph.evaluation.planted import COMPONENT_VARIANTS, VARIANTS, ComponentVariant, Variant
 from feature_graph.evaluation.planted.score import EFFECTS
 
 Values = dict[str, Any]
 MIN_RECALL, MAX_ERROR = 0.99, 0.01
 
 
+def known(name: str) -> Variant | ComponentVariant:
+    """The variant of that name."""
+    return COMPONENT_VARIANTS[name] if name in COMPONENT_VARIANTS else VARIANTS[name]
+
+
 def pool_variant(name: str, cells: list[Values]) -> Values:
     """Figures of one variant over its seeds."""
     sums = {count: sum(int(cell.get(count, 0)) for cell in cells) for count in (*COUNTS, *_GATES)}
     hits = sums["n_planted"] - sums["n_missed"]
-    values: Values = {"text": VARIANTS[name].text, "seeds": len(cells), "tests": sum(cell["n_tests"] for cell in cells)}
+    values: Values = {"text": known(name).text, "seeds": len(cells), "tests": sum(cell["n_tests"] for cell in cells)}
     values["counts"] = sums
     values["recall"] = share(hits, sums["n_planted"])
     values["precision"] = share(sums["n_found"] - sums["n_false"], sums["n_found"])
@@ -40,7 +45,7 @@ def pool_variant(name: str, cells: list[Values]) -> Values:
     values["true_effects_found"] = share(sums["n_true_found"], sums["n_true"])
     values["above_floor_found"] = share(sums["n_above_floor_found"], sums["n_above_floor"])
     values["floor"] = float(np.median([cell["floor"] for cell in cells]))
-    if VARIANTS[name].population:
+    if known(name).population:
         values["interval_coverage"] = share(sums["n_covered"], sums["n_intervals"])
     values["missed"] = _tally(cell["missed"] for cell in cells)
     values["false"] = _tally(cell["false"] for cell in cells)
@@ -133,7 +138,7 @@ def _planted_aims(variants: Mapping[str, Values], level: float) -> list[Aim]:
     recall = min(_shares(variants, "recall"), default=1.0)
     fdr = max((_worst_fdr(v) for v in variants.values()), default=0.0)
     signs = min(_shares(variants, "signs"), default=1.0)
-    exact = [v["errors"][e] for name, v in variants.items() if not VARIANTS[name].population for e in EFFECTS]
+    exact = [v["errors"][e] for name, v in variants.items() if not known(name).population for e in EFFECTS]
     error = max((e["max"] for e in exact if e), default=0.0)
     found = [
         Aim("recall", f"at least {MIN_RECALL} in every variant", recall, recall >= MIN_RECALL),

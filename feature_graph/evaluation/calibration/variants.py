@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from feature_graph.activations import collect_activations
-from feature_graph.artifacts import SELECT, TEST, CandidateSet, InteractionSet, feature_id
+from feature_graph.artifacts import SELECT, TEST, ActivationStore, CandidateSet, InteractionSet, feature_id
 from feature_graph.candidates import identify_candidates
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
+from feature_graph.dictionaries import Dictionaries
 from feature_graph.evaluation.calibration.gates import measure_gates
 from feature_graph.evaluation.errors import EvaluationError
-from feature_graph.evaluation.planted import VARIANTS, PlantedModel, PlantedScore, Variant, pair_of, score, simulated_effects
+from feature_graph.evaluation.planted import (
+    COMPONENT_VARIANTS,
+    PLANTED,
+    VARIANTS,
+    ComponentVariant,
+    PlantedComponents,
+    PlantedModel,
+    PlantedScore,
+    Variant,
+    component_effects,
+    pair_of,
+    score,
+    simulated_effects,
+)
 from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import without_progress
@@ -28,6 +43,8 @@ COUNTS = (
 
 def measure_variant(name: str, seed: int) -> dict[str, Any]:
     """Counts, error lists and floors of one seed of one variant, as plain values."""
+    if name in COMPONENT_VARIANTS:
+        return _measure_components(COMPONENT_VARIANTS[name], seed)
     variant = VARIANTS[name]
     planted = variant.build(seed)
     cfg = variant.config(planted)
@@ -37,9 +54,22 @@ def measure_variant(name: str, seed: int) -> dict[str, Any]:
     return values | measure_gates(planted, store, cfg) if variant.gates and store is not None else values
 
 
-def run_stages(planted: PlantedModel, cfg: Config) -> tuple[CandidateSet, InteractionSet]:
+def _measure_components(variant: ComponentVariant, seed: int) -> dict[str, Any]:
+    """The same with dictionaries on components."""
+    planted = variant.build(seed)
+    cfg = variant.config(planted)
+    candidates, measured = run_stages(planted, cfg)
+    store = _store(candidates)
+    truth = component_effects(planted, cfg, np.asarray(store.splits == SELECT), np.asarray(store.splits == TEST))
+    planted = replace(planted, edges={pair: effect for pair, effect in truth.items() if effect.largest >= PLANTED})
+    found = score(measured.frame, planted, truth=truth, min_effect=cfg.min_effect)
+    return _plain(found, planted, measured) | {"documents": int((store.splits == TEST).sum())}
+
+
+def run_stages(planted: PlantedModel | PlantedComponents, cfg: Config) -> tuple[CandidateSet, InteractionSet]:
     """Collect, count, choose and measure, as a run does."""
-    model, saes = AnalysedModel.of(planted.model, planted.saes, cfg), planted.saes
+    saes: Dictionaries = planted.saes
+    model = AnalysedModel.of(planted.model, saes, cfg, components=cfg.has_components)
     with without_progress():
         store = collect_activations(model, saes, cfg, tokens=planted.tokens)
         atlas = build_coactivation_atlas(store, cfg)
@@ -49,9 +79,7 @@ def run_stages(planted: PlantedModel, cfg: Config) -> tuple[CandidateSet, Intera
 
 def judge(variant: Variant, planted: PlantedModel, cfg: Config, candidates: CandidateSet, measured: InteractionSet) -> dict[str, Any]:
     """Score a run against the simulated truth of its own documents, or of fresh ones where the variant samples."""
-    store = candidates.store
-    if store is None:
-        raise EvaluationError("candidates: they carry no activations, so nothing says which documents were tested")
+    store = _store(candidates)
     sources = {source for source, _ in planted.edges} if variant.population else None
     truth = simulated_effects(
         planted,
@@ -68,7 +96,13 @@ def judge(variant: Variant, planted: PlantedModel, cfg: Config, candidates: Cand
     return _plain(found, planted, measured) | {"documents": int((store.splits == TEST).sum())}
 
 
-def _plain(found: PlantedScore, planted: PlantedModel, measured: InteractionSet) -> dict[str, Any]:
+def _store(candidates: CandidateSet) -> ActivationStore:
+    if candidates.store is None:
+        raise EvaluationError("candidates: they carry no activations, so nothing says which documents were tested")
+    return candidates.store
+
+
+def _plain(found: PlantedScore, planted: PlantedModel | PlantedComponents, measured: InteractionSet) -> dict[str, Any]:
     hits = found.n_planted - len(found.missed)
     own = {"n_missed": len(found.missed), "n_signs": round(found.sign_accuracy * hits), "n_faint": len(planted.faint)}
     records: list[Any] = measured.frame.to_dict("records")
@@ -84,5 +118,5 @@ def _plain(found: PlantedScore, planted: PlantedModel, measured: InteractionSet)
     return values
 
 
-def _names(planted: PlantedModel, pair: Any) -> str:
-    return " → ".join(f"{planted.dictionaries[site].names[index]}@{site}" for site, index in pair)
+def _names(planted: PlantedModel | PlantedComponents, pair: Any) -> str:
+    return " → ".join(planted.label(feature) for feature in pair)

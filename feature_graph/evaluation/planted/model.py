@@ -72,6 +72,11 @@ class PlantedModel:
             raise KeyError(f"site {site} has no feature {name!r}")
         return keys[0]
 
+    def label(self, feature: FeatureKey) -> str:
+        """What a feature stands for, and its site."""
+        site, index = feature
+        return f"{self.dictionaries[site].names[index]}@{site}"
+
     def config(self, **changes: Any) -> Config:
         """A configuration that fits the model; ``changes`` override its fields."""
         values: dict[str, Any] = {

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 
-from feature_graph.evaluation.planted.model import PlantedModel
+from feature_graph.artifacts import key_of, read_feature_id, site_kind
 from feature_graph.evaluation.planted.wiring import Pair, TrueEffect
+from ingest.feature_ids import FeatureId
 
 Row = dict[str, Any]
 EFFECTS = {"total": "mean_strength", "direct": "direct_strength", "later": "later_strength", "computed": "computed_strength"}
 FLOORS = {"total": "floor", "direct": "floor_direct", "later": "floor_later", "computed": "floor_computed"}
 #: True effects up to this are none.
 NOTHING = 1e-9
+
+
+class HasTruth(Protocol):
+    """What a planted model says of its pairs; see :class:`PlantedModel`."""
+
+    @property
+    def edges(self) -> Mapping[Pair, TrueEffect]:
+        """Pairs that are to be found."""
+
+    @property
+    def nonlinear(self) -> Sequence[Pair]:
+        """Pairs with a true effect that no slope describes."""
+
+    @property
+    def decoys(self) -> Sequence[Pair]:
+        """Pairs that are active together without a causal path."""
+
+    @property
+    def faint(self) -> Sequence[Pair]:
+        """Pairs with a wire too weak to count."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +101,7 @@ class PlantedScore:
 
 def score(
     interactions: pd.DataFrame,
-    planted: PlantedModel,
+    planted: HasTruth,
     method: str = "clamping",
     *,
     truth: Mapping[Pair, TrueEffect] | None = None,
@@ -142,7 +163,7 @@ def score(
 class _Judge:
     """What is true of a pair."""
 
-    planted: PlantedModel
+    planted: HasTruth
     truth: Mapping[Pair, TrueEffect] | None
     min_effect: float
 
@@ -167,9 +188,13 @@ class _Judge:
 
 
 def pair_of(row: Row) -> Pair:
-    """(source, target) of a row, from their short ids."""
-    source, target = (tuple(int(part[1:]) for part in str(row[name]).split("_")) for name in ("src_id", "tgt_id"))
-    return (source[0], source[1]), (target[0], target[1])
+    """(source, target) of a row, from their short ids; a dictionary on a component is called as the engine calls it."""
+    source, target = (read_feature_id(str(row[name])) for name in ("src_id", "tgt_id"))
+    return (_site(source), source.index), (_site(target), target.index)
+
+
+def _site(feature: FeatureId) -> int:
+    return key_of(*site_kind(feature.site_name)) if feature.site else feature.layer
 
 
 def _errors(rows: dict[Pair, Row], judge: _Judge, hits: list[Pair], name: str) -> list[float]:

@@ -63,15 +63,23 @@ def simulated_effects(
         levels, active = world.record(own[site][select], site), world.record(clean[site], site)
         for i in range(active.shape[-1]):
             wanted = sources is None or (site, i) in sources
-            samples = _samples(levels[..., i], active[..., i], test, cfg) if wanted else None
+            samples = clamp_samples(levels[..., i], active[..., i], test, cfg) if wanted else None
             if samples is not None:
                 found |= _effects_of(world, clean, samples, (site, i), cfg)
     return found
 
 
 @dataclass(frozen=True)
-class _Samples:
-    """All [S] but the levels: where a source is active, and how much."""
+class ClampSamples:
+    """Where a source is active, and how much.
+
+    Attributes:
+        documents: [S].
+        positions: [S].
+        values: [S], its activations there.
+        high: Level of the clamp.
+        low: The other one.
+    """
 
     documents: NDArray[np.int64]
     positions: NDArray[np.int64]
@@ -80,16 +88,26 @@ class _Samples:
     low: float
 
 
-def _samples(levels: Floats, active: Floats, test: Bools, cfg: Config) -> _Samples | None:
+def clamp_samples(levels: Floats, active: Floats, test: Bools, cfg: Config) -> ClampSamples | None:
+    """Every active position of the test documents; None if a feature is active in none of them, or in none of the others.
+
+    Args:
+        levels: Activations in the select documents [n, context].
+        active: In all documents [n_docs, context].
+        test: [n_docs], the test documents.
+        cfg: Threshold of activity and levels.
+    """
     limit = TINY if cfg.activity_threshold is None else cfg.activity_threshold
     documents, positions = np.nonzero((active > limit) & test[:, None])
     if not len(documents) or not (levels > limit).any():
         return None
     high = float(np.quantile(levels[levels > limit], cfg.clamp_high_quantile))
-    return _Samples(documents, positions, active[documents, positions], high, cfg.clamp_low)
+    return ClampSamples(documents, positions, active[documents, positions], high, cfg.clamp_low)
 
 
-def _effects_of(world: Simulation, clean: list[Floats], samples: _Samples, source: tuple[int, int], cfg: Config) -> dict[Pair, TrueEffect]:
+def _effects_of(
+    world: Simulation, clean: list[Floats], samples: ClampSamples, source: tuple[int, int], cfg: Config
+) -> dict[Pair, TrueEffect]:
     site = source[0]
     d, context = samples.documents, clean[0].shape[1]
     steps = samples.positions[:, None] + np.arange(cfg.position_horizon + 1)
@@ -146,32 +164,45 @@ class Simulation:
 
     def run(self, tokens: NDArray[np.int64]) -> list[Floats]:
         """The clean stream after each block, [n_docs, context, coordinates]."""
-        n_docs, context = tokens.shape
-        places = np.broadcast_to(np.eye(context), (n_docs, context, context))
-        state, kept = np.concatenate([self.world.values[tokens], places], axis=-1), []
+        state, kept = self.embedded(tokens), []
         for block in sorted(self.dictionaries):
             before = np.concatenate([state[:, :1], state[:, :-1]], axis=1)  # the first position sees only itself
             state = self.block(state, before, block)
             kept.append(state)
         return kept
 
+    def embedded(self, tokens: NDArray[np.int64]) -> Floats:
+        """The stream before the first block, [n_docs, context, coordinates]."""
+        n_docs, context = tokens.shape
+        places = np.broadcast_to(np.eye(context), (n_docs, context, context))
+        return np.concatenate([self.world.values[tokens], places], axis=-1)
+
     def block(self, state: Floats, before: Floats, block: int) -> Floats:
         """One block; ``before`` is the stream of the position before, which the head reads."""
+        mid = self.attend(state, before, block)
+        return mid + self.mlp(mid, block)
+
+    def attend(self, state: Floats, before: Floats, block: int) -> Floats:
+        """The stream between the block's head and its MLP."""
+        read, out = self.normalised(before), state.copy()
+        for wire in (w for w in self.plan.units if w.block == block and w.by == "head"):
+            out[..., self.number[wire.write]] += wire.slope / self.world.gain * read[..., self.number[wire.read]]
+        return out
+
+    def mlp(self, mid: Floats, block: int) -> Floats:
+        """What the block's MLP adds to that stream."""
         plan, number, gain = self.plan, self.number, self.world.gain
-        read, out = self._read(before), state.copy()
-        for wire in (w for w in plan.units if w.block == block and w.by == "head"):
-            out[..., number[wire.write]] += wire.slope / gain * read[..., number[wire.read]]
-        read, state = self._read(out), out.copy()
+        read, out = self.normalised(mid), np.zeros_like(mid)
         for wire in (w for w in plan.units if w.block == block and w.by == "mlp"):
-            state[..., number[wire.write]] += wire.slope / gain * np.maximum(read[..., number[wire.read]], 0)
+            out[..., number[wire.write]] += wire.slope / gain * np.maximum(read[..., number[wire.read]], 0)
         for gate in (g for g in plan.gates if g.block == block):
             both = read[..., number[gate.first]] + read[..., number[gate.second]]
-            state[..., number[gate.write]] += np.maximum(both / gain - gate.threshold, 0)
+            out[..., number[gate.write]] += np.maximum(both / gain - gate.threshold, 0)
         for name, value in plan.base.get(block, {}).items():
-            state[..., number[name]] += value
-        return state
+            out[..., number[name]] += value
+        return out
 
-    def _read(self, state: Floats) -> Floats:
+    def normalised(self, state: Floats) -> Floats:
         """⟨direction, normalised stream⟩ for every coordinate."""
         along = state @ self.gram
         if self.world.normalization is None:

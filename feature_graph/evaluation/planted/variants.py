@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.config import Config
+from feature_graph.evaluation.planted.components import ComponentKind, PlantedComponents, with_components
 from feature_graph.evaluation.planted.dictionaries import Architecture
 from feature_graph.evaluation.planted.model import BOS, PlantedModel, planted_model
 from feature_graph.evaluation.planted.plans import (
@@ -89,6 +90,34 @@ class Variant:
         return tokens.astype(np.int64)
 
 
+@dataclass(frozen=True)
+class ComponentVariant:
+    """The standard plan, read by dictionaries on components.
+
+    Attributes:
+        name: Short name.
+        text: What is different, in a sentence.
+        kind: What the dictionaries are.
+        normalization: Of the blocks' inputs.
+        population: 0: the truth is that of the measured documents.
+    """
+
+    name: str
+    text: str
+    kind: ComponentKind
+    normalization: Normalization = "RMS"
+    population: int = 0
+
+    def build(self, seed: int) -> PlantedComponents:
+        """The planted model of one seed."""
+        base = planted_model(seed, n_docs=DOCUMENTS, context=12, normalization=self.normalization)
+        return with_components(base, self.kind)
+
+    def config(self, planted: PlantedComponents) -> Config:
+        """The configuration that it is measured with."""
+        return planted.config(activity_threshold=ACTIVE, n_intervention_samples=EVERY_SAMPLE)
+
+
 _SHIPPED = tuple((name, Config.model_fields[name].default) for name in ("min_coactivation", "min_decoder_alignment"))
 
 #: Floors of random directions would hide weak drivers beside a strong one, and each of very many.
@@ -114,5 +143,15 @@ VARIANTS = {
         Variant("crowded", "one target with a strong driver and sixteen of a fortieth of it", plan=crowded_wiring, settings=_NO_FLOOR),
         Variant("many", "one target with sixty equal drivers, too many to stand out", plan=many_wiring, settings=_NO_FLOOR),
         Variant("pruned", "the thresholds of candidate choice as shipped", settings=_SHIPPED),
+    )
+}
+
+#: Variants with dictionaries on components, by name.
+COMPONENT_VARIANTS = {
+    variant.name: variant
+    for variant in (
+        ComponentVariant("transcoder", "transcoders whose features are the MLPs' neurons, RMSNorm before every MLP", "transcoder"),
+        ComponentVariant("skip", "skip transcoders with every other neuron as a feature, the others in the linear map", "skip"),
+        ComponentVariant("mlp_out", "SAEs on what the MLPs add to the stream", "mlp_out"),
     )
 }

@@ -63,7 +63,12 @@ class TrueEffect:
     @property
     def exists(self) -> bool:
         """Whether there is any effect at all."""
-        return max(abs(self.total), abs(self.direct), abs(self.later), abs(self.computed)) > 1e-9
+        return self.largest > 1e-9
+
+    @property
+    def largest(self) -> float:
+        """Magnitude of the largest of the effects that are tested."""
+        return max(abs(self.total), abs(self.direct), abs(self.later), abs(self.computed))
 
 
 @dataclass(frozen=True)
