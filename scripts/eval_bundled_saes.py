@@ -35,7 +35,7 @@ from feature_graph.dictionaries.tokens import special_ids
 from feature_graph.loading.builtin_text import sotu_speeches
 from feature_graph.loading.bundled import load_bundled_model, saes_folder
 from feature_graph.utils import progress, setup_logging, write_json
-from scripts.train_bundled_saes import Settings, held_out, hook_name, speech_rows
+from scripts.train_bundled_saes import TrainingSettings, held_out, hook_name, speech_rows
 
 log = logging.getLogger("feature_graph.eval")
 LONG = 5.0
@@ -78,7 +78,7 @@ class Figures:
     n_loss_tokens: int
 
 
-class Moments:
+class RunningMoments:
     """Running sums: squared error, and the residual's own first two moments."""
 
     def __init__(self, d_in: int) -> None:
@@ -109,7 +109,7 @@ class SiteSums:
     def __init__(self, sae: Any) -> None:
         self.sae = sae
         self.fired = torch.zeros(sae.cfg.d_sae)
-        self.all, self.typical = Moments(sae.cfg.d_in), Moments(sae.cfg.d_in)
+        self.all, self.typical = RunningMoments(sae.cfg.d_in), RunningMoments(sae.cfg.d_in)
 
     def add(self, residual: Tensor) -> None:
         """Take in residuals [n, d_in]."""
@@ -192,7 +192,7 @@ def table(figures: list[Figures]) -> str:
     return "\n".join(lines)
 
 
-def record(folder: Path, found: dict[str, list[Figures]], settings: Settings) -> None:
+def record(folder: Path, found: dict[str, list[Figures]], settings: TrainingSettings) -> None:
     """Write ``metrics.json``, and L0 and explained variance into each dictionary's own configuration."""
     texts = {text: [asdict(f) for f in figures] for text, figures in found.items()}
     write_json(folder / "metrics.json", {"training": asdict(settings), "texts": texts})
@@ -203,7 +203,7 @@ def record(folder: Path, found: dict[str, list[Figures]], settings: Settings) ->
         write_json(path, cfg)
 
 
-def write_held_out(folder: Path, settings: Settings) -> int:
+def write_held_out(folder: Path, settings: TrainingSettings) -> int:
     """Write the speeches that trained nothing, one file each; gives their number."""
     texts = [text for title, text in sotu_speeches() if held_out(title, settings.seed)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +227,7 @@ def main() -> None:
     from sae_lens import SAE
 
     setup_logging()
-    settings = Settings()
+    settings = TrainingSettings()
     if args.held_out:
         print(f"{write_held_out(args.held_out, settings)} speeches in {args.held_out}")
         return

@@ -48,7 +48,7 @@ BLOCK_ROWS = 64
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """What decides the result.
 
     Attributes:
@@ -83,7 +83,7 @@ def held_out(title: str, seed: int) -> bool:
     return derived_seed(seed, "held out", title) / 2**63 < HELD_OUT_SHARE
 
 
-def speech_rows(settings: Settings, *, evaluation: bool) -> NDArray[np.int32]:
+def speech_rows(settings: TrainingSettings, *, evaluation: bool) -> NDArray[np.int32]:
     """Consecutive, whole contexts of the training (or held-out) speeches, shuffled. int32 [rows, context]."""
     from transformers import AutoTokenizer
 
@@ -101,7 +101,7 @@ def speech_rows(settings: Settings, *, evaluation: bool) -> NDArray[np.int32]:
 
 
 @torch.no_grad()
-def sample_rows(settings: Settings, n_rows: int, prefix: str, banned: list[int], device: str) -> NDArray[np.int32]:
+def sample_rows(settings: TrainingSettings, n_rows: int, prefix: str, banned: list[int], device: str) -> NDArray[np.int32]:
     """Sample ``n_rows`` rows after ``prefix``. The document start itself is dropped: rows are read without BOS."""
     from transformers import AutoTokenizer
 
@@ -122,7 +122,7 @@ def sample_rows(settings: Settings, n_rows: int, prefix: str, banned: list[int],
     return torch.cat(written, 1)[:, drop:].cpu().numpy().astype(np.int32)
 
 
-def sample(settings: Settings, workdir: Path, device: str, batch: int = 128) -> None:
+def sample(settings: TrainingSettings, workdir: Path, device: str, batch: int = 128) -> None:
     """Write ``sampled.npy``, int32 [rows, sampled_context], from parts of ``batch`` rows."""
     if (workdir / "sampled.npy").exists():
         return
@@ -144,7 +144,7 @@ def sample(settings: Settings, workdir: Path, device: str, batch: int = 128) -> 
         np.save(f, np.concatenate(parts))
 
 
-def sampled_split(settings: Settings, workdir: Path, *, evaluation: bool) -> NDArray[np.int32]:
+def sampled_split(settings: TrainingSettings, workdir: Path, *, evaluation: bool) -> NDArray[np.int32]:
     """The training rows, or the held-out tenth, of the model's own writing."""
     rows = np.load(workdir / "sampled.npy")
     order = np.random.default_rng(derived_seed(settings.seed, "sampled")).permutation(len(rows))
@@ -155,7 +155,7 @@ def sampled_split(settings: Settings, workdir: Path, *, evaluation: bool) -> NDA
 # --- stage 2: collect ------------------------------------------------------------------------------------------------
 
 
-def blocks_of_rows(settings: Settings, workdir: Path) -> list[NDArray[np.int32]]:
+def blocks_of_rows(settings: TrainingSettings, workdir: Path) -> list[NDArray[np.int32]]:
     """Training rows in blocks of one width, speeches and sampled text mixed at random."""
     speeches = speech_rows(settings, evaluation=False)[: settings.speech_tokens // settings.context]
     blocks = [speeches[i : i + BLOCK_ROWS] for i in range(0, len(speeches), BLOCK_ROWS)]
@@ -188,7 +188,7 @@ def residuals(model: HookedTransformer, rows: NDArray[np.int32], layers: list[in
     return kept
 
 
-def collect(settings: Settings, workdir: Path, layers: list[int], device: str) -> None:
+def collect(settings: TrainingSettings, workdir: Path, layers: list[int], device: str) -> None:
     """Append the residuals of each block to ``acts-<layer>.f16``; ``collected.json`` says how far it got."""
     state_file = workdir / "collected.json"
     state = json.loads(state_file.read_text()) if state_file.exists() else {"blocks": 0, "rows": 0}
@@ -221,7 +221,7 @@ def shuffled(values: NDArray[np.float16], batch: int, seed: int, device: str) ->
             yield torch.from_numpy(values[order[i : i + batch]]).to(device).float()
 
 
-def metadata(settings: Settings, layer: int) -> SAEMetadata:
+def metadata(settings: TrainingSettings, layer: int) -> SAEMetadata:
     """What a user must know to feed the dictionary as it was trained."""
     from sae_lens.saes.sae import SAEMetadata
 
@@ -250,7 +250,7 @@ def begin(sae: BatchTopKTrainingSAE, values: NDArray[np.float16], scale: float, 
         sae.W_enc.copy_(rows.T)
 
 
-def train(settings: Settings, workdir: Path, layer: int, device: str) -> None:
+def train(settings: TrainingSettings, workdir: Path, layer: int, device: str) -> None:
     """Train the SAE of one layer and save it in SAELens' inference form, float32, below ``workdir/trained``."""
     from sae_lens import BatchTopKTrainingSAE, BatchTopKTrainingSAEConfig
     from sae_lens.config import LoggingConfig, SAETrainerConfig
@@ -324,10 +324,10 @@ def main() -> None:
     parser.add_argument("--layers", type=int, nargs="+", default=list(BUNDLED_LAYERS))
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads (0: torch's choice)")
-    for name, value in asdict(Settings()).items():
+    for name, value in asdict(TrainingSettings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     args = parser.parse_args()
-    settings = Settings(**{name: getattr(args, name) for name in asdict(Settings())})
+    settings = TrainingSettings(**{name: getattr(args, name) for name in asdict(TrainingSettings())})
     setup_logging()
     if args.threads:
         torch.set_num_threads(args.threads)

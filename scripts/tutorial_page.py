@@ -27,7 +27,7 @@ _BLOCK = re.compile(rf"```python\n(.*?)```(?:\n\n{_PRINTED}\n\n```text\n(.*?)```
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScriptCell:
     """One cell of the script.
 
     Attributes:
@@ -39,7 +39,7 @@ class Cell:
     text: str
 
 
-def cells(script: str) -> list[Cell]:
+def cells(script: str) -> list[ScriptCell]:
     """The cells of a script in py:percent form."""
     found = []
     for part in re.split(r"^# %%", script, flags=re.MULTILINE)[1:]:
@@ -48,11 +48,11 @@ def cells(script: str) -> list[Cell]:
             continue
         markdown = head.strip() == "[markdown]"
         text = re.sub(r"^# ?", "", body, flags=re.MULTILINE) if markdown else body
-        found.append(Cell(not markdown, text.strip("\n")))
+        found.append(ScriptCell(not markdown, text.strip("\n")))
     return found
 
 
-def page(parts: list[Cell], printed: dict[str, str]) -> str:
+def page(parts: list[ScriptCell], printed: dict[str, str]) -> str:
     """The page: title, mark and note, then the cells, each with what it printed."""
     title, _, rest = parts[0].text.partition("\n")
     shown = [title, _MADE, _NOTE, rest.strip()]
@@ -73,7 +73,7 @@ def printed_on(text: str) -> dict[str, str]:
     return {code.rstrip("\n"): output for code, output in _BLOCK.findall(text)}
 
 
-def run(parts: list[Cell]) -> dict[str, str]:
+def run(parts: list[ScriptCell]) -> dict[str, str]:
     """Code to output, by running the cells one after the other in one namespace. Figures are not shown."""
     plotly.io.renderers.default = ""
     names: dict[str, object] = {"__name__": "__main__"}

@@ -12,7 +12,7 @@ from feature_graph.loading.bundled import model_folder
 from feature_graph.utils import derived_seed, progress, whole_file
 from scripts.band.registers import documents
 from scripts.band.settings import REGISTERS, BandSettings
-from scripts.train_bundled_saes import Settings, held_out, sample_rows
+from scripts.train_bundled_saes import TrainingSettings, held_out, sample_rows
 
 log = logging.getLogger("feature_graph.band")
 SAMPLED = "sampled"
@@ -51,7 +51,7 @@ def sample(settings: BandSettings, workdir: Path, device: str) -> None:
     """Write ``sampled-NNN.npy``, the model's own writing: half after a document's start, half in its chat format."""
     import torch
 
-    widths = Settings(sampled_context=settings.context)
+    widths = TrainingSettings(sampled_context=settings.context)
     for part in progress(range(-(-settings.sampled_rows // _PART)), "sampling text"):
         path = workdir / f"sampled-{part:03d}.npy"
         if not path.exists():

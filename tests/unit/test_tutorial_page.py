@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts import tutorial_page
-from scripts.tutorial_page import Cell, cells, page, printed_on, run
+from scripts.tutorial_page import ScriptCell, cells, page, printed_on, run
 
 SCRIPT = """# %% [markdown]
 # # Title
@@ -37,8 +37,8 @@ def test_the_page_is_the_script() -> None:
 
 def test_cells_of_a_script() -> None:
     parts = cells(SCRIPT)
-    assert parts[0] == Cell(False, "# Title\n\nA sentence.")
-    assert parts[1] == Cell(True, "a = 2\nprint(a)")
+    assert parts[0] == ScriptCell(False, "# Title\n\nA sentence.")
+    assert parts[1] == ScriptCell(True, "a = 2\nprint(a)")
     assert [cell.code for cell in parts] == [False, True, False, True, True]
 
 

@@ -129,10 +129,10 @@ def count_pattern(
     pattern: Statements,
     run: str | None = None,
     *,
-    method: str | None = None,
-    edges: str = "structural",
-    effect: str | None = None,
     timeout: float = 60.0,
+    effect: str | None = None,
+    edges: str = "structural",
+    method: str | None = None,
 ) -> int:
     """How many subgraphs match; see :func:`match_pattern`."""
     return int(_ask(store, pattern.count, pattern, run, method, (edges, effect), timeout, {}).rows[0][0])
