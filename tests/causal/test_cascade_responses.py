@@ -26,7 +26,7 @@ from tests.tiny_run import write_tiny_run
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Config:
     cfg = write_tiny_run(tmp_path_factory.mktemp("cascade"), behaviors=[], candidates="responses", shortlist_pairs=90, response_documents=3)
-    for stage in ("collect", "atlas", "responses", "candidates", "measure", "graph"):
+    for stage in ("collect", "atlas", "responses", "seeds", "candidates", "measure", "graph"):
         do(cfg, only=stage)  # type: ignore[arg-type]
     return cfg
 
