@@ -120,11 +120,15 @@ def test_it_is_exported_with_what_is_unknown_left_out(database: Store, attributi
     assert not re.search(r"\bnan\b", text, re.IGNORECASE)
 
 
-def tables_of_the_page() -> dict[str, list[tuple[str, str, str]]]:
-    """File → (column, type, whether it may be null) from the tables of docs/artifacts.md."""
+def tables_of_the_page() -> dict[str, list[tuple[str, str, str, str]]]:
+    """File → (column, type, whether it may be null, what it is if it is missing) from the tables of docs/artifacts.md."""
     parts = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    row = re.compile(r"^\| `(\w+)` \| ([\w<>&;]+) \| ([^|]*) \|", re.MULTILINE)
-    return {part.split()[0]: [(a, b, c.strip()) for a, b, c in row.findall(part)] for part in parts if part.split()[0].endswith(".parquet")}
+    row = re.compile(r"^\| `(\w+)` \| ([\w<>&;]+) \| ([^|]*) \| ([^|]*) \|", re.MULTILINE)
+    return {
+        part.split()[0]: [(a, b, c.strip(), d) for a, b, c, d in row.findall(part)]
+        for part in parts
+        if part.split()[0].endswith(".parquet")
+    }
 
 
 def arrow_type(name: str) -> pa.DataType:
@@ -134,8 +138,10 @@ def arrow_type(name: str) -> pa.DataType:
 def by_the_page(path: Path, kind: str, rows: list[dict[str, Any]]) -> None:
     """Write rows with the columns, types and nulls of the page's table, and the metadata that it asks for."""
     fields, columns = [], []
-    for name, type_, null in tables_of_the_page()[path.name]:
+    for name, type_, null, missing in tables_of_the_page()[path.name]:
         values = [row.get(name) for row in rows]
+        if missing.startswith("from ") and not any(name in row for row in rows):
+            continue  # the page says what it follows from
         assert null or None not in values, f"{name} must not be null by the page"
         fields.append(pa.field(name, arrow_type(type_)))
         columns.append(pa.array(values, arrow_type(type_)))
