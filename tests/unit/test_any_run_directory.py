@@ -44,7 +44,7 @@ def write(root: Path, n: int = 4, edges: int = 3, significant: bool = True, labe
     strengths = [0.5 if i % 2 == 0 else -0.25 for i in range(edges)]
     interactions = [
         {"src_fid": i, "tgt_fid": i + 1, "src_id": f"L{i}_F5", "tgt_id": f"L{i + 1}_F5", "src_layer": i, "tgt_layer": i + 1,
-         "method": "attribution", "interaction_type": "excitatory" if w > 0 else "inhibitory", "span": 1, "mean_strength": w,
+         "method": "attribution", "interaction_type": "excitatory" if w > 0 else "inhibitory", "span": 1, "blocks": 1, "mean_strength": w,
          "abs_strength": abs(w), "direct_strength": w, "preactivation_strength": w, "significant": significant,
          "significant_by": "direct" if significant else "", "n_samples": 1, "n_documents": 1, "n_later": 0,
          "n_confirm": 0, "arm": "attribution"}
