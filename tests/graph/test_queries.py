@@ -32,7 +32,7 @@ def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     wipe(connected)
     random = random_run(tmp_path_factory.mktemp("random") / "run", n_layers=5, n_features=9, n_edges=200, seed=3, window=3, direct_alone=4)
     mixed = mixed_run(tmp_path_factory.mktemp("mixed") / "run", n_features=4, n_edges=150, seed=4)
-    roots = {"example": EXAMPLE, "random": random, "mixed": mixed}
+    roots = {"mixed": mixed, "example": EXAMPLE, "random": random}  # in the order of loading: the newest is what tests take by default
     return {name: Loaded(connected.ingest(root).run, twins.RunFiles.read(root), connected) for name, root in roots.items()}
 
 
