@@ -30,9 +30,9 @@ VERSION = 4
 UNSTANDARDISED, SECOND, FORMERLY = ("sign", "structural"), ("standardised", "sign", "structural"), ("standardised",)
 #: What the migration to schema version 7 adds to runs loaded by earlier versions; that to version 8 adds the distance in blocks.
 MIGRATED = ("computed", "sign_computed")
-#: Properties of edges that runs loaded by earlier versions do not have, or not all of them.
 #: Of :data:`ADDED`, what version 3 had.
 THIRD = (*SECOND, *MIGRATED, "q_computed", "floor_computed", "specific", "p_specific", "q_specific", "sign_specific")
+#: Properties of edges that runs loaded by earlier versions do not have, or not all of them.
 ADDED = (*THIRD, "blocks")
 _FIRST = tuple(name for name in EDGE_PROPERTIES if name not in ADDED)
 _MODULUS = 2**64

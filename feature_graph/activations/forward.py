@@ -37,7 +37,7 @@ def read_hooks(model: HookedModel, names: Iterable[str], tokens: NDArray[np.int6
         raise CollectError(f"hooks {lost} did not fire in a forward pass up to block {last}; nothing was collected")
     broken = [hook for hook, x in seen.items() if not torch.isfinite(x).all()]
     if broken:
-        raise CollectError(f"the residual stream at {broken[0]} is NaN or infinite; load the model in float32 and check its weights")
+        raise CollectError(f"what the model gives at {broken[0]} is NaN or infinite; load the model in float32 and check its weights")
     return seen
 
 

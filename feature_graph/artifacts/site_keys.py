@@ -19,11 +19,11 @@ from feature_graph.artifacts.errors import SiteError
 from feature_graph.artifacts.places import site_kind
 from feature_graph.config import Config
 from ingest.feature_ids import FeatureId, site_name
-from ingest.site_kinds import ID_SITES, SiteKind
+from ingest.site_kinds import ID_SITES, SiteKind, place_in_layer
 
 _FIRST = 1 << 20
 #: In the order of the block; the residual stream is the one after it.
-_KINDS: tuple[SiteKind, ...] = ("hook_z", "attn_out", "resid_mid", "mlp_in", "transcoder", "mlp_out", "residual")
+_KINDS: tuple[SiteKind, ...] = tuple(sorted(ID_SITES, key=lambda kind: place_in_layer(ID_SITES[kind])))
 _STEP = 8
 #: Columns of a table of pairs that name the sites, where layers have several.
 SITE_COLUMNS = ["src_site", "tgt_site"]

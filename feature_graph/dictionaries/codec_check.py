@@ -47,10 +47,11 @@ def check_codec(codec: SiteCodec, sae: Any, x: Tensor, tolerance: float = 1e-4) 
             "does something at run time that this library does not know"
         )
     back = sae.decode(theirs.to(sae.W_dec.device, sae.W_dec.dtype)).flatten(1).to(codec.device, torch.float32)
-    _compare("decoder", codec.site.layer, codec.decode(in_units), back, back, 10 * tolerance)
+    _compare("decoder", codec.site.layer, codec.decode(in_units), back, 10 * tolerance)
     if codec.w_skip is not None:
         whole = sae(given).to(codec.device, torch.float32)
-        _compare("skip", codec.site.layer, x @ codec.w_skip.T, whole - back, whole, 10 * tolerance)
+        rounding = 0.01 * whole.norm(dim=1)  # a skip that gives nothing at a token is there what is left of a difference
+        _compare("skip", codec.site.layer, x @ codec.w_skip.T, whole - back, 10 * tolerance, rounding)
 
 
 def _as_its_own(sae: Any, x: Tensor) -> Tensor:
@@ -58,9 +59,9 @@ def _as_its_own(sae: Any, x: Tensor) -> Tensor:
     return x[:, None, :] if getattr(sae.cfg, "reshape_activations", "none") != "none" else x
 
 
-def _compare(part: str, layer: int, ours: Tensor, theirs: Tensor, whole: Tensor, tolerance: float) -> None:
-    """Relative to what is compared, and to a hundredth of what it was taken out of: a skip that is 0 at a token is rounding there."""
-    gap = (ours - theirs).norm(dim=1) / (theirs.norm(dim=1) + 0.01 * whole.norm(dim=1)).clamp_min(1e-6)
+def _compare(part: str, layer: int, ours: Tensor, theirs: Tensor, tolerance: float, beside: Tensor | float = 0.0) -> None:
+    """Refuse rows that differ by more than ``tolerance`` of their own length and ``beside``."""
+    gap = (ours - theirs).norm(dim=1) / (theirs.norm(dim=1) + beside).clamp_min(1e-6)
     if gap.max() > tolerance:
         raise LoadingError(f"layer {layer}: the folded {part} differs from the SAE's own by {gap.max().item():.3g} of its norm")
 

@@ -33,11 +33,11 @@ def checked_store(candidates: CandidateSet) -> ActivationStore:
     return candidates.store
 
 
-def refuse_with_components(model: AnalysedModel, cfg: Config) -> None:
-    """Refuse what is not measured between dictionaries on components.
+def refuse_unnamed_components(model: AnalysedModel, cfg: Config) -> None:
+    """Refuse dictionaries on components that the configuration does not name, so that it could not refuse what is not measured of them.
 
     Raises:
-        MeasureError: If the configuration does not name the sites, or asks for it.
+        MeasureError: Saying how they are named.
     """
     if model.has_components and not cfg.has_components:
         names = ", ".join(map(str, model.codecs))

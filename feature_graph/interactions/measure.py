@@ -24,7 +24,7 @@ from feature_graph.artifacts import (
 )
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
-from feature_graph.interactions.check import announce, check_pairs, checked_store, refuse_with_components
+from feature_graph.interactions.check import announce, check_pairs, checked_store, refuse_unnamed_components
 from feature_graph.interactions.directions import RandomDirections
 from feature_graph.interactions.finish import facts, finish, held_facts, held_warnings
 from feature_graph.interactions.passes import measure_blocks, part_key
@@ -73,7 +73,7 @@ def measure_interactions(
     store = checked_store(candidates)
     context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg, components=True), store, cfg)
     codecs, pairs = context.codecs, by_keys(candidates.frame)
-    refuse_with_components(context.model, cfg)
+    refuse_unnamed_components(context.model, cfg)
     check_pairs(store, pairs, codecs)
     if not len(candidates):
         log.warning("no candidate pairs: nothing is measured. Lower min_coactivation or min_decoder_alignment, or give more text")

@@ -90,7 +90,7 @@ STAGES: tuple[Stage, ...] = (
         "seeds",
         "which features known behaviours begin with",
         _DICTIONARIES | {"prepend_bos", "activity_threshold", "seed", "behaviors"},
-        ("activations.h5",),
+        (),  # behaviours have prompts of their own: another text of the run leaves their seeds as they are
         ("seeds.json",),
         ("model_name", "sae_release"),
         only_with=("candidates", "responses"),
