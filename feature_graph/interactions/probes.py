@@ -188,7 +188,7 @@ def _engine(setting: Setting, layer: int, path: Sequence[Reading], *, derivative
     """What measures the sources of a site."""
     slices, clean, counted, site = setting.slices, setting.clean, setting.counted, setting.codecs[layer].site
     if setting.model.has_components:
-        return lambda clamps, horizon: site_clamp_effects(slices, clean, site, clamps, path, horizon, counted)
+        return lambda clamps, horizon: site_clamp_effects(slices, clean, site, clamps, path, horizon, counted, direct=direct)
     if derivative:
         return lambda clamps, horizon: jacobian_effects(slices, clean, site.point, clamps, path, horizon, counted)
     return lambda clamps, horizon: clamp_effects(slices, clean, site.point, clamps, path, horizon, counted, direct=direct)

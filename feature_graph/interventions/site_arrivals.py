@@ -73,12 +73,16 @@ def carry_site_directions(
         slices.advance(x, first, last, clean, documents, positions, taps)
         return tuple(taps.found[where][:, 0, 0] for where in wanted)
 
+    nothing = torch.zeros(len(documents), directions.shape[-1], dtype=x.dtype, device=x.device)  # one for all directions of a token
+
     def along(direction: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        found = jvp(downstream, (torch.zeros_like(direction),), (direction,))
+        found = jvp(downstream, (nothing,), (direction,))
         return found[0], found[1]
 
-    primal, tangent = vmap(along)(directions.to(x.dtype).transpose(0, 1))
-    values = {where: value[0] for where, value in zip(wanted, primal, strict=True)}
+    primal, tangent = vmap(along, out_dims=(None, 0))(  # type: ignore[arg-type]  # a part without directions, which torch.func takes
+        directions.to(x.dtype).transpose(0, 1)
+    )
+    values = dict(zip(wanted, primal, strict=True))
     moved = {where: value.transpose(0, 1) for where, value in zip(wanted, tangent, strict=True)}
     added = directions.to(x.dtype) if beyond is None else moved[beyond]
     return [_arrivals(slices, source, target, values, moved[observed_at(target)], added) for target in targets]

@@ -28,7 +28,15 @@ _OWN_MLP = frozenset({"mlp_out", "transcoder", "mlp_in"})
 
 @torch.no_grad()
 def site_clamp_effects(
-    slices: ModelSlices, clean: CleanRun, source: Site, clamps: Clamps, path: Sequence[Reading], horizon: int, counted: Tensor
+    slices: ModelSlices,
+    clean: CleanRun,
+    source: Site,
+    clamps: Clamps,
+    path: Sequence[Reading],
+    horizon: int,
+    counted: Tensor,
+    *,
+    direct: bool = True,
 ) -> list[Effects]:
     """Effects of clamps at one site on targets of other sites.
 
@@ -40,6 +48,7 @@ def site_clamp_effects(
         path: Sites and features to read, each of which the source can drive.
         horizon: Later positions h.
         counted: bool [n_docs, context], positions that count as later ones.
+        direct: Whether the direct effect is wanted; without, the field repeats the total.
 
     Returns:
         One entry per site of the path.
@@ -50,8 +59,8 @@ def site_clamp_effects(
     found = site_effects(slices, clean, source, clamps, path, horizon, counted)
     unchanged = _Unchanged(slices, clean, source, clamps, path)
     added = unchanged.added()
-    direct = _with_mlps_held(unchanged, counted)
-    return [_whole(unchanged, reading, one, held, added) for reading, one, held in zip(path, found, direct, strict=True)]
+    apart = _with_mlps_held(unchanged, counted) if direct else [None] * len(path)
+    return [_whole(unchanged, reading, one, held, added) for reading, one, held in zip(path, found, apart, strict=True)]
 
 
 class _Unchanged:
