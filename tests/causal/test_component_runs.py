@@ -110,7 +110,7 @@ def test_recorded_activations_are_those_of_the_dictionaries_on_transformers_tens
         x = own_tensors(run.theirs, BLOCK[name], TEXT)[reads]
         expected = encoded(run, name, x).flatten(0, 1).numpy() * run.store.valid.reshape(-1, 1)
         found = run.store.activations[name].toarray()  # type: ignore[index]
-        np.testing.assert_allclose(found, expected, atol=2e-4)
+        np.testing.assert_allclose(found, expected, atol=5e-5)
 
 
 def test_pairs_are_those_whose_write_lies_before_the_read(run: Run) -> None:
@@ -132,7 +132,7 @@ def test_total_and_later_effects_are_what_transformers_does(run: Run, source: st
     frame = run.measured.frame[run.measured.frame["src_id"].str.startswith(f"{source}_F")]
     for name, rows in frame.groupby("src_id"):
         total, later = truth(run, str(name), rows["tgt_id"].tolist())
-        np.testing.assert_allclose(rows["mean_strength"], total, atol=2e-4)
+        np.testing.assert_allclose(rows["mean_strength"], total, atol=1e-5)
         np.testing.assert_allclose(rows["later_strength"], later, atol=4e-4)
 
 
@@ -245,7 +245,7 @@ def test_the_direct_effect_holds_the_mlps_between(run: Run) -> None:
             for target in targets:
                 changes[target].setdefault(int(document), []).append(float(high[target][p] - low[target][p]))
         expected = [over_documents(changes[target]) / (source.high - source.low) for target in targets]
-        np.testing.assert_allclose(rows["direct_strength"], expected, atol=2e-4)
+        np.testing.assert_allclose(rows["direct_strength"], expected, atol=1e-5)
     assert (over_a_block["direct_strength"] != over_a_block["mean_strength"]).any()
     none_between = frame["span"] == 0
     mid = none_between & ~frame["tgt_id"].str.match(r"L2_F")
@@ -316,7 +316,7 @@ def test_responses_are_the_derivatives_of_what_is_read(run: Run, responses: Resp
             high, low = (read_tensor(run, str(source), str(target), document, p, step * direction) for step in (0.05, -0.05))
             found.setdefault(document, []).append((high - low) / 0.1)
         expected = torch.stack([torch.stack(each).mean(0) for each in found.values()]).mean(0)
-        np.testing.assert_allclose(responses.means(source, target)[0], expected, atol=3e-3)
+        np.testing.assert_allclose(responses.means(source, target)[0], expected, atol=1e-3)
 
 
 @torch.no_grad()
