@@ -27,10 +27,11 @@ def test_every_behaviour_and_the_forecast_are_held_against_the_model(demo: Demo,
     for figures in able:
         assert abs(figures["random_completeness"]) < 0.5
     first = found["cascade"]["hop1"]
-    # Most edges of the small run are computed and small, so that ranks are less certain than where copies lead: what does not hang on the
-    # sample is that signs are right, that sizes go with each other, and that the forecast beats what needs no graph.
-    assert first["sign"] > 0.85
-    assert first["pearson"] > 0.7
+    # Most edges of the small run are computed and small, and few documents tell their ranks: a derivative over the whole distance, which is
+    # measured for each pair, reaches .85 here. So ranks are compared with that and with what needs no graph.
+    assert first["pearson"] > 0.8 > abs(first["placebo"])
+    assert first["sign"] > 0.9
+    assert first["spearman"] > 0.7 * first["baselines"]["jacobian"] > 0.5
     assert first["spearman"] > max(first["baselines"]["decoder_cosine"], first["baselines"]["coactivation"])
     assert abs(first["placebo"]) < 0.2 < first["ci"][0]
 
