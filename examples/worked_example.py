@@ -28,7 +28,7 @@ if "--help" in sys.argv or "-h" in sys.argv:  # only when this file is run as a 
 # %% [markdown]
 # ## 1. Configuration
 #
-# The numbers below are for a first look; with them the whole tutorial takes some minutes on two cores. For results to rely on, use
+# The numbers below are for a first look; with them the whole tutorial takes a few minutes on two cores. For results to rely on, use
 # `n_tokens` of 200,000 or more, `top_k_features` of 200 and `n_intervention_samples` of 100. For GPT-2-small add four fields:
 # `model_name="gpt2-small"`, `sae_release="gpt2-small-res-jb"`, `sae_id_template="blocks.{layer}.hook_resid_post"` and
 # `layers=list(range(12))`.
@@ -108,7 +108,7 @@ activation_store.save(out / "activations.h5")
 # %% [markdown]
 # ## 4. Co-activation
 #
-# How much more often than chance would have it is a downstream feature active where an upstream one is? The atlas keeps joint counts,
+# How much more often than by chance is a downstream feature active where an upstream one is? The atlas keeps joint counts,
 # from which pointwise mutual information (PMI) and conditional probabilities follow. This is correlation: it helps to choose the
 # experiments and proves nothing.
 

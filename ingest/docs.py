@@ -68,14 +68,14 @@ _RULES = """- `AFFECTS` goes from an earlier site to a later one. There is one p
   `computed`, or is `later+computed`, `strength` is still the total effect, which may be close to 0.
 - `sign` is the sign of `strength`, and 0 where `type` is `erases_copy`. The types `excitatory` and `inhibitory` say the same in words;
   `pass_through`, `attenuates_copy` and `erases_copy` describe the total effect.
-- `computed` is the total effect less `copy`, and `specific` is `computed` less what the blocks compute of any direction. `sign_computed`
-  and `sign_specific` are their signs, 0 where the effect is smaller than what counts (`floor_computed` of interactions.parquet) and absent
-  where it was not measured. Total, computed and specific effect of one edge may differ in sign.
+- `computed` is the total effect minus `copy`, and `specific` is `computed` minus what the blocks compute from any direction.
+  `sign_computed` and `sign_specific` are their signs: 0 where the effect is smaller than the smallest that counts (`floor_computed`), and
+  absent where it was not measured. The total, computed and specific effects of one edge may differ in sign.
 - Runs that were loaded before schema version 7 have `computed`, but neither `q_computed` nor specificity, and `sign_computed` only where
-  the computed effect passed the test; to have all of it, drop such a run and load it again. Loading it again, without dropping it, adds
+  the computed effect passed the test; to have all of it, drop such a run and load it again. Loading it again without dropping it only adds
   its families.
 - A `Family` is a chain of features of successive sites: each is mostly a copy of the one before (copy / total above 0.5, total effect above
-  0.25), and each is the other's largest copy to or from the nearest site that has one. A feature is in one family at most, per run and
+  0.25), and each is the other's largest copy, to or from the nearest site that has one. A feature is in one family at most, per run and
   method.
 - A `Feature` is shared between runs. What it shows of them (`label`, `density`, `importance`, scores) is a copy from the newest run that
   has it; `label_run` and `scores_run` say which. Loading a newer run overwrites the copy, and dropping that run brings back that of the
@@ -97,7 +97,7 @@ _DIRECTORY = """## The directory
 | `decoders.parquet` | MAY | directions of the decoder rows, see below |
 | `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
 | `responses.h5` | MAY | response vectors, see below; not loaded into the graph |
-| `seeds.json` | MAY | features that the run's behaviours begin with, per behaviour `seeds` with `id`; not loaded into the graph |
+| `seeds.json` | MAY | the seeds chosen for each of the run's behaviours, with their `id`; not loaded into the graph |
 | `gates.parquet`, `doses.parquet`, `insertions.parquet`, `mediation.parquet` | MAY | further measures of chosen edges \
 (`feature-graph probe`); not loaded into the graph |
 
@@ -136,8 +136,9 @@ features and the number of layers or sites that there can be. `blocks` MUST be t
 
 _RESPONSES = """## responses.h5
 
-What one unit of a feature does to the residual stream at every later site, averaged over tokens of the select documents at which it is
-active. Not loaded into the graph. An HDF5 file, `kind` = `responses`, `version` = `1` (attributes of the file), all numbers little-endian:
+What one unit of a feature does to what is read at every later site, averaged over tokens of the select documents at which it is active. In
+a run with dictionaries on components, `<layer>` is the name of a site, such as `L5.tc`. Not loaded into the graph.
+An HDF5 file, `kind` = `responses`, `version` = `1` (attributes of the file), all numbers little-endian:
 
 | path | | type | meaning |
 |---|---|---|---|
@@ -152,13 +153,15 @@ of the tokens; `config`: the fields of the configuration that the samples depend
 −1 to 1 |
 | `responses/<source layer>-<later layer>/scale` | MUST | float32 [n, 2] | largest absolute entry of each half-mean; 0 for a half without \
 documents |
-| `generic/<source layer>-<later layer>/values`, `scale` | MAY | float16 [n, d_model], float32 [n] | what any direction would have \
-computed there, fitted to other sources; divided by its scale |
+| `carried/<source layer>-<later layer>/values`, `scale` | MAY | as of `responses` | the part of the response that nothing computed (the \
+copy), where it is not the source's own direction: with dictionaries on components |
+| `generic/<source layer>-<later layer>/values`, `scale` | MAY | float16 [n, d_model], float32 [n] | what would have been computed there \
+from any direction, fitted to other sources; divided by its scale |
 
-A response is the derivative of the residual stream at the later site along the source's decoder row, scaled to length 1: residual units
-there per unit of activation, where a unit of activation is one unit of length. The direction itself (the copy) is part of it. All
-documents count alike, as do all tokens of a document. Documents are divided into halves at random. The rounding to float16 is at most 2⁻¹²
-of a half-mean's largest entry.
+A response is the derivative of the residual stream (or of the tensor that is read) at the later site along the source's decoder row,
+scaled to length 1: units of length there per unit of activation, which is a unit of length, too. The direction itself (the copy) is part
+of it. All documents count alike, as do all tokens of a document. Documents are divided into halves at random. The rounding to float16 is
+at most 2⁻¹² of a half-mean's largest entry.
 
 A loader without this library:
 
@@ -218,7 +221,7 @@ with method `attribution`. `python -m ingest.attribution_graphs GRAPH.json RUN_D
 | node of a transcoder (`cross layer transcoder`), id `<layer>_<index>_<position>` or `<layer>_cro_<index>_<position>` | the feature \
 `L<layer>_F<index>`; nodes at several positions, and in several prompts, are one feature. For an id of another form, `feature` is read, \
 which pairs layer and index (schema version 1) |
-| node of an attention dictionary (`lorsa`, `<layer>_lor_<index>_<position>`) | if there are transcoders, too, a site of its own before \
+| node of an attention dictionary (`lorsa`, `<layer>_lor_<index>_<position>`) | if there are transcoders as well, a site of its own before \
 the MLP of its layer: `L<layer>.attn_F<index>` and `L<layer>.mlp_F<index>`, of the dictionaries that `neuronpedia_lorsa_source_set` names |
 | link between two of them, `weight` | `direct_strength`: weight / activation of the source, summed over the target's positions, mean \
 over the source's nodes in all files. It is what a unit of the source at one position adds to the target. The total effect was not \

@@ -130,7 +130,7 @@ MEDIATION = FileFormat(
             "component",
             "string",
             "total, residual, attention (patterns frozen), pattern (their change), mlp, normalisation (change of scale) or remainder; "
-            "with dictionaries on components total, direct, attention, features, skip and error (of those between), mlp (without any)",
+            "with dictionaries on components total, direct, attention and mlp (those without a dictionary), features, skip and error",
         ),
         Column("strength", "float64", f"contribution, {_STRENGTH}"),
         Column("share", "float64", "strength / strength of the total; null where the total is below min_effect", True),

@@ -50,24 +50,24 @@ What to know before you write your own:
 
 - **A feature** is `(:Feature {id: 'L5_F280'})`. Another dictionary may have a feature of the same `id`, so name the `model`, too, where the
   database holds more than one. `label`, `importance`, `density` and scores such as `pagerank` come from the newest run that observed
-  the feature; `scores_run` is its number. What a single run found is in `(:Observation {run: 1, id: 'L5_F280'})-[:OF]->(:Feature)`.
+  the feature, whose number is `scores_run`. What a single run found is in `(:Observation {run: 1, id: 'L5_F280'})-[:OF]->(:Feature)`.
 - **An edge** belongs to one run and one method. Always write `{run: 1, method: 'clamping'}`: without the run, edges of all runs are
   mixed; with both, the index is used. `run` is the number of the run and `run_id` the beginning of its id, by which
   `feature-graph runs list` and `query -p run=…` name it.
 - **`strength`** is in target units per source unit. It is the total effect, unless only the direct or later effect passed the test. `sign`
   is its sign (0 if the edge erases a copy), and `type` says in words what the edge does.
 - **`computed`** is the total effect without `copy`, what the residual stream merely carries on; **`specific`** is `computed` without what
-  the blocks compute of any direction, where the run measured it. The three may differ in sign: `sign_computed` and `sign_specific` are 1,
-  −1, or 0 where the effect is too small to count. The statements below rank by `strength`, since the example lacks what is specific; in the
-  guide they rank by `specific` where your run measured it.
-- **Copies** of one direction from layer to layer are a family: `(:Feature)-[:MEMBER_OF]->(:Family {run: 1, method: 'clamping'})`, with
-  `lifetime` in layers and `id`, the first member's.
+  the blocks compute from any direction, where the run measured it. The three may differ in sign: `sign_computed` and `sign_specific` are 1,
+  −1, or 0 where the effect is too small to count. The statements below rank by `strength`, since the example has no specific effects; in
+  the guide they rank by `specific` where your run measured it.
+- **Copies** of one direction from layer to layer form a family: `(:Feature)-[:MEMBER_OF]->(:Family {run: 1, method: 'clamping'})`, with
+  its `lifetime` in layers and the `id` of its first member.
 - **`structural`** edges have no analysed site in between, or a direct effect that passed the test by itself. Follow these along paths
   and for degrees: a total effect over several sites is partly the sum of the edges in between.
 - **A layer may have several dictionaries**: ids then name the site, `L5.mlp_F12` or `L5.attn_F3`, while those of the residual stream stay
-  `L5_F280`. `WHERE f.id STARTS WITH 'L5.mlp_F'` finds the features of one; `(:Run)-[:COVERS]->(:Site {name: 'L5.mlp'})` says its `kind`
-  and, in the order of the model, what it `reads` and `writes`. `span` of an edge counts layers and is 0 within one, `blocks` is the
-  distance in blocks.
+  `L5_F280`. `WHERE f.id STARTS WITH 'L5.mlp_F'` finds the features of one; `(:Run)-[:COVERS]->(:Site {name: 'L5.mlp'})` gives its `kind`
+  and the places in the model that it `reads` and `writes`. An edge's `span` counts layers and is 0 within one; `blocks` is the distance in
+  blocks.
 
 [The schema](schema.md) lists everything else. The number of a run and its id:
 

@@ -41,8 +41,8 @@ _MEANINGS = {
     "method": "method of the edges: clamping or jacobian",
     "other_method": "method of the other run's edges; the same if it has edges by it, else its only one",
     "effect": "what an edge weighs. strength: its direct or total effect; computed: the total effect without the copy; specific: computed, "
-    "without what the blocks compute of any direction; copy: what the residual stream carries on. If not given, specific where the run "
-    "measured it, else strength. Edges with a smaller effect than counts are left out, except by strength",
+    "without what the blocks compute from any direction; copy: what the residual stream carries on. If not given, specific where the run "
+    "measured it, else strength. Edges whose effect is smaller than the smallest that counts are left out, except by strength",
     "feature": "short id of a feature of the run, such as L5_F1024",
     "behavior": "name of a behaviour of the run",
     "projection": "name of the GDS graph, unique for a call; made up and dropped by itself",

@@ -25,10 +25,10 @@ field, what was given and what is allowed. `feature-graph run --list` lists the 
 (`examples/configs`), and the run directory keeps the whole configuration of a run as `config.json`.
 
 For each field this page gives its type and range, its default, its meaning, and the **stages** that depend on it. A stage whose fields
-and input files are unchanged is not computed again, so the list says what a changed field costs: those stages, and whatever reads their
+and input files are unchanged is not computed again, so the list says what changing a field costs: those stages, and whatever reads their
 files. The stage `report` is not listed, because it shows the whole configuration and so depends on every field except
 {", ".join(f"`{name}`" for name in sorted(OUTSIDE_HASH))}, which never change a result."""
-_OPTIONAL = "The stage `responses`, and the file that it writes, belong to a run only with `candidates: responses`."
+_OPTIONAL = "The stages `responses` and `seeds`, and the files that they write, belong to a run only with `candidates: responses`."
 _BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below", "min_length": "at least"}
 
 
@@ -109,8 +109,6 @@ def _range(field: FieldInfo) -> Iterator[str]:
         for key, words in _BOUNDS.items():
             if (value := getattr(limit, key, None)) is not None:
                 yield f"{words} {value:,}" + (" entries" if key == "min_length" else "")
-    if isinstance(field.json_schema_extra, dict) and "minItems" in field.json_schema_extra:
-        yield f"at least {field.json_schema_extra['minItems']} entries"
 
 
 def _default(name: str, field: FieldInfo) -> str:

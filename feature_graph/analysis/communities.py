@@ -35,7 +35,7 @@ def detect_communities(
         effect: What an edge weighs: strength (its own), total, direct, later, computed, specific or copy; edges without that effect, or
             below their floor, do not count. Default: |specific| where the run measured it, else their own strength; the edges of a graph
             that was restated keep what they state.
-        collapse: ``families``: each copy family counts as one feature, and has the id of its first member; None: features singly.
+        collapse: ``families``: each copy family counts as one feature, and has the id of its first member; None: each feature by itself.
 
     Raises:
         AnalysisError: If the method is unknown.

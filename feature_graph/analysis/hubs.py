@@ -65,7 +65,7 @@ def find_hubs(
         effect: What an edge weighs: strength (its own), total, direct, later, computed, specific or copy; edges without that effect, or
             below their floor, do not count. Default: |specific| where the run measured it, else their own strength; the edges of a graph
             that was restated keep what they state.
-        collapse: ``families``: each copy family counts as one feature, under the id of its first member; None: features singly.
+        collapse: ``families``: each copy family counts as one feature, under the id of its first member; None: each feature by itself.
 
     Returns:
         Dicts with ``id``, ``label``, ``layer``, ``in_degree``, ``out_degree`` and ``<metric>_score``, best first; equal scores by layer

@@ -8,7 +8,7 @@ What a measurement costs goes with the number of sources, since each is clamped 
 With ``shortlist_sources`` the places therefore go to that many sources of each site: those with the largest specific effects, by the sum of
 their squares over all targets of the window.
 
-Features that the run names itself (``seeds``: those that its behaviours begin with) have places of their own, whatever their density.
+The seeds of the run's behaviours (``seeds``) have places of their own, whatever their density.
 """
 
 from __future__ import annotations

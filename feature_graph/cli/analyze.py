@@ -64,7 +64,7 @@ def analyze(
     ] = None,
     sign: Annotated[Sign, typer.Option("--sign", help="Sign of the edges that are used.")] = Sign.ANY,
     edges: Annotated[
-        EdgeChoice, typer.Option("--edges", help="direct: the structural graph, by direct effects; all: every edge, by its total effect.")
+        EdgeChoice, typer.Option("--edges", help="direct: the edges of the structural graph; all: every edge.")
     ] = EdgeChoice.DIRECT,
     orientation: Annotated[Orientation, typer.Option("--orientation", help="Follow the edges, or go against them.")] = Orientation.NATURAL,
     method: Annotated[
@@ -90,7 +90,7 @@ def analyze(
     collapse: Annotated[
         CollapseChoice,
         typer.Option(
-            "--collapse", help="families: each copy family counts as one feature for hubs and communities; nothing: features singly."
+            "--collapse", help="families: each copy family counts as one feature for hubs and communities; nothing: each feature by itself."
         ),
     ] = CollapseChoice.FAMILIES,
     format_: Annotated[str, typer.Option("--format", "-f", help="table or json.")] = "table",

@@ -21,7 +21,7 @@ def cascade(
     feature: SteeredFeature,
     delta: SteeringDelta = -0.5,
     hops: Annotated[int, typer.Option("--hops", min=1, help="Longest path that is listed, in edges. The changes do not depend on it.")] = 3,
-    paths_only: Annotated[bool, typer.Option("--paths-only", help="Forecast from paths, also where the run has responses.")] = False,
+    paths_only: Annotated[bool, typer.Option("--paths-only", help="Forecast from paths even if the run has responses.")] = False,
     top: Annotated[int, typer.Option("--top", "-n", min=1, help="Number of changes and of paths to print.")] = 15,
     as_json: JsonOption = False,
 ) -> None:

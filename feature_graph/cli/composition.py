@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def composition(
     run_dir: RunDirectory,
-    method: Annotated[str | None, typer.Option("--method", help="Whose edges: clamping or jacobian; default clamping where it is.")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="Method whose edges are used: clamping or jacobian. Default: clamping if the run has it.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what the significant edges of a run are made of: copies, and what the model computes.

@@ -66,9 +66,7 @@ def motifs(
     by_span: Annotated[
         bool, typer.Option("--by-span", help="Count chains and loops separately by how many layers their edges span.")
     ] = False,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Use every edge, by its total effect, instead of structural edges by direct effect.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Use every edge, not only the structural ones.")] = False,
     effect: Annotated[
         str,
         typer.Option(

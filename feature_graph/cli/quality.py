@@ -23,7 +23,7 @@ def quality(
     text: Annotated[
         Path | None,
         typer.Option(
-            "--text", metavar="FILE", help="Text to measure on, a file or a folder, instead of the configuration's; best held out."
+            "--text", metavar="FILE", help="Text to measure on, a file or a folder, instead of the configuration's; preferably held out."
         ),
     ] = None,
     tokens: Annotated[int, typer.Option("--tokens", min=256, help="Tokens of text; more make intervals narrower.")] = 16_384,

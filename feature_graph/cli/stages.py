@@ -20,7 +20,7 @@ STAGE_HELP: dict[StageName, str] = {
     "collect": "Record the activations of every SAE feature on the text.",
     "atlas": "Count which features are active together.",
     "responses": "Measure what one unit of each feature does to the residual stream downstream.",
-    "seeds": "Choose the features that known behaviours begin with.",
+    "seeds": "Choose the seed features of known behaviours.",
     "candidates": "Choose the pairs that are worth measuring.",
     "measure": "Measure causal effects by intervening in the model.",
     "graph": "Build the graph of significant edges.",

@@ -51,7 +51,7 @@ EDGE = (
     Attribute("later", "later_strength", nan, "effect summed over later positions"),
     Attribute("copy", "copy_strength", nan, "part that the identity path alone gives"),
     Attribute("computed", "computed_strength", nan, "total minus copy"),
-    Attribute("specific", "specific_strength", nan, "computed, without what the blocks compute of any direction there"),
+    Attribute("specific", "specific_strength", nan, "computed, without what the blocks compute from any direction there"),
     Attribute("standardised", "standardised_effect", nan, "total effect of the source's whole clamp, in the target's standard deviations"),
     Attribute("p", "p_value", nan, "raw p of the total effect"),
     Attribute("q", "q_value", nan, "adjusted p of the total effect"),

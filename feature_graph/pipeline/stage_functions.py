@@ -136,7 +136,7 @@ def responses(context: RunContext) -> StageResult:
 
 
 def seeds(context: RunContext) -> StageResult:
-    """Choose the features that the run's behaviours begin with, so that they are among the pairs that are measured."""
+    """Choose the seeds of the run's behaviours, so that they are among the pairs that are measured."""
     from feature_graph.subgraphs import choose_behavior_seeds, save_seeds
 
     model = context.analysed()

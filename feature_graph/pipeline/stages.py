@@ -88,7 +88,7 @@ STAGES: tuple[Stage, ...] = (
     ),
     Stage(
         "seeds",
-        "which features known behaviours begin with",
+        "the seed features of known behaviours",
         _DICTIONARIES | {"prepend_bos", "activity_threshold", "seed", "behaviors"},
         (),  # behaviours have prompts of their own: another text of the run leaves their seeds as they are
         ("seeds.json",),

@@ -56,7 +56,7 @@ FILES = {
     "interactions.parquet": "one row per measured pair, with every figure",
     "graph.graphml": "the graph for Gephi, Cytoscape, yEd",
     "graph.json": "the graph as node-link JSON",
-    "seeds.json": "features that known behaviours begin with, measured whatever their effects",
+    "seeds.json": "the seed features of known behaviours, measured whatever their effects",
     "behaviors.json": "features that known behaviours rest on",
     "pruning_recall.json": "what pruning loses, on an exhaustive slice",
     "validation.json": "behaviours and steering, measured in the model",

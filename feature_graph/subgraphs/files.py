@@ -1,4 +1,4 @@
-"""``behaviors.json``, the behaviours of a run, and ``seeds.json``, the features that they begin with, chosen beforehand."""
+"""``behaviors.json``, the behaviours of a run, and ``seeds.json``, their seeds, chosen beforehand."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ INTERACTIONS = FileFormat(
             "string",
             "excitatory, inhibitory, pass_through (the decoder's own direction, carried on), attenuates_copy (the computed effect passed, "
             "and the total one has the copy's sign and is smaller) or erases_copy (the computed effect passed, and the copy is above the "
-            "floor, but the total effect is below it). Excitatory and inhibitory tell the sign of mean_strength; where significant_by "
+            "floor, but the total effect is below it). Excitatory and inhibitory give the sign of mean_strength; where significant_by "
             "begins with direct, that of direct_strength; where significant_by is later, that of later_strength",
             derived_from=("mean_strength", "direct_strength", "later_strength", "significant_by"),
         ),
@@ -117,8 +117,8 @@ INTERACTIONS = FileFormat(
         Column(
             "direct_strength",
             "float64",
-            f"effect with the features of the analysed sites in between held at their clean values, {_STRENGTH}; in files without "
-            "held_rank, as direct_sum",
+            f"effect with the features of the analysed sites in between held at their clean values (with dictionaries on components: the "
+            f"outputs of the MLPs in between), {_STRENGTH}; in files without held_rank, as direct_sum",
             derived_from=("mean_strength",),
         ),
         Column(
@@ -131,8 +131,8 @@ INTERACTIONS = FileFormat(
         Column(
             "held_features",
             "float64",
-            "features held in between, mean over documents (of several sites in between, the largest number); null as direct_sum, but "
-            "measured by an exhaustive run, too",
+            "features held in between, mean over documents (of several sites in between, the largest number); null where direct_sum is, "
+            "except in exhaustive runs, which measure it",
             True,
         ),
         Column(
@@ -152,7 +152,7 @@ INTERACTIONS = FileFormat(
             "copy_strength",
             "float64",
             f"part due to the identity path alone, through the norm before the MLP where the target reads the MLP's input, and 0 where it "
-            f"reads what a component gives, {_STRENGTH}",
+            f"reads a component's output, {_STRENGTH}",
         ),
         Column(
             "computed_strength",
@@ -165,8 +165,8 @@ INTERACTIONS = FileFormat(
         Column(
             "specific_strength",
             "float64",
-            "computed effect by derivatives, less what any direction would have computed there where the run has responses, at up to "
-            f"specificity_samples test tokens, {_STRENGTH}; null if not measured",
+            "computed effect by derivatives, minus what would have been computed there from any direction (if the run has responses), "
+            f"at up to specificity_samples test tokens, {_STRENGTH}; null if not measured",
             True,
         ),
         Column(
@@ -214,11 +214,11 @@ INTERACTIONS = FileFormat(
         Column(
             "p_specific",
             "float64",
-            "uncorrected p of the specific effect. Null hypothesis: the source's direction was drawn at random, as those that were carried "
-            "at the same tokens; null if not measured",
+            "uncorrected p of the specific effect. Null hypothesis: the source's direction was drawn at random, like those that were "
+            "carried at the same tokens; null if not measured",
             True,
         ),
-        Column("q_specific", "float64", "the same corrected over all pairs, a family of its own; null if not measured", True),
+        Column("q_specific", "float64", "p_specific corrected over all pairs, a family of its own; null if not measured", True),
         Column(
             "significant",
             "bool",
@@ -276,7 +276,7 @@ DECODERS = FileFormat(
     1,
     "decoders.parquet",
     "One row per feature whose decoder direction is to be in the graph, sorted by fid. `feature-graph vectors` writes it on request; "
-    "`feature-graph ingest` loads it where it is there, also onto a run that is in the graph already. It is not part of the run's id.",
+    "`feature-graph ingest` loads it if it is there, even onto a run that is already in the graph. It is not part of the run's id.",
     (
         Column("fid", "int64", "fid of the feature in features.parquet"),
         Column("uid", "string", "its uid there"),

@@ -55,13 +55,13 @@ NODES = (
             Property(
                 "id",
                 "STRING",
-                'short id "L<layer>_F<index>", as the run that first brought it named it; another dictionary may have the same, so name '
+                'short id "L<layer>_F<index>", as named by the run that first loaded it; another dictionary may have the same, so name '
                 "the model or the run, too; Observation.id is a run's own",
             ),
             Property("model", "STRING", "<model>@<weights hash>"),
             Property("release", "STRING", "SAE release"),
             Property("sae_id", "STRING", "SAE id that was really loaded"),
-            Property("layer", "INTEGER", "layer as the run that first brought it named it; Observation.layer is a run's own"),
+            Property("layer", "INTEGER", "layer as named by the run that first loaded it; Observation.layer is a run's own"),
             Property("hook", "STRING", "hook that is read"),
             Property("index", "INTEGER", "index in the dictionary"),
             Property("decoder_norm", "FLOAT", "norm of the decoder row as shipped", True),
@@ -89,7 +89,7 @@ NODES = (
                 "on a node that another program made: properties that runs added, which stay as long as a run refers to it",
                 True,
             ),
-            Property("decoder", "LIST<FLOAT>", "direction of the decoder row, norm 1, where a run brought decoders.parquet", True),
+            Property("decoder", "LIST<FLOAT>", "direction of the decoder row, norm 1; absent if no run had decoders.parquet", True),
         ),
     ),
     Node(
@@ -113,8 +113,8 @@ NODES = (
         "A dictionary with its place in the model: what a run covers. A layer may have several.",
         (
             Property("uid", "STRING", "<SAE.uid>@<hook>"),
-            Property("name", "STRING", "what ids of its features begin with: L5, L5.mlp; as the run that first brought it named it", True),
-            Property("layer", "INTEGER", "number of its block, as the run that first brought it named it"),
+            Property("name", "STRING", "what ids of its features begin with: L5, L5.mlp; as named by the run that first loaded it", True),
+            Property("layer", "INTEGER", "number of its block, as named by the run that first loaded it"),
             Property(
                 "kind",
                 "STRING",
@@ -124,13 +124,13 @@ NODES = (
             Property(
                 "reads",
                 "INTEGER",
-                "place of the tensor that it reads among all of the model, 6 to a block: stream, z, attention output, stream between, MLP "
-                "input, MLP output; an effect goes from a site to one that reads after what it writes. Absent where kind is",
+                "place of the tensor that it reads in the order of the model, six per block: stream, z, attention output, stream between, "
+                "MLP input, MLP output; an effect goes from a site to one that reads later than it writes. Absent where kind is",
                 True,
             ),
-            Property("writes", "INTEGER", "place of the tensor that it writes, as reads; another one for transcoders only", True),
+            Property("writes", "INTEGER", "place of the tensor that it writes, in the same order; another one for transcoders only", True),
             Property("hook", "STRING", "hook that is read"),
-            Property("point", "INTEGER", "transformer blocks run before this residual exists; of other sites, before their own", True),
+            Property("point", "INTEGER", "transformer blocks run before this residual exists; on a component, before its own block", True),
             Property("d_in", "INTEGER", "width of the tensor that is read", True),
         ),
     ),
@@ -229,7 +229,7 @@ NODES = (
     Node(
         "Analysis",
         "uid",
-        "One algorithm over one run, whose scores lie on Observations.",
+        "One algorithm over one run; its scores are on Observations.",
         (
             Property("uid", "STRING", "<Run.n>/<kind>"),
             RUN,
@@ -270,7 +270,7 @@ NODES = (
             Property("first_layer", "INTEGER", "layer of the first member"),
             Property("last_layer", "INTEGER", "layer of the last member"),
             Property("lifetime", "INTEGER", "last_layer − first_layer"),
-            Property("size", "INTEGER", "members, one a site"),
+            Property("size", "INTEGER", "members, one per site"),
             Property("copy_share", "FLOAT", "mean of copy / total over the edges from one member to the next"),
         ),
     ),

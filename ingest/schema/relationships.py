@@ -19,7 +19,7 @@ RELATIONSHIPS = (
             Property(
                 "span", "INTEGER", "distinct analysed layers crossed; 1 = the next one, 0 = from one site of a layer to a later one of it"
             ),
-            Property("blocks", "INTEGER", "distance in blocks: the target's layer less the source's, in this run"),
+            Property("blocks", "INTEGER", "distance in blocks: the target's layer minus the source's, in this run"),
             Property("type", "STRING", "excitatory, inhibitory, pass_through, attenuates_copy or erases_copy"),
             Property("by", "STRING", "which of the effects total, direct, later and computed passed the test, joined by +"),
             Property(
@@ -34,7 +34,12 @@ RELATIONSHIPS = (
             ),
             Property("sign", "INTEGER", "sign of strength: 1 excites, −1 inhibits, 0 where it is exactly 0 or the edge erases a copy"),
             Property("total", "FLOAT", "total effect; only where strength is another effect", True),
-            Property("direct", "FLOAT", f"effect with the features of the sites in between held at their clean values, {_STRENGTH}"),
+            Property(
+                "direct",
+                "FLOAT",
+                "effect with the features of the sites in between (with dictionaries on components: the MLPs in between) held at their "
+                f"clean values, {_STRENGTH}",
+            ),
             Property("later", "FLOAT", f"effect summed over the next positions, {_STRENGTH}", True),
             Property("copy", "FLOAT", f"part due to the identity path alone, {_STRENGTH}", True),
             Property("computed", "FLOAT", f"total effect without the copy: what the blocks compute, {_STRENGTH}", True),
@@ -54,7 +59,7 @@ RELATIONSHIPS = (
             Property(
                 "specific",
                 "FLOAT",
-                f"computed without what the blocks compute of any direction there, {_STRENGTH}; absent where it was not measured",
+                f"computed without what the blocks compute from any direction there, {_STRENGTH}; absent where it was not measured",
                 True,
             ),
             Property("sign_specific", "INTEGER", "sign of specific, as sign_computed", True),

@@ -17,7 +17,7 @@
 //   direct: direct effect
 //   later: effect on later positions
 //   computed: total effect without the copy
-//   specific: computed, without what the blocks compute of any direction; empty if not measured
+//   specific: computed, without what the blocks compute from any direction; empty if not measured
 //   span: analysed layers crossed; 0 within a layer
 //   q: corrected p of the total effect
 //   by: effects that passed the test

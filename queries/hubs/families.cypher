@@ -1,19 +1,19 @@
 // Copy families
 //
 // family: hubs
-// question: Which features of successive layers are copies of one another, and over how many layers do they live?
+// question: Which features of successive layers are copies of one another, and how many layers do they span?
 // params:
 //   run: {type: run}
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only the family that has this feature"}
-//   min_lifetime: {type: int, min: 0, max: 10000, default: 0, about: "only families that live over at least this many layers"}
+//   min_lifetime: {type: int, min: 0, max: 10000, default: 0, about: "only families that span at least this many layers"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   id: short id of the first member
 //   first_layer: its layer
 //   last_layer: layer of the last member
 //   lifetime: layers from the first member to the last
-//   size: members, one a site
+//   size: members, one per site
 //   copy_share: mean share of the copy in the total effect of one member on the next
 //   members: short ids, in the order of their sites
 //   label: top activating tokens of the first member

@@ -41,7 +41,7 @@ def test_a_field_names_the_stages_that_depend_on_it(page: str) -> None:
 
 def test_types_and_ranges_in_words(page: str) -> None:
     assert "### `placebo_quantile`\n\nnumber, above 0, below 1 · default `0.99`" in page
-    assert "### `layers`\n\nlist of whole numbers, at least 2 entries · default `[3, 7, 11, 15, 19, 23, 27]`" in page
+    assert "### `layers`\n\nlist of whole numbers · default `[3, 7, 11, 15, 19, 23, 27]`" in page
     assert "### `alignment`\n\none of `block`, `cosine`, `off` · default `block` · stage `candidates`" in page
     assert "| `layer` | whole number, at least 0 | required |" in page
 

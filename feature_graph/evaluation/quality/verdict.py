@@ -57,7 +57,7 @@ def _of_component(component: str, variance: QualityFigure, response: SiteRespons
         f"{1 - skip - error.value:.0%}, {by_skip}the error {error.value:.0%}"
     )
     if explained.value < LEAST_RESPONSE:
-        return False, f"{shares}; its edges are the model's own, but most of what {component} computes passes its features by"
+        return False, f"{shares}; its edges are the model's own, but most of what {component} computes bypasses its features"
     return True, f"{shares}; its edges are the model's own, and paths through its features show their share of what {component} computes"
 
 

@@ -1,4 +1,4 @@
-"""A random sequence that is begun again."""
+"""A random sequence that starts again."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def induction() -> Behavior:
             pairs.append(PromptPair(clean, corrupted, (f" {sequence[known]}",), (f" {sequence[elsewhere]}",), f"sequence {i}"))
     return Behavior(
         "induction",
-        "A sequence of random words is begun again, after its first three or five words; next comes what came next before. Corrupted: "
-        "in the first pass that word has changed places with a later one, which is the wrong answer, so both are in every prompt.",
+        "A sequence of random words starts again and stops after three or five words; the answer is the word that came next the first "
+        "time. Corrupted: the first time, that word has changed places with a later one, which is the wrong answer, "
+        "so both are in every prompt.",
         tuple(pairs),
         "After Olsson et al. 2022, In-context Learning and Induction Heads",
     )
