@@ -1,4 +1,4 @@
-"""How often directions that are no features pass as edges, and as specific ones, put in at the tokens of real sources.
+"""How often random directions, injected at the tokens of real sources, pass as edges, and as specific ones.
 
 Sources of a run are drawn at random. At the test tokens of each, random unit directions stand in its place, with its clamp levels, and are
 measured on random targets of the sites in its window: the total and the computed effect by clamps, as edges are, and the specific one

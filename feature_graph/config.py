@@ -333,7 +333,7 @@ class Config(BaseModel):
         return [(self.layers[i], self.layers[j]) for i in range(n) for j in range(i + 1, min(i + self.layer_window, n - 1) + 1)]
 
     def span(self, source: int, target: int) -> int:
-        """Analysed sites crossed from the source layer to the target layer (1 = the next one)."""
+        """Analysed layers crossed from the source layer to the target layer (1 = the next one)."""
         return self.layers.index(target) - self.layers.index(source)
 
     def check_layers(self, n_layers: int) -> None:

@@ -2,7 +2,7 @@
 
 What was added to edges later (:data:`ADDED`) takes part where it is there, so that runs from before keep their digest. Where the meaning
 of a property changed, or what a run's edges have could not be told otherwise, the digest got a new version, which stands on the run:
-version 1 took the total effect for the strength of an edge that its direct effect alone let in, and knew neither sign nor structural;
+version 1 took the total effect for the strength of an edge that passed by its direct effect alone, and knew neither sign nor structural;
 version 2 did not know what the blocks compute, nor specificity; version 3 did not know the distance in blocks.
 
 A row's hash mixes 64 bits of each of its values (the bits of a float, a hash of a text, a mark for null) with splitmix64's finaliser; a

@@ -4,7 +4,7 @@
    which excites, is above :data:`MIN_STRENGTH`.
 2. Of a feature's copies, only those to the nearest later site that has any count, and of these the one with the largest copy: its
    successor. Likewise backward: its predecessor.
-3. Two features belong together where each is the other's choice. A family is a chain of such pairs, with one member a site.
+3. Two features belong together where each is the other's choice. A family is a chain of such pairs, with one member per site.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class Selection:
         top_k_per_source: Of each source and method only so many, the largest |strength| first; ties by file order.
         limit: Only so many in all, the largest |strength| first; ties by file order.
         by: What the strength is: ``leading`` (:func:`ingest.strength.leading`), or ``formerly`` for a selection that an earlier version
-            made, which took the total effect of an edge that its direct effect alone let in.
+            made, which took the total effect of an edge that passed by its direct effect alone.
 
     Raises:
         SelectionError: If a number is below its smallest value.

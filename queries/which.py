@@ -85,7 +85,7 @@ def require_current(rows: list[dict[str, Any]]) -> None:
     """
     if rows and not rows[0]["current"]:
         raise OldSchema(
-            f"the database has a schema of before version {SCHEMA}, which these questions need: bring it up to date with "
+            f"the database has a schema older than version {SCHEMA}, which these questions need: bring it up to date with "
             "`feature-graph db migrate` (the next `feature-graph ingest` does it, too)"
         )
 

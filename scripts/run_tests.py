@@ -1,6 +1,6 @@
 """The test suite as `make test` runs it: groups of tests, two at a time, each in a pytest process of its own.
 
-A group is what shares fixtures that are dear: the session's Neo4j, or the demo's run. No group has more than one server at a time, so that
+A group shares fixtures that are expensive: the session's Neo4j, or the demo's run. No group has more than one server at a time, so that
 at most two run at once. The longest groups begin first; the output of the first is shown as it comes, that of the others when they end.
 The exit status is 0 if all groups passed.
 """

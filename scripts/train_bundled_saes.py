@@ -8,7 +8,7 @@ Stages, each resumed where it was stopped; a stage whose files are there is not 
                 after a bare document start, half in its chat format, where it invents the user's message too.
 2. ``collect``  residual streams of all sites, through TransformerLens, float16 on disk, rows in random order. Position 0
                 (an attention sink) and special tokens are left out. Matrix products run in bfloat16, sums in float32.
-3. ``train``    one BatchTopK SAE a site with SAELens' ``SAETrainer``; inputs scaled to a mean norm of sqrt(d_in), decoder
+3. ``train``    one BatchTopK SAE per site with SAELens' ``SAETrainer``; inputs scaled to a mean norm of sqrt(d_in), decoder
                 rows begun as random centred residuals, decoder bias as their mean.
 4. ``publish``  saved as JumpReLU in SAELens' format, weights float16, decoder rows of norm 1.
 

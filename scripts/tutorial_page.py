@@ -89,7 +89,7 @@ def run(parts: list[ScriptCell]) -> dict[str, str]:
 def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(prog="python -m scripts.tutorial_page", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--run", action="store_true", help="run the example for its output: some minutes, and a database in this folder")
+    parser.add_argument("--run", action="store_true", help="run the example for its output: a few minutes, and a database in this folder")
     parser.add_argument("-o", "--output", type=Path, default=PAGE, help="where the page goes (default: docs/tutorial.md)")
     options = parser.parse_args()
     parts = cells(SCRIPT.read_text(encoding="utf-8"))

@@ -64,8 +64,8 @@ class EdgeAgreement:
 def replication(frame: pd.DataFrame) -> Replication:
     """Replication and shrinkage of the significant edges of ``frame``.
 
-    What is measured again is the total effect, or the computed one of an edge that passed by it and not by the total. Edges that only
-    their later effect let in are left out.
+    What is measured again is the total effect, or the computed one of an edge that passed by it and not by the total. Edges that
+    passed by their later effect alone are left out.
     """
     significant = frame[frame["significant"].astype(bool) & (frame["significant_by"] != "later")]
     seen = significant[significant["confirm_strength"].notna() & significant["replicated"].notna()]

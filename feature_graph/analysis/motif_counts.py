@@ -12,7 +12,7 @@ from feature_graph.motifs import SignedGraph
 def count_motifs(graph: nx.DiGraph | SignedGraph, *, effect: Effect | None = None) -> dict[str, int]:
     """Exact number of each motif of :data:`feature_graph.motifs.MEANINGS`.
 
-    Members of a copy family are counted singly: a graph of families may have cycles, in which these motifs are not defined.
+    Copy families are not merged: a graph of families may have cycles, in which these motifs are not defined.
 
     Args:
         graph: Directed graph without cycles; an edge without a strength counts as exciting. ``graph.structural`` chooses which edges count.

@@ -139,7 +139,7 @@ class ResponseWriter:
         self.put(source, target, 0, *pack(halves))
 
     def generic(self, source: int, target: int, rows: NDArray[np.floating[Any]]) -> None:
-        """Write what any direction would have computed there: float [n, d_model].
+        """Write what would have been computed there from any direction: float [n, d_model].
 
         Raises:
             ArtifactError: If a value cannot be stored.
@@ -219,7 +219,7 @@ class ResponseStore:
         return np.asarray(_whole(halves, self.sources[source].n_documents[rows]), dtype=np.float32)
 
     def generic(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32]:
-        """What any direction would have computed there, float32 [n, d_model], residual units per unit of the source.
+        """What would have been computed there from any direction, float32 [n, d_model], residual units per unit of the source.
 
         Raises:
             ArtifactError: If it was not written, or the pair was not measured.

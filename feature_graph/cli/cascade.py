@@ -27,8 +27,8 @@ def cascade(
 ) -> None:
     """Forecast what steering one feature does to the others, without running the model.
 
-    From the feature's measured response if the run has responses, and from paths of the graph if not. In both cases the sum over paths, and
-    what it leaves unexplained, is a column.
+    The forecast comes from the feature's measured response if the run has responses, otherwise from paths of the graph. Either way the sum
+    over paths and what it leaves unexplained are columns.
     """
     if not math.isfinite(delta):
         raise typer.BadParameter(f"got {delta}; expected a finite number", param_hint="--delta")

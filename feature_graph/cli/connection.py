@@ -26,7 +26,7 @@ DatabaseOption = Annotated[
 class DatabaseAddress:
     """The database that a command was told to use; each field is an option of the command (see :func:`with_database`)."""
 
-    home: Annotated[Path | None, typer.Option("--home", help="Database home; see `feature-graph db --help`.")] = None
+    home: Annotated[Path | None, typer.Option("--home", help="Database home; see `feature-graph db start --help`.")] = None
     uri: Annotated[str | None, typer.Option("--uri", help="Address of a server of your own, such as bolt://127.0.0.1:7687.")] = None
     user: Annotated[
         str | None,

@@ -38,7 +38,7 @@ def start(
         ),
     ] = False,
 ) -> None:
-    """Start the server and wait until it answers. The first start fetches Neo4j (about 150 MB) and sets a password."""
+    """Start the server and wait until it answers. The first start fetches Neo4j (158 MB) and sets a password."""
     from feature_graph.database import server
 
     where = resolve_home(home)

@@ -33,9 +33,10 @@ def quality(
 ) -> None:
     """Measure how fit each dictionary of a configuration or run is for a graph.
 
-    Explained variance, of all and of typical tokens, L0, dead features, cross-entropy recovered compared with zero and with the mean;
-    for dictionaries of MLPs and attention, how well they respond as the component does to decoder rows of earlier dictionaries, to what
-    earlier features send, and to random directions. Beside them what the release published, and one sentence for each dictionary.
+    The figures are explained variance (of all and of typical tokens), L0, dead features, cross-entropy recovered compared with zero and
+    with the mean, and, for dictionaries of MLPs and attention, how well they respond as the component does to decoder rows of earlier
+    dictionaries, to what earlier features send, and to random directions. What the release published and one sentence for each dictionary
+    are added.
     """
     if text is not None and not text.exists():
         raise typer.BadParameter(f"there is no file {text}", param_hint="--text")

@@ -19,7 +19,7 @@ PANEL = "A run"
 STAGE_HELP: dict[StageName, str] = {
     "collect": "Record the activations of every SAE feature on the text.",
     "atlas": "Count which features are active together.",
-    "responses": "Measure what one unit of each feature does to the residual stream downstream.",
+    "responses": "Measure what one unit of each feature does downstream.",
     "seeds": "Choose the seed features of known behaviours.",
     "candidates": "Choose the pairs that are worth measuring.",
     "measure": "Measure causal effects by intervening in the model.",

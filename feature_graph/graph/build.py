@@ -36,8 +36,8 @@ def build_interaction_graph(
 ) -> nx.DiGraph:
     """The graph of significant edges.
 
-    An edge enters if its total, direct or later effect passed (``significant``). Its ``strength`` is the total effect; an edge that only
-    its direct or its later effect let in has that one. A node is a feature with at least one edge.
+    An edge enters if its total, computed, direct or later effect passed (``significant``). Its ``strength`` is the total effect, or the
+    direct or later one if only that passed. A node is a feature with at least one edge.
 
     Args:
         interactions: An :class:`InteractionSet` or any sequence of :class:`Interaction`.

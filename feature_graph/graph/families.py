@@ -19,7 +19,7 @@ COLLAPSED = "collapsed"
 
 
 def copy_families(edges: nx.DiGraph | pd.DataFrame) -> list[CopyFamily]:
-    """Families of features that are copies of one another, one member a site, longest life first.
+    """Families of features that are copies of one another, one member per site, those that span the most layers first.
 
     A copy is an edge with copy / total above 0.5 and a total effect above 0.25 target units per source unit. Of a feature's copies to the
     nearest later site that has any, the one with the largest copy is its successor; two features belong together where each is the

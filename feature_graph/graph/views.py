@@ -21,7 +21,7 @@ def structural(graph: nx.DiGraph) -> nx.DiGraph:
     """A copy with all nodes and only the structural edges: no analysed site lies in between, or a direct effect is itself significant.
 
     ``strength``, ``weight`` and ``sign`` stand for the direct effect (equal to the total one without a site in between), except on an edge
-    that only its later effect let in. A total effect over sites in between is partly the product of the edges there; hubs, communities,
+    that passed by its later effect alone. A total effect over sites in between is partly the product of the edges there; hubs, communities,
     motifs and cascades on all totals would count the same influence twice. The edges of a graph that was :func:`restated` keep what they
     state.
     """
@@ -48,7 +48,7 @@ def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
 
     Edges for which that effect is not known, is 0 or is smaller than the smallest that counts (their floor) are left out.
     ``restated(G, "computed")`` therefore asks about what the blocks compute, without what the residual stream only carries along;
-    ``restated(G, "specific")`` also without what they would compute of any direction. ``restated(G, "strength")`` keeps all edges as they
+    ``restated(G, "specific")`` also without what they would compute from any direction. ``restated(G, "strength")`` keeps all edges as they
     are. ``G.graph["effect"]`` of the copy names the effect, and what ranks by |specific| otherwise then ranks by it.
 
     Raises:

@@ -21,7 +21,7 @@ class RandomDirections:
         n: Random directions per source.
         samples: Test samples per source.
         seed: Of the run.
-        generic: What any direction computes; None: nothing is taken off.
+        generic: What is computed from any direction; None: nothing is subtracted.
     """
 
     n: int

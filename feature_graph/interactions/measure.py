@@ -55,7 +55,7 @@ def measure_interactions(
         saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         candidates: Pairs to measure, with the activation store that samples and levels come from.
         cfg: The configuration.
-        responses: Responses of the same run, from which comes what any direction would have computed; None: that part is not known, and
+        responses: Responses of the same run, which tell what would have been computed from any direction; None: that part is not known, and
             ``specific_strength`` is the computed effect at the tokens at which the source is compared with random directions.
         parts_dir: Folder for part files; a killed run resumes from them with the same result.
         progress: Whether to show a progress bar.

@@ -1,11 +1,12 @@
-"""Specificity: is a source's computed effect larger than that of any direction put in at the same tokens?
+"""Specificity: is a source's computed effect larger than that of any direction injected at the same tokens?
 
-Random unit directions are carried through the blocks beside the source's own, at the source's own tokens: a direction that is put in where
-the target is on moves it, and elsewhere it does not. All of it by derivatives through the target's gate g, as for the source:
+Random unit directions are carried through the blocks beside the source's own, at the source's own tokens: a direction that is injected
+where the target is on moves it, and elsewhere it does not. All of it by derivatives through the target's gate g, as for the source:
 
     K(d) = E[g ⟨v(d) − d, w⟩] − E[g] ⟨J̄ d, w⟩
 
-v(d) is what arrives of d, w the target's reader, and J̄ d what any direction would have computed there (0 where the run has no responses).
+v(d) is what arrives of d, w the target's reader, and J̄ d what would have been computed there from any direction (0 without
+responses).
 Between dictionaries on components, what is taken off in place of d is what nothing computed (:mod:`feature_graph.interventions.carried`).
 An isotropic random direction has K ~ N(0, σ²): σ comes from a few of them, with the variance shrunk over targets
 (:func:`feature_graph.stats.moderated_t`).

@@ -1,9 +1,9 @@
-"""What any direction would have computed: a ridge map from directions to the computed part of their responses.
+"""What would have been computed from any direction: a ridge map from directions to the computed part of their responses.
 
 J̄ minimises Σ ‖d_k J̄ − c_k‖² + λ‖J̄‖² over the sources k of a site, c_k the computed part (response − direction). For source i it is fitted
 without i and without every source whose direction has |cos| ≥ 0.3 with that of i. Fitting anew for each source is not needed: with the hat
 matrix H = D (DᵀD + λ)⁻¹ Dᵀ, the residuals e of the full fit and N = i and its parallels, the residuals without N are (I − H_NN)⁻¹ e_N,
-exactly. λ is chosen once a pair of sites, by generalised cross-validation.
+exactly. λ is chosen once per pair of sites, by generalised cross-validation.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def generic_map(directions: Floats, computed: Floats) -> Floats:
 
 
 class GenericMaps:
-    """What any direction would have computed between two sites, of a run whose responses were measured.
+    """What would have been computed from any direction between two sites, of a run whose responses were measured.
 
     Args:
         store: The run's responses.

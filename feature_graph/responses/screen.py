@@ -1,9 +1,9 @@
 """The screen: effects of any source on any target, from responses, readers and gates, without a forward pass and without a database.
 
 ``total = P · ⟨r, w⟩``, ``copy = P · ⟨d, w⟩``, ``computed = total − copy`` and ``specific = computed − P · ⟨J̄ d, w⟩``: r is the source's
-response at the target's site, d its direction, w the target's reader, J̄ d what any direction would have computed there, and P says how
-often the target is on where the source is. Between dictionaries on components the part of r that nothing computed is measured with it, and
-stands in place of d. All of it comes from the select documents; no test belongs to it.
+response at the target's site, d its direction, w the target's reader, J̄ d what would have been computed there from any direction, and P
+says how often the target is on where the source is. Between dictionaries on components the part of r that nothing computed is measured with
+it, and stands in place of d. All of it comes from the select documents; no test belongs to it.
 """
 
 from __future__ import annotations

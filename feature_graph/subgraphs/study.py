@@ -67,7 +67,7 @@ def choose_behavior_seeds(
     cfg: Config | None = None,
     options: StudyOptions = STUDY,
 ) -> list[Chosen]:
-    """The seeds of a behaviour, by gradient and integrated gradients on the choosing half of its prompts; no graph is needed.
+    """The seeds of a behaviour, by gradients, integrated gradients and ablation on the choosing half of its prompts; no graph is needed.
 
     Args:
         model: A HookedTransformer, or an :class:`AnalysedModel`, which spares building it again.

@@ -1,4 +1,4 @@
-"""The templates as Neo4j Browser keeps favourites: one ``.cypher`` file each, its first line ``// Title``, a folder a family.
+"""The templates as Neo4j Browser keeps favourites: one ``.cypher`` file each, its first line ``// Title``, a folder per family.
 
 Each runs as it stands, on the newest ready run, with the defaults written out; what has no default stays ``$name`` and is said in a
 comment.

@@ -104,7 +104,7 @@ def jar_folder(cache: Path | None = None, text: str | None = None) -> JarFolder:
 
 
 def ensure_jars(cache: Path | None = None, text: str | None = None) -> JarFolder:
-    """The whole set of jars, fetching what the cache lacks (about 150 MB, once).
+    """The whole set of jars, fetching what the cache lacks (158 MB, once).
 
     Args:
         cache: Cache directory; the user's by default.

@@ -82,7 +82,7 @@ def models_of(frame: pd.DataFrame, where: str = "edges") -> dict[str, BenchmarkM
         BenchmarkError: If a model is not known, or there are no edges at all.
     """
     if frame.empty:
-        raise BenchmarkError(f"{where}: got no edges; expected one row a pair. {_ADVICE}")
+        raise BenchmarkError(f"{where}: got no edges; expected one row per pair. {_ADVICE}")
     return {name: benchmark_model(name) for name in map(str, frame["model"].unique())}
 
 

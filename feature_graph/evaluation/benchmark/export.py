@@ -23,7 +23,7 @@ _FIELDS = (
 
 
 def export_models(names: Iterable[str], folder: str | Path) -> list[Path]:
-    """Write models, dictionaries and text, one folder a model.
+    """Write models, dictionaries and text, one folder per model.
 
     A folder holds ``config.json`` (fields of a HookedTransformerConfig and ``dtype``), ``model.safetensors`` (its state dict),
     ``saes/layer_N`` (SAELens), ``tokens.npy`` (int64 [documents, context]), and ``features.csv`` (``feature``, ``layer``, ``index``,

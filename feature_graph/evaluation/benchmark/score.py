@@ -25,7 +25,7 @@ _EFFECTS = ("total", "direct", "later", "computed")
 def score_edges(
     edges: pd.DataFrame, models: Mapping[str, BenchmarkModel] | None = None, truths: Mapping[str, Mapping[Pair, TrueEffect]] | None = None
 ) -> pd.DataFrame:
-    """One row a model: how an edge list does on it.
+    """How an edge list does on each model, one row per model.
 
     Args:
         edges: Columns as in :data:`feature_graph.evaluation.benchmark.COLUMNS` and ``OPTIONAL``.
@@ -36,7 +36,7 @@ def score_edges(
         Columns ``model``, ``pairs``, ``true``, ``true_computed``, ``precision`` and ``precision_computed`` (average precision of the
         ranking by |score|, over all and over computed edges; NaN where there are none), ``signs`` (share of the true edges with a score
         that have the sign of the largest true effect), ``rank_correlation`` (Spearman of score and true total effect over true edges),
-        and where the list says what it claims: ``claimed``, ``recall`` and ``false`` (share of the claims that are no true edge).
+        and where the list says what it claims: ``claimed``, ``recall`` and ``false`` (share of the claims that are not true edges).
 
     Raises:
         BenchmarkError: If the list cannot be scored; the message says why.

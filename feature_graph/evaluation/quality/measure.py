@@ -81,7 +81,7 @@ def dictionary_quality(
     Args:
         model: A HookedTransformer or TransformerBridge, or its slices.
         codecs: Name of the site → dictionary, as :func:`feature_graph.dictionaries.build_site_codecs` gives them.
-        tokens: Text, int64 [n_docs, context], best one that trained none of them.
+        tokens: Text, int64 [n_docs, context], preferably one on which none of them was trained.
         sources: Dictionaries that are not measured but whose features' directions the responses are measured along; None: ``codecs``.
         options: How much is measured.
         progress: Whether to show progress bars.

@@ -78,7 +78,7 @@ def measure_exhaustive(
     """Measure the effect of every feature that can be clamped on every feature of the later sites of its window.
 
     No candidate list: nothing is missed by choosing. Pairs whose effects together have p ≤ ``significance_level`` are streamed to
-    part files, corrected over all pairs, cut to the ``max_edges_per_target`` strongest a target, and written.
+    part files, corrected over all pairs, cut to the ``max_edges_per_target`` strongest per target, and written.
 
     Args:
         model: A transformer_lens HookedTransformer, float32; or an :class:`AnalysedModel`, which spares building it again.

@@ -39,7 +39,7 @@ def gating_candidates(interactions: InteractionSet, top: int = 50, per_target: i
     Args:
         interactions: Measured edges.
         top: How many triples.
-        per_target: Of these at most so many a target. A triple is as strong as the weaker of its two edges, by |standardised
+        per_target: At most so many of them per target. A triple is as strong as the weaker of its two edges, by |standardised
             effect|.
         chains: Whether to take pairs too of which one source has a significant edge onto the other: mostly the same thing, seen at
             two sites.

@@ -91,7 +91,7 @@ def analyze_all(
         progress: Called with (kind, done, total) before each algorithm and at the end.
 
     Returns:
-        One a name, in the order given. What was computed before an error is written and stays.
+        One per name, in the order given. What was computed before an error is written and stays.
 
     Raises:
         StoreError: As :func:`analyze`.
