@@ -97,7 +97,8 @@ class Config(BaseModel):
     device: str = "cpu"
     """Torch device: ``cpu``, ``cuda``, ``cuda:1``, ``mps``, or ``auto``, which takes a GPU if there is one."""
     sae_quality: Literal["stop", "warn", "off"] = "stop"
-    """What to do when an SAE explains less than half of the variance on the run's text: stop the run, warn, or do not measure it."""
+    """What to do when an SAE explains less than half of the variance on the run's text: stop the run, warn, or do not measure it. A
+    dictionary on a component only causes a warning then, unless it does no better than the mean, which stops the run."""
 
     # --- text ---
     dataset: str = "builtin:sotu"

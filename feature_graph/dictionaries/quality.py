@@ -124,7 +124,9 @@ def check_quality(found: Mapping[int, Quality], action: str = "stop") -> None:
     bad = [f"layer {n}: {q.explained_variance:.3f}" for n, q in found.items() if not q.explained_variance >= LEAST_EXPLAINED]
     if not bad:
         return
-    what = "the residual stream's variance" if all(kind_of(n) == "residual" for n in found) else "the variance of what they are to give"
+    what = (
+        "the residual stream's variance" if all(kind_of(n) == "residual" for n in found) else "the variance of what they are to reconstruct"
+    )
     text = (
         f"these SAEs explain less than {LEAST_EXPLAINED} of {what} on this text ({'; '.join(bad)}): they are not "
         "for this model, hook, weight processing or BOS setting. Check sae_release, sae_id_template and prepend_bos, or set "
