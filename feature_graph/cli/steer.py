@@ -85,7 +85,7 @@ def _check(run_dir: Path, feature: str, delta: float, text: str, named: list[str
 def _measure(
     run_dir: Path, feature: str, multiple: float, named: list[str], options: CompensationOptions
 ) -> tuple[SideEffects, Compensation | None, Any]:
-    from feature_graph.artifacts import ActivationStore, RunPaths, parse_feature_id
+    from feature_graph.artifacts import ActivationStore, RunPaths, feature_key
     from feature_graph.graph import load_graph
     from feature_graph.interventions import AnalysedModel
     from feature_graph.loading import load_model_and_saes
@@ -94,7 +94,7 @@ def _measure(
     cfg, paths = common.load_config(str(run_dir)), RunPaths.of(run_dir)
     store, G = ActivationStore.load(paths.activations), load_graph(paths.graph_json)
     check_steer(G, store, feature, multiple)
-    layer, index = parse_feature_id(feature)
+    layer, index = feature_key(feature, store.layers)
     unit = float(store.mean_activations[layer][index])
     if unit <= 0:
         raise SteeringError(f"--feature: {feature} is never active in the recorded text")
@@ -102,7 +102,7 @@ def _measure(
     if named:
         check_compensation(G, feature, named, options)
     model, saes = load_model_and_saes(cfg)
-    analysed = AnalysedModel.of(model, saes, cfg)
+    analysed = AnalysedModel.of(model, saes, cfg, components=True)
     effects = side_effects(analysed, saes, G, store, feature, delta, cfg)
     if not named:
         return effects, None, G

@@ -93,6 +93,12 @@ class AnalysedModel:
         """Layer → where its dictionary sits."""
         return {layer: codec.site for layer, codec in self.codecs.items()}
 
+    @property
+    def in_order(self) -> list[int]:
+        """Layers of the sites in the order of the model: by what they read, then by what they write."""
+        places = {layer: codec.site.place for layer, codec in self.codecs.items()}
+        return sorted(places, key=lambda layer: (places[layer].reads, places[layer].writes))
+
     def point(self, layer: int) -> int:
         """Point of one layer's site."""
         return self.codecs[layer].site.point
@@ -149,5 +155,5 @@ def _refuse_components(saes: Mapping[int, Any]) -> None:
     if named:
         raise UnsupportedSAEError(
             f"saes: got the sites {', '.join(named)}; this works with SAEs on the residual stream before or after a block alone. "
-            "Dictionaries on components are collected, chosen, measured and made into a graph"
+            "Dictionaries on components are collected, chosen, measured, made into a graph and steered"
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from feature_graph.artifacts import layer_of
 from feature_graph.interventions import Perturbation, PerturbedRun
 from feature_graph.stats import mean_test
 from feature_graph.steering.counter_steers import CounterPlan
@@ -56,7 +57,7 @@ def counter_frame(experiment: SteeringExperiment, plan: CounterPlan, after: Pert
             {
                 "feature": counter.feature,
                 "label": experiment.labels[counter.feature],
-                "layer": perturbation.layer,
+                "layer": layer_of(perturbation.layer),
                 "delta": counter.delta,
                 "planned": counter.change,
                 "realised": float(amount.mean()),

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import networkx as nx
 import numpy as np
 
-from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, parse_feature_id
+from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interventions import AnalysedModel, Perturbation, PerturbedRun
@@ -26,7 +26,7 @@ from feature_graph.steering.counter_steers import CounterPlan, allowed, choose, 
 from feature_graph.steering.effects import DirectEffects, Floats
 from feature_graph.steering.errors import SteeringError
 from feature_graph.steering.experiment import SteeringExperiment, check_steer
-from feature_graph.steering.names import check_features
+from feature_graph.steering.names import check_features, site_places
 from feature_graph.steering.options import COMPENSATION, CompensationOptions
 from feature_graph.steering.outputs import output_change
 from feature_graph.steering.results.compensation import Compensation
@@ -50,17 +50,20 @@ def compensate(
     chosen = list(dict.fromkeys(named))
     check_steer(G, store, source, delta)
     check_compensation(G, source, chosen, options)
-    experiment = SteeringExperiment(AnalysedModel.of(model, saes, cfg), G, store, cfg, source, options.horizon)
+    experiment = SteeringExperiment(AnalysedModel.of(model, saes, cfg, components=True), G, store, cfg, source, options.horizon)
     effects = DirectEffects.of(G)
     forecast = {j: change * delta for j, change in responses(effects, source).items()}
     target = options.target or _largest(experiment, forecast, chosen)
+    early = set(_watched(chosen, target)) - set(experiment.from_here(_watched(chosen, target)))
+    if early:  # a graph alone need not tell on which side of a block's components its residual stream is read
+        raise SteeringError(f"named, target: {', '.join(sorted(early))} lie before {source} in the model")
     confirm, select = (experiment.batch(split, options.max_documents, options.min_documents) for split in (CONFIRM, SELECT))
     steer = experiment.perturbation(source, delta)
     clean, steered = select.run([[], [steer]], experiment.features)
     start = {j: forecast.get(j, 0.0) for j in _watched(chosen, target)}
     if options.aim == "measured":
         start = _changes(experiment, clean, steered, list(start))
-    names = allowed(G, source, chosen, target, themselves=options.themselves)
+    names = experiment.from_here(allowed(G, source, chosen, target, themselves=options.themselves))
     activity = dict(zip(names, experiment.values(clean, names).T, strict=True))
     units = {name: experiment.unit(name) for name in names}
     plan = choose(find_candidates(effects, names, list(start), chosen, units, activity), start, chosen, target, options)
@@ -84,10 +87,11 @@ def check_compensation(G: nx.DiGraph, source: str, named: Sequence[str], options
         SteeringError: If a feature is unknown, not downstream of the source, or not reached by the graph, or a number makes no sense.
     """
     target = options.target
+    check_features(G, "source", [source])
     check_features(G, "named", named)
     check_features(G, "target", [] if target is None else [target])
-    layer = parse_feature_id(source)[0]
-    early = [j for j in _watched(named, target) if parse_feature_id(j)[0] <= layer]
+    places = site_places(G)
+    early = [j for j in _watched(named, target) if places[j] <= places[source]]
     checks = (
         ("named", named, bool(named), "at least one feature whose change is to be cancelled"),
         ("named, target", early, not early, f"features of layers after that of {source}, the steered one"),

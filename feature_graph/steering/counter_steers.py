@@ -23,9 +23,9 @@ import networkx as nx
 import numpy as np
 from scipy.optimize import lsq_linear
 
-from feature_graph.artifacts import parse_feature_id
 from feature_graph.steering.cascade import predict_cascade
 from feature_graph.steering.effects import DirectEffects, Floats
+from feature_graph.steering.names import site_places
 from feature_graph.steering.options import CounterLimits
 from feature_graph.steering.propagation import NO_INTERVALS
 
@@ -180,11 +180,11 @@ def allowed(G: nx.DiGraph, source: str, named: Sequence[str], target: str | None
         target: Intended target.
         themselves: Whether the named features may be steered back themselves.
     """
-    first, last = parse_feature_id(source)[0], max(parse_feature_id(j)[0] for j in named)
+    places = site_places(G)
+    first, last = places[source], max(places[j] for j in named)
     kept = []
     for node in G:
-        layer = parse_feature_id(str(node))[0]
-        inside = first <= layer < last or (themselves and node in named)
+        inside = first <= places[node] < last or (themselves and node in named)
         if inside and node not in (source, target) and (themselves or node not in named):
             kept.append(str(node))
     return sorted(kept)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, feature_id, is_component_key, parse_feature_id
+from feature_graph.artifacts import ActivationStore, feature_id, feature_key
 from feature_graph.config import Config
 from feature_graph.interventions import AnalysedModel, Perturbation, PerturbedRun, random_directions
 from feature_graph.steering.batch import SteeredBatch
 from feature_graph.steering.effects import Floats
 from feature_graph.steering.errors import SteeringError
-from feature_graph.steering.names import check_features
+from feature_graph.steering.names import check_features, site_places
 from feature_graph.steering.samples import SteeringSamples, by_layer
 from feature_graph.utils import derived_seed
 
@@ -24,16 +24,12 @@ def check_steer(G: nx.DiGraph, store: ActivationStore, source: str, delta: float
     """Refuse what cannot be steered, before anything is loaded or run.
 
     Raises:
-        SteeringError: If the feature is not in the graph or not in the recorded dictionaries, these sit on components, or the delta is 0 or
-            no number.
+        SteeringError: If the feature is not in the graph or not in the recorded dictionaries, or the delta is 0 or no number.
     """
     if not (math.isfinite(delta) and delta != 0):
         raise SteeringError(f"delta: got {delta}, expected a finite number of activation units other than 0")
     check_features(G, "source", [source])
-    if any(map(is_component_key, store.layers)):
-        sites = ", ".join(map(str, store.layers))
-        raise SteeringError(f"source: the run has the sites {sites}; features are steered in runs with residual SAEs alone")
-    layer, index = parse_feature_id(source)
+    layer, index = feature_key(source, store.layers)
     if layer not in store.mean_activations or index >= len(store.mean_activations[layer]):
         raise SteeringError(f"source: the recorded activations have no {source}; they hold layers {store.layers}")
 
@@ -44,15 +40,15 @@ def check_layers(G: nx.DiGraph, layers: Collection[int]) -> None:
     Raises:
         SteeringError: Naming them.
     """
-    missing = {parse_feature_id(str(node))[0] for node in G} - set(layers)
+    missing = {feature_key(str(node), layers)[0] for node in G} - set(layers)
     if missing:
         raise SteeringError(f"G: has features of layers {sorted(missing)}; dictionaries were given for {sorted(layers)}")
 
 
 def longest_path(G: nx.DiGraph, source: str) -> int:
-    """Edges that a path from a feature can have at most: the layers of the graph downstream of its own, at least 1."""
-    first = parse_feature_id(source)[0]
-    return max(1, len({layer for layer in (parse_feature_id(str(node))[0] for node in G) if layer > first}))
+    """Edges that a path from a feature can have at most: the sites of the graph downstream of its own, at least 1."""
+    places = site_places(G)
+    return max(1, len({place for place in places.values() if place > places[source]}))
 
 
 class SteeringExperiment:
@@ -79,10 +75,14 @@ class SteeringExperiment:
         self.seed = derived_seed(cfg.seed if cfg is not None else 0, "steer", source)
         self.rng = np.random.default_rng(self.seed)
         self.analysed, self.store, self.source, self.horizon = analysed, store, source, horizon
-        self.layer, self.index = parse_feature_id(source)
+        self.layer, self.index = self.key(source)
         self.samples = SteeringSamples(store, self.rng)
-        self.features = by_layer(str(node) for node in G)
+        self.features = by_layer((str(node) for node in G), analysed.codecs)
         self.labels = {str(node): str(data.get("label") or "") for node, data in G.nodes(data=True)}
+
+    def key(self, feature: str) -> tuple[int, int]:
+        """Layer of a feature's site, and its index."""
+        return feature_key(feature, self.analysed.codecs)
 
     def batch(self, split: int, most: int, least: int) -> SteeredBatch:
         """Samples of one split at which the source is active, one per document.
@@ -101,7 +101,7 @@ class SteeringExperiment:
 
     def perturbation(self, feature: str, delta: float, *, floored: bool = False) -> Perturbation:
         """Delta along a feature's decoder row; floored: the feature is turned off where it is less active than −delta."""
-        layer, index = parse_feature_id(feature)
+        layer, index = self.key(feature)
         return Perturbation(layer, self.analysed.codecs[layer].w_dec[index], delta, index if floored else None)
 
     def random_perturbations(self, delta: float, n: int) -> list[Perturbation]:
@@ -111,12 +111,12 @@ class SteeringExperiment:
 
     def unit(self, feature: str) -> float:
         """Mean activation of a feature where it is active, over the recorded text; 0 if it never is."""
-        layer, index = parse_feature_id(feature)
+        layer, index = self.key(feature)
         return float(self.store.mean_activations[layer][index])
 
     def values(self, run: PerturbedRun, features: list[str]) -> Floats:
         """Activations of some features, [samples, features]."""
-        columns = [self._column(run, *parse_feature_id(name)) for name in features]
+        columns = [self._column(run, *self.key(name)) for name in features]
         return np.stack(columns, axis=1) if columns else np.zeros((len(next(iter(run.activations.values()), ())), 0))
 
     def _column(self, run: PerturbedRun, layer: int, index: int) -> Floats:
@@ -126,7 +126,13 @@ class SteeringExperiment:
         """Ids of the graph's features downstream of the source's site, in the order of layers."""
         return [feature_id(n, i) for n in self.analysed.later(self.layer) for i in self.features.get(n, [])]
 
+    def from_here(self, features: Iterable[str]) -> list[str]:
+        """Those of some features that belong to the source's site, or to one that comes after it in the model."""
+        order = self.analysed.in_order
+        passed = set(order[order.index(self.layer) :])
+        return [name for name in features if self.key(name)[0] in passed]
+
     def thresholds(self, features: list[str]) -> NDArray[np.float64]:
         """Activity thresholds of some features: *active* means above."""
-        pairs = (parse_feature_id(name) for name in features)
+        pairs = (self.key(name) for name in features)
         return np.array([float(self.store.thresholds[layer][index]) for layer, index in pairs])

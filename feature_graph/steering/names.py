@@ -6,6 +6,9 @@ from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 from typing import Any
 
+import networkx as nx
+
+from feature_graph.artifacts import read_feature_id, site_sequence
 from feature_graph.steering.errors import SteeringError
 from ingest.feature_ids import FeatureId
 
@@ -27,6 +30,14 @@ def check_features(known: Collection[Any], role: str, names: Iterable[str]) -> N
         if name not in known:
             near = ", ".join(near_names([str(node) for node in known], name)) or "none"
             raise SteeringError(f"{role}: {name!r} is not among the {len(known)} features of the graph; near: {near}")
+
+
+def site_places(G: nx.DiGraph) -> dict[str, int]:
+    """Feature → place of its site among those of the graph, in the order of the model, as ids and edges tell it."""
+    named: nx.DiGraph = nx.DiGraph()
+    named.add_nodes_from((node, {"layer": read_feature_id(str(node)).layer}) for node in G)
+    named.add_edges_from(G.edges)
+    return site_sequence(named).place
 
 
 def near_names(names: list[str], wanted: str, n: int = 3) -> list[str]:

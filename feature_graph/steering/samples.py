@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, indices_by_layer, parse_feature_id
+from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, feature_key, indices_by_layer
 from feature_graph.interventions import SamplePositions
 
 #: Documents of a split that are run at most: what their keys and values need bounds the memory.
@@ -43,7 +43,7 @@ class SteeringSamples:
 
     def of_source(self, node: str, most: int, least: int) -> SplitSamples | None:
         """Samples of a feature, one position a document; None if it is active in fewer than ``least`` documents of a split."""
-        layer, index = parse_feature_id(node)
+        layer, index = feature_key(node, self.store.layers)
         confirm, select = (self.samples(layer, index, split, most) for split in (CONFIRM, SELECT))
         return SplitSamples(confirm, select) if min(len(confirm), len(select)) >= least else None
 
@@ -61,7 +61,7 @@ class SteeringSamples:
 
     def slope(self, source: str, target: str) -> float:
         """Least-squares slope of the target's activation on the source's over the counted tokens of the select documents."""
-        a, b = (self._on_select(*parse_feature_id(node)) for node in (source, target))
+        a, b = (self._on_select(*feature_key(node, self.store.layers)) for node in (source, target))
         n = a.shape[0]
         mean_a, mean_b = a.sum() / n, b.sum() / n
         variance = float(a.multiply(a).sum()) / n - mean_a**2
@@ -79,6 +79,6 @@ class SteeringSamples:
         return self._columns[layer]
 
 
-def by_layer(nodes: Iterable[str]) -> dict[int, list[int]]:
-    """Layer → indices of features, ids in alphabetical order."""
-    return indices_by_layer(parse_feature_id(node) for node in sorted(nodes))
+def by_layer(nodes: Iterable[str], layers: Collection[int]) -> dict[int, list[int]]:
+    """Layer → indices of features, ids in alphabetical order; ``layers`` are those of the run."""
+    return indices_by_layer(feature_key(node, layers) for node in sorted(nodes))

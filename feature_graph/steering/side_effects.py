@@ -20,7 +20,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from feature_graph.artifacts import CONFIRM, ActivationStore, parse_feature_id
+from feature_graph.artifacts import CONFIRM, ActivationStore, read_feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interventions import AnalysedModel, PerturbedRun
@@ -47,7 +47,7 @@ def side_effects(
 
     Args:
         model: A HookedTransformer, or the :class:`AnalysedModel` made of it and the SAEs.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         G: Interaction graph of the same run; its features are read, its edges, or the responses that it names, give the forecast.
         store: Recorded activations of the same run.
         source: Id of the feature to steer.
@@ -61,7 +61,7 @@ def side_effects(
     check_steer(G, store, source, delta)
     n_hops = longest_path(G, source) if options.n_hops is None else options.n_hops
     forecast = predict_cascade(G, source, delta, n_hops, min_effect=0.0)
-    experiment = SteeringExperiment(AnalysedModel.of(model, saes, cfg), G, store, cfg, source, options.horizon)
+    experiment = SteeringExperiment(AnalysedModel.of(model, saes, cfg, components=True), G, store, cfg, source, options.horizon)
     return _measured(experiment, forecast, options)
 
 
@@ -103,7 +103,7 @@ def _features(
         {
             "feature": names,
             "label": [experiment.labels[name] for name in names],
-            "layer": [parse_feature_id(name)[0] for name in names],
+            "layer": [read_feature_id(name).layer for name in names],
             "hop": [forecast.hops.get(name, 0) for name in names],
             "forecast": [forecast.effects.get(name, 0.0) for name in names],
             "by_paths": [forecast.path_sums.get(name, 0.0) for name in names],

@@ -6,8 +6,9 @@
 3. Measured is the mean change, over documents, of EVERY feature that the forecast reaches within the hops, whether it changes or not.
 4. Placebo: a random direction of the decoder row's norm is added by the same amounts at the same positions; the source's forecast should
    say nothing about that.
-5. In addition to the forecast, on the same pairs: the cosine of the decoder rows, the slope of target on source over the select documents
-   (co-activation), and the gated Jacobian at samples of the select documents. All are times the delta.
+5. In addition to the forecast, on the same pairs: the cosine of the decoder rows (of what they add to the residual stream), the slope of
+   target on source over the select documents (co-activation), and the gated Jacobian at samples of the select documents. All are times the
+   delta.
 
 Pairs are grouped by the hop at which the forecast first reaches them. Hop 1 repeats, in essence, the measurement of the edge itself.
 """
@@ -23,7 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, feature_id, parse_feature_id
+from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, feature_id, feature_key
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.graph import structural
@@ -33,6 +34,7 @@ from feature_graph.interventions import (
     Perturber,
     Reading,
     SamplePositions,
+    carry_site_directions,
     jacobian_effects,
     random_directions,
 )
@@ -51,6 +53,8 @@ MULTIPLES = (-0.5, 0.5, 1.0, 2.0, 4.0)
 #: A direct edge is dominated by copying where the identity path alone gives more than this share of it.
 COPY_SHARE = 0.5
 BASELINES = ("decoder_cosine", "coactivation", "jacobian")
+#: The cosine of a direction that adds nothing to the stream is 0.
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class CascadePairs:
             ``delta`` (activation units of the source), ``forecast``, ``forecast_computed`` (copy-dominated edges left out; NaN where the
             target is then not reached) and its ``hop_computed``, ``measured`` and ``se`` (activation units of the target),
             ``placebo`` and ``placebo_se``, ``decoder_cosine``, ``coactivation``, ``jacobian``, ``pass_through`` (change of the target if
-            only the added direction itself arrived).
+            only the added direction itself arrived; for a target on the MLP's input through the norm before it, on average).
         unreached: For each source and delta, the summed |measured| of reached and of all other analysed features downstream of the source:
             ``source``, ``multiple``, ``reached``, ``others``.
     """
@@ -98,7 +102,7 @@ def validate_cascade(
 
     Args:
         model: A HookedTransformer, or the :class:`AnalysedModel` made of it and the SAEs.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         G: Interaction graph of the same run.
         store: Recorded activations of the same run.
         cfg: Configuration of the run; gives the seed.
@@ -112,7 +116,7 @@ def validate_cascade(
         SteeringError: If no feature of the graph can be steered, or the graph is of other layers.
     """
     seed = derived_seed(cfg.seed if cfg is not None else 0, "validate cascade")
-    validation = _CascadeValidation(AnalysedModel.of(model, saes, cfg), store, G, seed)
+    validation = _CascadeValidation(AnalysedModel.of(model, saes, cfg, components=True), store, G, seed)
     kinds = validation.sources(n_sources, n_hubs, max_documents, min_documents)
     if not kinds:
         raise SteeringError(
@@ -136,7 +140,7 @@ class _CascadeValidation:
         self.analysed, self.store, self.G = analysed, store, G
         self.rng = np.random.default_rng(seed)
         self.samples = SteeringSamples(store, self.rng)
-        self.computed, self.features = _without_copies(G), by_layer(G)
+        self.computed, self.features = _without_copies(G), by_layer(G, analysed.codecs)
         self._perturbers: dict[int, Perturber] = {}
         self._of_source: dict[str, SplitSamples] = {}
 
@@ -159,7 +163,7 @@ class _CascadeValidation:
 
     def compare(self, source: str, multiples: Sequence[float]) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Rows of ``pairs`` and of ``unreached`` for one source."""
-        layer, index = parse_feature_id(source)
+        layer, index = feature_key(source, self.analysed.codecs)
         deltas = [m * float(self.store.mean_activations[layer][index]) for m in multiples]
         one, computed = (
             predict_cascade(graph, source, 1.0, min_effect=0.0, top_paths=0, uncertainty=NO_INTERVALS, by="paths")
@@ -189,33 +193,53 @@ class _CascadeValidation:
 
     def _baselines(self, source: str, targets: Sequence[str], samples: SplitSamples) -> dict[str, Floats]:
         """Change of each target for one unit of the source, by other means; [targets]."""
-        layer, index = parse_feature_id(source)
-        d = self.analysed.codecs[layer].w_dec[index]
-        found: dict[str, list[float]] = {"decoder_cosine": [], "coactivation": [], "pass_through": []}
+        layer, index = feature_key(source, self.analysed.codecs)
+        members = by_layer(targets, self.analysed.codecs)
+        derived = self._derived(layer, index, members, samples.select)
+        found: dict[str, list[float]] = {"decoder_cosine": [], "coactivation": [], "pass_through": [], "jacobian": []}
+        written = self.analysed.codecs[layer].stream_directions([index])[0]
         for target in targets:
-            n, i = parse_feature_id(target)
-            codec = self.analysed.codecs[n]
-            row = codec.w_dec[i]
-            found["decoder_cosine"].append(float(d @ row / (d.norm() * row.norm())))
-            found["pass_through"].append(float(d.to(codec.w_enc.dtype) @ codec.w_enc[:, i]))
+            n, i = feature_key(target, self.analysed.codecs)
+            row = self.analysed.codecs[n].stream_directions([i])[0]
+            found["decoder_cosine"].append(float(written @ row / (written.norm() * row.norm()).clamp(min=_NOTHING)))
             found["coactivation"].append(self.samples.slope(source, target))
-        jacobian = dict(self._jacobian(layer, index, targets, samples.select))
-        return {name: np.array(values) for name, values in found.items()} | {"jacobian": np.array([jacobian[t] for t in targets])}
+            for name in ("pass_through", "jacobian"):
+                found[name].append(derived[n][name][members[n].index(i)])
+        return {name: np.array(values) for name, values in found.items()}
 
-    def _jacobian(self, layer: int, index: int, targets: Sequence[str], samples: SamplePositions) -> Iterator[tuple[str, float]]:
+    def _derived(
+        self, layer: int, index: int, members: Mapping[int, Sequence[int]], at: SamplePositions
+    ) -> dict[int, dict[str, list[float]]]:
+        """Later layer → of each of its members, per unit of the source: what arrives of the direction alone, and the gated derivative."""
+        later = self.analysed.later(layer)
+        device = self.analysed.slices.device
+        path = [Reading(self.analysed.codecs[n], torch.as_tensor(members.get(n, []), dtype=torch.long, device=device)) for n in later]
+        derive = self._between_sites if self.analysed.has_components else self._between_streams
+        return dict(zip(later, derive(layer, index, path, at), strict=True))
+
+    def _between_streams(self, layer: int, index: int, path: Sequence[Reading], at: SamplePositions) -> Iterator[dict[str, list[float]]]:
         perturber, codec, slices = self._perturber(SELECT), self.analysed.codecs[layer], self.analysed.slices
-        members, later = by_layer(targets), self.analysed.later(layer)
-        path = [
-            Reading(self.analysed.codecs[n], torch.as_tensor(members.get(n, []), dtype=torch.long, device=slices.device)) for n in later
-        ]
-        documents, positions = perturber.located(samples)
-        zero = torch.zeros(len(samples), dtype=slices.dtype, device=slices.device)
-        clamps = Clamps(documents, positions, codec.w_dec[index].to(slices.dtype).expand(len(samples), -1), zero, zero)
+        direction = codec.w_dec[index]
+        zero = torch.zeros(len(at), dtype=slices.dtype, device=slices.device)
+        clamps = Clamps(*perturber.located(at), direction.to(slices.dtype).expand(len(at), -1), zero, zero)
         counted = torch.as_tensor(self.store.valid[self.samples.documents[SELECT]], device=slices.device)
         found = jacobian_effects(slices, perturber.clean, codec.site.point, clamps, path, 0, counted, mode="forward")
-        for n, effects in zip(later, found, strict=True):
-            means = effects.total.double().mean(dim=0).tolist()
-            yield from ((feature_id(n, i), mean) for i, mean in zip(members.get(n, []), means, strict=True))
+        for reading, effects in zip(path, found, strict=True):
+            features = [] if reading.features is None else reading.features.tolist()
+            straight = [float(direction.to(reading.codec.w_enc.dtype) @ reading.codec.w_enc[:, i]) for i in features]
+            yield {"pass_through": straight, "jacobian": effects.total.double().mean(dim=0).tolist()}
+
+    def _between_sites(self, layer: int, index: int, path: Sequence[Reading], at: SamplePositions) -> Iterator[dict[str, list[float]]]:
+        perturber, codec = self._perturber(SELECT), self.analysed.codecs[layer]
+        directions = codec.w_dec[index].expand(len(at), 1, -1)
+        sites = [reading.codec.site for reading in path]
+        found = carry_site_directions(self.analysed.slices, perturber.clean, codec.site, *perturber.located(at), directions, sites)
+        for reading, arrivals in zip(path, found, strict=True):
+            target, asked = reading.codec, reading.features
+            readers = target.w_enc if asked is None else target.w_enc.T[asked].T
+            gate = target.gate(target.preactivation(arrivals.clean.to(readers.dtype), asked), asked)
+            straight, whole = (x[:, 0].to(readers.dtype) @ readers for x in (arrivals.carried, arrivals.arrived))
+            yield {name: x.double().mean(dim=0).tolist() for name, x in (("pass_through", straight), ("jacobian", gate * whole))}
 
 
 def _joined(changes: Mapping[int, MeanChange], n: int) -> MeanChange:

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
+from typer.testing import CliRunner
 
-from feature_graph.artifacts import ActivationStore, RunPaths
+from feature_graph.artifacts import ActivationStore, RunPaths, can_drive, feature_key, is_weight
+from feature_graph.cli import app
 from feature_graph.config import Config
-from feature_graph.graph import load_graph
+from feature_graph.graph import load_graph, structural
 from feature_graph.loading import LoadingError, UnsupportedSAEError, load_model_and_saes
 from feature_graph.pipeline import run, write_decoders
-from feature_graph.steering import check_steer
+from feature_graph.steering import BASELINES
+from feature_graph.steering.samples import SteeringSamples
 from ingest import validate
 from ingest.rundir import open_run
 from tests.support.mixed_run import NAMES, SITES, write_mixed_run
+
+runner = CliRunner()
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +83,60 @@ def test_what_is_not_made_for_components_says_so(mixed: tuple[Config, RunPaths])
     assert json.loads((paths.root / "behaviors.json").read_text())["behaviors"] == []
     with pytest.raises(ValueError, match="directions are not all of one space"):
         write_decoders(cfg, paths.root)
+    result = runner.invoke(app, ["--quiet", "validate", str(paths.root), "--behavior", "greater_than"], env={"COLUMNS": "400"})
+    assert result.exit_code == 1
+    assert "this works with SAEs on the residual stream before or after a block alone" in words(result.output)
+
+
+def words(text: str) -> str:
+    return " ".join(re.sub(r"[│┃]", " ", text).split())
+
+
+def often_active(paths: RunPaths, site: str) -> str:
+    """The feature of a site of most edges, among those active in enough documents to be steered."""
     graph, store = load_graph(paths.graph_json), ActivationStore.load(paths.activations)
-    with pytest.raises(ValueError, match=r"the run has the sites L0, L1\.attn, L1\.tc, L2\.mlp, L2; features are steered"):
-        check_steer(graph, store, next(iter(graph)), 1.0)
+    samples = SteeringSamples(store, np.random.default_rng(0))
+    degree = {n: d for n, d in structural(graph).out_degree() if d and n.startswith(f"{site}_F") and samples.of_source(n, 24, 6)}
+    return max(sorted(degree), key=lambda n: degree[n])
+
+
+@pytest.mark.parametrize("site", ["L0", "L1.attn", "L1.tc"])
+def test_features_are_steered_from_the_command_line(mixed: tuple[Config, RunPaths], site: str, tmp_path: Path) -> None:
+    paths, page = mixed[1], tmp_path / "steer.html"
+    source = often_active(paths, site)
+    graph, store = load_graph(paths.graph_json), ActivationStore.load(paths.activations)
+    reached = next(v for v in graph[source] if graph.edges[source, v]["structural"] and graph.edges[source, v]["direct"])
+    asked = ["--quiet", "steer", str(paths.root), "--feature", source, "--delta", "0.5"]
+    countered = ["--compensate", reached, "--compensate-directly", "--output", str(page)]
+    shown = runner.invoke(app, [*asked, *countered], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0, shown.output
+    text = words(shown.stdout)
+    assert f"Side effects of {source} by +" in text
+    assert f"Compensating {source}" in text
+    assert "Forecast and measurement along the graph" in page.read_text(encoding="utf-8")
+    found = json.loads(runner.invoke(app, [*asked, "--json"]).stdout)["side_effects"]
+    layer, index = feature_key(source, store.layers)
+    places = {str(key): one.place for key, one in store.sites.items()}
+    after = {s for s in NAMES if can_drive(places[site], places[s]) and not is_weight(places[site], places[s])}
+    assert found["delta"] == pytest.approx(0.5 * float(store.mean_activations[layer][index]))
+    assert set(found["features"]["feature"]) == {n for n in graph if n.rpartition("_F")[0] in after}
+    assert set(found["features"]["layer"]) <= {0, 1, 2}
+    assert found["output"]["kl"][0] > 0
+    assert max(map(abs, found["features"]["measured"])) > 1e-3
+
+
+def test_the_forecast_of_a_cascade_is_held_against_the_model(mixed: tuple[Config, RunPaths]) -> None:
+    root = str(mixed[1].root)
+    result = runner.invoke(app, ["--quiet", "validate", root, "--sources", "4", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert found["behaviors"] == {}
+    assert found["cascade"]["hop1"]["n"] > 0
+    assert found["cascade"]["hop1"]["spearman"] > 0.5  # the edges themselves, on other documents, by another size and sign
+    assert set(found["cascade"]["hop1"]["baselines"]) == set(BASELINES)
+    assert runner.invoke(app, ["--quiet", "validate", root, "--sources", "4"]).exit_code == 0
+    assert runner.invoke(app, ["--quiet", "report", root]).exit_code == 0
+    assert runner.invoke(app, ["cascade", root, "--feature", often_active(mixed[1], "L1.tc")]).exit_code == 0
 
 
 def test_component_sites_need_their_own_id(mixed: tuple[Config, RunPaths]) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from feature_graph.artifacts import can_drive, is_weight
-from feature_graph.dictionaries import SiteCodec, build_site_codecs, read_tensors, tensor_hook, width_of
+from feature_graph.dictionaries import SiteCodec, read_tensors, tensor_hook
 from feature_graph.interventions import (
     Clamps,
     InterventionError,
@@ -21,17 +21,9 @@ from feature_graph.interventions import (
     site_activations,
     site_effects,
 )
-from tests.support.component_dictionaries import copying_sae, linear_transcoder
-from tests.support.component_models import TOKENS, as_bridge, as_hooked, changed_at, own_tensors, transformers_model
+from tests.support.component_models import TOKENS, as_hooked, changed_at, own_tensors, transformers_model
+from tests.support.component_sites import MODELS, SOURCES, all_codecs
 
-MODELS = [
-    (as_hooked, "gpt2"),
-    (as_bridge, "llama head_dim"),
-    (as_bridge, "gemma2"),
-    (as_bridge, "gpt_neox"),
-    (as_bridge, "olmo2 head_dim"),
-]
-TENSORS: dict[str, Any] = {"": "resid_post", "mid": "resid_mid", "z": "z", "attn": "attn_out", "mlpin": "mlp_in", "mlp": "mlp_out"}
 HORIZON = 3
 COUNTED = torch.ones_like(TOKENS, dtype=torch.bool)
 DOCUMENTS, POSITIONS, FEATURES = torch.tensor([0, 1, 0]), torch.tensor([4, 9, 22]), torch.tensor([1, 5, 17])
@@ -40,21 +32,6 @@ DOCUMENTS, POSITIONS, FEATURES = torch.tensor([0, 1, 0]), torch.tensor([4, 9, 22
 @pytest.fixture(scope="module")
 def codecs_of() -> dict[str, dict[str, SiteCodec]]:
     return {}
-
-
-def all_codecs(form: Any, name: str, made: dict[str, dict[str, SiteCodec]]) -> tuple[Any, dict[str, SiteCodec]]:
-    """Dictionaries of every kind on two blocks that follow each other; copying ones have a feature for each coordinate and its negative."""
-    model = form(name)
-    if name not in made:
-        kinds = {site: read for site, read in TENSORS.items() if not (name == "gpt_neox" and site == "mid")}
-        sites = {f"L{layer}{'.' if site else ''}{site}": read for layer in (1, 2) for site, read in kinds.items()}
-        saes: dict[str, Any] = {site: copying_sae(width_of(model, read), scale=1.0) for site, read in sites.items()}
-        for layer in (1, 2):
-            reads, writes = (tensor_hook(model, tensor, layer) for tensor in ("mlp_in", "mlp_out"))  # type: ignore[arg-type]
-            found = read_tensors(model, TOKENS, [reads, writes])
-            saes[f"L{layer}.tc"] = linear_transcoder(found[reads].flatten(0, 1), found[writes].flatten(0, 1))
-        made[name] = build_site_codecs(model, saes, TOKENS)
-    return model, made[name]
 
 
 def clamps_of(codec: SiteCodec) -> Clamps:
@@ -75,10 +52,6 @@ def truth(name: str, codecs: dict[str, SiteCodec], source: str, targets: list[st
             kept = seen[codecs[target].site.layer]["mlp_stream" if reads == "resid_mid" else reads]
             found[target].append(kept[document, p : p + HORIZON + 1])
     return found
-
-
-#: Sources that can be changed at a module of transformers' model from outside.
-SOURCES = ("L1", "L1.z", "L1.attn", "L1.mlpin", "L1.mlp", "L1.tc")
 
 
 @torch.no_grad()
