@@ -139,6 +139,16 @@ def test_the_forecast_of_a_cascade_is_held_against_the_model(mixed: tuple[Config
     assert runner.invoke(app, ["cascade", root, "--feature", often_active(mixed[1], "L1.tc")]).exit_code == 0
 
 
+def test_forecasts_are_compared_from_the_command_line(mixed: tuple[Config, RunPaths]) -> None:
+    result = runner.invoke(app, ["--quiet", "forecasts", str(mixed[1].root), "--sources", "8", "--json"])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert {name.partition("_F")[0] for name in found["sources"]} >= {"L0", "L1.attn", "L1.tc"}
+    scores = found["scores"]["often"]["total"]["all"]
+    assert scores["pairs"] > 50
+    assert scores["pooled"]["response"]["value"] > 0.5
+
+
 def test_component_sites_need_their_own_id(mixed: tuple[Config, RunPaths]) -> None:
     sites = [*SITES[:2], {"layer": 1, "kind": "transcoder"}]
     with pytest.raises(LoadingError, match=r"sites: L1\.tc has no id"):

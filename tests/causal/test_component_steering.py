@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -12,8 +13,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from feature_graph.artifacts import by_site, can_drive, feature_id, id_site_of, key_of, layer_of
+from feature_graph.activations import collect_activations
+from feature_graph.artifacts import CONFIRM, by_site, can_drive, feature_id, feature_key, id_site_of, key_of, layer_of
 from feature_graph.dictionaries import SiteCodec, read_tensors, tensor_hook
+from feature_graph.evaluation.forecasts import FORECASTERS, ComparisonOptions, compare_forecasts
+from feature_graph.evaluation.forecasts.draw import TokenDraw
 from feature_graph.evaluation.planted import PlantedComponents, component_effects, planted_model, with_components
 from feature_graph.evaluation.planted.components import ComponentKind
 from feature_graph.evaluation.planted.simulate import Simulation
@@ -189,3 +193,39 @@ def test_planted_cascades_come_true(kind: ComponentKind, normalization: Any) -> 
                 assert forecast[target] == pytest.approx(change.mean(), rel=0.4 if normalization else 1e-3), target
                 seen += 1
     assert seen >= 14 or kind == "skip"
+
+
+def test_forecasts_are_compared_between_transcoders(tmp_path: Path) -> None:
+    """Paths over features carry what was planted; the truth is what perturbing the model gives."""
+    planted = with_components(planted_model(3, n_docs=120, normalization="RMS"), "transcoder")
+    cfg = planted.config(n_tokens=120 * 24, response_samples=20, response_documents=3)
+    store = collect_activations(planted.model, planted.saes, cfg, planted.tokens, path=tmp_path / "activations.h5")
+    model = AnalysedModel.of(planted.model, planted.saes, cfg, components=True)
+    options = ComparisonOptions(n_sources=30, multiple=0.3, min_documents=3, rare_targets=5, jacobian_tokens=16)
+    pairs = compare_forecasts(model, planted.saes, store, cfg, None, options)
+    names = [*FORECASTERS, *(f"{name} computed" for name in FORECASTERS)]
+    assert np.isfinite(pairs[names].to_numpy(dtype=float)).all()
+    assert set(pairs["crossed"]) == {1, 2, 3}
+    strong = pairs[(pairs["measured"].abs() > 0.2) & (pairs["on"] > 0.9)]
+    assert len(strong) >= 10
+    for name in ("response", "edge", "paths"):
+        np.testing.assert_allclose(strong[name], strong["measured"], rtol=0.35, err_msg=name)
+    far = strong[strong["crossed"] > 1]
+    assert (far["virtual weight"].abs() < 0.1 * far["measured"].abs()).any()  # through the MLP between, and nothing of it in the stream
+    one = pairs[(pairs["crossed"] == 1) & (pairs["source"].str.startswith("L1.tc")) & (pairs["target"].str.startswith("L2.tc"))]
+    np.testing.assert_allclose(one["paths"], one["virtual weight"])
+    name = pairs["source"].iloc[0]
+    layer, index = feature_key(name, model.codecs)
+    (samples,) = TokenDraw(store, cfg, options.most_documents).of_layer(layer, np.array([index]), CONFIRM, options.n_tokens)
+    delta = options.multiple * float(store.mean_activations[layer][index])
+    rows, documents = np.unique(samples.documents, return_inverse=True)
+    mine = pairs[pairs["source"] == name]
+    targets = [feature_key(target, model.codecs) for target in mine["target"]]
+    read = {n: sorted(j for m, j in targets if m == n) for n, _ in targets}
+    variants = [[], [Perturbation(layer, model.codecs[layer].w_dec[index], delta)]]
+    where = SamplePositions(documents.astype(np.int64), samples.positions)
+    clean, moved = Perturber(model, store.tokens[rows]).run(where, variants, read)
+    for row, (n, j) in zip(mine.itertuples(), targets, strict=True):
+        change = (moved.activations[n] - clean.activations[n])[:, read[n].index(j)].double().numpy() / delta
+        expected = np.mean([change[documents == d].mean() for d in range(len(rows))])
+        assert row.measured == pytest.approx(expected, abs=1e-4)

@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, ResponseStore, RunPaths, feature_id, indices_by_layer
+from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, ResponseStore, RunPaths, feature_id, indices_by_layer, spans
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.evaluation.forecasts.draw import DrawnSource, TokenDraw, draw_sources
-from feature_graph.evaluation.forecasts.forecasters import FORECASTERS, Forecasts, SiteForecast, mean_jacobian
+from feature_graph.evaluation.forecasts.forecasters import FORECASTERS, Forecasts, SiteForecast, is_passed, mean_jacobian
 from feature_graph.evaluation.forecasts.scores import forecast_scores
 from feature_graph.evaluation.forecasts.truth import DocumentEffects, clamped, steered
 from feature_graph.interventions import AnalysedModel, CleanDocuments, MeasurementContext
@@ -103,7 +103,7 @@ def compare_forecasts(
 
     Args:
         model: A HookedTransformer, or the :class:`AnalysedModel` made of it and the SAEs.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         store: Recorded activations.
         cfg: Configuration of the run.
         responses: Responses of the same run. Without them those of the sources are measured here, and those that paths are made of (every
@@ -111,16 +111,16 @@ def compare_forecasts(
         options: Sources, tokens, delta.
 
     Returns:
-        One row per source and target, all in target units per source unit: ``source``, ``target``, ``crossed`` (sites from the one to the
-        other), ``often`` (P̂ ≥ 0.1), ``on`` (P̂), ``measured``, ``copied`` (what the delta alone does there), ``measured_se``,
-        ``computed_se``, ``measured_0``, ``measured_1``, ``copied_0``, ``copied_1`` (halves of the documents), and per forecaster its name
-        (total) and its name with `` computed``.
+        One row per source and target, all in target units per source unit: ``source``, ``target``, ``crossed`` (analysed layers from the
+        one to the other; 0 inside a block), ``often`` (P̂ ≥ 0.1), ``on`` (P̂), ``measured``, ``copied`` (what the delta alone does there),
+        ``measured_se``, ``computed_se``, ``measured_0``, ``measured_1``, ``copied_0``, ``copied_1`` (halves of the documents), and per
+        forecaster its name (total) and its name with `` computed``.
 
     Raises:
         EvaluationError: If no source can be steered.
         feature_graph.artifacts.ArtifactError: If the responses are of other dictionaries or of another text.
     """
-    analysed = AnalysedModel.of(model, saes, cfg)
+    analysed = AnalysedModel.of(model, saes, cfg, components=True)
     context = MeasurementContext.open(analysed, store, cfg)
     if responses is not None:
         check_responses(responses, analysed.saes, str(context.input_hashes()["tokens"]))
@@ -147,14 +147,21 @@ def _able(analysed: AnalysedModel, responses: ResponseStore | None) -> dict[int,
 def _responses(
     context: MeasurementContext, sources: Sequence[DrawnSource], folder: Path, options: ComparisonOptions
 ) -> tuple[ResponseStore, ResponseStore]:
-    """Responses of the sources at every later site; and of every feature beyond the first site at the next one."""
+    """Responses of the sources at every later site, and those that paths are made of.
+
+    These are of every feature beyond the first site at the next one; with dictionaries on components of transcoders at every later one.
+    """
     model, store, cfg = context.model, context.store, context.cfg
     drawn = indices_by_layer((source.layer, source.index) for source in sources)
     mine = measure_responses(model, model.saes, store, cfg, folder / "sources.h5", sources=drawn)
     fewer = cfg.model_copy(update={"response_samples": options.path_tokens})
-    passed = {layer: range(model.codecs[layer].d_sae) for layer in list(model.codecs)[1:]}
-    steps = measure_responses(model, model.saes, store, fewer, folder / "steps.h5", sources=passed, next_only=True)
-    return mine, steps
+    passed = {layer: range(codec.d_sae) for layer, codec in list(model.codecs.items())[1:]}
+    if model.has_components:
+        passed = {layer: features for layer, features in passed.items() if is_passed(model.codecs[layer].site) and model.later(layer)}
+        if not passed:
+            return mine, mine
+    parts = measure_responses(model, model.saes, store, fewer, folder / "steps.h5", sources=passed, next_only=not model.has_components)
+    return mine, parts
 
 
 class _Comparison:
@@ -188,7 +195,9 @@ class _Comparison:
         return float(np.quantile(mine[mine > 0], self.context.cfg.clamp_high_quantile))
 
     def _table(self, source: DrawnSource, moved: dict[int, DocumentEffects], forecasts: dict[int, SiteForecast]) -> pd.DataFrame:
-        parts = [self._pairs(crossed, n, moved[n], forecasts[n]) for crossed, n in enumerate(moved, start=1)]
+        places = {n: site.place for n, site in self.context.model.sites.items()}
+        layers = [place.layer for place in places.values()]
+        parts = [self._pairs(spans(places[source.layer], places[n], layers), n, moved[n], forecasts[n]) for n in moved]
         return pd.concat(parts, ignore_index=True).assign(source=feature_id(source.layer, source.index))
 
     def _pairs(self, crossed: int, layer: int, moved: DocumentEffects, forecast: SiteForecast) -> pd.DataFrame:

@@ -13,11 +13,16 @@
 
 d is the source's direction, w the target's reader. A forecast of the total change is one of the computed change when its P · ⟨d, w⟩ (of the
 edge: its own measured copy) is taken off; cosines, weights and co-activation forecast the computed change as they are.
+
+Between dictionaries on components ⟨d, w⟩ is what is left of d where the target reads if nothing is computed in between, through a norm
+there, and cosines are of what the two features add to the residual stream. Paths are sums over all paths through features of transcoders
+there, each step a virtual weight: the stream carries a write past the sites that follow it, and a product from site to site would leave
+that out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,11 +30,12 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from feature_graph.artifacts import SELECT, ActivationStore
+from feature_graph.artifacts import SELECT, ActivationStore, Site, is_weight
 from feature_graph.evaluation.forecasts.truth import DocumentEffects
-from feature_graph.interventions import DirectionTokens, Setting, carry_directions
-from feature_graph.responses import ResponseScreen
+from feature_graph.interventions import DirectionTokens, Setting, carry_directions, carry_site_directions
+from feature_graph.responses import Effect, ResponseScreen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -66,13 +72,14 @@ class Forecasts:
 
     Args:
         screen: Screen of the sources at every later site.
-        steps: Screen of every feature at the next site.
+        steps: Screen of every feature at the next site; of transcoders at every later one.
         activations: Recorded activations.
     """
 
     def __init__(self, screen: ResponseScreen, steps: ResponseScreen, activations: ActivationStore) -> None:
         self.screen, self.steps, self._activations = screen, steps, activations
         self._rows = activations.rows_of(SELECT)
+        self._components = any(codec.site.kind != "residual" for codec in screen.codecs.values())
         self._select: dict[int, sp.csr_matrix] = {}
         self._steps: dict[tuple[int, int], Floats] = {}
 
@@ -85,23 +92,45 @@ class Forecasts:
             edges: Later layer → its edges, measured by clamps.
             arrived: Later layer → J̄ d of the source, [d_model].
         """
-        found: dict[int, SiteForecast] = {}
-        along, before = None, layer
-        for n in edges:
-            along = self._screened(layer, index, n)["total"] if along is None else along @ self._step(before, n)
-            found[n], before = self._site(layer, index, n, along, edges[n], arrived[n]), n
+        along = self._through_transcoders(layer, index, edges) if self._components else self._through_sites(layer, index, edges)
+        return {n: self._site(layer, index, n, along[n], edges[n], arrived[n]) for n in edges}
+
+    def _through_sites(self, layer: int, index: int, later: Iterable[int]) -> dict[int, Floats]:
+        """Later layer → screened totals from each site to the next, multiplied along paths and summed."""
+        found: dict[int, Floats] = {}
+        before = layer
+        for n in later:
+            found[n] = found[before] @ self._step(before, n, "total") if found else self._screened(layer, index, n)["total"]
+            before = n
         return found
+
+    def _through_transcoders(self, layer: int, index: int, later: Iterable[int]) -> dict[int, Floats]:
+        """Later site → virtual weights summed over all paths through features of transcoders."""
+        codecs, found = self.screen.codecs, dict[int, Floats]()
+        for n in later:
+            passed = [m for m in found if is_passed(codecs[m].site)]
+            steps = [found[m] @ self._step(m, n, "copy") for m in passed if (m, n) in self.steps.store.pairs]
+            steps += [self._written(found[m], m, n) for m in passed if is_weight(codecs[m].site.place, codecs[n].site.place)]
+            found[n] = sum(steps, self._screened(layer, index, n)["copy"])
+        return found
+
+    def _written(self, change: Floats, m: int, n: int) -> Floats:
+        """What changes of the features of a transcoder make of the residual stream after its own block, as a target reads it."""
+        gates = self.screen.gates.of(m, np.arange(len(change)), n)
+        weights = self.screen.codecs[m].w_dec.double().cpu().numpy() @ self._readers[n]
+        return np.asarray(change @ ((gates.on + gates.jump) * weights))
 
     def _site(self, layer: int, index: int, n: int, along: Floats, edge: DocumentEffects, arrived: Floats) -> SiteForecast:
         parts = self._screened(layer, index, n)
         gates = self.screen.gates.of(layer, np.array([index]), n)
         readers = self._readers[n]
-        jacobian = (gates.on + gates.jump)[0] * (arrived @ readers)
+        often = (gates.on + gates.jump)[0]
+        jacobian = often * (arrived @ readers)
         cosine = self._cosines(layer, index, n)
         twera, slope = self._activity(layer, index, n)
         copy = parts["copy"]
         weights = {"cosine": cosine, "−cosine": -cosine, "virtual weight": copy, "−virtual weight": -copy}
-        weights |= {"TWERA": twera * self._virtual(layer, index, n), "co-activation": slope}
+        weights |= {"TWERA": twera * self._virtual(layer, index, n, copy, often), "co-activation": slope}
         mine, whole = edge.total.mean(axis=0), {"response": parts["total"], "paths": along, "mean Jacobian": jacobian}
         computed = {name: values - copy for name, values in whole.items()} | {"edge": mine - edge.copy.mean(axis=0)}
         return SiteForecast(parts["on"], weights | whole | {"edge": mine}, weights | computed)
@@ -111,12 +140,12 @@ class Forecasts:
         (block,) = self.screen.blocks(layer, n, np.array([index]))
         return {"total": block.effects["total"][0], "copy": block.effects["copy"][0], "on": block.on[0]}
 
-    def _step(self, one: int, two: int) -> Floats:
-        """Screened totals of every feature of a site on those of the next, [d_sae, d_sae]; 0 for features without a response."""
+    def _step(self, one: int, two: int, effect: Effect) -> Floats:
+        """Screened effects of every feature of a site on those of another, [d_sae, d_sae]; 0 for features without a response."""
         if (one, two) not in self._steps:
             made = np.zeros((self.screen.codecs[one].d_sae, self.screen.codecs[two].d_sae))
             for block in self.steps.blocks(one, two):
-                made[block.sources] = block.effects["total"]
+                made[block.sources] = block.effects[effect]
             self._steps[one, two] = made
         return self._steps[one, two]
 
@@ -124,11 +153,15 @@ class Forecasts:
     def _readers(self) -> dict[int, Floats]:
         return {n: codec.w_enc.double().cpu().numpy() for n, codec in self.screen.codecs.items()}
 
-    def _virtual(self, layer: int, index: int, n: int) -> Floats:
+    def _virtual(self, layer: int, index: int, n: int, copy: Floats, often: Floats) -> Floats:
+        """⟨d, w⟩; between components the screened copy without the gates."""
+        if self._components:
+            return np.divide(copy, often, out=np.zeros_like(copy), where=often > 0)
         return np.asarray(self.screen.codecs[layer].w_dec[index].double().cpu().numpy() @ self._readers[n])
 
     def _cosines(self, layer: int, index: int, n: int) -> Floats:
-        row, rows = self.screen.codecs[layer].w_dec[index].double(), self.screen.codecs[n].w_dec.double()
+        row, rows = (self.screen.codecs[m].stream_directions(which).double() for m, which in ((layer, [index]), (n, None)))
+        row = row[0]
         found = (rows @ row / (rows.norm(dim=1) * row.norm()).clamp(min=1e-12)).cpu().numpy()
         return np.asarray(found)
 
@@ -147,8 +180,13 @@ class Forecasts:
         return self._select[layer]
 
 
+def is_passed(site: Site) -> bool:
+    """Whether paths between dictionaries on components lead through features of a site."""
+    return site.kind == "transcoder"
+
+
 def mean_jacobian(setting: Setting, layer: int, indices: Sequence[int], documents: Ints, positions: Ints) -> dict[int, Floats]:
-    """J̄ d of some sources: the mean over tokens of the derivative of each later residual stream along their directions.
+    """J̄ d of some sources: the mean over tokens of the derivative of what each later site reads along their directions.
 
     Args:
         setting: Clean run of the documents.
@@ -158,15 +196,28 @@ def mean_jacobian(setting: Setting, layer: int, indices: Sequence[int], document
         positions: Of the tokens, [n].
 
     Returns:
-        Later layer → float64 [sources, d_model].
+        Later layer → float64 [sources, d_in].
     """
-    device, later, n = setting.slices.device, setting.model.later(layer), len(positions)
-    tokens = DirectionTokens(
-        torch.as_tensor(setting.rows[documents], device=device),
-        torch.as_tensor(positions, device=device),
-        torch.arange(n, device=device).repeat_interleave(len(indices)),
-    )
+    device, later = setting.slices.device, setting.model.later(layer)
     rows = setting.codecs[layer].w_dec[torch.as_tensor(indices, device=device)]
+    at = torch.as_tensor(setting.rows[documents], device=device), torch.as_tensor(positions, device=device)
+    derive = _site_derivatives if setting.model.has_components else _stream_derivatives
+    return {
+        k: vectors.double().cpu().numpy().mean(axis=0) for k, vectors in zip(later, derive(setting, layer, rows, at, later), strict=True)
+    }
+
+
+def _stream_derivatives(setting: Setting, layer: int, rows: Tensor, at: tuple[Tensor, Tensor], later: Sequence[int]) -> Iterator[Tensor]:
+    """For each later layer [tokens, sources, d_model]."""
+    n, sources = len(at[0]), len(rows)
+    tokens = DirectionTokens(*at, torch.arange(n, device=rows.device).repeat_interleave(sources))
     points = [setting.model.point(k) for k in later]
     carried = carry_directions(setting.slices, setting.clean, setting.model.point(layer), tokens, rows.repeat(n, 1), points)
-    return {k: vectors.double().cpu().numpy().reshape(n, len(indices), -1).mean(axis=0) for k, vectors in zip(later, carried, strict=True)}
+    return (vectors.reshape(n, sources, -1) for vectors in carried)
+
+
+def _site_derivatives(setting: Setting, layer: int, rows: Tensor, at: tuple[Tensor, Tensor], later: Sequence[int]) -> Iterator[Tensor]:
+    """For each later site [tokens, sources, d_in]."""
+    site, targets = setting.codecs[layer].site, [setting.codecs[k].site for k in later]
+    directions = rows.expand(len(at[0]), *rows.shape)
+    return (found.arrived for found in carry_site_directions(setting.slices, setting.clean, site, *at, directions, targets))

@@ -23,7 +23,7 @@ EFFECTS: tuple[Effect, ...] = get_args(Effect)
 #: |cosine| below which two rows count as orthogonal.
 ORTHOGONAL = 0.02
 #: Groups of sites crossed → smallest and largest.
-DISTANCES: Mapping[str, tuple[int, int]] = {"1": (1, 1), "2": (2, 2), "3": (3, 3), "4+": (4, 99), "all": (1, 99)}
+DISTANCES: Mapping[str, tuple[int, int]] = {"1": (1, 1), "2": (2, 2), "3": (3, 3), "4+": (4, 99), "all": (0, 99)}
 _FEWEST, _Z = 8, 1.96
 
 

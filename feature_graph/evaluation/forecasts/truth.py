@@ -1,8 +1,8 @@
 """What a perturbation of one source does to every feature of every later site, document by document.
 
 Steering adds a delta along the source's direction and leaves everything else free; the copied part is what that delta alone, arriving at
-the target's site unchanged, does to the target at the very same token, through its own non-linearity. Both are read by the engine that
-measures edges, with the clean run as its lower level.
+the target's site unchanged (through a norm that the target reads through), does to the target at the very same token, through its own
+non-linearity. Both are read by the engine that measures edges, with the clean run as its lower level.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from feature_graph.activations import SampleRows
 from feature_graph.config import Config
-from feature_graph.interventions import Clamps, Reading, Setting, clamp_effects
+from feature_graph.interventions import Clamps, Effects, Reading, Setting, clamp_effects, site_clamp_effects
 from feature_graph.stats import document_means
 
 Floats = NDArray[np.float64]
@@ -60,9 +60,16 @@ def _effects(
         low.to(direction),
     )
     path = [Reading(setting.codecs[n], None) for n in later]
-    found = clamp_effects(setting.slices, setting.clean, setting.model.point(layer), clamps, path, 0, setting.counted, direct=False)
+    found = _measured(setting, layer, clamps, path)
 
     def per_document(values: Tensor) -> Floats:
         return document_means(values.double().cpu().numpy(), samples.documents).values / scale
 
     return {n: DocumentEffects(per_document(effects.total), per_document(effects.copy)) for n, effects in zip(later, found, strict=True)}
+
+
+def _measured(setting: Setting, layer: int, clamps: Clamps, path: list[Reading]) -> list[Effects]:
+    run, site = (setting.slices, setting.clean), setting.codecs[layer].site
+    if setting.model.has_components:
+        return site_clamp_effects(*run, site, clamps, path, 0, setting.counted, direct=False)
+    return clamp_effects(*run, site.point, clamps, path, 0, setting.counted, direct=False)
