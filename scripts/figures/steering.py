@@ -17,7 +17,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from feature_graph.artifacts import ActivationStore, RunPaths, parse_feature_id
+from feature_graph.artifacts import ActivationStore, RunPaths, feature_key, read_feature_id
 from feature_graph.config import Config
 from feature_graph.graph import load_graph
 from feature_graph.loading import load_model_and_saes
@@ -63,7 +63,7 @@ class Study:
 
     def unit(self, feature: str) -> float:
         """Mean activation where active."""
-        layer, index = parse_feature_id(feature)
+        layer, index = feature_key(feature, self.store.layers)
         return float(self.store.mean_activations[layer][index])
 
     def effects(self, feature: str) -> list[tuple[float, str]]:
@@ -86,7 +86,7 @@ def measure(run: Path) -> dict[str, Any]:
         return dict(old)
     among = eligible(study)
     rng = np.random.default_rng(derived_seed(Config.load(study.paths.config).seed, "figures"))
-    chosen = sorted(rng.choice(among, size=min(_FEATURES, len(among)), replace=False).tolist(), key=parse_feature_id)
+    chosen = sorted(rng.choice(among, size=min(_FEATURES, len(among)), replace=False).tolist(), key=read_feature_id)
     kept.parent.mkdir(exist_ok=True)
     found = {"graph": key, "eligible": len(among), "features": [_one(study, feature) for feature in chosen]}
     write_json(kept, found)
@@ -182,7 +182,8 @@ def _cell(found: dict[str, Any]) -> str:
 
 def _commands(example: dict[str, Any]) -> dict[str, str]:
     feature, named = example["feature"], ",".join(example["named"])
-    layer, index = parse_feature_id(feature)
+    place = read_feature_id(feature)
+    site = f'"{place.site_name}"' if place.site else str(place.layer)
     steer = f"feature-graph steer outputs/bundled --feature {feature}"
     return {
         "command.steer": f"`{steer} --compensate {example['named'][0]}`",
@@ -197,7 +198,7 @@ def _commands(example: dict[str, Any]) -> dict[str, str]:
             "python",
             "from feature_graph.steering import side_effects",
             "",
-            f"unit = store.mean_activations[{layer}][{index}]",
+            f"unit = store.mean_activations[{site}][{place.index}]",
             f'effects = side_effects(model, saes, G, store, "{feature}", -0.5 * unit, cfg)',
             "print(effects.summary())",
             "effects.table(20)         # pandas: forecast and measured, intervals, share of documents on before and after",
