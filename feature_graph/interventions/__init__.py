@@ -17,8 +17,9 @@ For choosing candidates: :func:`source_jacobian_alignment`, :func:`later_jacobia
 
 For others, so that nobody writes hooks twice:
 
-- gradients at the sites: ``residual_gradients(slices, tokens, points, next_token_loss(tokens))``
-- real ablation: ``ablate(slices, codecs, tokens, {layer: features}, positions)`` gives logits
+- gradients at the sites: ``residual_gradients(slices, tokens, points, next_token_loss(tokens))``; of any tensor: ``tensor_gradients``
+- real ablation, at sites of any kind: ``ablate(slices, codecs, tokens, {layer: features}, positions)`` gives logits
+- a run with what one site writes changed: ``entered(site, x, change)`` says how it begins
 - perturbing some positions: ``Perturber(analysed, tokens).run(samples, [[Perturbation(layer, direction, delta)]], read={layer: features})``
 - holding a site's features at their clean values: ``hold_clean(codec, now, clean).x``
 - what no feature does: ``random_directions(n, d_model, generator)``
@@ -41,6 +42,7 @@ from feature_graph.interventions.analysed import AnalysedModel
 from feature_graph.interventions.arrivals import arrivals
 from feature_graph.interventions.attention import KeysValues
 from feature_graph.interventions.bridge import is_bridge
+from feature_graph.interventions.carried import added_to_stream
 from feature_graph.interventions.clamp import (
     MEASURES,
     Clamps,
@@ -54,7 +56,15 @@ from feature_graph.interventions.clamp import (
 )
 from feature_graph.interventions.context import CLEAN_BYTES, CleanDocuments, MeasurementContext, Setting
 from feature_graph.interventions.directions import random_directions
-from feature_graph.interventions.edits import ResidualGradients, ablate, next_token_loss, residual_gradients
+from feature_graph.interventions.edits import (
+    ResidualGradients,
+    TensorGradients,
+    ablate,
+    entered,
+    next_token_loss,
+    residual_gradients,
+    tensor_gradients,
+)
 from feature_graph.interventions.errors import InterventionError, MeasureError
 from feature_graph.interventions.holding import hold_clean, restore_clean
 from feature_graph.interventions.jacobian import jacobian_effects
@@ -69,7 +79,15 @@ from feature_graph.interventions.site_arrivals import SiteArrivals, carry_site_d
 from feature_graph.interventions.site_clamps import site_clamp_effects
 from feature_graph.interventions.site_effects import SiteEffects, clean_for, read_clean, site_activations, site_effects, site_span
 from feature_graph.interventions.site_mediation import SITE_PARTS, MovedTokens, site_mediation
-from feature_graph.interventions.site_tangents import TensorTangent, read_at, site_tangents, stream_before, tapped_run, write_at
+from feature_graph.interventions.site_tangents import (
+    TensorTangent,
+    read_at,
+    site_tangents,
+    stream_before,
+    stream_point,
+    tapped_run,
+    write_at,
+)
 from feature_graph.interventions.slices import CleanRun, CleanSweep, ModelSlices, at_positions
 from feature_graph.interventions.tangents import DirectionTokens, carry_directions
 from feature_graph.interventions.taps import BlockTaps, Where
@@ -111,10 +129,12 @@ __all__ = [
     "SiteArrivals",
     "SiteEffects",
     "SourceSamples",
+    "TensorGradients",
     "TensorTangent",
     "Where",
     "ablate",
     "achieved_levels",
+    "added_to_stream",
     "arrivals",
     "at_positions",
     "carry_directions",
@@ -123,6 +143,7 @@ __all__ = [
     "clean_for",
     "cosine_alignment",
     "document_effects",
+    "entered",
     "hold_clean",
     "is_bridge",
     "jacobian_effects",
@@ -149,7 +170,9 @@ __all__ = [
     "source_jacobian_alignment",
     "spill",
     "stream_before",
+    "stream_point",
     "tapped_run",
+    "tensor_gradients",
     "window_of",
     "write_at",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,11 @@ class KeysValues:
 
     k: Tensor
     v: Tensor
+
+    @classmethod
+    def joined(cls, parts: Sequence[KeysValues]) -> KeysValues:
+        """Those of several groups of documents, one after another."""
+        return parts[0] if len(parts) == 1 else cls(torch.cat([part.k for part in parts]), torch.cat([part.v for part in parts]))
 
 
 def attend_contexts(block: SliceBlock, x: Tensor) -> tuple[Tensor, KeysValues]:

@@ -15,8 +15,9 @@ from torch import Tensor
 from feature_graph.artifacts import Site
 from feature_graph.interventions.clamp import Reading
 from feature_graph.interventions.norms import Norm
-from feature_graph.interventions.slices import ModelSlices
-from feature_graph.interventions.taps import Where
+from feature_graph.interventions.site_effects import clamped_at
+from feature_graph.interventions.slices import CleanRun, ModelSlices
+from feature_graph.interventions.taps import BlockTaps, Where
 
 _STREAM = frozenset({"residual", "resid_mid"})
 _BEFORE_MLP = frozenset({"mlp_in", "transcoder"})
@@ -25,6 +26,34 @@ _BEFORE_MLP = frozenset({"mlp_in", "transcoder"})
 def adds_at(source: Site) -> Where | None:
     """Where what the source adds to the stream is read, if that is another tensor than the one that it writes: for a source on z."""
     return (source.point, "attn_out") if source.kind == "hook_z" else None
+
+
+@torch.no_grad()
+def added_to_stream(slices: ModelSlices, clean: CleanRun, source: Site, documents: Tensor, positions: Tensor, change: Tensor) -> Tensor:
+    """What a change of what the source writes adds to the residual stream at the same token, [S, d_model]; 0 for one on the MLP's input.
+
+    Args:
+        slices: The model.
+        clean: Clean run with, for a source on z, the stream before and the keys and values of its block.
+        source: Where is written.
+        documents: int64 [S], rows of the clean run.
+        positions: int64 [S].
+        change: [S, d_out], in units of the tensor that the source writes.
+    """
+    if source.kind == "mlp_in":
+        return torch.zeros(len(change), slices.d_model, dtype=change.dtype, device=change.device)
+    where = adds_at(source)
+    if where is None:
+        return change
+
+    def changed(x: Tensor) -> Tensor:
+        return torch.cat([x[:, :1], x[:, 1:] + change.to(x.dtype)[:, None, None]], dim=1)
+
+    taps = BlockTaps([where], {clamped_at(source): changed})
+    x = clean.residuals[source.point][documents, positions][:, None, None].repeat(1, 2, 1, 1)
+    slices.advance(x, source.point, source.point + 1, clean, documents, positions, taps)
+    unchanged, now = taps.found[where][:, :, 0].unbind(1)
+    return now - unchanged
 
 
 def is_carried(source: Site, target: Site) -> bool:

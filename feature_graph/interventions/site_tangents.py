@@ -16,8 +16,9 @@ from torch.func import jvp
 
 from feature_graph.artifacts import Site
 from feature_graph.dictionaries import TensorName
+from feature_graph.interventions.attention import KeysValues
 from feature_graph.interventions.jacobian import load_forward_rules
-from feature_graph.interventions.slices import CleanRun, ModelSlices
+from feature_graph.interventions.slices import CleanRun, ModelSlices, contexts_a_pass
 from feature_graph.interventions.taps import BlockTaps, Where
 
 
@@ -35,13 +36,13 @@ class TensorTangent:
 
 
 def read_at(site: Site, n_blocks: int) -> Where:
-    """Block and tensor that a site's dictionary reads; the last residual stream is the last block's ``resid_post``."""
-    return _residual(site, n_blocks) if site.kind == "residual" else (site.point, cast("TensorName", site.reads))
+    """Block and tensor that a site's dictionary reads."""
+    return stream_point(site.point, n_blocks) if site.kind == "residual" else (site.point, cast("TensorName", site.reads))
 
 
 def write_at(site: Site, n_blocks: int) -> Where:
     """Block and tensor that it writes."""
-    return _residual(site, n_blocks) if site.kind == "residual" else (site.point, cast("TensorName", site.writes))
+    return stream_point(site.point, n_blocks) if site.kind == "residual" else (site.point, cast("TensorName", site.writes))
 
 
 def stream_before(site: Site) -> Where | None:
@@ -51,8 +52,9 @@ def stream_before(site: Site) -> Where | None:
     return (site.point, "resid_pre") if site.kind in ("attn_out", "hook_z") else None
 
 
-def _residual(site: Site, n_blocks: int) -> Where:
-    return (site.point, "resid_pre") if site.point < n_blocks else (site.point - 1, "resid_post")
+def stream_point(point: int, n_blocks: int) -> Where:
+    """Block and tensor of the residual stream at a point; the last one is the last block's ``resid_post``."""
+    return (point, "resid_pre") if point < n_blocks else (point - 1, "resid_post")
 
 
 @torch.no_grad()
@@ -69,11 +71,18 @@ def tapped_run(slices: ModelSlices, tokens: Any, read: Iterable[Where], blocks: 
         The clean run, and block and tensor → [n, context, width].
     """
     ids, wanted, kept = slices.tokens(tokens), set(read), sorted(set(blocks))
-    taps = BlockTaps(wanted | {(block, "resid_pre") for block in kept})
-    caches: dict[int, list[Any]] = {block: [] for block in kept}
-    slices.run(slices.embed(ids), 0, max([block for block, _ in wanted] + kept, default=-1) + 1, caches, taps)
-    streams = {block: taps.found[block, "resid_pre"] for block in kept}
-    return CleanRun(ids, streams, {block: found[0] for block, found in caches.items()}), {where: taps.found[where] for where in wanted}
+    seen: set[Where] = {*wanted, *((block, "resid_pre") for block in kept)}
+    stop = max((block for block, _ in seen), default=-1) + 1
+    parts: dict[Where, list[Tensor]] = {where: [] for where in seen}
+    caches: dict[int, list[KeysValues]] = {block: [] for block in kept}
+    for rows in slices.embed(ids).split(contexts_a_pass(ids)):
+        taps = BlockTaps(seen)
+        slices.run(rows, 0, stop, caches, taps)
+        for where, x in taps.found.items():
+            parts[where].append(x)
+    found = {where: torch.cat(each) if len(each) > 1 else each[0] for where, each in parts.items()}
+    streams = {block: found[block, "resid_pre"] for block in kept}
+    return CleanRun(ids, streams, {block: KeysValues.joined(each) for block, each in caches.items()}), {at: found[at] for at in wanted}
 
 
 @torch.no_grad()

@@ -184,19 +184,20 @@ class ModelSlices:
         logits = logits if self._logit_scale == 1.0 else logits * self._logit_scale
         return logits if self._logit_cap is None else self._logit_cap * torch.tanh(logits / self._logit_cap)
 
-    def logits_from(self, point: int, x: Tensor, positions: Tensor | None = None) -> Tensor:
+    def logits_from(self, point: int, x: Tensor, positions: Tensor | None = None, taps: BlockTaps | None = None) -> Tensor:
         """Logits of a residual stream [n, context, d_model] put in at ``point``.
 
         Args:
             point: Blocks already run.
             x: Residual stream, whole contexts.
             positions: int64 [n], the position to read in each row; all if None.
+            taps: Tensors inside the blocks that are read or changed.
 
         Returns:
             [n, d_vocab], or [n, context, d_vocab] without ``positions``.
         """
         self.check_points([point])
-        x = self.run(x, point, self.n_blocks)
+        x = self.run(x, point, self.n_blocks, taps=taps)
         return self.logits(x if positions is None else at_positions(x, positions))
 
     def check(self, tokens: Any, tolerance: float = 1e-5) -> float:
@@ -264,13 +265,17 @@ class CleanSweep:
         if stop <= start or frontier is None:
             return
         caches: dict[int, list[KeysValues]] = {b: [] for b in range(max(start, keep_from), stop)}
-        rows = max(1, _CONTEXT_ROWS // max(1, frontier.shape[1]))
-        parts = [self.slices.run(part, start, stop, caches) for part in frontier.split(rows)]
+        parts = [self.slices.run(part, start, stop, caches) for part in frontier.split(contexts_a_pass(self._tokens))]
         self._frontier, self._point = torch.cat(parts) if parts else frontier, stop
         for b in list(caches):
             kept = caches.pop(b)  # freed as soon as it is joined
             if kept:
-                self._run.caches[b] = KeysValues(torch.cat([c.k for c in kept]), torch.cat([c.v for c in kept]))
+                self._run.caches[b] = KeysValues.joined(kept)
+
+
+def contexts_a_pass(tokens: Tensor) -> int:
+    """How many contexts of ``tokens`` [n, context] one pass takes."""
+    return max(1, _CONTEXT_ROWS // max(1, tokens.shape[1]))
 
 
 def at_positions(x: Tensor, positions: Tensor) -> Tensor:

@@ -35,6 +35,19 @@ class BlockTaps:
         self._blocks = {block for block, _ in (*self._read, *self._change)}
         self.found: dict[Where, Tensor] = {}
 
+    @classmethod
+    def differentiable(cls, at: Iterable[Where], read: Iterable[Where] = ()) -> BlockTaps:
+        """Keep tensors to differentiate by, each for what follows on its own branch alone.
+
+        Without a norm before it, what the MLP reads is the very tensor that goes past it as well, and so is ``mlp_stream`` in every block.
+
+        Args:
+            at: Tensors to differentiate by.
+            read: Further tensors to keep.
+        """
+        wanted = list(at)
+        return cls([*wanted, *read], dict.fromkeys(wanted, lambda x: x.view_as(x)))
+
     def of(self, block: int) -> Tap | None:
         """What one block is to call; None if nothing is asked of it."""
         return _BlockTap(self, block) if block in self._blocks else None

@@ -6,7 +6,6 @@ then go on from the same values.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
 
     from feature_graph.interventions import AnalysedModel
     from feature_graph.subgraphs import Chosen
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,8 +137,7 @@ def seeds(context: RunContext) -> StageResult:
     from feature_graph.subgraphs import choose_behavior_seeds, save_seeds
 
     model = context.analysed()
-    named = [] if model.has_components else context.cfg.behaviors  # the stage that looks for them says why
-    chosen = {name: choose_behavior_seeds(model, model.saes, name, context.cfg) for name in named}
+    chosen = {name: choose_behavior_seeds(model, model.saes, name, context.cfg) for name in context.cfg.behaviors}
     save_seeds(context.paths.seeds, chosen)
     return StageResult(sum(len(features) for features in chosen.values()))
 
@@ -211,10 +207,6 @@ def behaviors(context: RunContext) -> StageResult:
     from feature_graph.subgraphs import extract_behavior_subgraph, save_behaviors
 
     model = context.analysed()
-    if model.has_components:
-        log.warning("behaviors: they are looked for among residual SAEs; this run has dictionaries on components, so none is")
-        save_behaviors(context.paths.root / "behaviors.json", [])
-        return StageResult(0, {"seeds": 0})
     whole, chosen = context.graph(), context.seeds()
     found = [
         extract_behavior_subgraph(model, model.saes, whole, behavior=name, cfg=context.cfg, seeds=chosen.get(name))

@@ -1,11 +1,13 @@
 """What single features do for a behaviour's metric: estimated for all of them, measured for a few.
 
 1. Attribution, all features of all analysed sites at once: Σ over the prompt's positions of f_i · ⟨gradient of the metric, d_i⟩, the
-   first-order effect of the feature being there (Syed et al. 2023, Attribution Patching Outperforms Automated Circuit Discovery).
+   first-order effect of the feature being there (Syed et al. 2023, Attribution Patching Outperforms Automated Circuit Discovery). The
+   gradient is that of the tensor which the dictionary writes, everything after it free.
    Integrated, the gradient is the mean over a straight path from the site with its features at other levels to the site as it is
    (Sundararajan et al. 2017); at one site the sum over all features is then the change of the metric between the two.
-2. Ablation, one feature at a time: f_i · d_i is taken out of the residual stream at every position of the prompt, position 0 excepted, the
-   reconstruction error stays, everything downstream runs freely; the effect is clean metric − ablated metric (positive: it supports).
+2. Ablation, one feature at a time: f_i · d_i is taken out of what the dictionary writes (the residual stream, or what a component gives)
+   at every position of the prompt, position 0 excepted; the reconstruction error, and what a skip transcoder adds beside its features,
+   stay; everything downstream runs freely; the effect is clean metric − ablated metric (positive: it supports).
 3. Placebo, the same with a random direction in place of d_i: what removing the same amount along any direction does.
 """
 
@@ -20,7 +22,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interventions import AnalysedModel, CleanRun, random_directions, residual_gradients
+from feature_graph.interventions import (
+    AnalysedModel,
+    CleanRun,
+    entered,
+    random_directions,
+    read_at,
+    stream_point,
+    tapped_run,
+    tensor_gradients,
+    write_at,
+)
 from feature_graph.stats import document_means
 from feature_graph.subgraphs.tokens import PromptTokens
 
@@ -30,7 +42,7 @@ _ROWS = 64
 
 @dataclass(frozen=True)
 class Removal:
-    """Something to take out of the residual stream of one site: amounts [n, context] (activation units) along a direction [d_model]."""
+    """Something to take out of what is written at one site: amounts [n, context] (activation units) along a direction [d_out]."""
 
     layer: int
     amounts: Tensor
@@ -46,25 +58,47 @@ class _Removal:
     first: int
 
 
+@dataclass(frozen=True)
+class CleanPrompts:
+    """The clean run over some prompts.
+
+    Attributes:
+        run: Residual streams at the points of all sites and after the last block; keys and values of the blocks from the first point on.
+        reads: Layer → what its dictionary reads [n, context, d_in].
+    """
+
+    run: CleanRun
+    reads: dict[int, Tensor]
+
+
 class BehaviorModel:
     """The model and its dictionaries as the measurement of one behaviour sees them.
+
+    What is by layer is by site where there are dictionaries on components.
 
     Args:
         analysed: The model and its dictionaries.
     """
 
     def __init__(self, analysed: AnalysedModel) -> None:
-        self.slices, self.codecs, self.points = analysed.slices, analysed.codecs, analysed.points
+        self.slices, self.codecs = analysed.slices, analysed.codecs
+        n = self.slices.n_blocks
+        self._reads = {layer: read_at(codec.site, n) for layer, codec in self.codecs.items()}
+        self._writes = {layer: write_at(codec.site, n) for layer, codec in self.codecs.items()}
 
-    def clean(self, prompts: PromptTokens) -> CleanRun:
-        """Residual streams at all analysed sites and after the last block; keys and values of the blocks after the first site."""
-        blocks = range(self.points[0], self.slices.n_blocks)
-        return self.slices.residuals(prompts.tokens, [*self.points, self.slices.n_blocks], blocks)
+    def clean(self, prompts: PromptTokens) -> CleanPrompts:
+        """Run the prompts as they are."""
+        n, points = self.slices.n_blocks, {codec.site.point for codec in self.codecs.values()}
+        streams = {point: stream_point(point, n) for point in (*points, n)}
+        wanted = {*self._reads.values(), *streams.values()}
+        run, found = tapped_run(self.slices, prompts.tokens, wanted, range(min(points), n))
+        run.residuals = {point: found[where] for point, where in streams.items()}
+        return CleanPrompts(run, {layer: found[where] for layer, where in self._reads.items()})
 
     @torch.no_grad()
-    def logits(self, prompts: PromptTokens, clean: CleanRun | None = None) -> Tensor:
+    def logits(self, prompts: PromptTokens, clean: CleanPrompts | None = None) -> Tensor:
         """Logits [n, d_vocab] at the last position of each prompt."""
-        run = clean or self.slices.residuals(prompts.tokens, [self.slices.n_blocks])
+        run = clean.run if clean is not None else self.slices.residuals(prompts.tokens, [self.slices.n_blocks])
         return self.slices.logits_from(self.slices.n_blocks, run.residuals[self.slices.n_blocks], prompts.last)
 
     def attribution(self, prompts: PromptTokens, baseline: Mapping[int, Tensor] | None = None) -> dict[int, Float]:
@@ -77,25 +111,22 @@ class BehaviorModel:
         parts: dict[int, list[Tensor]] = {layer: [] for layer in self.codecs}
         for rows in chunks(len(prompts)):
             part = prompts.take(rows)
-            found = residual_gradients(self.slices, part.tokens, self.points, part.metric, positions=part.last)
+            found = tensor_gradients(self.slices, part.tokens, self._writes.values(), part.metric, part.last, self._reads.values())
             mask = part.mask().to(self.slices.device)
             for layer, codec in self.codecs.items():
-                acts = changed(codec, found.residuals[codec.site.point], mask, None if baseline is None else baseline[layer])
-                parts[layer].append(attributed(codec, acts, found.gradients[codec.site.point], mask))
+                acts = changed(codec, found.tensors[self._reads[layer]], mask, None if baseline is None else baseline[layer])
+                parts[layer].append(attributed(codec, acts, found.gradients[self._writes[layer]], mask))
         return {layer: document_means(torch.cat(p).cpu().numpy(), prompts.groups).values.mean(axis=0) for layer, p in parts.items()}
 
     @torch.no_grad()
-    def removals(self, prompts: PromptTokens, clean: CleanRun, features: Sequence[tuple[int, int]]) -> list[Removal]:
+    def removals(self, prompts: PromptTokens, clean: CleanPrompts, features: Sequence[tuple[int, int]]) -> list[Removal]:
         """One removal per (layer, index): all of the feature's activation on the prompts."""
         mask = prompts.mask().to(self.slices.device)
-        active = {
-            layer: _recorded(self.codecs[layer], clean.residuals[self.codecs[layer].site.point])
-            for layer in {layer for layer, _ in features}
-        }
+        active = {layer: recorded(self.codecs[layer], clean.reads[layer]) for layer in {layer for layer, _ in features}}
         return [Removal(layer, active[layer][..., index] * mask, self.codecs[layer].w_dec[index]) for layer, index in features]
 
     @torch.no_grad()
-    def effects(self, prompts: PromptTokens, clean: CleanRun, removals: Sequence[Removal]) -> Float:
+    def effects(self, prompts: PromptTokens, clean: CleanPrompts, removals: Sequence[Removal]) -> Float:
         """Clean metric − metric after each removal alone, float64 [removals, n]; exactly 0 where nothing is there to remove.
 
         Nothing changes before the first position at which something is removed: from there on the blocks run after the clean keys and
@@ -106,21 +137,22 @@ class BehaviorModel:
         for layer, jobs in _jobs(removals).items():
             for block in (jobs[i : i + _ROWS] for i in range(0, len(jobs), _ROWS)):
                 rows = [job.row for job in block]
-                after = prompts.take(rows).metric(self._removed(prompts, clean, layer, removals, block))
+                after = prompts.take(rows).metric(self._removed(prompts, clean.run, layer, removals, block))
                 effects[[job.removal for job in block], rows] = (metric[rows] - after).double().cpu().numpy()
         return effects
 
     def _removed(self, prompts: PromptTokens, clean: CleanRun, layer: int, removals: Sequence[Removal], jobs: Sequence[_Removal]) -> Tensor:
         """Logits [jobs, d_vocab] at the last positions of the jobs' prompts."""
-        point, device = self.codecs[layer].site.point, self.slices.device
+        site, device = self.codecs[layer].site, self.slices.device
         rows, first = (torch.tensor(values, device=device) for values in zip(*((job.row, job.first) for job in jobs), strict=True))
         last = prompts.last.to(device)[rows]
         window = first[:, None] + torch.arange(int((last - first).max()) + 1, device=device)
         window = window.clamp(max=prompts.tokens.shape[1] - 1)
         amounts = torch.stack([removals[job.removal].amounts[job.row] for job in jobs]).gather(1, window)
         taken = amounts[..., None] * torch.stack([removals[job.removal].direction for job in jobs])[:, None]
-        x = clean.residuals[point][rows[:, None], window]
-        x = self.slices.advance((x - taken.to(x.dtype))[:, None], point, self.slices.n_blocks, clean, rows, first)
+        stream = clean.residuals[site.point][rows[:, None], window][:, None]
+        x, taps = entered(site, stream, lambda x: x - taken.to(x.dtype)[:, None])
+        x = self.slices.advance(x, site.point, self.slices.n_blocks, clean, rows, first, taps)
         return self.slices.logits(x[torch.arange(len(rows), device=device), 0, last - first])
 
     def placebos(self, removals: Sequence[Removal], n: int, seed: int) -> list[Removal]:
@@ -150,9 +182,9 @@ def _jobs(removals: Sequence[Removal]) -> dict[int, list[_Removal]]:
 
 
 @torch.no_grad()
-def changed(codec: SiteCodec, residual: Tensor, mask: Tensor, baseline: Tensor | None = None) -> list[Tensor]:
-    """Activations minus the baseline at the positions of ``mask``, [positions, d_sae] per row."""
-    acts = (_recorded(codec, x[m]) for x, m in zip(residual, mask, strict=True))
+def changed(codec: SiteCodec, read: Tensor, mask: Tensor, baseline: Tensor | None = None) -> list[Tensor]:
+    """Activations minus the baseline at the positions of ``mask``, [positions, d_sae] per row of what is read [rows, context, d_in]."""
+    acts = (recorded(codec, x[m]) for x, m in zip(read, mask, strict=True))
     return [a if baseline is None else a - baseline for a in acts]
 
 
@@ -163,8 +195,9 @@ def attributed(codec: SiteCodec, change: Sequence[Tensor], gradient: Tensor, mas
     return torch.stack([(c * (g[m] @ codec.w_dec.T)).sum(dim=0) for c, g, m in zip(change, wide, mask, strict=True)])
 
 
-def _recorded(codec: SiteCodec, residual: Tensor) -> Tensor:
-    return codec.record(residual.to(codec.w_enc.dtype))
+def recorded(codec: SiteCodec, read: Tensor) -> Tensor:
+    """Activations [..., d_sae] of what is read [..., d_in]."""
+    return codec.record(read.to(codec.w_enc.dtype))
 
 
 def chunks(n: int) -> Iterator[range]:

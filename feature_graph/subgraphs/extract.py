@@ -11,7 +11,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import indices_by_layer, parse_feature_id
+from feature_graph.artifacts import feature_key, indices_by_layer
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interventions import AnalysedModel, ablate
@@ -50,7 +50,7 @@ def extract_behavior_subgraph(
 
     Args:
         model: A HookedTransformer, or an :class:`AnalysedModel`, which spares building it again.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         G: Interaction graph of the same run; may be empty.
         behavior: A name of ``PREDEFINED_BEHAVIORS``, a :class:`Behavior`, or the path of a YAML file with one.
         cfg: Configuration of the run; gives the seed, the level and whether BOS is put first.
@@ -93,7 +93,7 @@ def subgraph_of(ready: Prepared, G: nx.DiGraph, n_hops: int, chosen: Sequence[Ch
     confirmed = ready.own and score.able and 2 * sum(s["confirmed"] for s in seeds) > len(seeds)
     uid = f"{site.model}@{site.model_hash}/{name}"
     part = around(G, nodes, n_hops)
-    outputs = tuple(output_edges(analysed, held_out.clean, [parse_feature_id(node) for node in part], ready.level))
+    outputs = tuple(output_edges(analysed, held_out.clean, [feature_key(node, analysed.codecs) for node in part], ready.level))
     return BehaviorSubgraph(name, ready.behavior.description, seeds, part, score, confirmed, warnings, held_out.clean.texts, uid, outputs)
 
 
@@ -124,7 +124,7 @@ def _ablated(analysed: BehaviorModel, prompts: PromptTokens, seeds: list[dict[st
     """Mean metric with all seeds ablated together."""
     if not seeds:
         return None
-    features = indices_by_layer((s["layer"], s["index"]) for s in seeds)
+    features = indices_by_layer(feature_key(s["feature_id"], analysed.codecs) for s in seeds)
     logits = ablate(analysed.slices, analysed.codecs, prompts.tokens, features, prompts.last, prompts.mask())
     return float(document_means(prompts.metric(logits).double().cpu().numpy(), prompts.groups).values.mean())
 
@@ -157,7 +157,7 @@ def _described(
     labels = {s["feature_id"]: str(G.nodes.get(s["feature_id"], {}).get("label") or "") for s in seeds}
     unnamed = [s for s in seeds if not labels[s["feature_id"]]]
     if tokenizer is not None and unnamed:
-        amounts = analysed.removals(prompts, analysed.clean(prompts), [(s["layer"], s["index"]) for s in unnamed])
+        amounts = analysed.removals(prompts, analysed.clean(prompts), [feature_key(s["feature_id"], analysed.codecs) for s in unnamed])
         labels |= {s["feature_id"]: _label(prompts, r.amounts.cpu().numpy(), tokenizer) for s, r in zip(unnamed, amounts, strict=True)}
     return [{**s, "label": labels[s["feature_id"]], "in_graph": s["feature_id"] in G} for s in seeds]
 

@@ -6,14 +6,15 @@ With M the whole model, C a set of features, ∅ no feature at all and m(·) the
     completeness(C) = (m(M) − m(M∖C)) / (m(M) − m(∅))        only C mean-ablated: 1 if nothing is left without C
 
 Mean-ablating a feature puts its mean over the choosing half (clean and corrupted prompts, all positions that may be edited) in the place
-of its activation, at every analysed site from low to high, each time on the stream that the earlier edits leave. The error terms (what the
-dictionaries do not reconstruct) stay as they come, so m(∅) is not chance: ``empty`` says what they carry alone. Position 0 is never
-edited. After Marks et al. 2024, Sparse Feature Circuits, section 4; there completeness is the faithfulness of the complement, 1 − ours.
+of its activation, at every analysed site in the order of the model, each time on what the earlier edits leave: a dictionary's features are
+read where it reads, and changed where it writes. The error terms (what the dictionaries do not reconstruct), and what skip transcoders add
+beside their features, stay as they come, so m(∅) is not chance: ``empty`` says what they carry alone. Position 0 is never edited.
+After Marks et al. 2024, Sparse Feature Circuits, section 4; there completeness is the faithfulness of the complement, 1 − ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,9 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from feature_graph.artifacts import indices_by_layer
-from feature_graph.interventions import CleanRun
+from feature_graph.interventions import ablate
 from feature_graph.stats import document_means
-from feature_graph.subgraphs.effects import BehaviorModel
+from feature_graph.subgraphs.effects import BehaviorModel, recorded
 from feature_graph.subgraphs.tokens import PromptTokens, ReadPrompts
 from feature_graph.utils import derived_seed
 
@@ -110,19 +111,9 @@ class FeatureKeeper:
             prompts: Prompts.
             kept: Layer → bool [d_sae]; a layer that is not named keeps nothing.
         """
-        slices = self.model.slices
-        mask = prompts.mask().to(slices.device).unsqueeze(-1)
-        x, point = slices.embed(prompts.tokens), 0
-        for layer, codec in sorted(self.model.codecs.items(), key=lambda item: item[1].site.point):
-            x, point = slices.run(x, point, codec.site.point), codec.site.point
-            out = _outside(kept, layer, codec.d_sae)
-            if not len(out):
-                continue
-            index = torch.as_tensor(out, device=x.device)
-            acts = codec.record(x.to(codec.w_enc.dtype))[..., index]
-            change = (self.means[layer][index] - acts) @ codec.w_dec[index]
-            x = x + (change * mask).to(x.dtype)
-        logits = slices.logits_from(point, x, prompts.last)
+        codecs, removed = self.model.codecs, {layer: np.flatnonzero(out) for layer, out in self.all_but(kept).items()}
+        named = {layer: index for layer, index in removed.items() if len(index)}
+        logits = ablate(self.model.slices, codecs, prompts.tokens, named, prompts.last, prompts.mask(), self.means)
         return prompts.metric(logits).double().cpu().numpy()
 
     def all_but(self, kept: FeatureSet) -> dict[int, Bool]:
@@ -242,22 +233,13 @@ def _means(model: BehaviorModel, parts: Sequence[PromptTokens]) -> dict[int, Ten
     """Layer → mean activation [d_sae] over the editable positions of all prompts."""
     sums: dict[int, Tensor] = {}
     n = 0
-    for prompts, clean in _clean_runs(model, parts):
-        mask = prompts.mask().to(model.slices.device)
+    for prompts in parts:
+        mask, reads = prompts.mask().to(model.slices.device), model.clean(prompts).reads
         n += int(mask.sum())
         for layer, codec in model.codecs.items():
-            found = codec.record(clean.residuals[codec.site.point][mask].to(codec.w_enc.dtype)).sum(dim=0)
+            found = recorded(codec, reads[layer][mask]).sum(dim=0)
             sums[layer] = sums[layer] + found if layer in sums else found
     return {layer: total / max(n, 1) for layer, total in sums.items()}
-
-
-def _clean_runs(model: BehaviorModel, parts: Sequence[PromptTokens]) -> Iterator[tuple[PromptTokens, CleanRun]]:
-    for prompts in parts:
-        yield prompts, model.slices.residuals(prompts.tokens, model.points)
-
-
-def _outside(kept: FeatureSet, layer: int, d_sae: int) -> NDArray[np.int64]:
-    return np.flatnonzero(~kept[layer]) if layer in kept else np.arange(d_sae)
 
 
 def _as_set(model: BehaviorModel, members: Mapping[int, Sequence[int]]) -> dict[int, Bool]:

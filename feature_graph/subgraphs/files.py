@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from feature_graph.artifacts import ArtifactError, feature_id
+from feature_graph.artifacts import ArtifactError, feature_id, is_component_key, layer_of, read_key
 from feature_graph.subgraphs.result import BehaviorSubgraph
 from feature_graph.subgraphs.seeds import Chosen
 from feature_graph.utils import read_object, write_json
@@ -23,11 +23,11 @@ def save_behaviors(path: str | Path, behaviors: Sequence[BehaviorSubgraph]) -> N
 
 
 def save_seeds(path: str | Path, seeds: Mapping[str, Sequence[Chosen]]) -> None:
-    """Write ``seeds.json``: per behaviour its features, by the effect of ablating them on the choosing half, descending."""
-    listed = [
-        {"name": name, "seeds": [{"id": feature_id(seed.layer, seed.index), **_plain(asdict(seed))} for seed in chosen]}
-        for name, chosen in seeds.items()
-    ]
+    """Write ``seeds.json``: per behaviour its features, by the effect of ablating them on the choosing half, descending.
+
+    Where a run has dictionaries on components, ``site`` names that of each feature.
+    """
+    listed = [{"name": name, "seeds": [_written(seed) for seed in chosen]} for name, chosen in seeds.items()]
     write_json(path, {"kind": SEEDS, "version": VERSION, "behaviors": listed})
 
 
@@ -40,7 +40,17 @@ def load_seeds(path: str | Path) -> dict[str, list[Chosen]]:
     values = read_object(Path(path), ArtifactError)
     if (got := (values.get("kind"), values.get("version"))) != (SEEDS, VERSION):
         raise ArtifactError(f"{path}: got kind {got[0]} version {got[1]}; expected {SEEDS} version {VERSION}")
-    return {one["name"]: [Chosen(**{k: v for k, v in seed.items() if k != "id"}) for seed in one["seeds"]] for one in values["behaviors"]}
+    return {one["name"]: [_read(seed) for seed in one["seeds"]] for one in values["behaviors"]}
+
+
+def _written(seed: Chosen) -> dict[str, Any]:
+    named = {"site": str(seed.layer)} if is_component_key(seed.layer) else {}
+    return {"id": feature_id(seed.layer, seed.index), **named, **_plain(asdict(seed)), "layer": layer_of(seed.layer)}
+
+
+def _read(values: Mapping[str, Any]) -> Chosen:
+    layer = read_key(values["site"]) if "site" in values else values["layer"]
+    return Chosen(layer, values["index"], values["attribution"], values["effect"], values.get("integrated"))
 
 
 def _plain(value: Any) -> Any:

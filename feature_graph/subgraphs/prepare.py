@@ -56,7 +56,7 @@ def prepare(
     wanted = find_behavior(behavior)
     at_least("max_prompts", max_prompts, 8)
     seed, level = (cfg.seed, cfg.significance_level) if cfg is not None else (0, 0.05)
-    analysed = AnalysedModel.of(model, saes, cfg)
+    analysed = AnalysedModel.of(model, saes, cfg, components=True)
     readable = readable_prompts(analysed, wanted, cfg)
     choosing, held_out = split_prompts(readable.prompts, max_prompts, seed)
     logger.info("%s: of these, %d choose the seeds and %d others test them", wanted.name, len(choosing.clean), len(held_out.clean))

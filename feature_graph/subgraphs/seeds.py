@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from feature_graph.artifacts import feature_id
+from feature_graph.artifacts import feature_id, layer_of
 from feature_graph.stats import MeanTest, adjust, mean_test, placebo_floor
 from feature_graph.subgraphs.effects import BehaviorModel, Float, group_means
 from feature_graph.subgraphs.tokens import PromptTokens
@@ -29,7 +29,10 @@ _MIN_EFFECT = 0.01
 
 @dataclass(frozen=True)
 class Chosen:
-    """A feature chosen on the first half: its attribution, the effect of its ablation, its integrated gradients if taken."""
+    """A feature chosen on the first half: its attribution, the effect of its ablation, its integrated gradients if taken.
+
+    ``layer`` is the site's key where there are dictionaries on components.
+    """
 
     layer: int
     index: int
@@ -102,7 +105,7 @@ def _seed(model: BehaviorModel, chosen: Chosen, test: MeanTest, q: Float, k: int
         "integrated": chosen.integrated,
         "selection_effect": chosen.effect,
         "confirmed": confirmed,
-        "layer": chosen.layer,
+        "layer": layer_of(chosen.layer),
         "index": chosen.index,
         "uid": site.uid(chosen.index),
     }

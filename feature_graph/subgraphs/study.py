@@ -7,7 +7,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from feature_graph.artifacts import indices_by_layer, parse_feature_id
+from feature_graph.artifacts import feature_key, indices_by_layer
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interventions import AnalysedModel
@@ -71,7 +71,7 @@ def choose_behavior_seeds(
 
     Args:
         model: A HookedTransformer, or an :class:`AnalysedModel`, which spares building it again.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         behavior: As for :func:`extract_behavior_subgraph`.
         cfg: Configuration of the run.
         options: How many seeds and prompts, and how many points of the integrated gradients.
@@ -111,7 +111,7 @@ def study_behavior(
 
     Args:
         model: A HookedTransformer, or an :class:`AnalysedModel`, which spares building it again.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         G: Interaction graph of the same run.
         behavior: As for :func:`extract_behavior_subgraph`.
         cfg: Configuration of the run.
@@ -131,7 +131,7 @@ def study_behavior(
         ready.model,
         ready.choosing,
         ready.held_out.clean,
-        indices_by_layer(parse_feature_id(node) for node in found.subgraph),
+        indices_by_layer(feature_key(node, ready.model.codecs) for node in found.subgraph),
         begun.ranking,
         n_random=options.n_random,
         n_sizes=options.n_sizes,

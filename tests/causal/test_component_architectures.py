@@ -12,15 +12,17 @@ import torch
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import key_of
 from feature_graph.candidates import identify_candidates
+from feature_graph.candidates.attribution.gradients import site_gradients
 from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.dictionaries import TensorName, read_tensors, tensor_hook, width_of
 from feature_graph.interactions import measure_interactions
-from feature_graph.interventions import AnalysedModel, Clamps, MeasurementContext, Reading, clean_for, site_effects
+from feature_graph.interventions import AnalysedModel, Clamps, MeasurementContext, ModelSlices, Reading, clean_for, site_effects
 from feature_graph.responses import measure_responses, plan_responses
 from tests.architectures import VOCABULARY
 from tests.support.component_dictionaries import copying_sae, linear_transcoder
-from tests.support.component_models import as_bridge, as_hooked
+from tests.support.component_models import TOKENS, added_to, as_bridge, as_hooked, transformers_model
+from tests.support.component_sites import MODELS, all_codecs
 
 CONTEXT = 16
 TEXT = torch.randint(3, VOCABULARY, (30, CONTEXT), generator=torch.Generator().manual_seed(5))
@@ -92,3 +94,20 @@ def _responses_are_slopes(model: AnalysedModel, saes: dict[str, Any], store: Any
     expected = np.mean([slopes[of == k].mean(axis=0) for k in range(of.max() + 1)], axis=0)
     found = responses.means(source, key_of(2, "mlp_out"))[0] @ target.w_enc.numpy()
     np.testing.assert_allclose(found, expected, atol=5e-3)
+
+
+@pytest.mark.parametrize(("form", "name"), MODELS)
+def test_importance_is_by_the_gradient_of_what_is_written_alone(form: Any, name: str) -> None:
+    """Also where the MLP reads the very stream that goes past it (OLMo 2): transformers' model, torch's autograd."""
+    model, codecs = all_codecs(form, name, {})
+    names = ("L1.z", "L1.attn", "L1.mlpin", "L1.tc")
+    counted = torch.ones_like(TOKENS, dtype=torch.bool)
+    found = site_gradients(ModelSlices(model), {site: codecs[site].site for site in names}, TOKENS, counted)  # type: ignore[misc]
+    theirs = transformers_model(name)
+    for site in names:
+        push = torch.zeros(*TOKENS.shape, codecs[site].w_dec.shape[1], requires_grad=True)
+        with added_to(theirs, 1, codecs[site].site.writes, push):
+            logits = theirs(TOKENS, use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), TOKENS[:, 1:].flatten(), reduction="sum")
+        (expected,) = torch.autograd.grad(loss, push)
+        torch.testing.assert_close(found.gradients[site], expected, rtol=0, atol=2e-5 * float(expected.abs().max()))  # type: ignore[index]

@@ -144,10 +144,10 @@ def test_a_feature_read_by_a_later_block_alone_writes_nothing_straight() -> None
     prompts = random_prompts()
     clean = model.clean(prompts)
     layer, codec = next(iter(model.codecs.items()))
-    last = clean.residuals[codec.site.point][torch.arange(len(prompts)), prompts.last]
+    last = clean.run.residuals[codec.site.point][torch.arange(len(prompts)), prompts.last]
     acts = codec.record(last)
     index = int(acts.mean(dim=0).argmax())
-    final = clean.residuals[model.slices.n_blocks][torch.arange(len(prompts)), prompts.last]
+    final = clean.run.residuals[model.slices.n_blocks][torch.arange(len(prompts)), prompts.last]
     by_hand = prompts.metric(model.slices.logits(final)) - prompts.metric(
         model.slices.logits(final - acts[:, index, None] * codec.w_dec[index])
     )

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from feature_graph.subgraphs import Behavior, PromptPair
 from feature_graph.subgraphs.tokens import PromptTokens
+from tests.support.component_dictionaries import transcoder_of
 
 NOUNS = [f"noun{i}" for i in range(32)]
 WORDS = ["the", "is", "are", "were", *NOUNS, *(f"{noun}s" for noun in NOUNS)]
@@ -58,6 +59,51 @@ def toy_saes(d_model: int = 128) -> dict[int, Any]:
             sae.W_dec.copy_(2 * directions)
             sae.W_enc.copy_(directions.T / 2)
         saes[layer] = sae.eval()
+    return saes
+
+
+#: Directions that the MLPs of the chain write, from those of the nouns' numbers.
+_PASSED_ON, _TO_VERBS = {SINGULAR: 120, PLURAL: 121}, {SINGULAR: 122, PLURAL: 123}
+_BY_FEATURES, _BY_SKIP = 0.6, 0.4
+
+
+def chain_model() -> HookedTransformer:
+    """The toy model with its verbs two MLPs away: block 0 passes the noun's number on, block 1 takes it to the verbs."""
+    model = toy_model()
+    with torch.no_grad():
+        model.unembed.W_U.zero_()
+        for kind, verb in ((SINGULAR, "is"), (PLURAL, "are")):
+            for block, reads, writes, size in (
+                (0, kind, _PASSED_ON[kind], 1.0),
+                (1, _PASSED_ON[kind], _TO_VERBS[kind], _BY_FEATURES + _BY_SKIP),
+            ):
+                model.blocks[block].mlp.W_in[reads, kind] = 1.0
+                model.blocks[block].mlp.W_out[kind, writes] = size
+            model.unembed.W_U[_TO_VERBS[kind], WORDS.index(verb)] = 1.0
+    return model
+
+
+def chain_dictionaries(d_model: int = 128) -> dict[str, Any]:
+    """Transcoders of both MLPs, exact; features 0 and 1 are singular and plural, the others words that write where nobody reads.
+
+    The second has a skip connection, which takes its part of the noun's number past the features.
+    """
+    saes = {}
+    for block, reads, writes, size in (
+        (0, {SINGULAR: SINGULAR, PLURAL: PLURAL}, _PASSED_ON, 1.0),
+        (1, _PASSED_ON, _TO_VERBS, _BY_FEATURES),
+    ):
+        encoder, decoder = torch.zeros(d_model, 8 + len(WORDS)), torch.zeros(8 + len(WORDS), d_model)
+        for kind in (SINGULAR, PLURAL):
+            encoder[reads[kind], kind], decoder[kind, writes[kind]] = 1.0, size
+        skip = torch.zeros(d_model, d_model) if block == 1 else None
+        if skip is not None:
+            for kind in (SINGULAR, PLURAL):
+                skip[writes[kind], reads[kind]] = _BY_SKIP
+        names = {"hook_name": f"blocks.{block}.mlp.hook_in", "hook_name_out": f"blocks.{block}.hook_mlp_out", "prepend_bos": False}
+        kind_of = "transcoder" if skip is None else "skip_transcoder"
+        bias, nothing = torch.zeros(8 + len(WORDS)), torch.zeros(d_model)
+        saes[f"L{block}.tc"] = transcoder_of(kind_of, encoder, bias, decoder, nothing, skip, **names)
     return saes
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from feature_graph.dictionaries import SiteCodec, build_site_codecs, read_tensors, tensor_hook, width_of
 from tests.support.component_dictionaries import copying_sae, linear_transcoder
 from tests.support.component_models import TOKENS, as_bridge, as_hooked
@@ -24,6 +26,8 @@ _TENSORS: dict[str, Any] = {"": "resid_post", "mid": "resid_mid", "z": "z", "att
 def all_codecs(form: Any, name: str, made: dict[str, dict[str, SiteCodec]]) -> tuple[Any, dict[str, SiteCodec]]:
     """The model, and dictionaries on blocks 1 and 2; copying ones have a feature for each coordinate and its negative.
 
+    The transcoder of block 1 has no skip connection, that of block 2 has one.
+
     Args:
         form: How the model is made.
         name: Its name.
@@ -34,9 +38,11 @@ def all_codecs(form: Any, name: str, made: dict[str, dict[str, SiteCodec]]) -> t
         kinds = {site: read for site, read in _TENSORS.items() if not (name == "gpt_neox" and site == "mid")}
         sites = {f"L{layer}{'.' if site else ''}{site}": read for layer in (1, 2) for site, read in kinds.items()}
         saes: dict[str, Any] = {site: copying_sae(width_of(model, read), scale=1.0) for site, read in sites.items()}
-        for layer in (1, 2):
+        for layer, kind in ((1, "transcoder"), (2, "skip_transcoder")):
             reads, writes = (tensor_hook(model, tensor, layer) for tensor in ("mlp_in", "mlp_out"))  # type: ignore[arg-type]
             found = read_tensors(model, TOKENS, [reads, writes])
-            saes[f"L{layer}.tc"] = linear_transcoder(found[reads].flatten(0, 1), found[writes].flatten(0, 1))
+            width = width_of(model, "mlp_in")
+            skip = 0.1 * torch.randn(width, width, generator=torch.Generator().manual_seed(1)) if kind == "skip_transcoder" else None
+            saes[f"L{layer}.tc"] = linear_transcoder(found[reads].flatten(0, 1), found[writes].flatten(0, 1), kind, skip)
         made[name] = build_site_codecs(model, saes, TOKENS)
     return model, made[name]

@@ -98,7 +98,7 @@ def recorded_pass(model: HookedModel | ModelSlices, sites: Mapping[int, Site], t
 def _recorded_slices(slices: ModelSlices, sites: Mapping[int, Site], tokens: Tensor) -> RecordedPass:
     """The same by the model's slices, at what the dictionaries write; its weights are fixed."""
     places = {layer: write_at(site, slices.n_blocks) for layer, site in sites.items()}
-    taps = BlockTaps(places.values())
+    taps = BlockTaps.differentiable(places.values())
     last = slices.run(slices.embed(tokens).requires_grad_(), 0, slices.n_blocks, taps=taps)
     return RecordedPass(slices.logits(last), {where: taps.found[where] for where in places.values()}, dict(places))
 
