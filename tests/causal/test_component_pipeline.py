@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from feature_graph.artifacts import ActivationStore, RunPaths, can_drive, feature_key, is_weight
+from feature_graph.artifacts import ActivationStore, CandidateSet, RunPaths, can_drive, feature_key, is_weight
 from feature_graph.cli import app
 from feature_graph.config import Config
 from feature_graph.graph import load_graph, structural
@@ -23,7 +23,7 @@ from feature_graph.steering import BASELINES
 from feature_graph.steering.samples import SteeringSamples
 from ingest import validate
 from ingest.rundir import open_run
-from tests.support.mixed_run import NAMES, SITES, write_mixed_run
+from tests.support.mixed_run import BEHAVIORS, NAMES, SITES, write_mixed_run
 
 runner = CliRunner()
 
@@ -38,7 +38,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, RunPaths]:
 def test_dictionaries_are_loaded_by_the_names_of_their_sites(mixed: tuple[Config, RunPaths]) -> None:
     _, saes = load_model_and_saes(mixed[0])
     assert list(saes) == NAMES
-    assert saes["L1.tc"].cfg.architecture() == "transcoder"
+    assert saes["L1.tc"].cfg.architecture() == "skip_transcoder"
 
 
 def test_the_run_goes_to_its_end(mixed: tuple[Config, RunPaths]) -> None:
@@ -78,9 +78,43 @@ def test_a_second_run_has_nothing_to_do(mixed: tuple[Config, RunPaths]) -> None:
     assert run(mixed[0]).done == []
 
 
+def test_behaviours_rest_on_features_of_every_site(mixed: tuple[Config, RunPaths]) -> None:
+    found = json.loads((mixed[1].root / "behaviors.json").read_text())["behaviors"]
+    assert tuple(behavior["name"] for behavior in found) == BEHAVIORS
+    for behavior in found:
+        assert len(behavior["seeds"]) == 10
+        for seed in behavior["seeds"]:
+            assert seed["id"].partition("_F")[0] in NAMES
+            assert seed["layer"] == int(seed["id"][1])
+            assert seed["effect"] != 0
+        assert {seed["id"] for seed in behavior["seeds"]} <= set(behavior["members"])
+        assert {output["feature_id"] for output in behavior["outputs"]} == set(behavior["members"])
+    assert len({seed["id"].partition("_F")[0] for behavior in found for seed in behavior["seeds"]}) >= 3
+    report = (mixed[1].root / "report.html").read_text()
+    assert all(seed["id"] in report for behavior in found for seed in behavior["seeds"][:3])
+
+
+def test_seeds_of_components_have_places_of_their_own(mixed: tuple[Config, RunPaths], tmp_path: Path) -> None:
+    changed = {"candidates": "responses", "shortlist_pairs": 60, "response_documents": 3, "response_samples": 3}
+    cfg = mixed[0].model_copy(update=changed | {"output_dir": str(tmp_path / "run")})
+    for stage in ("collect", "atlas", "responses", "seeds", "candidates"):
+        run(cfg, only=stage)  # type: ignore[arg-type]
+    paths = RunPaths.of(cfg.output_dir)
+    listed = json.loads(paths.seeds.read_text())["behaviors"]
+    seeds = {seed["id"] for behavior in listed for seed in behavior["seeds"]}
+    assert {seed["id"].partition("_F")[0] for behavior in listed for seed in behavior["seeds"]} <= set(NAMES)
+    assert all(seed["site"] == seed["id"].partition("_F")[0] for behavior in listed for seed in behavior["seeds"])
+    frame = CandidateSet.load(paths.candidates).frame
+    own = frame[frame["arm"] == "seed"]
+    ends = set(
+        zip(own["src_site"] + "_F" + own["src_index"].astype(str), own["tgt_site"] + "_F" + own["tgt_index"].astype(str), strict=True)
+    )
+    assert ends
+    assert all(seeds & {*pair} for pair in ends)
+
+
 def test_what_is_not_made_for_components_says_so(mixed: tuple[Config, RunPaths]) -> None:
     cfg, paths = mixed
-    assert json.loads((paths.root / "behaviors.json").read_text())["behaviors"] == []
     with pytest.raises(ValueError, match="directions are not all of one space"):
         write_decoders(cfg, paths.root)
     result = runner.invoke(app, ["--quiet", "validate", str(paths.root), "--behavior", "greater_than"], env={"COLUMNS": "400"})
