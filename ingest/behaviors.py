@@ -81,7 +81,7 @@ def read(run: RunDirectory, features: pd.DataFrame) -> list[BehaviorRecord]:
     """The behaviours of a run; none if there is no file.
 
     Raises:
-        InvalidRun: If the file is not in its format, or a seed lies at a layer that the run does not have.
+        InvalidRun: If the file is not in its format, or a feature lies at a site that the run does not have.
     """
     if not run.behaviors.is_file():
         return []
@@ -169,7 +169,7 @@ def _place(name: Any, what: str, sites: dict[str, _BehaviorSite]) -> NamedFeatur
     if found is None:
         raise ValueError(f"{what} id: got {name!r}, expected L<layer>_F<index>")
     if found.site_name not in sites:
-        raise ValueError(f"{what} {name}: the run has layers {', '.join(site.removeprefix('L') for site in sites)}")
+        raise ValueError(f"{what} {name}: the run has the sites {', '.join(sites)}")
     site = sites[found.site_name]
     if found.index >= site.width:
         raise ValueError(f"{what} {name}: its dictionary has {site.width:.0f} features, the last is {site.width - 1:.0f}")

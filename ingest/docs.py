@@ -195,7 +195,7 @@ _REST = """## {behaviors}
 `clean` and `ablated` MAY be null; `corrupted` (the metric on the corrupted prompts) and `accuracy` MAY be given. `members` are the
 features of the behaviour's subgraph, seeds included; `outputs` are the effects that features write into the metric itself, past all later
 blocks. Both MAY be left out; an output with `significant` false does not become a relationship. Any of these features MAY be missing from
-`features.parquet`; its layer MUST be one of the run's.
+`features.parquet`; its site MUST be one of the run's.
 
 ## What the files become
 

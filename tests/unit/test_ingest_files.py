@@ -299,7 +299,7 @@ def seed_of(layer: object) -> str:
     )
 
 
-@pytest.mark.parametrize(("id_", "message"), [("L999_F1", "the run has layers"), ("5/1", "expected L<layer>_F<index>")])
+@pytest.mark.parametrize(("id_", "message"), [("L999_F1", "the run has the sites L"), ("5/1", "expected L<layer>_F<index>")])
 def test_seeds_must_lie_in_the_run(root: Path, tmp_path: Path, id_: str, message: str) -> None:
     run = tmp_path / "run"
     shutil.copytree(root, run)
