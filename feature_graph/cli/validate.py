@@ -21,8 +21,8 @@ def validate(
 ) -> None:
     """Study behaviours (score, seeds, faithfulness) and compare forecasts of steering with the model.
 
-    In a run with dictionaries on components only forecasts are compared. Needs the run's activations, interactions and graph. Writes
-    validation.json. What was measured before is kept, so that an interrupted validation is resumed.
+    Needs the run's activations, interactions and graph. Writes validation.json. What was measured before is kept, so that an
+    interrupted validation is resumed.
     """
     from feature_graph.artifacts import RunPaths
     from feature_graph.evaluation.validation import ALL_BEHAVIORS, validate_run
@@ -35,8 +35,7 @@ def validate(
         common.out.print_json(data={key: value for key, value in found.items() if key != "pairs"})
         return
     heads = ["behaviour", "score", "right", "seeds", "size", "faithful", "random", "complete", "80 %"]
-    if found["behaviors"]:
-        common.out.print(common.table("Behaviours", heads, _behaviors(found["behaviors"]), right=heads[1:]))
+    common.out.print(common.table("Behaviours", heads, _behaviors(found["behaviors"]), right=heads[1:]))
     heads = ["hop", "pairs", "Spearman", "95 %", "Pearson", "slope", "sign", "covered"]
     common.out.print(common.table("Forecast of steering compared with the model", heads, _hops(found["cascade"]), right=heads[1:]))
     heads = ["hop", "graph", "cosine", "co-activation", "Jacobian", "placebo"]

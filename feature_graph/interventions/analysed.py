@@ -155,5 +155,5 @@ def _refuse_components(saes: Mapping[int, Any]) -> None:
     if named:
         raise UnsupportedSAEError(
             f"saes: got the sites {', '.join(named)}; this works with SAEs on the residual stream before or after a block alone. "
-            "Dictionaries on components are collected, chosen, measured, made into a graph and steered, and behaviours are looked for with them"
+            "Dictionaries on components are collected, chosen, measured, made into a graph and steered; behaviours are studied with them"
         )

@@ -1,7 +1,5 @@
 """Validate one run: every behaviour studied, the cascade's forecast measured, all written to ``validation.json``.
 
-Behaviours are studied in runs with residual SAEs alone; in others the cascade is measured without them.
-
 A behaviour or a cascade that is finished is kept in a part file, so that a validation that was cut off goes on; parts of other inputs,
 options or another version of the library are measured anew.
 """
@@ -45,7 +43,7 @@ def validate_run(run_dir: str | Path, behaviors: Sequence[str] = ALL_BEHAVIORS, 
 
     Args:
         run_dir: A finished run.
-        behaviors: Names or YAML files. In a run with dictionaries on components, all of them stands for none.
+        behaviors: Names or YAML files.
         n_sources: Random sources steered.
         n_hubs: Hubs steered.
 
@@ -55,12 +53,11 @@ def validate_run(run_dir: str | Path, behaviors: Sequence[str] = ALL_BEHAVIORS, 
 
     Raises:
         BehaviorError: If a behaviour is unknown.
-        feature_graph.dictionaries.UnsupportedSAEError: If behaviours are named for a run with dictionaries on components.
         feature_graph.artifacts.ArtifactError: If a file of the run is missing or damaged.
     """
     paths = RunPaths.of(run_dir)
     cfg = Config.load(paths.config)
-    wanted = {name: find_behavior(name) for name in _asked(behaviors, cfg)}
+    wanted = {name: find_behavior(name) for name in behaviors}
     store, interactions = ActivationStore.load(paths.activations), InteractionSet.load(paths.interactions)
     G = load_graph(paths.graph_json)
     parts = _Parts(paths.parts("validate"), {"graph": sha256_file(paths.graph_json), "config": cfg.model_dump(mode="json")})
@@ -74,13 +71,6 @@ def validate_run(run_dir: str | Path, behaviors: Sequence[str] = ALL_BEHAVIORS, 
     together = _put_together(studied, steered, G, interactions)
     write_json(paths.validation, {"kind": KIND, "version": VERSION, **together})
     return together
-
-
-def _asked(behaviors: Sequence[str], cfg: Config) -> Sequence[str]:
-    if cfg.has_components and tuple(behaviors) == ALL_BEHAVIORS:
-        logger.info("validate: behaviours are studied in runs with residual SAEs alone; this one has dictionaries on components")
-        return ()
-    return behaviors
 
 
 def _studied(models: _Models, G: nx.DiGraph, behavior: Behavior, cfg: Config) -> dict[str, Any]:
