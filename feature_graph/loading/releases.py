@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from feature_graph.artifacts import key_of, layer_of
 from feature_graph.config import BUNDLED_SAES, Config
 from feature_graph.dictionaries import block_in
-from feature_graph.loading.bundled import SAES_NAME, saes_folder
+from feature_graph.loading.bundled_releases import release_folder
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import find_dictionaries
 from feature_graph.loading.families.folders import what_is_there
@@ -78,9 +78,8 @@ def find_release(name: str) -> Release:
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     if name.startswith("bundled:"):
-        if name != BUNDLED_SAES:
-            raise LoadingError(f"sae_release: got {name!r}; the bundled dictionaries are {BUNDLED_SAES!r}")
-        return Release(SAES_NAME, saes_folder(), None, find_dictionaries(saes_folder()))
+        folder = release_folder(name)
+        return Release(name.removeprefix("bundled:"), folder, None, find_dictionaries(folder))
     folder = Path(name).expanduser()
     if folder.is_dir():
         return Release(folder.resolve().name, folder, None, find_dictionaries(folder))

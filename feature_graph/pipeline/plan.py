@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 from feature_graph.config import Config
+from feature_graph.loading.bundled_releases import BUNDLED_RELEASES, release_folder
 from feature_graph.pipeline.fingerprint import FileMark, combined, mark_files
 from feature_graph.pipeline.manifest import Manifest, StageRecord
 from feature_graph.pipeline.stages import Stage
-
-BUNDLED = "bundled:"
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,7 @@ def _known(manifest: Manifest, name: str) -> FileMark | None:
 
 def _local(field: str, value: str) -> list[Path]:
     """Local files that a configuration value refers to: a folder or file of the user, or the bundled dictionaries."""
-    if field == "sae_release" and value.startswith(BUNDLED):
-        folder = Path(str(files("feature_graph"))) / "loading" / "bundled_saes"
-        return [folder] if folder.is_dir() else []
+    if field == "sae_release" and value in BUNDLED_RELEASES:
+        return [release_folder(value)]
     path = Path(value).expanduser()
     return [path] if path.exists() else []

@@ -23,6 +23,7 @@ OPTIONS = (
     "batch",
     "responses",
     "response_weight",
+    "arrivals",
     "lr",
     "arrival_rows",
     "seed",

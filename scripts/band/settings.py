@@ -23,6 +23,7 @@ class BandSettings:
         batch: Samples per step.
         responses: Derivatives per step.
         response_weight: Weight of the response loss beside that of the reconstruction; 0: none.
+        arrivals: Share of arrivals in the response loss; of the rest two thirds are decoders, one third is random.
         lr: Learning rate, warmed up over 5 % of the steps, decayed to 0 over the last 30 %.
         arrival_rows: Rows on which directions of earlier features are carried to later blocks.
         measured_rows: Held-out rows of each register on which the result is measured.
@@ -40,8 +41,15 @@ class BandSettings:
     batch: int = 1_024
     responses: int = 512
     response_weight: float = 1.0
+    arrivals: float = 0.25
     lr: float = 1e-3
     arrival_rows: int = 192
     measured_rows: int = 128
     seed: int = 7
     text_seed: int = 7
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of each kind of direction in the response loss."""
+        rest = 1 - self.arrivals
+        return {"decoders": 2 / 3 * rest, "arrivals": self.arrivals, "random": rest / 3}

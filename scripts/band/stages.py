@@ -15,7 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from feature_graph.dictionaries import SiteCodec, build_site_codecs
 from feature_graph.interventions import read_at
-from feature_graph.loading.bundled import load_bundled_model, saes_folder
+from feature_graph.config import BUNDLED_SAES
+from feature_graph.loading.bundled import load_bundled_model
+from feature_graph.loading.bundled_releases import release_folder
 from feature_graph.utils import derived_seed, whole_file, write_json
 from scripts.band import publishing, recording, texts, training
 from scripts.band.arrivals import Arrivals, CleanText, EarlierDictionary
@@ -34,6 +36,8 @@ RESIDUAL = (3, 7)
 _ARRIVALS = 6_000
 _LEFT_OUT = 6_000
 _JUDGED = 8
+#: Shares of the kinds of direction in what judges a training, whatever it was trained on.
+_JUDGED_BY = {"decoders": 0.5, "arrivals": 0.25, "random": 0.25}
 #: Derivatives that the controls are fitted on: with 8,192 a map of 576 × 576 fits its own sample.
 _CONTROL = 49_152
 
@@ -42,7 +46,7 @@ def residual_saes() -> dict[str, Any]:
     """The bundled SAEs before the band, by the name of their site."""
     from sae_lens import SAE
 
-    return {f"L{layer}": SAE.load_from_disk(saes_folder() / hook_name(layer), device="cpu").eval() for layer in RESIDUAL}
+    return {f"L{layer}": SAE.load_from_disk(release_folder(BUNDLED_SAES) / hook_name(layer), device="cpu").eval() for layer in RESIDUAL}
 
 
 @dataclass(frozen=True)
@@ -139,7 +143,7 @@ def _prepare(work: Work, block: int) -> _Prepared:
     train_on, left_out = _parted(recording.recorded(work.folder, block, int(work.model.cfg.d_model)))
     decoders = [source.codec.w_dec for source in sources]
     trained, others = (training.Directions.of(decoders, arrived, evaluation=evaluation) for evaluation in (False, True))
-    held = others.draw(mlp, left_out, 2 * len(left_out) // 3, torch.Generator().manual_seed(1))
+    held = others.draw(mlp, left_out, 2 * len(left_out) // 3, _JUDGED_BY, torch.Generator().manual_seed(1))
     return _Prepared(training.BandTrainer(work.settings, block, train_on, mlp, trained), left_out, held)
 
 
@@ -189,7 +193,7 @@ def _checked(work: Work, block: int, tokens: MlpTokens, samples: dict[str, Respo
 def _controls(trainer: training.BandTrainer, tokens: MlpTokens, samples: dict[str, ResponseSamples]) -> dict[str, Any]:
     """The controls without features, fitted on tokens that are trained on."""
     some = trainer.tokens.take(trainer.kept[torch.randperm(len(trainer.kept), generator=trainer.generator)[:_CONTROL]])
-    drawn = trainer.directions.draw(trainer.mlp, some, _CONTROL, trainer.generator)
+    drawn = trainer.directions.draw(trainer.mlp, some, _CONTROL, trainer.settings.shares, trainer.generator)
     return linear_controls(some, drawn, tokens, samples)
 
 

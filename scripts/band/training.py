@@ -22,8 +22,6 @@ from scripts.band.settings import BandSettings
 from scripts.band.transcoder import BandTranscoder, StepLoss, norms_of
 
 log = logging.getLogger("feature_graph.band")
-#: Share of the response loss by kind of direction.
-SHARES = {"decoders": 0.5, "arrivals": 0.25, "random": 0.25}
 #: Tokens from which features and skip begin.
 BEGIN = 20_000
 #: Derivatives from which the skip begins, and by which errors are scaled.
@@ -49,9 +47,11 @@ class Directions:
         """Directions of held-out features, or the others."""
         return cls(decoder_rows(decoders, evaluation=evaluation), Arrivals.joined(arrivals).part(evaluation=evaluation))
 
-    def draw(self, mlp: MlpDerivative, tokens: MlpTokens, n: int, generator: torch.Generator) -> dict[str, ResponseSamples]:
-        """Derivatives of each kind, ``n`` in all by :data:`SHARES`; decoders and random directions at random ones of ``tokens``."""
-        counts = {kind: max(1, round(share * n)) for kind, share in SHARES.items()}
+    def draw(
+        self, mlp: MlpDerivative, tokens: MlpTokens, n: int, shares: Mapping[str, float], generator: torch.Generator
+    ) -> dict[str, ResponseSamples]:
+        """Derivatives of each kind, ``n`` in all by their shares; decoders and random directions at random ones of ``tokens``."""
+        counts = {kind: max(1, round(share * n)) for kind, share in shares.items()}
         here = tokens.take(torch.randint(len(tokens), (n,), generator=generator))
         first, more = counts["decoders"], counts["decoders"] + counts["random"]
         rows = chosen(self.decoders, first, generator)
@@ -99,7 +99,7 @@ class BandTrainer:
         """Derivatives in units of training; none without a response loss."""
         if not self.settings.response_weight:
             return {}
-        drawn = self.directions.draw(self.mlp, tokens, n, self.generator)
+        drawn = self.directions.draw(self.mlp, tokens, n, self.settings.shares, self.generator)
         return {kind: ResponseSamples(one.x, one.dx, one.dy * self.scale) for kind, one in drawn.items()}
 
     def run(self) -> BandTranscoder:
@@ -108,7 +108,7 @@ class BandTrainer:
         samples = self.draw(some, min(len(some), DERIVATIVES))
         skip = linear_map(some.x, some.y, list(samples.values()), self.settings.response_weight)
         made = BandTranscoder(some.x, some.y, skip, self.settings.d_sae)
-        norms = norms_of(some.y, samples, self.settings.response_weight, SHARES)
+        norms = norms_of(some.y, samples, self.settings.response_weight, self.settings.shares)
         optimiser = torch.optim.Adam(made.parameters(), lr=self.settings.lr)
         rate = torch.optim.lr_scheduler.LambdaLR(optimiser, self._rate)
         last, begun = torch.zeros(self.settings.d_sae, dtype=torch.long), time.monotonic()

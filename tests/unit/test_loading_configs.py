@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from feature_graph.config import BUNDLED_LAYERS, Config
-from feature_graph.loading.bundled import MODEL_NAME, saes_folder
+from feature_graph.config import BUNDLED_LAYERS, BUNDLED_SAES, Config
+from feature_graph.loading.bundled import MODEL_NAME
+from feature_graph.loading.bundled_releases import release_folder
 from feature_graph.loading.releases import find_release, resolve_ids
 from feature_graph.loading.saes import load_saes, trained_with_bos
 
@@ -62,4 +63,4 @@ def test_the_bundled_dictionaries_are_complete():
 
 
 def test_the_bundled_dictionaries_are_small_enough_to_ship():
-    assert sum(p.stat().st_size for p in saes_folder().rglob("*") if p.is_file()) < 55e6
+    assert sum(p.stat().st_size for p in release_folder(BUNDLED_SAES).rglob("*") if p.is_file()) < 55e6
