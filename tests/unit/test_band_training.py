@@ -187,7 +187,7 @@ def test_the_response_loss_explains_derivatives_that_outputs_alone_do_not(
     arrived = clean(model, some).arrivals(source, 400, seed=3)[2]
     tokens = recording.read_mlps(model, some, (2,))[2]
     directions = training.Directions.of([source.codec.w_dec], [arrived], evaluation=True)
-    samples = directions.draw(MlpDerivative.of(model, 2), tokens, 800, torch.Generator().manual_seed(0))
+    samples = directions.draw(MlpDerivative.of(model, 2), tokens, 800, SETTINGS.shares, torch.Generator().manual_seed(0))
     codecs = {name: published_codec(model, folder) for name, folder in trained.items()}
     figures = {name: response_figures(codec, samples) for name, codec in codecs.items()}
     for kind in ("decoders", "arrivals", "random"):
