@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from feature_graph.config import BUNDLED_SAES
 from feature_graph.dictionaries import SiteCodec, build_site_codecs
 from feature_graph.interventions import read_at
-from feature_graph.config import BUNDLED_SAES
 from feature_graph.loading.bundled import load_bundled_model
 from feature_graph.loading.bundled_releases import release_folder
 from feature_graph.utils import derived_seed, whole_file, write_json
