@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from feature_graph.config import BUNDLED_SAES
@@ -27,6 +30,7 @@ from scripts.band.measuring import measure_texts
 from scripts.band.recording import MlpTokens
 from scripts.band.responses import explained_variance, response_figures
 from scripts.band.settings import BandSettings
+from scripts.band.shares import part_shares
 from scripts.band.tables import tables
 from scripts.train_bundled_saes import hook_name
 
@@ -227,4 +231,11 @@ def measure(work: Work) -> None:
     rows = texts.heldout_rows(work.settings, work.folder, work.settings.measured_rows)
     path = work.published / "metrics.json"
     measure_texts(work.model, dict(work.before()), transcoders, rows, path)
+    write_json(path, json.loads(path.read_text()) | {"shares": {text: _shares(work, transcoders, some) for text, some in rows.items()}})
     print(tables(path))
+
+
+def _shares(work: Work, transcoders: Mapping[str, Any], rows: NDArray[np.int32]) -> dict[str, Any]:
+    codecs = build_site_codecs(work.model, dict(transcoders), torch.as_tensor(rows[:_JUDGED], dtype=torch.long))
+    by_block = {codec.site.layer: codec for codec in codecs.values()}
+    return part_shares(CleanText(work.model, rows, [], tuple(by_block)), by_block, work.settings.seed)

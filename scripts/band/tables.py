@@ -26,8 +26,23 @@ _HEAD = (
 
 def tables(path: Path) -> str:
     """A table for each text of a ``metrics.json``."""
-    texts = json.loads(path.read_text())["texts"]
-    return "\n\n".join(f"{text} ({_tokens(sites)} tokens):\n\n{_table(sites)}" for text, sites in texts.items())
+    found = json.loads(path.read_text())
+    parts = [f"{text} ({_tokens(sites)} tokens):\n\n{_table(sites)}" for text, sites in found["texts"].items()]
+    parts += [f"{text}, shares of the computed part by blocks crossed:\n\n{_shares(shares)}" for text, shares in found.get("shares", {}).items()]
+    return "\n\n".join(parts)
+
+
+def _shares(by_distance: Mapping[str, Any]) -> str:
+    names = list(next(iter(by_distance.values())))
+    lines = [f"| blocks | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    return "\n".join([*lines, *(f"| {d} | {' | '.join(_interval(parts[name]) for name in names)} |" for d, parts in by_distance.items())])
+
+
+def _interval(figure: Mapping[str, Any] | None) -> str:
+    if figure is None:
+        return ""
+    value, low, high = (figure[name] for name in ("value", "ci_low", "ci_high"))
+    return _plain(value) if low is None else f"{_plain(value)} [{_plain(low)}, {_plain(high)}]"
 
 
 def _tokens(sites: Mapping[str, Any]) -> int:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from feature_graph.config import BUNDLED_LAYERS, BUNDLED_SAES, Config
+from feature_graph.artifacts import layer_of
+from feature_graph.config import BUNDLED_BAND, BUNDLED_LAYERS, BUNDLED_SAES, BUNDLED_TRANSCODERS, Config
 from feature_graph.loading.bundled import MODEL_NAME
 from feature_graph.loading.bundled_releases import release_folder
-from feature_graph.loading.releases import find_release, resolve_ids
+from feature_graph.loading.releases import choose
 from feature_graph.loading.saes import load_saes, trained_with_bos
 
 FOLDER = Path(__file__).parents[2] / "examples" / "configs"
-NAMES = ["bundled", "gemma-2-2b", "gpt2-small", "gpt2-small-all-pairs", "gpt2-small-full", "pythia-70m"]
+NAMES = ["bundled", "bundled-transcoders", "gemma-2-2b", "gpt2-small", "gpt2-small-all-pairs", "gpt2-small-full", "pythia-70m"]
 
 
 def test_these_are_all():
@@ -23,9 +24,9 @@ def test_these_are_all():
 @pytest.mark.parametrize("name", NAMES)
 def test_every_configuration_names_dictionaries_that_exist(name):
     cfg = Config.load(FOLDER / f"{name}.yaml")
-    release = find_release(cfg.sae_release)
-    assert release.ids
-    assert sorted(resolve_ids(release, cfg.sae_id_template, cfg.layers)) == cfg.layers
+    found = choose(cfg)
+    assert [layer_of(site) for site in found] == cfg.layers
+    assert all(source.sae_id in source.release.ids for source in found.values())
     assert cfg.layer_pairs
     assert cfg.output_dir == f"outputs/{name}"
 
@@ -62,5 +63,23 @@ def test_the_bundled_dictionaries_are_complete():
         assert (sae.W_dec.norm(dim=1) - 1).abs().max() < 1e-3
 
 
+def test_the_bundled_transcoders_are_complete():
+    found = load_saes(Config.load(FOLDER / "bundled-transcoders.yaml"), "cpu")
+    assert list(found) == [f"L{block}.tc" for block in BUNDLED_BAND]
+    assert trained_with_bos(found) is False
+    for block, transcoder in zip(BUNDLED_BAND, found.values(), strict=True):
+        meta = transcoder.cfg.metadata
+        assert (meta.model_name, meta.hook_name) == (MODEL_NAME, f"blocks.{block}.ln2.hook_normalized")
+        assert meta.hook_name_out == f"blocks.{block}.hook_mlp_out"
+        assert transcoder.cfg.architecture() == "jumprelu_skip_transcoder"
+        assert (transcoder.W_dec.norm(dim=1) - 1).abs().max() < 1e-3
+        assert transcoder.W_skip.norm() > 0
+
+
 def test_the_bundled_dictionaries_are_small_enough_to_ship():
-    assert sum(p.stat().st_size for p in release_folder(BUNDLED_SAES).rglob("*") if p.is_file()) < 55e6
+    sizes = {
+        release: sum(p.stat().st_size for p in release_folder(release).rglob("*") if p.is_file())
+        for release in (BUNDLED_SAES, BUNDLED_TRANSCODERS)
+    }
+    assert sizes[BUNDLED_SAES] < 55e6
+    assert sizes[BUNDLED_TRANSCODERS] < 50e6

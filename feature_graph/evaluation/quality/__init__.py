@@ -8,7 +8,7 @@ Every figure has a 95 % interval over documents. Nothing but the text is needed:
 """
 
 from feature_graph.dictionaries import DictionaryResponse, dictionary_response
-from feature_graph.evaluation.quality.figures import QualityFigure
+from feature_graph.evaluation.quality.figures import QualityFigure, figure_of, resamples
 from feature_graph.evaluation.quality.losses import Recovered
 from feature_graph.evaluation.quality.measure import DictionaryQuality, QualityOptions, dictionary_quality
 from feature_graph.evaluation.quality.of_config import measure_config
@@ -28,7 +28,9 @@ __all__ = [
     "SiteResponse",
     "dictionary_quality",
     "dictionary_response",
+    "figure_of",
     "measure_config",
+    "resamples",
     "response_ev",
     "verdict",
 ]
