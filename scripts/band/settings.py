@@ -37,12 +37,12 @@ class BandSettings:
     sampled_rows: int = 2_048
     d_sae: int = 2_304
     k: int = 32
-    samples: int = 600_000
+    samples: int = 2_000_000
     batch: int = 1_024
     responses: int = 512
     response_weight: float = 1.0
     arrivals: float = 0.25
-    lr: float = 1e-3
+    lr: float = 2e-3
     arrival_rows: int = 192
     measured_rows: int = 128
     seed: int = 7
