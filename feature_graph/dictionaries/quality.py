@@ -129,9 +129,8 @@ def check_quality(found: Mapping[int, Quality], action: str = "stop") -> None:
     )
     text = (
         f"these SAEs explain less than {LEAST_EXPLAINED} of {what} on this text ({'; '.join(bad)}): they are not "
-        "for this model, hook, weight processing or BOS setting. Check sae_release, sae_id_template and prepend_bos, or set "
-        "sae_quality: warn to go on all the same"
+        "for this model, hook, weight processing or BOS setting. Check sae_release, sae_id_template and prepend_bos"
     )
     if action == "stop":
-        raise QualityError(text)
+        raise QualityError(f"{text}, or set sae_quality: warn to go on all the same")
     log.warning("%s", text)

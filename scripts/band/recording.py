@@ -1,5 +1,5 @@
 """Inputs and outputs of MLPs on disk: for each block ``x-B.f16`` (input after the norm, without its gain), ``y-B.f16`` (what the MLP adds
-to the stream), and ``s-B.f32`` (by what the norm multiplied), one row a token, all blocks in the same order.
+to the stream), and ``s-B.f32`` (by what the norm multiplied), one row per token, all blocks in the same order.
 
 Matrix products run in bfloat16, sums in float32. Position 0 and special tokens are left out. ``recorded.json`` says how far it got; what a
 killed process left after that is written again.

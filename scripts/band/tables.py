@@ -28,7 +28,11 @@ def tables(path: Path) -> str:
     """A table for each text of a ``metrics.json``."""
     found = json.loads(path.read_text())
     parts = [f"{text} ({_tokens(sites)} tokens):\n\n{_table(sites)}" for text, sites in found["texts"].items()]
-    parts += [f"{text}, shares of the computed part by blocks crossed:\n\n{_shares(shares)}" for text, shares in found.get("shares", {}).items()]
+    parts += [
+        f"{text}, shares of the computed part by blocks crossed:\n\n{_shares(shares)}"
+        for text, shares in found.get("shares", {}).items()
+        if shares
+    ]
     return "\n\n".join(parts)
 
 

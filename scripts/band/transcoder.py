@@ -99,7 +99,7 @@ class BandTranscoder(nn.Module):
 
     @torch.no_grad()
     def begin_again(self, dead: Tensor, x: Tensor, errors: Tensor, generator: torch.Generator) -> None:
-        """Let dead features begin anew at tokens [n, D] whose output is explained worst."""
+        """Start dead features again at tokens [n, D] whose output is explained worst."""
         picked = torch.multinomial(errors.square().sum(1), len(dead), replacement=len(dead) > len(x), generator=generator)
         inputs = _unit(x[picked] - self.centre) * self.w_enc.norm(dim=0).median() * 0.8
         self.w_enc[:, dead] = inputs.T
