@@ -53,10 +53,11 @@ def run(command: Path, *args: str) -> str:
 
 def test_wheel_holds_what_it_needs(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
-    assert wheel.stat().st_size < 80e6
+    assert wheel.stat().st_size < 95e6
     assert any(n.startswith("queries/") and n.endswith(".cypher") for n in names)
     assert any(n.startswith("ingest/") for n in names)
-    assert any(n.endswith("sae_weights.safetensors") for n in names)
+    for folder, n_dictionaries in (("bundled_saes", 7), ("bundled_transcoders", 8)):
+        assert sum(n.endswith("sae_weights.safetensors") and f"/{folder}/" in n for n in names) == n_dictionaries
     assert any(n.endswith("bundled.yaml") for n in names)
     assert not [n for n in names if n.split("/")[0] not in {"feature_graph", "ingest", "queries"} and ".dist-info/" not in n]
 
