@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -12,7 +15,8 @@ from feature_graph.artifacts import site_sequence
 from feature_graph.database.store import Store
 from feature_graph.graph import load_graph
 from feature_graph.pipeline import run
-from tests.graph import twins
+from ingest import InvalidRun
+from tests.graph import twins, twins_runs
 from tests.support.commands import Run
 from tests.support.database import ALL, same_rows
 from tests.support.mixed_run import NAMES, SITES, write_mixed_run
@@ -23,7 +27,8 @@ pytestmark = pytest.mark.graph
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    cfg = write_mixed_run(tmp_path_factory.mktemp("mixed"))
+    chosen = {"candidates": "responses", "shortlist_pairs": 120, "response_documents": 3, "response_samples": 3}
+    cfg = write_mixed_run(tmp_path_factory.mktemp("mixed"), **chosen)
     run(cfg)
     return Path(cfg.output_dir)
 
@@ -75,6 +80,54 @@ def test_questions_equal_their_twins(database: Store, mixed: Path, name: str) ->
     expected = twins.TWINS[name](twins.RunFiles.read(mixed), **defaults | asked)
     assert expected
     same_rows(database.ask(name, run=loaded, **asked).records, expected, ordered=name != "hubs")
+
+
+#: Questions about behaviours, whose seeds are features of components.
+OF_BEHAVIORS: list[tuple[str, dict[str, Any]]] = [
+    ("behaviors", {}),
+    ("behavior_graph", {"behavior": "greater_than", "hops": 2, "edges": "all"}),
+    ("behavior_graph", {"behavior": "spelling", "hops": 1, "edges": "all"}),
+    ("shared", {"behavior": "greater_than", "other": "spelling", "edges": "all"}),
+    ("behavior_hubs", {"min_behaviors": 1, "edges": "all"}),
+    ("seed_paths", {"behavior": "greater_than"}),
+]
+
+
+@pytest.mark.parametrize(("name", "given"), OF_BEHAVIORS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())))
+def test_questions_about_behaviours_equal_their_twins(database: Store, mixed: Path, name: str, given: dict[str, Any]) -> None:
+    loaded, template = database.ingest(mixed).run, queries.template(name)
+    asked = given | ({"limit": ALL} if "limit" in {p.name for p in template.parameters} else {})
+    defaults = {p.name: p.default for p in template.parameters if p.type not in ("run", "projection", "behavior")}
+    twin = twins.TWINS.get(name) or getattr(twins_runs, name)
+    expected = twin(twins.RunFiles.read(mixed), **defaults | asked)
+    assert expected
+    same_rows(database.ask(name, run=loaded, **asked).records, expected)
+
+
+def test_behaviours_arrive_with_seeds_at_components(database: Store, command: Run, mixed: Path) -> None:
+    loaded = database.ingest(mixed)
+    assert loaded.behaviors == 2
+    listed = json.loads((mixed / "behaviors.json").read_text())["behaviors"]
+    seeds = {(b["name"], s["id"], s["uid"], s["rank"]) for b in listed for s in b["seeds"]}
+    assert {s.partition("_F")[0] for _, s, _, _ in seeds} - {"L0", "L2"}
+    text = "MATCH (b:Behavior)-[s:SEEDED_BY]->(f:Feature) RETURN b.name AS name, s.id AS id, f.uid AS uid, s.rank AS rank"
+    assert set(database.cypher(text).itertuples(index=False, name=None)) == seeds
+    text = "MATCH (b:Behavior)-[m:HAS_MEMBER]->(f:Feature) RETURN b.name AS name, m.id AS id, f.hook AS hook"
+    members = database.cypher(text)
+    assert set(zip(members["name"], members["id"], strict=True)) == {(b["name"], m) for b in listed for m in b["members"]}
+    hooks = dict(zip(NAMES, (site["hook"] for site in json.loads((mixed / "manifest.json").read_text())["saes"].values()), strict=True))
+    assert (members["hook"] == members["id"].str.replace(r"_F\d+$", "", regex=True).map(hooks)).all()
+    done = command("query", "behaviors", "-p", f"run={loaded.run}")
+    assert done.exit_code == 0, done.output
+
+
+def test_an_unknown_site_is_refused(database: Store, mixed: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(mixed, tmp_path / "run")
+    text = (copy / "behaviors.json").read_text()
+    seed = json.loads(text)["behaviors"][0]["seeds"][0]["id"]
+    (copy / "behaviors.json").write_text(text.replace(f'"{seed}"', '"L1.z_F3"'))
+    with pytest.raises(InvalidRun, match=r"seed L1\.z_F3: the run has the sites L0, L1\.attn, L1\.tc, L2, L2\.mlp"):
+        database.ingest(copy)
 
 
 def test_the_report_names_sites(mixed: Path) -> None:

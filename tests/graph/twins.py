@@ -93,8 +93,8 @@ class RunFiles:
 
 
 def leading_effect(by: str) -> str:
-    """Which column has the effect that let an edge in: the total one where it passed, else the first that did."""
-    return "mean" if "total" in by.split("+") else by.split("+")[0] or "mean"
+    """Which column has an edge's strength: the total effect, but for edges that their direct effect let in without it, or later alone."""
+    return by.split("+")[0] if by.startswith("direct") or by == "later" else "mean"
 
 
 def none(value: Any) -> Any:
