@@ -26,6 +26,7 @@ OPTIONS = (
     "arrivals",
     "lr",
     "arrival_rows",
+    "measured_rows",
     "seed",
 )
 STAGES = {"sample": stages.sample, "record": stages.record, "train": stages.train, "publish": stages.publish, "measure": stages.measure}

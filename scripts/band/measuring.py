@@ -6,6 +6,7 @@ nothing (``response_ev_held_out``).
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -35,15 +36,17 @@ def measure_texts(
         before: SAEs before the band, whose directions are measured along, too.
         transcoders: Name of the site → transcoder.
         rows: Name of the text → int32 [n, context].
-        path: A JSON file: text → site → figures.
+        path: A JSON file: text → site → figures; texts that are in it already are not measured again.
     """
     first = torch.as_tensor(next(iter(rows.values()))[:_JUDGED], dtype=torch.long)
     sources = build_site_codecs(model, {**before, **transcoders}, first)
     codecs = {name: sources[name] for name in transcoders}
     held_out = {name: held_out_features(codec) for name, codec in sources.items()}
     options = QualityOptions()
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, Any]] = json.loads(path.read_text())["texts"] if path.exists() else {}
     for text, contexts in rows.items():
+        if text in found:
+            continue
         tokens = torch.as_tensor(contexts, dtype=torch.long)
         quality = dictionary_quality(model, codecs, tokens, sources=sources, options=options, progress=True)
         few = tokens[: options.response_documents]
@@ -53,7 +56,7 @@ def measure_texts(
             | {"response_ev_held_out": {kind: figure and figure.value for kind, figure in responses[name].explained.items()}}
             for name, one in quality.items()
         }
-        write_json(path, {"texts": found})
+        write_json(path, (json.loads(path.read_text()) if path.exists() else {}) | {"texts": found})
         log.info("measured on %s", text)
 
 

@@ -65,17 +65,17 @@ def publish(settings: BandSettings, trained: Path, target: Path) -> None:
             save_file(halves, temporary)
         record = json.loads((trained / str(block) / "record.json").read_text())
         cfg = json.loads((folder / "cfg.json").read_text())
-        cfg["metadata"] |= {"training": record["settings"], **_figures(record)}
+        cfg["metadata"] |= {"training": record["settings"]}
         write_json(folder / "cfg.json", {**cfg, "dtype": "float32", "device": "cpu"})
 
 
-def _figures(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``feature-graph quality`` shows as published: on tokens and along directions that trained nothing."""
-    if "l0" not in record:
-        return {}
-    response = {kind: round(one["whole"], 4) for kind, one in record["responses"].items()}
-    figures = {"expected_l0": record["l0"], "expected_explained_variance": record["explained_variance"]}
-    return {name: round(value, 4) for name, value in figures.items()} | {"expected_response_ev": response}
+def state_figures(target: Path, block: int, figures: Mapping[str, Any]) -> None:
+    """Write what was measured on held-out text into a published transcoder, as other releases state their figures."""
+    path = target / folder_name(block) / "cfg.json"
+    cfg = json.loads(path.read_text())
+    stated = {"expected_l0": figures["l0"], "expected_explained_variance": figures["explained_variance_typical"]}
+    cfg["metadata"] |= {name: round(figure["value"], 4) for name, figure in stated.items()}
+    write_json(path, cfg)
 
 
 def load_published(folder: Path, block: int) -> Any:

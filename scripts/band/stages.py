@@ -19,8 +19,8 @@ from safetensors.torch import load_file, save_file
 from feature_graph.config import BUNDLED_SAES
 from feature_graph.dictionaries import SiteCodec, build_site_codecs
 from feature_graph.interventions import read_at
+from feature_graph.loading import release_folder
 from feature_graph.loading.bundled import load_bundled_model
-from feature_graph.loading.bundled_releases import release_folder
 from feature_graph.utils import derived_seed, whole_file, write_json
 from scripts.band import publishing, recording, texts, training
 from scripts.band.arrivals import Arrivals, CleanText, EarlierDictionary
@@ -44,6 +44,8 @@ _JUDGED = 8
 _JUDGED_BY = {"decoders": 0.5, "arrivals": 0.25, "random": 0.25}
 #: Derivatives that the controls are fitted on: with 8,192 a map of 576 × 576 fits its own sample.
 _CONTROL = 49_152
+#: Text whose figures a published transcoder states: that of the shipped configurations.
+STATED = "speeches"
 
 
 def residual_saes() -> dict[str, Any]:
@@ -230,8 +232,14 @@ def measure(work: Work) -> None:
     transcoders = {f"L{block}.tc": publishing.load_published(work.published, block) for block in work.blocks}
     rows = texts.heldout_rows(work.settings, work.folder, work.settings.measured_rows)
     path = work.published / "metrics.json"
-    measure_texts(work.model, dict(work.before()), transcoders, rows, path)
-    write_json(path, json.loads(path.read_text()) | {"shares": {text: _shares(work, transcoders, some) for text, some in rows.items()}})
+    for text, some in rows.items():
+        measure_texts(work.model, dict(work.before()), transcoders, {text: some}, path)
+        found = json.loads(path.read_text())
+        if text not in found.setdefault("shares", {}):
+            found["shares"][text] = _shares(work, transcoders, some)
+            write_json(path, found)
+    for block in work.blocks:
+        publishing.state_figures(work.published, block, found["texts"][STATED][f"L{block}.tc"])
     print(tables(path))
 
 
