@@ -26,6 +26,7 @@ from scripts.band import publishing, recording, texts, training
 from scripts.band.arrivals import Arrivals, CleanText, EarlierDictionary
 from scripts.band.controls import linear_controls
 from scripts.band.directions import MlpDerivative, ResponseSamples
+from scripts.band.duplicates import merged
 from scripts.band.measuring import measure_texts
 from scripts.band.recording import MlpTokens
 from scripts.band.responses import explained_variance, response_figures
@@ -159,7 +160,8 @@ def _train(work: Work, block: int) -> None:
     trainer, ready = prepared.trainer, time.monotonic()
     made = trainer.run()
     record: dict[str, Any] = {"seconds_before": round(ready - begun, 1), "seconds": round(time.monotonic() - ready, 1)}
-    training.save_weights(work.trained(block), made.in_units_of_the_model(trainer.scale))
+    weights, record["merged"] = merged(made.in_units_of_the_model(trainer.scale))
+    training.save_weights(work.trained(block), weights)
     record |= _checked(work, block, prepared.left_out, prepared.held)
     training.save_record(work.trained(block), work.settings, record)
     log.info("block %d: %s", block, record)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from scripts.band.directions import ResponseSamples
+from scripts.band.duplicates import distinct
 from scripts.band.linear import mean_square
 
 
@@ -64,12 +65,13 @@ class BandTranscoder(nn.Module):
 
     def __init__(self, x: Tensor, y: Tensor, skip: tuple[Tensor, Tensor], d_sae: int) -> None:
         super().__init__()
-        rest = y - x @ skip[0] - skip[1]
         centre = x.mean(0)
-        inputs = _unit(x[:d_sae] - centre) * 0.3
+        begin = distinct(x - centre, d_sae)
+        rest = (y - x @ skip[0] - skip[1])[begin]
+        inputs = _unit(x[begin] - centre) * 0.3
         self.w_enc = nn.Parameter(inputs.T.contiguous())
         self.b_enc = nn.Parameter(-(inputs @ centre))
-        self.w_dec = nn.Parameter(_unit(rest[:d_sae]))
+        self.w_dec = nn.Parameter(_unit(rest))
         self.w_skip, self.b_dec = nn.Parameter(skip[0].clone()), nn.Parameter(skip[1].clone())
         self.register_buffer("centre", centre)
         self.register_buffer("threshold", torch.tensor(0.0))
@@ -100,7 +102,9 @@ class BandTranscoder(nn.Module):
     @torch.no_grad()
     def begin_again(self, dead: Tensor, x: Tensor, errors: Tensor, generator: torch.Generator) -> None:
         """Start dead features again at tokens [n, D] whose output is explained worst."""
-        picked = torch.multinomial(errors.square().sum(1), len(dead), replacement=len(dead) > len(x), generator=generator)
+        order = torch.multinomial(errors.square().sum(1), len(x), generator=generator)
+        picked = order[distinct(x[order] - self.centre, len(dead))]
+        dead = dead[: len(picked)]
         inputs = _unit(x[picked] - self.centre) * self.w_enc.norm(dim=0).median() * 0.8
         self.w_enc[:, dead] = inputs.T
         self.b_enc[dead] = -(inputs @ self.centre)
