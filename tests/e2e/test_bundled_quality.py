@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from feature_graph.cli import app
-from feature_graph.config import Config
+from feature_graph.config import BUNDLED_BAND, Config
 from tests.support.component_dictionaries import copying_sae
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
@@ -28,3 +28,15 @@ def test_the_first_component_is_asked_along_the_residual_saes_below_it(tmp_path:
         assert one["shares_along"] == "arrivals"
         for figure in one["response_ev"].values():
             assert figure["value"] == pytest.approx(1, abs=1e-3)  # it gives back what it takes
+
+
+def test_the_bundled_transcoders_answer_as_their_mlps_do() -> None:
+    done = CliRunner().invoke(app, ["-q", "quality", "bundled-transcoders", "--tokens", "512", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["dictionaries"]
+    assert list(found) == [f"L{block}.tc" for block in BUNDLED_BAND]
+    for one in found.values():
+        assert one["explained_variance_typical"]["value"] > 0.6
+        assert 20 < one["l0"]["value"] < 50
+        assert min(one["response_ev"][kind]["value"] for kind in ("decoders", "arrivals", "random")) > 0.25
+        assert one["published"]["explained_variance"] == pytest.approx(one["explained_variance_typical"]["value"], abs=0.1)
