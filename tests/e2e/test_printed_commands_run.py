@@ -31,6 +31,7 @@ LEFT_OUT = {
     "demo": "takes minutes; tests/e2e/test_demo.py runs it, and it is the fixture here",
     "run gpt2-small": "needs a model hub, or its folders; tests/e2e/test_hub_models.py, test_hub_layout.py",
     "run bundled": f"{LOADS}; tests/e2e/test_demo.py, test_worked_example.py",
+    "run bundled-transcoders": "takes minutes; tests/causal/test_component_pipeline.py, tests/e2e/test_bundled_quality.py",
     "run mine.yaml": f"{LOADS}; tests/e2e/test_worked_example.py, tests/unit/test_config.py",
     "steer": f"{LOADS}; tests/causal/test_cli_steer.py",
     "probe": f"{LOADS}; tests/causal/test_cli_probe.py",
