@@ -84,6 +84,11 @@ class SitePlace:
         return ModelPoint(self._block, WRITES[self.kind])
 
     @property
+    def order(self) -> tuple[ModelPoint, ModelPoint]:
+        """Sites sort by this into the order of the model: by what they read, then by what they write."""
+        return self.reads, self.writes
+
+    @property
     def block(self) -> int:
         """The block that it belongs to; of the residual stream, the one after which it is read (−1: before the first)."""
         return self._block - 1 if self.kind == "residual" else self._block
@@ -144,7 +149,7 @@ def ordered_sites(sites: Iterable[SitePlace]) -> list[SitePlace]:
     Raises:
         SiteError: If two of one kind lie on one layer, blocks are parallel for some only, or a higher layer lies earlier in the model.
     """
-    every = sorted(sites, key=lambda site: (site.reads, site.writes, site.layer))
+    every = sorted(sites, key=lambda site: (*site.order, site.layer))
     twice = [name for name, n in Counter(site.name for site in every).items() if n > 1]
     if twice:
         raise SiteError(f"sites: {', '.join(twice)} given twice; a layer has one dictionary of each kind")

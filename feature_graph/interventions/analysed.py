@@ -95,9 +95,8 @@ class AnalysedModel:
 
     @property
     def in_order(self) -> list[int]:
-        """Layers of the sites in the order of the model: by what they read, then by what they write."""
-        places = {layer: codec.site.place for layer, codec in self.codecs.items()}
-        return sorted(places, key=lambda layer: (places[layer].reads, places[layer].writes))
+        """Layers of the sites in the order of the model."""
+        return sorted(self.codecs, key=lambda layer: self.codecs[layer].site.place.order)
 
     def point(self, layer: int) -> int:
         """Point of one layer's site."""

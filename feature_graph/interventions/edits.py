@@ -163,7 +163,7 @@ def ablate(
         [n, d_vocab], or [n, context, d_vocab] without ``positions``.
     """
     steps: dict[Where, list[Change]] = {}
-    for layer in sorted(features, key=lambda layer: (codecs[layer].site.place.reads, codecs[layer].site.place.writes)):
+    for layer in sorted(features, key=lambda layer: codecs[layer].site.place.order):
         edit = _Edit(codecs[layer], features[layer], mask, None if levels is None else levels[layer])
         steps.setdefault(read_at(edit.codec.site, slices.n_blocks), []).append(edit.read)
         steps.setdefault(write_at(edit.codec.site, slices.n_blocks), []).append(edit.write)

@@ -8,7 +8,6 @@ the target's gate, averaged over the tokens at which the source is active; the p
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -24,7 +23,6 @@ from feature_graph.interventions import SITE_PARTS, MovedTokens, Reading, site_m
 from feature_graph.utils import derived_seed, progress
 from scripts.band.arrivals import CleanText, EarlierDictionary
 
-log = logging.getLogger("feature_graph.band")
 COMPUTED_PARTS = tuple(part for part in SITE_PARTS if part != "direct")
 _FARTHEST = 5
 _SOURCES = 64

@@ -225,7 +225,8 @@ def _arrivals_file(work: Work, source: EarlierDictionary, block: int) -> Path:
 
 
 def publish(work: Work) -> None:
-    """SAELens' layout, float16."""
+    """SAELens' layout, float16; figures of what was published before are of other weights."""
+    _metrics(work).unlink(missing_ok=True)
     publishing.publish(replace(work.settings, blocks=work.blocks), work.folder / "trained" / work.tag, work.published)
 
 
@@ -233,7 +234,7 @@ def measure(work: Work) -> None:
     """Figures of the published files on held-out text of each register, into ``metrics.json`` beside them."""
     transcoders = {f"L{block}.tc": publishing.load_published(work.published, block) for block in work.blocks}
     rows = texts.heldout_rows(work.settings, work.folder, work.settings.measured_rows)
-    path = work.published / "metrics.json"
+    path = _metrics(work)
     for text, some in rows.items():
         measure_texts(work.model, dict(work.before()), transcoders, {text: some}, path)
         found = json.loads(path.read_text())
@@ -243,6 +244,10 @@ def measure(work: Work) -> None:
     for block in work.blocks:
         publishing.state_figures(work.published, block, found["texts"][STATED][f"L{block}.tc"])
     print(tables(path))
+
+
+def _metrics(work: Work) -> Path:
+    return work.published / "metrics.json"
 
 
 def _shares(work: Work, transcoders: Mapping[str, Any], rows: NDArray[np.int32]) -> dict[str, Any]:

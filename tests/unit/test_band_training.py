@@ -17,10 +17,9 @@ from scripts.band import publishing, recording, stages, texts, training
 from scripts.band.arrivals import Arrivals, CleanText, EarlierDictionary
 from scripts.band.directions import MlpDerivative, ResponseSamples, decoder_rows, through_norm
 from scripts.band.linear import linear_map
-from scripts.band.measuring import measure_texts
 from scripts.band.registers import documents
 from scripts.band.responses import explained, explained_variance, response_figures
-from scripts.band.settings import BandSettings
+from scripts.band.settings import REGISTERS, BandSettings
 from scripts.band.tables import tables
 from scripts.train_bundled_saes import held_out
 from tests.support.component_dictionaries import copying_sae
@@ -237,16 +236,28 @@ def test_all_stages_one_after_the_other_and_again_after_a_kill(model: Any, tmp_p
     assert linear["derivatives"]["responses"]["random"] > linear["outputs"]["responses"]["random"]
     assert linear["outputs"]["explained_variance"] > linear["derivatives"]["explained_variance"]
     stages.publish(work)
-    transcoders = {f"L{block}.tc": publishing.load_published(work.published, block) for block in (1, 2)}
-    measure_texts(model, before(), transcoders, {"held out": rows(24, seed=8)}, tmp_path / "metrics.json")
-    figures = json.loads((tmp_path / "metrics.json").read_text())["texts"]["held out"]["L2.tc"]
+    for k, name in enumerate([*REGISTERS, texts.SAMPLED]):
+        texts.save_rows(tmp_path / f"heldout-{name}.npy", rows(24, seed=8 + k))
+    stages.measure(work)
+    path = work.published / "metrics.json"
+    metrics = json.loads(path.read_text())
+    assert list(metrics["texts"]) == list(metrics["shares"]) == [*REGISTERS, texts.SAMPLED]
+    figures = metrics["texts"]["speeches"]["L2.tc"]
     assert figures["response_ev"]["arrivals"]["n"] > 100
     assert figures["response_ev_held_out"]["decoders"] == pytest.approx(figures["response_ev"]["decoders"]["value"], abs=0.2)
     assert figures["explained_variance"]["value"] > 0.3
-    rows_of_table = tables(tmp_path / "metrics.json").splitlines()
-    assert rows_of_table[0] == "held out (384 tokens):"
-    assert [line.split(" | ")[0] for line in rows_of_table[2:]] == ["| block", "|---" * 13 + "|", "| 1", "| 2"]
-    assert f"{figures['explained_variance']['value']:.3f}" in rows_of_table[-1]
+    stated = publishing.load_published(work.published, 2).cfg.metadata
+    assert stated.expected_l0 == pytest.approx(figures["l0"]["value"], abs=1e-4)
+    assert stated.expected_explained_variance == pytest.approx(figures["explained_variance_typical"]["value"], abs=1e-4)
+    said = tables(path).splitlines()
+    assert said[0] == "speeches (384 tokens):"
+    assert [line.split(" | ")[0] for line in said[2:6]] == ["| block", "|---" * 13 + "|", "| 1", "| 2"]
+    assert f"{figures['explained_variance']['value']:.3f}" in said[5]
+    before_it = path.stat().st_mtime_ns
+    stages.measure(work)  # all texts are there
+    assert path.stat().st_mtime_ns == before_it
+    stages.publish(work)
+    assert not path.exists()
 
 
 # --- texts
