@@ -30,9 +30,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from feature_graph.bundled import release_folder
 from feature_graph.config import BUNDLED_LAYERS, BUNDLED_SAES
 from feature_graph.dictionaries.tokens import special_ids
-from feature_graph.loading import release_folder
 from feature_graph.loading.builtin_text import sotu_speeches
 from feature_graph.loading.bundled import load_bundled_model
 from feature_graph.utils import progress, setup_logging, write_json

@@ -206,8 +206,8 @@ def model() -> Iterator[Finding]:
 
 def dictionaries() -> Iterator[Finding]:
     """The bundled dictionaries in the package."""
+    from feature_graph.bundled import release_folder
     from feature_graph.config import BUNDLED_BAND, BUNDLED_LAYERS, BUNDLED_SAES, BUNDLED_TRANSCODERS
-    from feature_graph.loading import release_folder
 
     for what, release, expected in (("SAEs", BUNDLED_SAES, BUNDLED_LAYERS), ("transcoders", BUNDLED_TRANSCODERS, BUNDLED_BAND)):
         folder = release_folder(release)

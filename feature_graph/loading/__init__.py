@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from feature_graph.config import Config
 from feature_graph.dictionaries import build_site_codecs, check_quality, describe_sites, measure_quality
 from feature_graph.loading.agreement import relative
-from feature_graph.loading.bundled_releases import BUNDLED_RELEASES, release_folder
 from feature_graph.loading.errors import LoadingError, OfflineError, QualityError, UnsupportedSAEError
 from feature_graph.loading.models import load_model, resolve_device
 from feature_graph.loading.saes import get_sae_dict_size, load_saes, model_settings, trained_with_bos
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from transformer_lens.model_bridge import TransformerBridge
 
 __all__ = [
-    "BUNDLED_RELEASES",
     "LoadingError",
     "OfflineError",
     "QualityError",
@@ -32,7 +30,6 @@ __all__ = [
     "load_saes",
     "off",
     "relative",
-    "release_folder",
     "resolve_device",
     "resolve_prepend_bos",
     "stop",

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_graph.artifacts import key_of, layer_of
+from feature_graph.bundled import BUNDLED_RELEASES, release_folder
 from feature_graph.config import BUNDLED_SAES, Config
 from feature_graph.dictionaries import block_in
-from feature_graph.loading.bundled_releases import release_folder
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import find_dictionaries
 from feature_graph.loading.families.folders import what_is_there
@@ -78,6 +78,8 @@ def find_release(name: str) -> Release:
     from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 
     if name.startswith("bundled:"):
+        if name not in BUNDLED_RELEASES:
+            raise LoadingError(f"got release {name!r}; the bundled dictionaries are {' and '.join(map(repr, BUNDLED_RELEASES))}")
         folder = release_folder(name)
         return Release(name.removeprefix("bundled:"), folder, None, find_dictionaries(folder))
     folder = Path(name).expanduser()

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from feature_graph.bundled import BUNDLED_RELEASES, release_folder
 from feature_graph.config import Config
-from feature_graph.loading import BUNDLED_RELEASES, release_folder
 from feature_graph.pipeline.fingerprint import FileMark, combined, mark_files
 from feature_graph.pipeline.manifest import Manifest, StageRecord
 from feature_graph.pipeline.stages import Stage

@@ -16,10 +16,10 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from feature_graph.bundled import release_folder
 from feature_graph.config import BUNDLED_SAES
 from feature_graph.dictionaries import SiteCodec, build_site_codecs
 from feature_graph.interventions import read_at
-from feature_graph.loading import release_folder
 from feature_graph.loading.bundled import load_bundled_model
 from feature_graph.utils import derived_seed, whole_file, write_json
 from scripts.band import publishing, recording, texts, training

@@ -15,6 +15,7 @@ FACES = [
     "activations",
     "analysis",
     "artifacts",
+    "bundled",
     "candidates",
     "cli",
     "coactivation",
@@ -61,6 +62,12 @@ def loaded() -> dict[str, list[str]]:
 def test_a_face_imports_no_model_library(face: str, loaded: dict[str, list[str]]) -> None:
     before = FACES[: FACES.index(face)]
     assert set(loaded[face]) - {name for earlier in before for name in loaded[earlier]} == set()
+
+
+def test_looking_whether_a_run_is_up_to_date_costs_no_torch() -> None:
+    """torch alone takes seconds; ``pipeline`` imports it when a stage runs."""
+    program = "import sys\nimport feature_graph.pipeline\nprint('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip() == "False"
 
 
 def test_every_face_is_looked_at() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from feature_graph.artifacts import layer_of
+from feature_graph.bundled import release_folder
 from feature_graph.config import BUNDLED_BAND, BUNDLED_LAYERS, BUNDLED_SAES, BUNDLED_TRANSCODERS, Config
-from feature_graph.loading import release_folder
 from feature_graph.loading.bundled import MODEL_NAME
 from feature_graph.loading.releases import choose
 from feature_graph.loading.saes import load_saes, trained_with_bos
