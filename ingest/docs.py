@@ -94,7 +94,7 @@ _DIRECTORY = """## The directory
 | `{behaviors}` | MAY | behaviours and the features they rest on, see below |
 | `{manifest}` | MAY | `versions` maps packages to versions, `saes` maps layers to facts about their sites, and in `stages` the \
 `artifacts` of each stage map file names to `sha256`. A file whose hash differs from the recorded one is refused. |
-| `decoders.parquet` | MAY | directions of the decoder rows, see below |
+| `decoders.parquet` | MAY | directions that features add to the residual stream, see below |
 | `candidates.parquet` | MAY | the pairs that were to be measured; not loaded into the graph |
 | `responses.h5` | MAY | response vectors, see below; not loaded into the graph |
 | `seeds.json` | MAY | the seeds chosen for each of the run's behaviours, with their `id`; not loaded into the graph |

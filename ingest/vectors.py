@@ -69,7 +69,7 @@ def read(run: RunDirectory, features: pd.DataFrame) -> Vectors | None:
         raise InvalidRun(str(run.root), [f"{DECODERS.name}: {error}; write it again with `feature-graph vectors {run.root}`"]) from error
     if len(widths) > 1:
         problems.add(DECODERS.name, None, f"vectors of {sorted(widths)} numbers; expected one width, that of the residual stream")
-    known = {int(facts["d_in"]) for facts in run.sites if "d_in" in facts}
+    known = {int(facts["d_in"]) for facts in run.sites if "d_in" in facts and facts.get("reads") != "z"}
     if len(known) == 1 and len(widths) == 1 and not widths <= known:
         problems.add(DECODERS.name, None, f"vectors of {min(widths)} numbers; expected {min(known)}, d_in of the run's sites")
     if problems.count:

@@ -88,7 +88,7 @@ def _measure(run_dir: Path, kind: str, asked: list[tuple[FeatureRef, ...]], top:
     chosen: Any = [Triple(*item) for item in asked] if kind == "gating" else [Pair(*item) for item in asked]
     chosen = chosen or _strongest(paths, kind, top)
     with locked(paths.lock):
-        model, saes = load_model_and_saes(cfg)
+        model, saes = load_model_and_saes(cfg, run_dir)
         run: Any = {
             "doses": interactions.measure_doses,
             "insertion": interactions.measure_insertions,

@@ -51,7 +51,7 @@ def _measure(run_dir: Path, sources: int) -> PruningRecall:
     store = ActivationStore.load(paths.activations)
     atlas, chosen = CoactivationAtlas.load(paths.atlas), CandidateSet.load(paths.candidates)
     with locked(paths.lock):
-        model, saes = load_model_and_saes(cfg)
+        model, saes = load_model_and_saes(cfg, run_dir)
         shortlisted = chosen.frame if cfg.candidates == "responses" else None
         found = measure(
             model, saes, store, atlas, cfg,

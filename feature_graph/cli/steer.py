@@ -101,7 +101,7 @@ def _measure(
     delta = multiple * unit
     if named:
         check_compensation(G, feature, named, options)
-    model, saes = load_model_and_saes(cfg)
+    model, saes = load_model_and_saes(cfg, run_dir)
     analysed = AnalysedModel.of(model, saes, cfg, components=True)
     effects = side_effects(analysed, saes, G, store, feature, delta, cfg)
     if not named:

@@ -4,7 +4,7 @@ Public module in addition to this face: ``topk_transcoder`` (classes that SAELen
 """
 
 from feature_graph.dictionaries.build import build_codecs
-from feature_graph.dictionaries.codec import SiteCodec
+from feature_graph.dictionaries.codec import SiteCodec, stream_rows
 from feature_graph.dictionaries.components import build_site_codecs
 from feature_graph.dictionaries.derivative import DictionaryResponse, dictionary_response
 from feature_graph.dictionaries.errors import LoadingError, QualityError, UnsupportedSAEError
@@ -66,6 +66,7 @@ __all__ = [
     "random_tokens",
     "read_tensors",
     "residual_norms",
+    "stream_rows",
     "tensor_hook",
     "valid_mask",
     "weights_hash",

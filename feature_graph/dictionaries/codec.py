@@ -28,13 +28,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from feature_graph.artifacts import Site
+from feature_graph.artifacts import Site, SiteKind
 from feature_graph.dictionaries.folding import activity_threshold as default_threshold
 from feature_graph.dictionaries.folding import affine, refuse_broken, skip_weights
 from feature_graph.dictionaries.kinds import non_linearity
 
 Features = Tensor | np.ndarray[Any, Any] | Sequence[int] | None
 _DEAD_ROW = 1e-8
+
+
+def stream_rows(rows: Tensor, kind: SiteKind, w_out: Tensor | None) -> Tensor:
+    """What decoder rows [n, d_out] of a site add to the residual stream: [n, d_model].
+
+    Of a dictionary on z, they go through W_O (``w_out``, None for others), before a norm that follows attention. What is written at the
+    MLP's output or attention's is added to the stream as it is. A dictionary on the MLP's input adds nothing to the stream itself.
+    """
+    if kind == "mlp_in":
+        return torch.zeros_like(rows)
+    return rows if w_out is None else rows @ w_out
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,14 +211,9 @@ class SiteCodec:
         return self.decode(self.record(x)) + self.skip(x)
 
     def stream_directions(self, features: Features = None) -> Tensor:
-        """What features add to the residual stream per unit, before a norm that follows the component: [features, d_model].
-
-        Of a dictionary on z, its rows go through W_O. One on the MLP's input writes nothing into the stream itself.
-        """
+        """What features add to the residual stream per unit (:func:`stream_rows`): [features, d_model]."""
         rows = self.w_dec if features is None else self.w_dec[self._index(features)]
-        if self.site.kind == "mlp_in":
-            return torch.zeros_like(rows)
-        return rows if self.w_out is None else rows @ self.w_out
+        return stream_rows(rows, self.site.kind, self.w_out)
 
     def is_active(self, acts: Tensor, features: Features = None) -> Tensor:
         """Bool: which activations (folded units) count as activity."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from feature_graph.config import Config
@@ -10,6 +11,7 @@ from feature_graph.dictionaries import build_site_codecs, check_quality, describ
 from feature_graph.loading.agreement import relative
 from feature_graph.loading.errors import LoadingError, OfflineError, QualityError, UnsupportedSAEError
 from feature_graph.loading.models import load_model, resolve_device
+from feature_graph.loading.recorded import check_recorded
 from feature_graph.loading.saes import get_sae_dict_size, load_saes, model_settings, trained_with_bos
 from feature_graph.loading.text import draw_contexts, resolve_prepend_bos
 
@@ -23,6 +25,7 @@ __all__ = [
     "OfflineError",
     "QualityError",
     "UnsupportedSAEError",
+    "check_recorded",
     "describe_sites",
     "draw_contexts",
     "get_sae_dict_size",
@@ -41,13 +44,19 @@ log = logging.getLogger(__name__)
 _QUALITY_CONTEXTS = 4
 
 
-def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer | TransformerBridge, dict[Any, SAE[Any]]]:
+def load_model_and_saes(
+    cfg: Config, run_dir: str | Path | None = None
+) -> tuple[HookedTransformer | TransformerBridge, dict[Any, SAE[Any]]]:
     """Load the model and one SAE for each layer of the configuration, and check that they belong together.
 
     Names of the hub, local folders and the bundled parts are taken alike. The model is compared with transformers' own, point by point,
     and refused if it computes something else. What the release asks of the model (``center_writing_weights`` …) is done. Figures that
     differ from the published ones are warned about, and an SAE that explains less than half of the variance stops the run
     (``sae_quality``).
+
+    Args:
+        cfg: The configuration.
+        run_dir: A run of this configuration that something is measured on: dictionaries other than those that it used are refused.
 
     Returns:
         The HookedTransformer (or a TransformerBridge, where only that computes what the folder says) and {layer: SAE}, one for every
@@ -56,8 +65,11 @@ def load_model_and_saes(cfg: Config) -> tuple[HookedTransformer | TransformerBri
     Raises:
         ConfigError: If a layer is out of range.
         LoadingError: If anything cannot be loaded or does not fit.
+        feature_graph.artifacts.ArtifactError: If the run used a dictionary with other weights.
     """
     saes = load_saes(cfg, resolve_device(cfg.device))
+    if run_dir is not None:
+        check_recorded(saes, run_dir)
     model = load_model(cfg, model_settings(saes))
     cfg.check_layers(model.cfg.n_layers)
     if not cfg.has_components:

@@ -1,23 +1,25 @@
-"""Directions of a run's decoder rows into decoders.parquet, from which `ingest` puts them on the features of the graph."""
+"""Directions that a run's features add to the residual stream, into decoders.parquet; `ingest` puts them on the features of the graph."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ArtifactError, RunPaths
+from feature_graph.artifacts import ArtifactError, BySite, RunPaths, by_site, feature_id, feature_key, keys_of, kind_of, layer_of
 from feature_graph.config import Config
 from feature_graph.pipeline.lock import locked
-from feature_graph.pipeline.manifest import Manifest
 from feature_graph.utils import whole_file
 from ingest.formats import DECODERS, FEATURES, TableWriter, read_table
+
+if TYPE_CHECKING:
+    from feature_graph.dictionaries import HookedModel
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ class WrittenDecoders:
         path: The file.
         count: Features with a direction.
         width: Width of the residual stream.
-        without: Features whose decoder row is zero; they have none.
+        without: Features that add nothing to the residual stream; they have none.
     """
 
     path: Path
@@ -40,7 +42,10 @@ class WrittenDecoders:
 
 
 def write_decoders(cfg: Config, run_dir: str | Path) -> WrittenDecoders:
-    """Write the direction of every feature's decoder row, norm 1, into the run directory. Loads the run's dictionaries, not its model.
+    """Write what every feature adds to the residual stream, as a direction of norm 1, into the run directory.
+
+    That is its decoder row; of a dictionary on z, the row through W_O (a norm that follows is left out), for which alone the model is
+    loaded. A dictionary on the MLP's input adds nothing to the stream.
 
     Args:
         cfg: The run's configuration.
@@ -49,52 +54,46 @@ def write_decoders(cfg: Config, run_dir: str | Path) -> WrittenDecoders:
     Raises:
         FormatError: If features.parquet is missing or damaged.
         LoadingError: If a dictionary cannot be loaded.
-        ArtifactError: If a dictionary is not the one that the run used.
+        ArtifactError: If a dictionary is not the one that the run used, or lacks a feature of the run.
     """
-    from feature_graph.loading import load_saes, resolve_device
-
     paths = RunPaths.of(run_dir)
     features = read_table(paths.features, FEATURES).to_pandas()
-    if cfg.has_components:
-        raise ArtifactError(
-            f"{paths.root}: the run has dictionaries on components, whose directions are not all of one space; vectors are written of runs "
-            "with residual SAEs alone"
-        )
-    saes = load_saes(cfg, resolve_device(cfg.device))
-    _refuse_others(saes, paths)
+    dictionaries, model = _load(cfg, paths)
     path = paths.root / DECODERS.name
     count = width = 0
     with locked(paths.lock), whole_file(path) as part, TableWriter(part, DECODERS) as writer:
-        for layer, rows in features.groupby("layer", sort=True):
-            table, width = _table(rows, _directions(saes, int(layer), rows["index"].to_numpy(), paths))
+        for _, rows in features.groupby(features["id"].str.rpartition("_F")[0], sort=False):
+            key, _ = feature_key(rows["id"].iloc[0], dictionaries)
+            if key not in dictionaries:
+                known = ", ".join(map(str, dictionaries))
+                raise ArtifactError(f"{paths.features}: has features such as {rows['id'].iloc[0]}; config.json names the sites {known}")
+            table, width = _table(rows, _directions(dictionaries[key], key, rows["index"].tolist(), model))
             writer.write(table)
             count += len(table)
     log.info("%s: directions of %d features, %d wide", path, count, width)
     return WrittenDecoders(path, count, width, len(features) - count)
 
 
-def _refuse_others(saes: dict[int, Any], paths: RunPaths) -> None:
-    """Refuse dictionaries whose weights are not those that the manifest recorded."""
-    from feature_graph.dictionaries import weights_hash
+def _load(cfg: Config, paths: RunPaths) -> tuple[BySite[Any], HookedModel | None]:
+    """The run's dictionaries, and the model where one of them writes at z."""
+    from feature_graph.loading import check_recorded, load_model_and_saes, load_saes, resolve_device
 
-    recorded = Manifest.load(paths.manifest).saes if paths.manifest.is_file() else {}
-    for layer, sae in saes.items():
-        known, found = recorded.get(str(layer), {}).get("sha256"), weights_hash(sae)
-        if known is not None and known != found:
-            raise ArtifactError(
-                f"layer {layer}: the dictionary that sae_release names now has weights {found}, the run used {known}; restore the "
-                "dictionaries that the run used, or run it again"
-            )
+    if any(kind_of(key) == "hook_z" for key in keys_of(cfg)):
+        model, saes = load_model_and_saes(cfg.model_copy(update={"sae_quality": "off"}), paths.root)
+        return by_site(saes), model
+    saes = load_saes(cfg, resolve_device(cfg.device))
+    check_recorded(saes, paths.root)
+    return by_site(saes), None
 
 
-def _directions(saes: dict[int, Any], layer: int, indices: NDArray[np.int64], paths: RunPaths) -> NDArray[np.float32]:
-    """Decoder rows of some features of a layer, float32 [n, d_in]."""
-    if layer not in saes:
-        raise ArtifactError(f"{paths.features}: has features at layer {layer}; config.json names layers {sorted(saes)}")
-    decoder = saes[layer].W_dec
-    if indices.max() >= len(decoder):
-        raise ArtifactError(f"{paths.features}: feature {indices.max()} of layer {layer}; its dictionary has {len(decoder)}")
-    rows: NDArray[np.float32] = decoder.detach().float().cpu().numpy()[indices]
+def _directions(sae: Any, key: int, indices: list[int], model: HookedModel | None) -> NDArray[np.float32]:
+    """What some features of a site add to the stream, float32 [n, d_model]."""
+    from feature_graph.dictionaries import output_weights, stream_rows
+
+    if max(indices) >= len(sae.W_dec):
+        raise ArtifactError(f"features.parquet: has {feature_id(key, max(indices))}; its dictionary has {len(sae.W_dec)} features")
+    w_out = None if model is None or kind_of(key) != "hook_z" else output_weights(model, layer_of(key)).float()
+    rows: NDArray[np.float32] = stream_rows(sae.W_dec.detach().float()[indices], kind_of(key), w_out).cpu().numpy()
     return rows
 
 

@@ -283,7 +283,8 @@ DECODERS = FileFormat(
         Column(
             "decoder",
             "list<float32>",
-            "decoder row divided by its norm; its length is the width of the residual stream, the same in all rows",
+            "what the feature adds to the residual stream, divided by its norm: its decoder row; of a dictionary on z, that row through "
+            "W_O. Its length is the width of the residual stream, the same in all rows",
         ),
     ),
 )

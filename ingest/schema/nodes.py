@@ -89,7 +89,7 @@ NODES = (
                 "on a node that another program made: properties that runs added, which stay as long as a run refers to it",
                 True,
             ),
-            Property("decoder", "LIST<FLOAT>", "direction of the decoder row, norm 1; absent if no run had decoders.parquet", True),
+            Property("decoder", "LIST<FLOAT>", "what it adds to the residual stream, norm 1; absent if no run had decoders.parquet", True),
         ),
     ),
     Node(

@@ -16,6 +16,7 @@ from feature_graph.config import Config
 from feature_graph.graph import load_graph, structural
 from feature_graph.steering import Compensation, SideEffects, predict_cascade
 from feature_graph.steering.results.serialization import as_frame
+from tests.support.changed_dictionary import changed_dictionary
 from tests.tiny_run import write_tiny_run
 
 runner = CliRunner()
@@ -156,3 +157,10 @@ def test_a_run_without_files_is_told_what_is_missing(run: Config, tmp_path: Path
     result = runner.invoke(app, ["steer", str(tmp_path), "--feature", "L0_F1"])
     assert result.exit_code == 1
     assert "activations.h5: no such file" in result.output.replace("\n", "")
+
+
+def test_a_dictionary_that_changed_since_the_run_is_refused(run: Config, source: str) -> None:
+    with changed_dictionary(RunPaths.of(run.output_dir).manifest, "1"):
+        result = runner.invoke(app, ["--quiet", "steer", run.output_dir, "--feature", source], env={"COLUMNS": "400"})
+    assert result.exit_code == 1
+    assert re.search(r"layer 1: the dictionary .* now has weights [0-9a-f]{8}, the run used 00000000", words(result.output))

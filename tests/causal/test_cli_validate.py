@@ -13,6 +13,7 @@ from feature_graph.artifacts import RunPaths
 from feature_graph.cli import app
 from feature_graph.config import Config
 from feature_graph.subgraphs.compare import overlap, shared_features
+from tests.support.changed_dictionary import changed_dictionary
 from tests.tiny_run import write_tiny_run
 
 runner = CliRunner()
@@ -75,6 +76,14 @@ def test_a_run_without_files_is_told_what_is_missing(run: Config, tmp_path: Path
     result = runner.invoke(app, ["validate", str(tmp_path)])
     assert result.exit_code == 1
     assert "activations.h5: no such file" in result.output.replace("\n", "")
+
+
+def test_a_dictionary_that_changed_since_the_run_is_refused(run: Config, letters: Path) -> None:
+    paths = RunPaths.of(run.output_dir)
+    with changed_dictionary(paths.manifest, "1"):
+        result = runner.invoke(app, ["--quiet", "validate", run.output_dir, "-b", str(letters), "--sources", "5"])
+    assert result.exit_code == 1
+    assert "layer 1: the dictionary that the configuration names now has weights" in " ".join(result.output.split())
 
 
 def test_overlap_is_jaccard_and_its_test_knows_chance() -> None:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from feature_graph.artifacts import ActivationStore, CandidateSet, RunPaths, can_drive, feature_key, is_weight
+from feature_graph.artifacts import ActivationStore, ArtifactError, CandidateSet, RunPaths, can_drive, feature_key, is_weight
 from feature_graph.cli import app
 from feature_graph.config import Config
 from feature_graph.graph import load_graph, structural
@@ -21,9 +21,11 @@ from feature_graph.loading import LoadingError, UnsupportedSAEError, load_model_
 from feature_graph.pipeline import run, write_decoders
 from feature_graph.steering import BASELINES
 from feature_graph.steering.samples import SteeringSamples
-from ingest import validate
+from ingest import validate, vectors
 from ingest.rundir import open_run
+from tests.support.changed_dictionary import changed_dictionary
 from tests.support.mixed_run import BEHAVIORS, NAMES, SITES, write_mixed_run
+from tests.tiny_run import D_MODEL
 
 runner = CliRunner()
 
@@ -113,10 +115,18 @@ def test_seeds_of_components_have_places_of_their_own(mixed: tuple[Config, RunPa
     assert all(seeds & {*pair} for pair in ends)
 
 
-def test_what_is_not_made_for_components_says_so(mixed: tuple[Config, RunPaths]) -> None:
+def test_vectors_are_the_decoder_rows_of_every_site(mixed: tuple[Config, RunPaths]) -> None:
     cfg, paths = mixed
-    with pytest.raises(ValueError, match="directions are not all of one space"):
-        write_decoders(cfg, paths.root)
+    done = write_decoders(cfg, paths.root)
+    features, found = pd.read_parquet(paths.features), pd.read_parquet(done.path)
+    assert found["uid"].tolist() == features["uid"].tolist()
+    _, saes = load_model_and_saes(cfg)
+    names = features["id"].str.rpartition("_F")[0]
+    rows = np.stack([saes[name].W_dec[index].detach().numpy() for name, index in zip(names, features["index"], strict=True)])
+    expected = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    np.testing.assert_allclose(np.stack(found["decoder"].tolist()), expected, atol=1e-6)
+    assert vectors.read(open_run(paths.root), features) == vectors.Vectors(len(features), D_MODEL)
+    done.path.unlink()
 
 
 def words(text: str) -> str:
@@ -129,6 +139,17 @@ def often_active(paths: RunPaths, site: str) -> str:
     samples = SteeringSamples(store, np.random.default_rng(0))
     degree = {n: d for n, d in structural(graph).out_degree() if d and n.startswith(f"{site}_F") and samples.of_source(n, 24, 6)}
     return max(sorted(degree), key=lambda n: degree[n])
+
+
+def test_a_dictionary_that_changed_since_the_run_is_refused(mixed: tuple[Config, RunPaths]) -> None:
+    root = str(mixed[1].root)
+    for asked in (["steer", root, "--feature", often_active(mixed[1], "L1.tc")], ["validate", root, "--sources", "5"], ["forecasts", root]):
+        with changed_dictionary(mixed[1].manifest, "L1.tc"):
+            result = runner.invoke(app, ["--quiet", *asked], env={"COLUMNS": "200"})
+        assert result.exit_code == 1, result.output
+        assert "L1.tc: the dictionary that the configuration names now has weights" in words(result.output)
+    with changed_dictionary(mixed[1].manifest, "L1.tc"), pytest.raises(ArtifactError, match=r"L1\.tc: .* the run used 00000000"):
+        write_decoders(mixed[0], mixed[1].root)
 
 
 @pytest.mark.parametrize("site", ["L0", "L1.attn", "L1.tc"])

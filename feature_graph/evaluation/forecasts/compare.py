@@ -73,13 +73,14 @@ def compare_run(run_dir: str | Path, options: ComparisonOptions = DEFAULTS) -> d
         ``sources`` (ids), and ``scores`` (:func:`forecast_scores`).
 
     Raises:
-        feature_graph.artifacts.ArtifactError: If the activations are missing, or a file is damaged.
+        feature_graph.artifacts.ArtifactError: If the activations are missing, a file is damaged, or a dictionary is not the one
+            that the run used.
         EvaluationError: If no source can be steered.
     """
     paths = RunPaths.of(run_dir)
     cfg, store = Config.load(paths.config), ActivationStore.load(paths.activations)
     responses = ResponseStore(paths.responses) if paths.responses.is_file() else None
-    model, saes = load_model_and_saes(cfg)
+    model, saes = load_model_and_saes(cfg, run_dir)
     pairs = compare_forecasts(model, saes, store, cfg, responses, options)
     found = {
         "options": asdict(options),

@@ -53,7 +53,7 @@ def validate_run(run_dir: str | Path, behaviors: Sequence[str] = ALL_BEHAVIORS, 
 
     Raises:
         BehaviorError: If a behaviour is unknown.
-        feature_graph.artifacts.ArtifactError: If a file of the run is missing or damaged.
+        feature_graph.artifacts.ArtifactError: If a file of the run is missing or damaged, or a dictionary is not the one that the run used.
     """
     paths = RunPaths.of(run_dir)
     cfg = Config.load(paths.config)
@@ -61,7 +61,7 @@ def validate_run(run_dir: str | Path, behaviors: Sequence[str] = ALL_BEHAVIORS, 
     store, interactions = ActivationStore.load(paths.activations), InteractionSet.load(paths.interactions)
     G = load_graph(paths.graph_json)
     parts = _Parts(paths.parts("validate"), {"graph": sha256_file(paths.graph_json), "config": cfg.model_dump(mode="json")})
-    lazily = _Models(cfg)
+    lazily = _Models(cfg, paths.root)
     studied = {}
     for found in wanted.values():
         options = {"prompts": repr(found.pairs), "metric": found.metric}
@@ -101,13 +101,14 @@ def _put_together(studied: dict[str, Any], steered: dict[str, Any], G: nx.DiGrap
 class _Models:
     """The model and its dictionaries, loaded and analysed when something must be measured."""
 
-    def __init__(self, cfg: Config) -> None:
+    def __init__(self, cfg: Config, root: Path) -> None:
         self.cfg = cfg
+        self.root = root
         self._analysed: AnalysedModel | None = None
 
     def get(self) -> AnalysedModel:
         if self._analysed is None:
-            self._analysed = AnalysedModel.of(*load_model_and_saes(self.cfg), self.cfg, components=True)
+            self._analysed = AnalysedModel.of(*load_model_and_saes(self.cfg, self.root), self.cfg, components=True)
         return self._analysed
 
 
