@@ -109,6 +109,7 @@ order; further columns are ignored. Numbers MUST be finite; a missing value is a
 SHOULD have checksums, which are verified; without them a few flipped bytes cannot always be detected.
 
 A column MAY be absent where the table says so: it is then null in every row, has the value that is given, or is derived from other columns.
+One that is derived MAY also be there with a null in every row.
 A column MAY be of another type if nothing is lost: 32-bit or 64-bit numbers, large or dictionary-encoded text, 0 and 1 for truth values. A
 value that would change is refused, with its column, its row and both types. `ingest.from_frames` writes a directory from plain tables
 ([your own edges](howto-own-edges.md)).

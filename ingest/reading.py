@@ -27,9 +27,11 @@ class TableFile:
 
     def __init__(self, path: str | Path, fmt: FileFormat, texts: Sequence[str] = (), verified: bool = False) -> None:
         self._path, self._fmt, self._texts = Path(path), fmt, frozenset(texts)
-        self.present = frozenset(pq.read_schema(path).names)
-        coded = [name for name in texts if name in self.present]
+        schema = pq.read_schema(path)
+        coded = [name for name in texts if name in schema.names]
         self._file = pq.ParquetFile(path, read_dictionary=coded, page_checksum_verification=verified)
+        #: Columns with values; one that follows from others and is null in every row is as one that is not there.
+        self.present = frozenset(schema.names) - {c.name for c in fmt.columns if c.derived_from and self._is_null(schema, c.name)}
 
     def __enter__(self) -> TableFile:
         return self
@@ -66,6 +68,18 @@ class TableFile:
         """Some columns of the whole file."""
         schema = pa.schema([pa.field(name, self._type(self._fmt.column(name))) for name in columns])
         return pa.Table.from_batches([batch.cast(schema) for batch in self.batches(columns)], schema)
+
+    def _is_null(self, schema: pa.Schema, name: str) -> bool:
+        """Whether a column is there and has no value in any row, by its type or by what the file says of its row groups."""
+        if name not in schema.names or not self.rows:
+            return False
+        if pa.types.is_null(schema.field(name).type):
+            return True
+        metadata = self._file.metadata
+        at = next(i for i in range(metadata.num_columns) if metadata.schema.column(i).path == name)
+        groups = [metadata.row_group(i) for i in range(self.groups)]
+        known = [(group.column(at).statistics, group.num_rows) for group in groups]
+        return all(found is not None and found.has_null_count and found.null_count == rows for found, rows in known)
 
     def _type(self, column: Column) -> pa.DataType:
         return pa.dictionary(pa.int32(), pa.string()) if column.name in self._texts else column.arrow

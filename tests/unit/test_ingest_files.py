@@ -124,6 +124,19 @@ def test_values_that_must_be_there(root: Path, tmp_path: Path, column: str, reas
     assert re.search(rf"interactions.parquet, row 5: {column} = None; {reason}", caught.value.problems[0])
 
 
+@pytest.mark.parametrize("type_", [pa.null(), pa.int32(), pa.float64()], ids=str)
+def test_a_derived_column_without_a_value_is_as_absent(root: Path, tmp_path: Path, type_: pa.DataType) -> None:
+    shutil.copytree(root, tmp_path / "run")
+    path = tmp_path / "run/interactions.parquet"
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("blocks")
+    pq.write_table(table.set_column(place, "blocks", pa.nulls(len(table), type_)), path, row_group_size=50)
+    seen = validate(open_run(tmp_path / "run"))
+    assert seen.rows == len(table)
+    found = pd.concat(block.table.to_pandas() for block in edge_blocks(path, seen.layout, ["src_layer", "tgt_layer", "blocks"]))
+    assert (found["blocks"] == found["tgt_layer"] - found["src_layer"]).all()
+
+
 def test_many_problems_are_counted(root: Path, tmp_path: Path) -> None:
     bad = changed(root, tmp_path / "bad", "interactions", lambda f: f.assign(q_value=2.0))
     with pytest.raises(InvalidRun, match=r"and \d+ more like this") as caught:

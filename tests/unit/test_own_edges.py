@@ -69,6 +69,17 @@ def test_the_order_of_rows_does_not_matter_and_twice_is_once(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "other"]
 
 
+@pytest.mark.parametrize("empty", [None, np.nan])
+def test_an_empty_column_is_unknown(tmp_path: Path, empty: float | None) -> None:
+    edges = pd.DataFrame({"source": ["L0_F1", "L2_F4"], "target": ["L3_F2", "L3_F2"], "strength": [0.5, -0.2], "blocks": [empty, empty]})
+    edges.to_parquet(tmp_path / "edges.parquet")
+    for made in (
+        from_frames(None, edges, out=tmp_path / "a"),
+        from_frames(None, read_frames(tmp_path / "edges.parquet").edges, out=tmp_path / "b"),
+    ):
+        assert read_table(made / INTERACTIONS.name, INTERACTIONS)["blocks"].to_pylist() == [3, 1]
+
+
 def test_any_names_with_a_layer(tmp_path: Path) -> None:
     edges = pd.DataFrame({"src": ["cat", 7], "tgt": ["sat", "sat"], "weight": [1, 2], "source_layer": [0, 0], "target_layer": [2, 2]})
     seen, _ = loaded(from_frames(None, edges, out=tmp_path / "a"))
