@@ -9,6 +9,9 @@ from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderableT
 from rich.logging import RichHandler
 from rich.segment import Segment
 
+#: Digits of a percentage at the most.
+_DIGITS = 2
+
 
 def visible(text: str) -> str:
     """Text as people are shown it: see :func:`ingest.text.visible`, which is loaded only for text that is not plain."""
@@ -17,6 +20,15 @@ def visible(text: str) -> str:
     from ingest import visible as escaped
 
     return escaped(text)
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share of something, as ``25%``: never 100% unless it is all, never 0% unless it is nothing; for that it has more digits."""
+    if not 0 < share < 1:
+        return f"{share:.{digits}%}"
+    fitting = (f"{share:.{more}%}" for more in range(digits, _DIGITS + 1))
+    least = 10**-_DIGITS
+    return next((text for text in fitting if 0 < float(text[:-1]) < 100), f"<{least}%" if share < 0.5 else f">{100 - least}%")
 
 
 def shown(value: object) -> object:

@@ -37,7 +37,7 @@ from ingest.report import IngestReport, Options
 from ingest.rundir import run_id
 from ingest.runs import IS_RUN
 from ingest.selection import Selection
-from ingest.text import visible
+from ingest.text import counted, visible
 from ingest.validate import Validated, validate
 from ingest.verify import Check, VerifyReport, verify_run
 from ingest.versions import check_version
@@ -67,6 +67,7 @@ __all__ = [
     "Validated",
     "VerifyReport",
     "check_version",
+    "counted",
     "drop_run",
     "explain",
     "from_frames",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.selection import Selection
+from ingest.text import counted
 from ingest.validate import BadRows
 
 
@@ -59,11 +60,11 @@ class IngestReport:
     def summary(self) -> str:
         """One line for people."""
         if self.already:
-            parts = ((self.decoders, "decoder vectors"), (self.families, "copy families"))
-            added = ", ".join(f"{number} {what} added" for number, what in parts if number) or "nothing changed"
-            return f"run {self.run} is already there ({self.nodes} features, {self.edges} edges); {added}"
-        went_on = f", went on after {self.resumed} blocks" if self.resumed else ""
-        vectors = f", {self.decoders} decoder vectors" if self.decoders else ""
-        skipped = f", {self.rejected} wrong rows left out" if self.rejected else ""
-        counts = f"{self.nodes} features, {self.edges} edges, {self.behaviors} behaviours{vectors}{skipped}"
-        return f"run {self.run}: {counts} in {self.seconds:.1f} s{went_on}"
+            parts = ((self.decoders, "decoder vector", ""), (self.families, "copy family", "copy families"))
+            added = ", ".join(f"{counted(*part)} added" for part in parts if part[0]) or "nothing changed"
+            return f"run {self.run} is already there ({counted(self.nodes, 'feature')}, {counted(self.edges, 'edge')}); {added}"
+        went_on = f", went on after {counted(self.resumed, 'block')}" if self.resumed else ""
+        counts = [counted(self.nodes, "feature"), counted(self.edges, "edge"), counted(self.behaviors, "behaviour")]
+        counts += [counted(self.decoders, "decoder vector")] if self.decoders else []
+        counts += [f"{counted(self.rejected, 'wrong row')} left out"] if self.rejected else []
+        return f"run {self.run}: {', '.join(counts)} in {self.seconds:.1f} s{went_on}"

@@ -14,6 +14,11 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202
 HALF = "it holds half a character (a lone surrogate, such as \\ud800), which no database can store; expected whole Unicode characters"
 
 
+def counted(n: int, one: str, many: str = "") -> str:
+    """A number of things: ``1 edge``, ``1,234 edges``; ``many`` is the plural, if it is not ``one`` with an s."""
+    return f"{n:,} {one if n == 1 else many or f'{one}s'}"
+
+
 def visible(text: str) -> str:
     r"""Text in which every control character is its escape: ``\x1b``; outside ASCII's first 32 ``\u009b``, which JSON knows too.
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from feature_graph.analysis.evidence import mostly_copy
 from feature_graph.artifacts import site_sequence
 from feature_graph.graph import is_structural, structural_degrees
+from feature_graph.terminal import percent
 
 
 @dataclass(frozen=True)
@@ -84,9 +85,9 @@ class GraphStatistics:
                 (
                     "strength",
                     f"median |s| {self.median_strength:.4f}, largest {self.max_strength:.4f} target units per source unit, "
-                    f"{self.positive_share:.0%} excite",
+                    f"{percent(self.positive_share)} excite",
                 ),
-                ("mostly copy", f"{self.copy_share:.0%} of edges" if isfinite(self.copy_share) else "not measured"),
+                ("mostly copy", f"{percent(self.copy_share)} of edges" if isfinite(self.copy_share) else "not measured"),
             ]
         lines += [
             (

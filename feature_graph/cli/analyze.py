@@ -178,7 +178,9 @@ def _as_dict(one: Analysis, top_k: int) -> dict[str, Any]:
 
 
 def _show_analysis(one: Analysis, top_k: int) -> None:
-    where = f"{len(one.features):,} features, written to Observation.{one.written_to} in {one.seconds:.2f} s"
+    from ingest import counted
+
+    where = f"{counted(len(one.features), 'feature')}, written to Observation.{one.written_to} in {one.seconds:.2f} s"
     if one.modularity is None:
         columns = list(one.features.columns)
         rows = one.features.head(top_k).to_numpy().tolist()
@@ -187,7 +189,7 @@ def _show_analysis(one: Analysis, top_k: int) -> None:
         return
     columns = ["community", "size", "modularity", "conductance"]
     rows = missing_as_none(one.communities[columns].head(top_k)).to_numpy().tolist()
-    quality = f"{len(one.communities):,} communities of modularity {one.modularity:.4f}"
+    quality = f"{counted(len(one.communities), 'community', 'communities')} of modularity {one.modularity:.4f}"
     common.out.print(f"{one.kind}: {quality}; {where}", highlight=False, soft_wrap=True)
     common.out.print(common.table("", columns, rows, right=columns))
 

@@ -61,7 +61,9 @@ def print_answer(answer: Answer, format_: Format | str = Format.TABLE, title: st
             with whole_file(output) as part:
                 part.write_text(text, encoding="utf-8")
     if output is not None:
-        common.err.print(f"{len(answer)} rows in {output}", highlight=False)
+        from ingest import counted
+
+        common.err.print(f"{counted(len(answer), 'row')} in {output}", highlight=False)
 
 
 def _print_table(answer: Answer, title: str) -> None:

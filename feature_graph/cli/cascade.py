@@ -62,10 +62,11 @@ def _unit(graph: Any, feature: str) -> float:
 
 
 def _show(found: Cascade, delta: float, top: int) -> None:
+    from ingest import counted
+
     heads = ["feature", "hop", "forecast", "by paths", "unexplained", "label"]
-    title = (
-        f"Steering {found.source} by {found.steer_delta:+.4g} ({delta:+.3g} × its mean activation): {len(found.effects)} features change"
-    )
+    change = counted(len(found.effects), "feature changes", "features change")
+    title = f"Steering {found.source} by {found.steer_delta:+.4g} ({delta:+.3g} × its mean activation): {change}"
     common.out.print(common.table(title, heads, _rows(found, top), right=heads[1:-1]))
     if found.paths:
         paths = ((f"{path.effect:+.3g}", " → ".join(path.nodes)) for path in found.paths)

@@ -10,6 +10,7 @@ import typer
 
 from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory
+from feature_graph.terminal import percent
 
 if TYPE_CHECKING:
     from feature_graph.analysis import EdgeShare
@@ -52,12 +53,12 @@ def composition(
 
 
 def _percent(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.1%}"
+    return "" if math.isnan(value) else percent(value, 1)
 
 
 def _rate(share: EdgeShare) -> str:
     found = share.replication
-    return "" if math.isnan(found.rate) else f"{found.rate:.1%} ({found.rate_low:.1%} to {found.rate_high:.1%})"
+    return "" if math.isnan(found.rate) else f"{percent(found.rate, 1)} ({percent(found.rate_low, 1)} to {percent(found.rate_high, 1)})"
 
 
 def _plain(share: EdgeShare) -> dict[str, Any]:

@@ -67,6 +67,7 @@ def _statements() -> Iterator[str]:
 def print_answer(answer: Answer) -> None:
     """Print the rows as a table, and the counts on standard error."""
     from feature_graph.database import server
+    from ingest import counted
 
     if answer.columns:
         rows = [[server.value_text(value) for value in row] for row in answer.rows[:MAX_ROWS]]
@@ -74,4 +75,4 @@ def print_answer(answer: Answer) -> None:
         if len(answer.rows) > MAX_ROWS:
             common.say(f"The first {MAX_ROWS} of {len(answer.rows)} rows are shown.", err=True)
     changes = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in answer.changes.items())
-    common.say(f"{len(answer.rows)} rows, {answer.milliseconds:.0f} ms" + (f"; {changes}" if changes else ""), err=True)
+    common.say(f"{counted(len(answer.rows), 'row')}, {answer.milliseconds:.0f} ms" + (f"; {changes}" if changes else ""), err=True)

@@ -13,6 +13,7 @@ from feature_graph.cli import common
 from feature_graph.cli.commands import ending
 from feature_graph.cli.connection import DatabaseAddress, with_database
 from feature_graph.cli.stored_graphs import effect_there, fetched_graph, named_effect, say_edges
+from feature_graph.terminal import percent
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -277,9 +278,9 @@ def _print_nulls(result: NullTest, examples: Instances, as_json: bool) -> None:
     lines = [[_value(v) for v in row] for row in tested[columns].itertuples(index=False)]
     common.out.print(common.table(f"Motifs against {result.n_nulls:,} null graphs", columns, lines, right=columns[1:]))
     common.out.print(
-        f"{mixing['accepted_per_edge']:.1f} swaps per edge were accepted; a null graph shares {mixing['overlap_with_observed']:.1%} of its "
-        f"edges with this graph, {mixing['overlap_between_nulls']:.1%} with another null graph. Chains and fans follow from the degrees "
-        "alone.",
+        f"{mixing['accepted_per_edge']:.1f} swaps per edge were accepted; a null graph shares "
+        f"{percent(mixing['overlap_with_observed'], 1)} of its edges with this graph, {percent(mixing['overlap_between_nulls'], 1)} with "
+        "another null graph. Chains and fans follow from the degrees alone.",
         highlight=False,
     )
     if not mixing["mixed"]:

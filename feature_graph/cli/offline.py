@@ -81,8 +81,11 @@ def _free_home(given: Path | None, yes: bool) -> Home:
     common.say("The server is stopped meanwhile and started again afterwards.", err=True)
     others = [] if yes else other_clients(server.connection(home))
     if others:
+        from ingest import counted
+
         names = ", ".join(sorted({f"{client.program} from {client.address}" for client in others}))
-        common.confirmed(f"{len(others)} other clients are connected ({names}) and will be cut off. Go on?", abort=True, err=True)
+        connected = counted(len(others), "other client is", "other clients are")
+        common.confirmed(f"{connected} connected ({names}) and will be cut off. Go on?", abort=True, err=True)
     return home
 
 

@@ -11,6 +11,7 @@ import typer
 from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory
 from feature_graph.cli.features import check_features
+from feature_graph.terminal import percent
 from feature_graph.utils import missing_as_none
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ def _mediation_rows(frame: pd.DataFrame) -> _Table:
         for method, part in both.groupby("method", sort=False):
             values = part.set_index("component")
             shares = [values["share"].get(name, float("nan")) for name in parts]
-            known = ["" if share != share else f"{share:.0%}" for share in shares]
+            known = ["" if share != share else percent(share) for share in shares]
             rows.append([edge, "clamp" if method == "clamping" else "slope", float(values["strength"]["total"]), *known])
     return ["edge", "by", "total", *(_SHORT.get(name, name) for name in parts)], rows
 

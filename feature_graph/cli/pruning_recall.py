@@ -10,6 +10,7 @@ import typer
 
 from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory
+from feature_graph.terminal import percent
 
 if TYPE_CHECKING:
     from feature_graph.artifacts import PruningRecall
@@ -85,8 +86,8 @@ def _rows(found: PruningRecall, group: str) -> Iterator[tuple[object, ...]]:
     for loss in found.losses:
         if loss.sources != group or (group == "top" and loss.stage == "source"):
             continue
-        between = "" if loss.low is None or loss.high is None else f"{loss.low:.0%} … {loss.high:.0%}"
-        shares = ["" if share is None else f"{share:.1%}" for share in (loss.share, loss.strength_share)]
+        between = "" if loss.low is None or loss.high is None else f"{percent(loss.low)} … {percent(loss.high)}"
+        shares = ["" if share is None else percent(share, 1) for share in (loss.share, loss.strength_share)]
         yield (
             *(("", loss.sign) if loss.sign != "both" else (found.stage_names[loss.stage], "all")),
             loss.lost,

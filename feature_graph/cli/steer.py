@@ -13,6 +13,7 @@ import typer
 from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory, ending
 from feature_graph.cli.features import SteeredFeature, SteeringDelta, check_features, check_nodes
+from feature_graph.terminal import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,7 +158,7 @@ def _feature_rows(shown: pd.DataFrame) -> Iterator[tuple[object, ...]]:
             f"{row['measured']:+.3g}",
             f"{row['ci_low']:+.2g} … {row['ci_high']:+.2g}",
             f"{row['relative']:+.1%}",
-            f"{row['on_before']:.0%} → {row['on_after']:.0%}",
+            f"{percent(row['on_before'])} → {percent(row['on_after'])}",
             row["label"],
         )
 
@@ -170,7 +171,7 @@ def _output_rows(effects: SideEffects) -> Iterator[tuple[object, ...]]:
             f"{row['kl_low']:.2g} … {row['kl_high']:.2g}",
             f"{row['placebo_kl']:.2g}",
             "–" if row["next_change"] != row["next_change"] else f"{row['next_change']:+.3f}",
-            f"{row['top_changed']:.0%}",
+            percent(row["top_changed"]),
         )
 
 

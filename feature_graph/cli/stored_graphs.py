@@ -54,7 +54,9 @@ def fetched_graph(store: Store, run: str, method: str | None, edges: str, effect
 
 def say_edges(edges: int, effect: str, reason: str = "") -> None:
     """How many edges an answer is of, by which effect, and why there are none."""
-    common.err.print(f"{edges:,} edges, by {named_effect(effect)}" + (f": {reason}" if reason else ""), highlight=False)
+    from ingest import counted
+
+    common.err.print(f"{counted(edges, 'edge')}, by {named_effect(effect)}" + (f": {reason}" if reason else ""), highlight=False)
 
 
 def named_effect(effect: str) -> str:

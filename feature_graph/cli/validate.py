@@ -9,6 +9,7 @@ import typer
 
 from feature_graph.cli import common
 from feature_graph.cli.commands import JsonOption, RunDirectory
+from feature_graph.terminal import percent
 
 
 def validate(
@@ -42,7 +43,7 @@ def validate(
     common.out.print(common.table("Rank correlation compared with other forecasts", heads, _baselines(found["cascade"]), right=heads[1:]))
     rate = found["replication_rate"]
     if rate is not None:
-        common.out.print(f"{rate:.1%} of the significant edges replicate on held-out documents", highlight=False)
+        common.out.print(f"{percent(rate, 1)} of the significant edges replicate on held-out documents", highlight=False)
     common.out.print(f"{RunPaths.of(run_dir).validation} holds all figures", highlight=False, soft_wrap=True)
 
 
@@ -51,7 +52,7 @@ def _behaviors(found: dict[str, Any]) -> Iterator[tuple[object, ...]]:
         yield (
             name if b["able"] else f"{name} (cannot)",
             _number(b["score"], ".2f"),
-            _number(b["accuracy"], ".0%"),
+            "" if b["accuracy"] is None else percent(b["accuracy"]),
             f"{b['confirmed']}/{b['seeds']}",
             b["size"],
             *(_number(b[key], ".2f") for key in ("faithfulness", "random_faithfulness", "completeness")),

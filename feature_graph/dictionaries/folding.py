@@ -10,6 +10,7 @@ from torch import Tensor
 
 from feature_graph.artifacts import Site, feature_id
 from feature_graph.dictionaries.errors import LoadingError
+from ingest import counted
 
 _ROUNDING = 1e-6
 
@@ -44,7 +45,7 @@ def refuse_broken(site: Site, sae: Any) -> None:
     damaged = f"the file of {site.sae_id} in {site.release} is damaged"
     if broken:
         names = ", ".join(feature_id(site.layer, i, site.id_site) for i in broken[:3]) + (" …" if len(broken) > 3 else "")
-        raise LoadingError(f"{where}: weights of {len(broken)} features are NaN or infinite ({names}); {damaged}")
+        raise LoadingError(f"{where}: weights of {counted(len(broken), 'feature')} are NaN or infinite ({names}); {damaged}")
     for name in ("b_dec", "W_skip"):
         if hasattr(sae, name) and not bool(getattr(sae, name).isfinite().all()):
             raise LoadingError(f"{where}: the SAE's {name} is NaN or infinite; {damaged}")

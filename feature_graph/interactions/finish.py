@@ -20,6 +20,7 @@ from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.smallest import target_sd
 from feature_graph.interventions import MeasurementContext
+from feature_graph.terminal import percent
 from ingest.feature_ids import sites_of
 from ingest.formats import INTERACTIONS
 from ingest.strength import leading_of
@@ -295,8 +296,8 @@ def held_facts(rows: pd.DataFrame) -> dict[str, Any]:
 def held_warnings(facts: Mapping[str, Mapping[str, float]]) -> list[str]:
     """One text per pair of sites in some of whose samples the held features carry the whole change, from :func:`held_facts`."""
     return [
-        f"{pair}: in {told['share_full']:.0%} of the samples the features held in between carry every dimension of the residual stream; "
-        "the direct effect is 0 there by arithmetic"
+        f"{pair}: in {percent(told['share_full'])} of the samples the features held in between carry every dimension of the residual "
+        "stream; the direct effect is 0 there by arithmetic"
         for pair, told in facts.items()
         if told["share_full"] > 0
     ]

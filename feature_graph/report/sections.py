@@ -43,6 +43,8 @@ from feature_graph.graph import (
 from feature_graph.motifs import MEANINGS
 from feature_graph.report.material import Material
 from feature_graph.report.sites import by_sites, in_order, where
+from feature_graph.terminal import percent
+from ingest import counted
 
 HUBS, EDGES, COMMUNITIES, MEMBERS, FAMILIES = 15, 25, 8, 6, 12
 FILES = {
@@ -188,29 +190,30 @@ def summary(material: Material, found: Findings) -> list[str]:
     tested = f"{facts.get('tested', 0):,} pairs of features{at} of {model} were tested by intervening in the model."
     if not s.n_edges:
         return [tested, "No interaction was significant, so the graph is empty."]
-    share = f" ({s.n_edges / facts['tested']:.0%} of them)" if facts.get("tested") else ""
+    share = f" ({percent(s.n_edges / facts['tested'])} of them)" if facts.get("tested") else ""
     lines = [
         f"{tested} {s.n_edges:,} edges{share} between {s.n_nodes:,} features passed at q < {facts.get('alpha', 0.05):g}"
-        f"{', corrected by ' + facts['correction'] if facts.get('correction') else ''}; {s.positive_share:.0%} excite, the rest inhibit."
+        f"{', corrected by ' + facts['correction'] if facts.get('correction') else ''}; {percent(s.positive_share)} excite, the rest "
+        "inhibit."
     ]
     if math.isfinite(s.copy_share):
         lines.append(
-            f"{s.copy_share:.0%} of the edges are mostly copy: the source's direction is still there in the residual stream at the target. "
-            f"The other {1 - s.copy_share:.0%} are mostly computed by the blocks between."
+            f"{percent(s.copy_share)} of the edges are mostly copy: the source's direction is still there in the residual stream at the "
+            f"target. The other {percent(1 - s.copy_share)} are mostly computed by the blocks between."
         )
     r = found.replication
     if r is not None and r.measured:
         lines.append(
-            f"On documents that were used neither for choosing nor for testing, {r.rate:.0%} of {r.measured:,} edges replicate "
-            f"(95 % {r.rate_low:.0%} to {r.rate_high:.0%}); their strengths were {abs(r.shrinkage):.0%} "
+            f"On documents that were used neither for choosing nor for testing, {percent(r.rate)} of {r.measured:,} edges replicate "
+            f"(95 % {percent(r.rate_low)} to {percent(r.rate_high)}); their strengths were {abs(r.shrinkage):.0%} "
             f"{'smaller' if r.shrinkage >= 0 else 'larger'} in the median."
         )
     if found.hubs:
         h = found.hubs[0]
         named = f" ({h['label']})" if h["label"] else ""
         lines.append(
-            f"The most connected feature is {h['id']}{named}: it drives {h['out_degree']} features and is driven by {h['in_degree']}, "
-            f"by structural edges{'' if found.effect == 'strength' else f' with a {found.effect} effect'}."
+            f"The most connected feature is {h['id']}{named}: it drives {counted(h['out_degree'], 'feature')} and is driven by "
+            f"{h['in_degree']}, by structural edges{'' if found.effect == 'strength' else f' with a {found.effect} effect'}."
         )
     return lines
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ingest import counted
 from ingest.feature_ids import FeatureId, sites_of
 from ingest.site_kinds import place_in_layer
 
@@ -16,8 +17,8 @@ def where(config: dict[str, Any]) -> str:
     """At how many layers, and sites where these are more; empty if the configuration does not say it."""
     layers, sites = config.get("layers") or [], config.get("sites") or []
     if len(sites) > len(layers) > 0:
-        return f" at {len(sites)} sites of {len(layers)} layers"
-    return f" at {len(layers)} layers" if layers else ""
+        return f" at {len(sites)} sites of {counted(len(layers), 'layer')}"
+    return f" at {counted(len(layers), 'layer')}" if layers else ""
 
 
 def in_order(key: str) -> tuple[Any, ...]:

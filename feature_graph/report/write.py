@@ -13,8 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from feature_graph import visualization as draw
 from feature_graph.report import sections
 from feature_graph.report.material import Material, gather
-from feature_graph.terminal import shown
+from feature_graph.terminal import percent, shown
 from feature_graph.utils import whole_file
+from ingest import counted
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=shown,
     )
-    environment.filters.update(num=_number, pct=_percent, whole=_whole, yes_no=_yes_no)
+    environment.filters.update(num=_number, pct=_percent, whole=_whole, yes_no=_yes_no, counted=counted)
     return environment
 
 
@@ -137,7 +138,7 @@ def _number(value: object, digits: int = 3) -> str:
 
 
 def _percent(value: object) -> str:
-    return f"{value:.0%}" if isinstance(value, (int, float)) and math.isfinite(value) else "–"
+    return percent(value) if isinstance(value, (int, float)) and math.isfinite(value) else "–"
 
 
 def _yes_no(value: object) -> str:

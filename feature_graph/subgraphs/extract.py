@@ -24,6 +24,7 @@ from feature_graph.subgraphs.prepare import Prepared, at_least, prepare
 from feature_graph.subgraphs.result import BehaviorScore, BehaviorSubgraph
 from feature_graph.subgraphs.seeds import Chosen, TestedSeeds, choose_seeds, confirm_seeds
 from feature_graph.subgraphs.tokens import PromptTokens, ReadPrompts
+from feature_graph.terminal import percent
 from feature_graph.utils import derived_seed
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def _warnings(score: BehaviorScore, tested: TestedSeeds, level: float) -> list[s
     if not score.ci_low > 0:
         found.append(
             f"the model cannot do it: {score.measure} {score.clean:+.2f} [{score.ci_low:+.2f}, {score.ci_high:+.2f}] is not above 0 "
-            f"(right answer preferred in {score.accuracy:.0%})"
+            f"(right answer preferred in {percent(score.accuracy)})"
         )
     elif not score.follows_prompt:
         found.append(f"the answer does not follow from the prompt: {score.clean:+.2f} clean, {score.corrupted:+.2f} corrupted")

@@ -7,6 +7,9 @@ from typing import Any
 
 import networkx as nx
 
+from feature_graph.terminal import percent
+from ingest import counted
+
 
 @dataclass(frozen=True)
 class BehaviorScore:
@@ -91,7 +94,8 @@ class BehaviorSubgraph:
         lines += [f"  warning: {warning}" for warning in self.warnings]
         if self.score is not None:
             lines += _score_lines(self.score)
-        lines.append(f"  {len(self.seed_features)} seeds; subgraph of {len(self.subgraph)} features, {self.subgraph.size()} edges")
+        size = f"{counted(len(self.subgraph), 'feature')}, {counted(self.subgraph.size(), 'edge')}"
+        lines.append(f"  {counted(len(self.seed_features), 'seed')}; subgraph of {size}")
         lines += [_seed_line(seed) for seed in self.seed_features[:top]]
         return "\n".join(lines)
 
@@ -123,7 +127,7 @@ def _score_lines(score: BehaviorScore) -> list[str]:
     lines = [
         f"  {score.measure} {score.clean:+.2f} [{score.ci_low:+.2f}, {score.ci_high:+.2f}] on {score.prompts} held-out prompts "
         f"({score.groups} groups); {score.corrupted:+.2f} on the corrupted ones",
-        f"  right answer preferred in {score.accuracy:.0%}; its mean probability {score.answer_probability:.2f}",
+        f"  right answer preferred in {percent(score.accuracy)}; its mean probability {score.answer_probability:.2f}",
     ]
     if score.ablated is not None:
         lines.append(f"  with all seeds ablated together {score.ablated:+.2f}")

@@ -18,6 +18,7 @@ from feature_graph.visualization.page import PlotlyJs, write_graph_page
 from feature_graph.visualization.scene import NodeMark, Scene, TextMark, column_marks, edge_marks, node_marks, place_labels
 from feature_graph.visualization.style import EXCITES, INHIBITS, PASSES, number, short_label
 from feature_graph.visualization.validation import plot_forecast
+from ingest import counted
 
 _MAX_REACHED = 120
 #: Features that moved though no path reaches them: so many are also drawn, if they moved by this share of the largest.
@@ -208,7 +209,8 @@ def _notes(
         return (f"Nothing is reached: {cascade.source} has no structural edges in the graph, or every change is below the threshold.",)
     up = sum(e > 0 for e in reached.values())
     notes = [
-        f"{len(reached):,} features reached, {up:,} up (blue), {len(reached) - up:,} down (vermilion); circles grow with the change.",
+        f"{counted(len(reached), 'feature')} reached, {up:,} up (blue), {len(reached) - up:,} down (vermilion); "
+        "circles grow with the change.",
         _BASES[getattr(cascade, "based_on", "paths")],
     ]
     if measured is not None:
@@ -219,7 +221,7 @@ def _notes(
         )
     far = sum(cascade.hops.get(n, 0) > cascade.n_hops for n in reached)
     if far:
-        notes.append(f"{far:,} of them are more than {cascade.n_hops} edges away and not drawn.")
+        notes.append(f"{far:,} of them {'is' if far == 1 else 'are'} more than {counted(cascade.n_hops, 'edge')} away and not drawn.")
     if apart := len(reached) - far - len(near):
         notes.append(f"No path of the graph leads to {apart:,} of them; at most {_MAX_UNREACHED} of these are drawn, without lines.")
     if len(near) > _MAX_REACHED:

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup, escape
 
 from feature_graph.motifs import TOTALS, NullTest, Pattern, motif_type, parse_pattern
-from feature_graph.terminal import visible
+from feature_graph.terminal import percent, visible
 from feature_graph.utils import whole_file
 from feature_graph.visualization.page import css, figure_section, plotly_script, render_template
 from feature_graph.visualization.style import EXCITES, FAINT, FONT, INHIBITS, INK, MUTED, PAPER, PASSES, number, plain
@@ -156,8 +156,8 @@ def render_motif_page(
     mixing = result.mixing
     notes = [
         "Null graphs have the same sites, degrees (to and from each site) and signs; edges are swapped between features. "
-        f"{mixing.accepted_per_edge:.1f} swaps per edge were accepted; a null graph shares {mixing.overlap_with_observed:.0%} of its edges "
-        f"with this graph and {mixing.overlap_between_nulls:.0%} with another null graph.",
+        f"{mixing.accepted_per_edge:.1f} swaps per edge were accepted; a null graph shares {percent(mixing.overlap_with_observed)} of its "
+        f"edges with this graph and {percent(mixing.overlap_between_nulls)} with another null graph.",
         "Blue: more than the nulls have (q < 0.05), vermilion: fewer, grey: as many. Chains and fans follow from the degrees alone.",
     ]
     cards = [_card(row, (examples or {}).get(row["motif"], ())) for row in result.table.to_dict("records") if row["motif"] not in TOTALS]

@@ -17,6 +17,7 @@ from feature_graph.graph import edge_strength, effect_of, is_structural, standar
 from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.layout import Layout, Margins, layered_layout
 from feature_graph.visualization.style import edge_color, layer_colors, number, short_label
+from ingest import counted
 
 MAX_NODES, MAX_EDGES, MAX_LABELS = 400, 1500, 36
 LABEL_SIZE = 11.0
@@ -150,7 +151,7 @@ def network_scene(
     layout = layered_layout(part, frame, site_sequence(graph))
     nodes = node_marks(part, layout, seeded, graph)
     first = (
-        f"{len(part):,} features, {part.number_of_edges():,} edges{_stated(part)}"
+        f"{counted(len(part), 'feature')}, {counted(part.number_of_edges(), 'edge')}{_stated(part)}"
         if len(part)
         else "The graph has no features: no interaction was significant."
     )

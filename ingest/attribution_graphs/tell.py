@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from ingest.attribution_graphs.nodes import OTHERS
+from ingest.text import counted
 
 if TYPE_CHECKING:
     from ingest.attribution_graphs.read import AttributionGraph
@@ -78,18 +79,18 @@ def facts_of(
 def in_words(done: Imported) -> list[str]:
     """Lines about an import, for people."""
     facts = done.facts
-    lines = [
-        f"{done.root}: {done.features} features, {done.edges} edges" + (f", from {facts['files']} files" if facts["files"] > 1 else "")
-    ]
+    files = f", from {facts['files']} files" if facts["files"] > 1 else ""
+    lines = [f"{done.root}: {counted(done.features, 'feature')}, {counted(done.edges, 'edge')}{files}"]
     lines.append(f"{facts['share_of_weight_between_features']:.0%} of the links' weight lies between features")
     if facts["left_out"]:
         lines.append("left out: " + ", ".join(f"{n} {what}" for what, n in facts["left_out"].items()))
     if facts["ambiguous_nodes"]:
-        lines.append(f"{facts['ambiguous_nodes']} node ids stand for two nodes each (an old circuit-tracer); their links were left out")
+        stand = counted(facts["ambiguous_nodes"], "node id stands", "node ids stand")
+        lines.append(f"{stand} for two nodes each (an old circuit-tracer); their links were left out")
     if facts["pinned"]:
-        lines.append(f"{facts['pinned']} pinned nodes are members of the behaviour")
+        lines.append(f"{counted(facts['pinned'], 'pinned node is a member', 'pinned nodes are members')} of the behaviour")
     if facts["supernodes"]:
-        lines.append(f"{facts['supernodes']} supernodes: their names label features that had none")
+        lines.append(f"{counted(facts['supernodes'], 'supernode')}: their names label features that had none")
     if facts["labels_that_differ"]:
-        lines.append(f"{facts['labels_that_differ']} features have several labels; the first was kept")
+        lines.append(f"{counted(facts['labels_that_differ'], 'feature has', 'features have')} several labels; the first was kept")
     return [*lines, f"Load it: feature-graph ingest {done.root}"]

@@ -233,7 +233,7 @@ def test_the_command_prints_tables_and_finds_the_run(neo4j_server: server.Connec
         done = command(neo4j_server, *which, "-a", "wcc, degree")
         assert done.exit_code == 0, done.output
         families = twins.graph(twins.RunFiles.read(EXAMPLE))
-        pieces = ("wcc: 1 communities of modularity", "conductance", f"degree: {len(families)} features, written to Observation.degree")
+        pieces = ("wcc: 1 community of modularity", "conductance", f"degree: {len(families)} features, written to Observation.degree")
         for piece in (*pieces, "Edges are weighed by their strength; each copy family counts as one feature."):
             assert piece in done.stdout
     single = command(neo4j_server, run, "-a", "degree", "--collapse", "nothing", "--effect", "copy")

@@ -134,7 +134,7 @@ def test_a_dictionary_of_nan_is_blamed_by_layer_and_file(tmp_path: Path) -> None
         saes[1].W_dec[4, 2] = torch.nan
     saes[1].cfg.metadata["feature_graph_release"], saes[1].cfg.metadata["feature_graph_sae_id"] = "mine", "second"
     cfg = Config(layers=[0, 1], context_length=12, position_horizon=2, sae_quality="stop")
-    with pytest.raises(LoadingError, match=r"layer 1: weights of 1 features are NaN or infinite \(L1_F4\); the file of second in mine is"):
+    with pytest.raises(LoadingError, match=r"layer 1: weights of 1 feature are NaN or infinite \(L1_F4\); the file of second in mine is"):
         collect_activations(tiny_model("gpt2"), saes, cfg, torch.randint(0, 50, (12, 12)), path=tmp_path / "a.h5")
 
 

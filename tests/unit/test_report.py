@@ -140,6 +140,22 @@ def test_unmeasured_figures_are_dashes(tmp_path: Path) -> None:
     assert "nan" not in text.lower().split()
 
 
+def test_nearly_all_is_not_all(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    interactions = random_interactions(4, 10, 600, seed=1)
+    frame = interactions.frame
+    again = frame["significant"] & frame["confirm_strength"].notna()
+    assert again.sum() > 100
+    frame.loc[again, "replicated"] = True
+    frame.loc[again.idxmax(), "replicated"] = False
+    type(interactions)(frame, interactions.meta).save(paths.interactions)
+    rate = find(gather(paths.root)).replication.rate  # type: ignore[union-attr]
+    assert 0.995 < rate < 1
+    text = words(write_report(paths.root))
+    assert f"{rate:.1%} replicate" in text
+    assert f"{rate:.1%} of {again.sum():,} edges replicate" in text
+
+
 def test_degree_is_one_thing_on_the_whole_page(run: RunPaths) -> None:
     """The sentence, the table of hubs and what the picture says of a feature count the same edges; the figures, all structural ones."""
     material = gather(run.root)

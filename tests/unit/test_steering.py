@@ -81,7 +81,7 @@ def test_small_changes_are_passed_on_and_those_not_reported_are_counted() -> Non
     cascade = predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=2, min_effect=1e-3)
     assert cascade.effects == {"L2_F1": pytest.approx(100.0), "L1_F2": 1.0}
     assert cascade.pruned == 1
-    assert "1 smaller changes are not listed" in cascade.summary()
+    assert "1 smaller change is not listed" in cascade.summary()
     assert predict_cascade(G, "L0_F1", steer_delta=1.0, n_hops=2, min_effect=0).effects["L1_F1"] == pytest.approx(1e-4)
 
 

@@ -308,7 +308,7 @@ def test_cascade_shows_the_change_along_its_paths() -> None:
     assert "Steering a by +2" in scene.title
     near = cascade_scene(chain(), replace(cascade, n_hops=1))
     assert {n.id for n in near.nodes} == {"a", "b"}
-    assert "1 of them are more than 1 edges away and not drawn." in near.notes
+    assert "1 of them is more than 1 edge away and not drawn." in near.notes
     without_paths = cascade_scene(chain(), Toy("a", 2.0, {"b": 1.0, "c": -1.0}, {"b": 1, "c": 2}))
     assert len(without_paths.edges) == 2
 

@@ -10,6 +10,7 @@ from feature_graph.artifacts import SiteKind
 from feature_graph.evaluation.quality.figures import QualityFigure
 from feature_graph.evaluation.quality.measure import DictionaryQuality
 from feature_graph.evaluation.quality.response import SiteResponse
+from feature_graph.terminal import percent
 
 #: Explained variance of typical tokens up to which a run refuses a dictionary on the residual stream; others, up to that of the mean.
 LEAST_EXPLAINED = 0.5
@@ -40,7 +41,8 @@ def verdict(kind: SiteKind, quality: DictionaryQuality) -> str:
 
 def _of_stream(kind: SiteKind, explained: QualityFigure, recovered: QualityFigure | None) -> tuple[bool, str]:
     where = "the MLP's input" if kind == "mlp_in" else "the residual stream"
-    kept = "" if recovered is None else f"its reconstruction recovers {recovered.value:.1%} of the cross-entropy that its mean loses; "
+    share = "" if recovered is None else percent(recovered.value, 1)
+    kept = f"its reconstruction recovers {share} of the cross-entropy that its mean loses; " if share else ""
     lost = f"the {1 - explained.value:.0%} of the variance of {where} that is in no feature is in no edge"
     return True, f"{kept}edges that are found are the model's own, and {lost}"
 
@@ -64,4 +66,4 @@ def _of_component(component: str, variance: QualityFigure, response: SiteRespons
 def _dead(quality: DictionaryQuality) -> str:
     dead = quality.reconstruction.dead
     many = dead is not None and dead.value >= MANY_DEAD
-    return f"; {dead.value:.0%} of its features are on at none of the {dead.n:,} tokens" if dead is not None and many else ""
+    return f"; {percent(dead.value)} of its features are on at none of the {dead.n:,} tokens" if dead is not None and many else ""

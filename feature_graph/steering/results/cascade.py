@@ -11,6 +11,8 @@ import pandas as pd
 from feature_graph.steering.names import with_label
 from feature_graph.steering.propagation import Interval
 from feature_graph.steering.results.serialization import frame_values
+from feature_graph.terminal import percent
+from ingest import counted
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ def _text(cascade: Cascade, top: int) -> str:
         moved = [node for node, change in cascade.effects.items() if change * sign > 0][:top]
         lines.append(f"  strongest {word}:" + ("" if moved else " none"))
         lines += [f"    {cascade.effects[n]:+9.4f}{_interval(cascade, n)}  {_named(cascade, n)}, {_reached(cascade, n)}" for n in moved]
-    lines.append(f"  strongest paths of at most {_hops(cascade.n_hops)}:")
+    lines.append(f"  strongest paths of at most {counted(cascade.n_hops, 'hop')}:")
     lines += [f"    {p.effect:+9.4f}  {' → '.join(p.nodes)}" for p in cascade.paths[:top]]
     return "\n".join([*lines, *_notes(cascade)])
 
@@ -132,18 +134,18 @@ def _hop_lines(cascade: Cascade) -> list[str]:
         changes = [cascade.effects[n] for n, h in cascade.hops.items() if h == hop]
         up, down = sum(c > 0 for c in changes), sum(c < 0 for c in changes)
         total = sum(abs(c) for c in changes)
-        lines.append(f"  hop {hop}: {_count(len(changes))} first reached, {up} up, {down} down, summed |change| {total:.4f}")
+        lines.append(f"  hop {hop}: {counted(len(changes), 'feature')} first reached, {up} up, {down} down, summed |change| {total:.4f}")
     if cascade.based_on == "responses":
         lines.append(_without_path(cascade))
     n, total = len(cascade.effects), sum(abs(c) for c in cascade.effects.values())
-    return [*lines, f"  in all: {_count(n)}, summed |change| {total:.4f}"]
+    return [*lines, f"  in all: {counted(n, 'feature')}, summed |change| {total:.4f}"]
 
 
 def _without_path(cascade: Cascade) -> str:
     changes = [change for n, change in cascade.effects.items() if n not in cascade.hops]
     up = sum(c > 0 for c in changes)
     total = sum(abs(c) for c in changes)
-    return f"  no path: {_count(len(changes))}, {up} up, {len(changes) - up} down, summed |change| {total:.4f}"
+    return f"  no path: {counted(len(changes), 'feature')}, {up} up, {len(changes) - up} down, summed |change| {total:.4f}"
 
 
 def _why(cascade: Cascade) -> list[str]:
@@ -152,7 +154,7 @@ def _why(cascade: Cascade) -> list[str]:
 
 def _share(part: dict[str, float], whole: dict[str, float]) -> str:
     total = sum(abs(m) for m in whole.values())
-    return f"{sum(abs(g) for g in part.values()) / total:.0%}" if total else "none"
+    return percent(sum(abs(g) for g in part.values()) / total) if total else "none"
 
 
 def _notes(cascade: Cascade) -> list[str]:
@@ -167,7 +169,7 @@ def _notes(cascade: Cascade) -> list[str]:
             f"{_share(cascade.unexplained, cascade.measured)} of their summed |change| is not explained by paths of the graph"
         )
     if cascade.pruned:
-        notes.append(f"  {cascade.pruned} smaller changes are not listed")
+        notes.append(f"  {counted(cascade.pruned, 'smaller change is', 'smaller changes are')} not listed")
     if cascade.intervals:
         notes.append("  (in brackets: what the standard errors of the edges leave open)")
     if cascade.based_on == "responses":
@@ -188,11 +190,3 @@ def _interval(cascade: Cascade, node: str) -> str:
 
 def _named(cascade: Cascade, node: str) -> str:
     return with_label(node, cascade.labels.get(node, ""))
-
-
-def _hops(n: int) -> str:
-    return "1 hop" if n == 1 else f"{n} hops"
-
-
-def _count(n: int) -> str:
-    return "1 feature" if n == 1 else f"{n} features"

@@ -10,6 +10,7 @@ import pandas as pd
 from feature_graph.steering.names import with_label
 from feature_graph.steering.outputs import CHANGE, DIVERGENCE
 from feature_graph.steering.results.serialization import SavedResult
+from feature_graph.terminal import percent
 
 #: Share of the target's change below which counter-steers count as weakening it.
 _ENOUGH = 0.8
@@ -108,7 +109,7 @@ def _text(found: Compensation) -> str:
     lines = [f"Compensating {found.source} by {found.delta:+.4g}, in {found.n_documents} held-out documents:", "  counter-steers:"]
     lines += [
         f"    {row['delta']:+9.4g} ({row['multiple']:+.3g} × its mean activation)  {with_label(row['feature'], row['label'])}"
-        + (f"; turned off in {row['turned_off']:.0%}" if row["turned_off"] else "")
+        + (f"; turned off in {percent(row['turned_off'])}" if row["turned_off"] else "")
         for row in found.counters.to_dict("records")
     ]
     lines.append("  mean change by the steer → with counter-steers (forecast):")
@@ -119,10 +120,11 @@ def _text(found: Compensation) -> str:
     ]
     here = found.output.iloc[0]
     lines.append(
-        f"  named side effects left: {found.remaining:.0%} [{found.remaining_low:.0%} … {found.remaining_high:.0%}]: {found.verdict}"
+        f"  named side effects left: {percent(found.remaining)} [{percent(found.remaining_low)} … {percent(found.remaining_high)}]: "
+        f"{found.verdict}"
     )
     if found.target:
-        lines.append(f"  change of the target left: {found.kept:.0%} [{found.kept_low:.0%} … {found.kept_high:.0%}]")
+        lines.append(f"  change of the target left: {percent(found.kept)} [{percent(found.kept_low)} … {percent(found.kept_high)}]")
     moved, unit = (CHANGE, "") if here.get("measure", DIVERGENCE) == CHANGE else ("KL", " nats")
     lines.append(
         f"  {moved} {here['kl_before']:.3g} → {here['kl_after']:.3g}{unit} (change {here['kl_change']:+.2g} [{here['kl_low']:+.2g} … "

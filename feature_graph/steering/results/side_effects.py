@@ -11,6 +11,7 @@ from feature_graph.steering.agreement import Agreement, agreement
 from feature_graph.steering.names import with_label
 from feature_graph.steering.outputs import CHANGE, DIVERGENCE
 from feature_graph.steering.results.serialization import SavedResult
+from feature_graph.terminal import percent
 
 #: Features whose change has a q below this, over all features read, count as moved.
 LEVEL = 0.05
@@ -113,10 +114,10 @@ def _text(found: SideEffects, top: int) -> str:
     agreed = found.agreement()
     if agreed.signed:
         rank = f"Spearman {agreed.spearman:.2f}, " if agreed.spearman == agreed.spearman else ""
-        sign = f"sign right {agreed.sign:.0%} of {agreed.signed}"
+        sign = f"sign right {percent(agreed.sign)} of {agreed.signed}"
         lines.append(f"  forecast {_BASES[found.based_on]} and measurement: {rank}slope {agreed.slope:.2f}, {sign}")
     if found.below_zero:
-        lines.append(f"  in {found.below_zero:.0%} of the documents the delta is larger than the activation of the feature")
+        lines.append(f"  in {percent(found.below_zero)} of the documents the delta is larger than the activation of the feature")
     lines.append("  largest changes, in units of each feature's mean activation (forecast | measured, in activation units):")
     lines += [
         f"    {row['relative']:+7.3f}  ({row['forecast']:+.3g} | {row['measured']:+.3g})  {with_label(row['feature'], row['label'])}"
@@ -138,7 +139,7 @@ def _output_lines(found: SideEffects, top: int) -> list[str]:
     )
     lines = [
         f"  output: KL {here['kl']:.3g} nats {ends}",
-        f"    another likeliest {'token' if tells_tokens else 'output'} in {here['top_changed']:.0%} of the documents{own}",
+        f"    another likeliest {'token' if tells_tokens else 'output'} in {percent(here['top_changed'])} of the documents{own}",
     ]
     for side in ("gained", "lost"):
         tokens = found.tokens[(found.tokens["when"] == "here") & (found.tokens["side"] == side)].head(top)
