@@ -13,7 +13,7 @@ from feature_graph.analysis import collapsed, copy_families, find_hubs
 from feature_graph.artifacts import InteractionSet
 from feature_graph.database.store import Store
 from feature_graph.graph import build_interaction_graph, structural
-from ingest import Options, Selection, ingest_run, verify_run
+from ingest import Options, Selection, counted, ingest_run, verify_run
 from ingest.migrations import migrate, migrations
 from tests.graph import twins, twins_families
 from tests.graph.formerly import CutOffMigration, as_version_6
@@ -171,7 +171,7 @@ def test_a_run_of_version_6_stays_whole_and_gets_them_when_it_is_loaded_again(da
     assert database.query("families").empty
     again = database.ingest(root)
     assert (again.already, again.families) == (True, loaded.families)
-    assert again.summary().endswith(f"{again.families} copy families added")
+    assert again.summary().endswith(f"{counted(again.families, 'copy family', 'copy families')} added")
     same_rows(database.ask("families", limit=ALL).records, twins_families.families(expected, "clamping", ALL))
     assert verify_run(database.driver, root).ok
 
