@@ -8,6 +8,7 @@ The exit status is 0 if all groups passed.
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -18,21 +19,23 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 AT_ONCE = 2
-#: Group → its tests, by their marks, of which tests/conftest.py sets `shared_server`, `demo` and `causal`; longest first.
+#: Group → its tests, by their marks, of which tests/conftest.py sets `shared_server`, `demo`, `causal` and `unit`; longest first.
 GROUPS = {
     "one server for all": "shared_server",
     "the demo": "demo and not shared_server",
+    "unit": "unit and not graph and not causal",
     "causal": "causal and not graph",
+    "end to end": "not graph and not causal and not unit",
     "servers of their own": "graph and not shared_server and not demo",
-    "the others": "not graph and not causal",
 }
 #: Folders of tests/ that hold a group's tests (tests/conftest.py refuses others), so that not every group reads them all.
 FOLDERS = {
     "one server for all": ("graph",),
     "the demo": ("e2e",),
+    "unit": ("unit",),
     "causal": ("causal",),
+    "end to end": ("graph", "e2e"),
     "servers of their own": ("graph", "e2e"),
-    "the others": ("unit", "graph", "e2e"),
 }
 _NO_TESTS = 5  # pytest's exit status
 
@@ -71,9 +74,11 @@ def _run(group: str, arguments: list[str], *, shown: bool) -> int:
     chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
     where = [] if chosen else [f"tests/{folder}" for folder in FOLDERS[group]]
     command = [sys.executable, "-m", "pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, *where, *arguments]
+    threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
     begun = time.monotonic()
     with tempfile.TemporaryFile() as kept:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=None if shown else kept, stderr=subprocess.STDOUT)
+        out = None if shown else kept
+        process = subprocess.Popen(command, cwd=ROOT, env={"OMP_NUM_THREADS": threads} | os.environ, stdout=out, stderr=subprocess.STDOUT)
         code = process.wait()
         kept.seek(0)
         _say(f"{kept.read().decode(errors='replace')}== {group}: exit status {code}, {_minutes(begun)} ==\n")

@@ -44,8 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker("graph")
                 if folder != home:
                     raise pytest.UsageError(f"{item.nodeid}: uses {fixture}; make test looks for such tests in tests/{home}")
-        if folder == "causal":
-            item.add_marker("causal")
+        if folder in {"causal", "unit"}:
+            item.add_marker(folder)
         if folder not in {"graph", "e2e"} and item.get_closest_marker("graph"):
             raise pytest.UsageError(f"{item.nodeid}: starts a server; make test looks for such tests in tests/graph and tests/e2e")
 

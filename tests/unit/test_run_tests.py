@@ -34,7 +34,7 @@ def test_what_counts_as_a_failure(codes: tuple[int, int], chosen: bool, expected
 
 def test_every_test_is_in_one_group() -> None:
     """Whatever marks it has; a test on the session's server or the demo's run is marked `graph`, too."""
-    marks = ["graph", "shared_server", "demo", "causal"]
+    marks = ["graph", "shared_server", "demo", "causal", "unit"]
     for values in itertools.product([True, False], repeat=len(marks)):
         has = dict(zip(marks, values, strict=True))
         if has["graph"] or not (has["shared_server"] or has["demo"]):
