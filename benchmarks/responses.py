@@ -3,11 +3,14 @@
 ``speed`` carries the same directions by the reference (``vmap(jvp)``) and by derivatives written out, in one run, and compares the time
 with the matrix products that the arithmetic needs at this machine's best rate.
 
+``band`` does so between dictionaries on components, those of the bundled band; the reference is ``jvp`` with a clean pass per direction.
+
 ``screen`` draws sources and targets of a run, half of the targets with P̂ ≥ 0.1, and compares the screen, with and without the term for
 tokens near a JumpReLU's threshold, with two exact effects at the very same select tokens: the gated derivative, and the clamp between the
 run's levels. Both are averaged within documents, then over documents.
 
     python benchmarks/responses.py speed [--json]
+    python benchmarks/responses.py band [--json]
     python benchmarks/responses.py screen RUN_DIR [--sources 102] [--targets 100] [--json]
 """
 
@@ -18,9 +21,9 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -28,7 +31,9 @@ import torch
 from scipy import stats as scipy_stats
 
 from feature_graph.artifacts import SELECT, ActivationStore, RunPaths, parse_feature_id
+from feature_graph.cli.common import load_config
 from feature_graph.config import Config
+from feature_graph.dictionaries import TensorName
 from feature_graph.interventions import (
     AnalysedModel,
     Clamps,
@@ -39,7 +44,10 @@ from feature_graph.interventions import (
     Setting,
     arrivals,
     carry_directions,
+    carry_site_directions,
     clamp_effects,
+    clean_for,
+    site_tangents,
 )
 from feature_graph.loading import draw_contexts, load_model_and_saes
 from feature_graph.responses import LayerSamples, ResponseScreen, measure_responses, plan_responses
@@ -49,7 +57,7 @@ N_DIRECTIONS, A_TOKEN = 1024, 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "screen"], help="what is measured")
+    parser.add_argument("what", choices=["speed", "band", "screen"], help="what is measured")
     parser.add_argument("run_dir", nargs="?", help="a run of the bundled model, for screen")
     parser.add_argument("--sources", type=int, default=102, help="sources, over all sites")
     parser.add_argument("--targets", type=int, default=100, help="targets of each source, over its later sites")
@@ -57,7 +65,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.what == "screen" and given.run_dir is None:
         parser.error("screen needs a run directory")
-    found = speed() if given.what == "speed" else screen(Path(given.run_dir), given.sources, given.targets)
+    asked = {"speed": speed, "band": band, "screen": lambda: screen(Path(given.run_dir), given.sources, given.targets)}
+    found = asked[given.what]()
     if given.json:
         print(json.dumps(found))
     else:
@@ -83,26 +92,59 @@ def speed() -> dict[str, Any]:
         return list(carry_directions(slices, clean, 12, at, directions.flatten(0, 1), points))
 
     def reference() -> list[torch.Tensor]:
-        return arrivals(slices, clean, 12, documents, positions, directions, points)
+        return [v.flatten(0, 1) for v in arrivals(slices, clean, 12, documents, positions, directions, points)]
 
-    fast(), reference()  # warm
-    times = {"written out": 0.0, "vmap(jvp)": 0.0}
+    return _compare(fast, reference, "vmap(jvp)", _operations(slices.block(12), 16))
+
+
+def band() -> dict[str, Any]:
+    """Seconds for 1,024 directions from the transcoder of block 8 to all later ones, four directions a token, both ways."""
+    cfg = load_config("bundled-transcoders", ["n_tokens=2048", "sae_quality=off"])
+    model, saes = load_model_and_saes(cfg)
+    analysed = AnalysedModel.of(model, saes, cfg, components=True)
+    slices, (source, *targets) = analysed.slices, [codec.site for codec in analysed.codecs.values()]
+    tokens = torch.as_tensor(draw_contexts(model, saes, cfg))
+    clean = clean_for(slices, tokens, source, targets)
+    generator = torch.Generator().manual_seed(0)
+    documents, positions = (torch.randint(low, high, (N_DIRECTIONS // A_TOKEN,), generator=generator) for low, high in ((0, 16), (1, 128)))
+    at = DirectionTokens.distinct(documents.repeat_interleave(A_TOKEN), positions.repeat_interleave(A_TOKEN))
+    codec = next(iter(analysed.codecs.values()))
+    directions = codec.w_dec[torch.randint(0, codec.d_sae, (N_DIRECTIONS,), generator=generator)]
+    write, *reads = [(source.point, cast("TensorName", source.writes)), *((t.point, cast("TensorName", t.reads)) for t in targets)]
+    each = (at.documents[at.owner], at.positions[at.owner])
+
+    def fast() -> list[torch.Tensor]:
+        return [found.arrived for found in carry_site_directions(slices, clean, source, at, directions, targets)]
+
+    def reference() -> list[torch.Tensor]:
+        found: list[torch.Tensor] = []
+        for where in torch.arange(N_DIRECTIONS).split(256):
+            documents, positions = (x[where] for x in each)
+            made = site_tangents(slices, clean, documents, positions, write, directions[where], reads)
+            found = [torch.cat([one, new.tangent]) for one, new in zip(found or [directions[:0]] * len(reads), made, strict=True)]
+        return found
+
+    return _compare(fast, reference, "jvp", _operations(slices.block(12), len(targets)))
+
+
+def _compare(fast: Callable[[], list[torch.Tensor]], reference: Callable[[], list[torch.Tensor]], name: str, work: float) -> dict[str, Any]:
+    """Processor time of both, which must give the same, after a warm-up; ``work`` in operations."""
+    fast(), reference()
+    times, made = {fast: 0.0, reference: 0.0}, {}
     for _ in range(2):
-        for name, run in (("written out", fast), ("vmap(jvp)", reference)):
+        for run in times:
             begun = time.process_time()
-            result = run()
-            times[name] += (time.process_time() - begun) / 2
-            if name == "written out":
-                made = result
-    error = max(float((a - b.flatten(0, 1)).abs().max() / b.square().mean().sqrt()) for a, b in zip(made, result, strict=True))
-    rate, work = _matmul_rate(), _operations(slices.block(12), 16)
+            made[run] = run()
+            times[run] += (time.process_time() - begun) / 2
+    error = max(float((a - b).abs().max() / b.square().mean().sqrt()) for a, b in zip(made[fast], made[reference], strict=True))
+    rate = _matmul_rate()
     return {
-        "CPU s, derivatives written out": times["written out"],
-        "CPU s, vmap(jvp)": times["vmap(jvp)"],
-        "ratio": times["vmap(jvp)"] / times["written out"],
+        "CPU s, derivatives written out": times[fast],
+        f"CPU s, {name}": times[reference],
+        "ratio": times[reference] / times[fast],
         "largest difference / RMS": error,
         "matmul's best rate, GFLOP/s": rate / 1e9,
-        "share of it": work / rate / times["written out"],
+        "share of it": work / rate / times[fast],
         "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,

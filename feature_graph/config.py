@@ -234,6 +234,12 @@ class Config(BaseModel):
             return {**values, "layers": list(dict.fromkeys(layers))}
         return values
 
+    @field_validator("sae_quality", "alignment", mode="before")
+    @classmethod
+    def _off(cls, value: object) -> object:
+        """YAML reads a bare ``off`` as false."""
+        return "off" if value is False else value
+
     @field_validator("sites")
     @classmethod
     def _sorted_sites(cls, sites: list[SiteConfig] | None) -> list[SiteConfig] | None:

@@ -154,10 +154,9 @@ def _computed(
         for reading, vectors in zip(path, carried, strict=True):
             yield clean.residuals[reading.point][tokens.documents, tokens.positions], vectors - put_in
         return
-    directions = put_in.unflatten(0, (len(tokens.documents), -1))
     source, targets = setting.codecs[layer].site, [r.codec.site for r in path]
-    for found in carry_site_directions(slices, clean, source, tokens.documents, tokens.positions, directions, targets):
-        yield found.clean, (found.arrived - found.carried).flatten(0, 1)
+    for found in carry_site_directions(slices, clean, source, tokens, put_in, targets):
+        yield found.clean, found.arrived - found.carried
 
 
 def _generic(random: RandomDirections, site: tuple[int, int], directions: Tensor, own: int | None) -> Tensor | None:

@@ -75,7 +75,8 @@ class Tap(Protocol):
         """The tensor to go on with."""
 
 
-def _go_on(_: TensorName, x: Tensor) -> Tensor:
+def go_on(_: TensorName, x: Tensor) -> Tensor:
+    """The tap that changes and keeps nothing."""
     return x
 
 
@@ -131,7 +132,7 @@ class SliceBlock:
             attend: From the normalised input to what the heads gather, [..., n_heads * d_head].
             tap: Called with each tensor on the way; the block goes on with what it gives back.
         """
-        at = tap or _go_on
+        at = tap or go_on
         x = at("resid_pre", x)
         heads = at("z", attend(apply(self.norm1, x)))
         after = x + at("attn_out", apply(self.post1, torch.nn.functional.linear(heads, self.w_o.T, self.b_o)))

@@ -90,14 +90,14 @@ def carried_clamps(reading: Reading, clean: Tensor, stream: Tensor | None, added
 
 
 def carried_tangents(stream: Tensor | None, added: Tensor, norm: Norm | None) -> Tensor:
-    """The same of derivatives, before the reader: [S, V, d_in].
+    """The same of derivatives, before the reader: [n, d_in].
 
     Args:
-        stream: The stream before the target's norm, [S, d_model]; None where it has none.
-        added: What each direction adds to the stream, [S, V, d_model].
+        stream: The stream before the target's norm at the token of each direction, [n, d_model]; None where it has none.
+        added: What each direction adds to the stream, [n, d_model].
         norm: Between the stream and what is read.
     """
-    return added if norm is None or stream is None else norm.along(stream[:, None], added)
+    return added if norm is None or stream is None else norm.along(stream, added)
 
 
 def nothing_of(reading: Reading, samples: int) -> Tensor:

@@ -1,7 +1,7 @@
 """Derivatives of what dictionaries read along directions at what another dictionary writes: components as well as the residual stream.
 
-As :mod:`feature_graph.interventions.arrivals`, by forward-mode differentiation of the slices: several directions at one token share its
-clean run. Beside what arrives stands what would arrive with nothing computed between (:mod:`feature_graph.interventions.carried`).
+As :mod:`feature_graph.interventions.tangents`, with tangents put in and read inside blocks. Beside what arrives stands what would arrive
+with nothing computed between (:mod:`feature_graph.interventions.carried`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 
 from feature_graph.artifacts import Site
 from feature_graph.interventions.carried import adds_at, carried_tangents, is_carried, norm_of, stream_at
-from feature_graph.interventions.jacobian import load_forward_rules
 from feature_graph.interventions.site_effects import clamped_at, observed_at, site_span
 from feature_graph.interventions.slices import CleanRun, ModelSlices
+from feature_graph.interventions.tangents import DirectionTokens, Layout, block_derivative
 from feature_graph.interventions.taps import BlockTaps, Where
 
 
@@ -26,9 +25,9 @@ class SiteArrivals:
     """Directions at one target site, in units of what it reads per unit of the direction.
 
     Attributes:
-        clean: What is read in the clean run, [S, d_in].
-        arrived: Derivative along each direction, [S, V, d_in].
-        carried: The part of it that nothing computed, [S, V, d_in].
+        clean: What is read in the clean run at each token, [S, d_in].
+        arrived: Derivative along each direction, [n, d_in].
+        carried: The part of it that nothing computed, [n, d_in].
     """
 
     clean: Tensor
@@ -38,13 +37,7 @@ class SiteArrivals:
 
 @torch.no_grad()
 def carry_site_directions(
-    slices: ModelSlices,
-    clean: CleanRun,
-    source: Site,
-    documents: Tensor,
-    positions: Tensor,
-    directions: Tensor,
-    targets: Sequence[Site],
+    slices: ModelSlices, clean: CleanRun, source: Site, tokens: DirectionTokens, directions: Tensor, targets: Sequence[Site]
 ) -> list[SiteArrivals]:
     """Derivatives at the same position, everything free.
 
@@ -52,45 +45,36 @@ def carry_site_directions(
         slices: The model.
         clean: Clean run with the stream at the source's point, and the blocks up to the last target's.
         source: Where the directions are put in.
-        documents: int64 [S], rows of the clean run.
-        positions: int64 [S].
-        directions: [S, V, d_out], V directions a token, in units of what the source writes.
+        tokens: The token of each direction.
+        directions: [n, d_out], in units of what the source writes.
         targets: Sites that the source can drive.
 
     Returns:
         One entry per target.
     """
-    load_forward_rules()
     first, last = site_span(source, targets)
-    reads = [observed_at(site) for site in targets]
+    entry, beyond = clamped_at(source), adds_at(source)
     streams = [where for site in targets if (where := stream_at(site))]
-    beyond = adds_at(source)
-    wanted: list[Where] = list(dict.fromkeys([*reads, *streams, *([beyond] if beyond else [])]))
-    x = clean.residuals[first][documents, positions][:, None, None]
-
-    def downstream(change: Tensor) -> tuple[Tensor, ...]:
-        taps = BlockTaps(wanted, {clamped_at(source): lambda value: value + change[:, None, None]})
-        slices.advance(x, first, last, clean, documents, positions, taps)
-        return tuple(taps.found[where][:, 0, 0] for where in wanted)
-
-    nothing = torch.zeros(len(documents), directions.shape[-1], dtype=x.dtype, device=x.device)  # one for all directions of a token
-
-    def along(direction: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-        found = jvp(downstream, (nothing,), (direction,))
-        return found[0], found[1]
-
-    primal, tangent = vmap(along, out_dims=(None, 0))(  # type: ignore[arg-type]  # a part without directions, which torch.func takes
-        directions.to(x.dtype).transpose(0, 1)
-    )
-    values = dict(zip(wanted, primal, strict=True))
-    moved = {where: value.transpose(0, 1) for where, value in zip(wanted, tangent, strict=True)}
-    added = directions.to(x.dtype) if beyond is None else moved[beyond]
-    return [_arrivals(slices, source, target, values, moved[observed_at(target)], added) for target in targets]
+    wanted: list[Where] = [*map(observed_at, targets), *streams, *([beyond] if beyond else [])]
+    x = clean.residuals[first][tokens.documents, tokens.positions]
+    put_in = directions.to(x.dtype)
+    values, moved = BlockTaps(wanted), BlockTaps(wanted, {entry: lambda t: t + put_in})
+    tangent, layout = x.new_zeros(len(put_in), slices.d_model), Layout.of(tokens, clean.tokens.shape[1])
+    for index in range(first, last):
+        block = block_derivative(slices.block(index), x, clean.caches[index], layout, values.of(index))
+        if entry == (index, "mlp_out"):  # nothing moves before it
+            tangent = moved.at((index, "resid_post"), moved.at(entry, tangent))
+        else:
+            tangent = block.along(tangent, moved.of(index))
+        x = block.after
+    added = put_in if beyond is None else moved.found[beyond]
+    return [_arrivals(slices, source, target, values.found, moved.found[observed_at(target)], added, tokens.owner) for target in targets]
 
 
-def _arrivals(slices: ModelSlices, source: Site, target: Site, values: dict[Where, Tensor], arrived: Tensor, added: Tensor) -> SiteArrivals:
-    where = stream_at(target)
+def _arrivals(
+    slices: ModelSlices, source: Site, target: Site, values: dict[Where, Tensor], arrived: Tensor, added: Tensor, owner: Tensor
+) -> SiteArrivals:
+    where, clean = stream_at(target), values[observed_at(target)]
     if not is_carried(source, target):
-        return SiteArrivals(values[observed_at(target)], arrived, torch.zeros_like(arrived))
-    carried = carried_tangents(None if where is None else values[where], added, norm_of(slices, target))
-    return SiteArrivals(values[observed_at(target)], arrived, carried)
+        return SiteArrivals(clean, arrived, torch.zeros_like(arrived))
+    return SiteArrivals(clean, arrived, carried_tangents(None if where is None else values[where][owner], added, norm_of(slices, target)))

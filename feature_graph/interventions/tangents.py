@@ -1,4 +1,4 @@
-"""Derivatives of one token's residual stream, written out: what :func:`arrivals` computes, at a fraction of its time.
+"""Derivatives at one token, written out: what :func:`arrivals` computes, at a fraction of its time, and the same inside blocks.
 
 At one position the keys and values of the prefix are fixed, so a block is linear in the tangent once its clean activations there are known:
 
@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from feature_graph.dictionaries import TensorName
 from feature_graph.interventions.attention import KeysValues
-from feature_graph.interventions.blocks import Heads, SliceBlock, SliceMlp
+from feature_graph.interventions.blocks import Heads, SliceBlock, SliceMlp, Tap, go_on
 from feature_graph.interventions.norms import Norm
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 
@@ -68,11 +70,11 @@ def carry_directions(
         For each point [n, d_model]: residual units there per unit of the direction.
     """
     x = clean.residuals[point][tokens.documents, tokens.positions]
-    tangent, layout, at = directions.to(x.dtype), _Layout.of(tokens, clean.tokens.shape[1]), point
+    tangent, layout, at = directions.to(x.dtype), Layout.of(tokens, clean.tokens.shape[1]), point
     for stop in points:
         for index in range(at, stop):
-            x, push = _block(slices.block(index), x, clean.caches[index], layout)
-            tangent = push(tangent)
+            block = block_derivative(slices.block(index), x, clean.caches[index], layout)
+            x, tangent = block.after, block.along(tangent)
         at = stop
         yield tangent
 
@@ -109,7 +111,7 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class _Layout:
+class Layout:
     """Where the tokens lie, and how tokens and directions are grouped by document."""
 
     tokens: DirectionTokens
@@ -118,32 +120,90 @@ class _Layout:
     of_directions: _Rows
 
     @classmethod
-    def of(cls, tokens: DirectionTokens, context: int) -> _Layout:
+    def of(cls, tokens: DirectionTokens, context: int) -> Layout:
+        """Group them, for contexts of so many tokens."""
         return cls(tokens, context, _Rows.of(tokens.documents), _Rows.of(tokens.documents[tokens.owner]))
 
 
-def _block(block: SliceBlock, x: Tensor, cache: KeysValues, layout: _Layout) -> tuple[Tensor, Push]:
-    """The residual stream after a block at the tokens [S, d_model], and the block's derivative there."""
-    owner = layout.tokens.owner
+@dataclass(frozen=True)
+class BlockDerivative:
+    """A block at the tokens of some directions.
+
+    Attributes:
+        after: The clean residual stream after the block, [S, d_model].
+        parallel: Whether the MLP reads what attention reads.
+        heads: From the stream before the block to what the heads gather.
+        attn_out: From there to what attention adds.
+        norm2: From the stream before the MLP to what the MLP reads, in one or more steps, each with the name of the tensor that it gives.
+        mlp_out: From there to what the MLP adds; None without an MLP.
+    """
+
+    after: Tensor
+    parallel: bool
+    heads: Push
+    attn_out: Push
+    norm2: Sequence[tuple[TensorName, Push]] = ()
+    mlp_out: Push | None = None
+
+    def along(self, t: Tensor, tap: Tap | None = None) -> Tensor:
+        """The derivative along tangents before the block [n, d_model]; ``tap`` as in :class:`SliceBlock`, of tangents."""
+        at = tap or go_on
+        t = at("resid_pre", t)
+        moved = t + at("attn_out", self.attn_out(at("z", self.heads(t))))
+        if self.mlp_out is None:
+            return at("resid_post", moved)
+        moved = moved if self.parallel else at("resid_mid", moved)
+        read = at("mlp_stream", t if self.parallel else moved)
+        for name, push in self.norm2:
+            read = at(name, push(read))
+        return at("resid_post", moved + at("mlp_out", self.mlp_out(read)))
+
+
+def block_derivative(block: SliceBlock, x: Tensor, cache: KeysValues, layout: Layout, tap: Tap | None = None) -> BlockDerivative:
+    """Run a block once at the tokens, and keep what its derivative there needs.
+
+    Args:
+        block: The block.
+        x: Residual stream before it at the tokens, [S, d_model].
+        cache: Its keys and values in the clean run.
+        layout: The tokens and their directions.
+        tap: As in :class:`SliceBlock`, of clean tensors [S, width].
+    """
+    owner, at = layout.tokens.owner, tap or go_on
+    x = at("resid_pre", x)
     normed, push_norm1 = _norm(block.norm1, x, owner)
     gathered, push_attention = _attention(block, normed, cache, layout)
-    attn_out, push_post1 = _norm(block.post1, linear(gathered, block.w_o.T, block.b_o), owner)
+    attn_out, push_post1 = _norm(block.post1, linear(at("z", gathered), block.w_o.T, block.b_o), owner)
+    after = x + at("attn_out", attn_out)
 
-    def through_attention(t: Tensor) -> Tensor:
-        return push_post1(linear(push_attention(push_norm1(t)), block.w_o.T))
+    def heads(t: Tensor) -> Tensor:
+        return push_attention(push_norm1(t))
+
+    def written(t: Tensor) -> Tensor:
+        return push_post1(linear(t, block.w_o.T))
 
     if block.mlp is None:
-        return x + attn_out, lambda t: t + through_attention(t)
-    mid = x if block.parallel else x + attn_out
-    read, push_norm2 = _norm(block.norm2, mid, owner)
+        return BlockDerivative(at("resid_post", after), block.parallel, heads, written)
+    after = after if block.parallel else at("resid_mid", after)
+    read = at("mlp_stream", x if block.parallel else after)
+    steps: list[tuple[TensorName, Push]] = []
+    for name, norm in _norm_steps(block.norm2, tap):
+        read, push = norm(read, owner)
+        read = at(name, read)
+        steps.append((name, push))
     hidden, push_mlp = _mlp(block.mlp, read, owner)
     mlp_out, push_post2 = _norm(block.post2, hidden, owner)
+    return BlockDerivative(
+        at("resid_post", after + at("mlp_out", mlp_out)), block.parallel, heads, written, steps, lambda t: push_post2(push_mlp(t))
+    )
 
-    def whole(t: Tensor) -> Tensor:
-        attended = t + through_attention(t)
-        return attended + push_post2(push_mlp(push_norm2(t if block.parallel else attended)))
 
-    return x + attn_out + mlp_out, whole
+def _norm_steps(norm: Norm | None, tap: Tap | None) -> list[tuple[TensorName, Callable[[Tensor, Tensor], tuple[Tensor, Push]]]]:
+    """The norm before an MLP; in two steps where what it gives before its gain is asked for."""
+    if norm is None or tap is None or not tap.wants("mlp_normalized"):
+        return [("mlp_in", partial(_norm, norm))]
+    gain = 1.0 if norm.w is None else norm.w
+    return [("mlp_normalized", partial(_norm, norm.without_gain())), ("mlp_in", lambda x, _: (norm.scaled(x), lambda t: t * gain))]
 
 
 def _norm(norm: Norm | None, x: Tensor, owner: Tensor) -> tuple[Tensor, Push]:
@@ -185,7 +245,7 @@ def _slope(act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return torch.autograd.grad(act(x).sum(), x)[0]
 
 
-def _attention(block: SliceBlock, x: Tensor, cache: KeysValues, layout: _Layout) -> tuple[Tensor, Push]:
+def _attention(block: SliceBlock, x: Tensor, cache: KeysValues, layout: Layout) -> tuple[Tensor, Push]:
     """What the heads gather at the tokens [S, n_heads · d_head], and its derivative.
 
     With weights w over the prefix and the token itself, scores s, values v and z = Σ w v: dz = Σ w ds v − z Σ w ds + w_own dv_own.
@@ -226,14 +286,14 @@ def _bent(block: SliceBlock, weights: Tensor, scores: Tensor) -> Tensor:
     return torch.where(weights > 0, weights * slope, 0.0) / block.scale
 
 
-def _seen(block: SliceBlock, layout: _Layout, length: int) -> Tensor:
+def _seen(block: SliceBlock, layout: Layout, length: int) -> Tensor:
     """bool [S, 1, 1, length]: earlier positions that a token sees."""
     cached, at = torch.arange(length, device=layout.tokens.positions.device), layout.tokens.positions[:, None]
     seen = cached < at
     return (seen if block.window is None else seen & (at - cached < block.window))[:, None, None, :]
 
 
-def _projection(block: SliceBlock, x: Tensor, layout: _Layout) -> tuple[Heads, Callable[[Tensor], Heads]]:
+def _projection(block: SliceBlock, x: Tensor, layout: Layout) -> tuple[Heads, Callable[[Tensor], Heads]]:
     """Queries, keys and values at the tokens, and their derivative: linear but for norms of heads and clipping."""
     owner, positions = layout.tokens.owner, layout.tokens.positions
     sizes = [block.n_heads * block.d_head, block.n_kv * block.d_head, block.n_kv * block.d_head]

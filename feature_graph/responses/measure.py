@@ -37,8 +37,6 @@ from feature_graph.utils import sha256_json, whole_file
 log = logging.getLogger(__name__)
 #: Sources of one block (one part file; many, since their directions share tokens), and directions that are carried together.
 BLOCK_SOURCES, _BATCH = 2048, 2048
-#: Directions that are carried together between components, each with a clean pass of its own.
-_SITE_BATCH = 480
 _VERSION = 1
 #: Fields of the configuration that a block's result depends on.
 _FIELDS = frozenset({"layers", "response_samples", "response_documents", "activity_threshold", "seed"})
@@ -227,16 +225,16 @@ def site_half_means(setting: Setting, layer: int, later: Sequence[int], samples:
     means = np.zeros((len(later), len(samples) * 2, 2, max(site.d_in for site in targets)))
     owner, rows = samples.owners(), setting.rows[samples.documents]
     order = np.lexsort((samples.positions, rows))
-    for chosen in np.array_split(order, max(1, -(-len(order) // _SITE_BATCH))):
-        documents, positions = (torch.as_tensor(values[chosen], device=device) for values in (rows, samples.positions))
-        directions = codecs[layer].w_dec[torch.as_tensor(samples.index[owner[chosen]], device=device)][:, None]
+    for chosen in np.array_split(order, max(1, -(-len(order) // _BATCH))):
+        tokens = DirectionTokens.distinct(*(torch.as_tensor(values[chosen], device=device) for values in (rows, samples.positions)))
+        directions = codecs[layer].w_dec[torch.as_tensor(samples.index[owner[chosen]], device=device)]
         cells, place = np.unique(2 * owner[chosen] + samples.half[chosen], return_inverse=True)
         weight = torch.as_tensor(samples.weight[chosen], device=device)[:, None]
         sums = _CellSums(torch.as_tensor(place, device=device), weight, len(cells))
-        found = carry_site_directions(setting.slices, setting.clean, codecs[layer].site, documents, positions, directions, targets)
+        found = carry_site_directions(setting.slices, setting.clean, codecs[layer].site, tokens, directions, targets)
         for k, (site, arrivals) in enumerate(zip(targets, found, strict=True)):
-            means[k, cells, 0, : site.d_in] += sums.of(arrivals.arrived[:, 0])
-            means[k, cells, 1, : site.d_in] += sums.of(arrivals.carried[:, 0])
+            means[k, cells, 0, : site.d_in] += sums.of(arrivals.arrived)
+            means[k, cells, 1, : site.d_in] += sums.of(arrivals.carried)
     return means.reshape(len(later), len(samples), 2, 2, -1).swapaxes(2, 3).reshape(len(later), len(samples), 4, -1)
 
 

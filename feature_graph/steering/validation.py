@@ -31,6 +31,7 @@ from feature_graph.graph import structural
 from feature_graph.interventions import (
     AnalysedModel,
     Clamps,
+    DirectionTokens,
     Perturber,
     Reading,
     SamplePositions,
@@ -231,14 +232,15 @@ class _CascadeValidation:
 
     def _between_sites(self, layer: int, index: int, path: Sequence[Reading], at: SamplePositions) -> Iterator[dict[str, list[float]]]:
         perturber, codec = self._perturber(SELECT), self.analysed.codecs[layer]
-        directions = codec.w_dec[index].expand(len(at), 1, -1)
+        tokens = DirectionTokens(*perturber.located(at), torch.arange(len(at), device=codec.device))
+        directions = codec.w_dec[index].expand(len(at), -1)
         sites = [reading.codec.site for reading in path]
-        found = carry_site_directions(self.analysed.slices, perturber.clean, codec.site, *perturber.located(at), directions, sites)
+        found = carry_site_directions(self.analysed.slices, perturber.clean, codec.site, tokens, directions, sites)
         for reading, arrivals in zip(path, found, strict=True):
             target, asked = reading.codec, reading.features
             readers = target.w_enc if asked is None else target.w_enc.T[asked].T
             gate = target.gate(target.preactivation(arrivals.clean.to(readers.dtype), asked), asked)
-            straight, whole = (x[:, 0].to(readers.dtype) @ readers for x in (arrivals.carried, arrivals.arrived))
+            straight, whole = (x.to(readers.dtype) @ readers for x in (arrivals.carried, arrivals.arrived))
             yield {name: x.double().mean(dim=0).tolist() for name, x in (("pass_through", straight), ("jacobian", gate * whole))}
 
 

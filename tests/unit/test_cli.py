@@ -40,6 +40,11 @@ def runner() -> CliRunner:
     return CliRunner(env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
 
 
+def test_off_is_a_value_and_not_yamls_false() -> None:
+    cfg = load_config("gpt2-small", ["sae_quality=off", "alignment=off"])
+    assert (cfg.sae_quality, cfg.alignment) == ("off", "off")
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["db", "--help"], ["query", "--help"], ["run", "--help"], ["ingest", "--help"]])
 def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     code = (

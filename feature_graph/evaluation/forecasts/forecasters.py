@@ -210,7 +210,7 @@ def mean_jacobian(setting: Setting, layer: int, indices: Sequence[int], document
 def _stream_derivatives(setting: Setting, layer: int, rows: Tensor, at: tuple[Tensor, Tensor], later: Sequence[int]) -> Iterator[Tensor]:
     """For each later layer [tokens, sources, d_model]."""
     n, sources = len(at[0]), len(rows)
-    tokens = DirectionTokens(*at, torch.arange(n, device=rows.device).repeat_interleave(sources))
+    tokens = _each_at_each(at, sources)
     points = [setting.model.point(k) for k in later]
     carried = carry_directions(setting.slices, setting.clean, setting.model.point(layer), tokens, rows.repeat(n, 1), points)
     return (vectors.reshape(n, sources, -1) for vectors in carried)
@@ -219,5 +219,11 @@ def _stream_derivatives(setting: Setting, layer: int, rows: Tensor, at: tuple[Te
 def _site_derivatives(setting: Setting, layer: int, rows: Tensor, at: tuple[Tensor, Tensor], later: Sequence[int]) -> Iterator[Tensor]:
     """For each later site [tokens, sources, d_in]."""
     site, targets = setting.codecs[layer].site, [setting.codecs[k].site for k in later]
-    directions = rows.expand(len(at[0]), *rows.shape)
-    return (found.arrived for found in carry_site_directions(setting.slices, setting.clean, site, *at, directions, targets))
+    n, sources = len(at[0]), len(rows)
+    carried = carry_site_directions(setting.slices, setting.clean, site, _each_at_each(at, sources), rows.repeat(n, 1), targets)
+    return (found.arrived.reshape(n, sources, -1) for found in carried)
+
+
+def _each_at_each(at: tuple[Tensor, Tensor], sources: int) -> DirectionTokens:
+    """Every source at every token."""
+    return DirectionTokens(*at, torch.arange(len(at[0]), device=at[0].device).repeat_interleave(sources))
