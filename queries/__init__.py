@@ -10,7 +10,7 @@ run(driver, "hubs", measure="pagerank").records
 from queries.check import Checked, check, example_run
 from queries.connection import Answer
 from queries.custom import ask, explain
-from queries.effects import find_effect
+from queries.effects import choose_effect, find_effect
 from queries.errors import (
     DecodersMissing,
     GdsMissing,
@@ -46,6 +46,7 @@ __all__ = [
     "TooDeep",
     "ask",
     "check",
+    "choose_effect",
     "choose_method",
     "choose_other_method",
     "example_run",

@@ -14,6 +14,11 @@ would decide the figure alone); dead features (never active on the measured toke
 token: clean, with the residual replaced by its reconstruction, by zero and by its mean. Recovered =
 (ablated - reconstructed) / (ablated - clean), once against zero (as SAELens does) and once against the mean, which is
 the harder one.
+
+The published figures were measured by these definitions, which are not those of ``feature-graph quality``: that calls a
+token typical by the median of the whole text and not of eight contexts, keeps a first token that is no outlier, leaves
+out predictions of special tokens, encodes by this library's codecs instead of SAELens, and states what is recovered
+without the cross-entropies themselves. So this script keeps its own.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import pytest
 import queries
 from feature_graph.analysis import detect_communities, find_hubs
 from feature_graph.artifacts import InteractionSet
-from feature_graph.database.store import Store
+from feature_graph.database.store import Projection, Store, client, projected
 from feature_graph.graph import as_asked, build_interaction_graph, effect_of, restated, structural
 from queries.browser import favourites, gather, guide
 from tests.graph import twins
@@ -129,6 +129,18 @@ def test_the_effect_is_found_from_outside(loaded: dict[str, Run], connected: Sto
     assert queries.find_effect(connected.driver, example.id, "clamping", "copy") == "copy"
     with pytest.raises(queries.ParameterError, match="did not measure by jacobian"):
         queries.find_effect(connected.driver, example.id, "jacobian", "specific")
+
+
+def test_a_projection_chooses_its_effect_as_questions_do(loaded: dict[str, Run], connected: Store) -> None:
+    (example, _), (random, _) = loaded["example"], loaded["random"]
+    gds, edges = client(connected), {}
+    for run, effect in ((example, None), (example, "strength"), (random, None), (random, "specific"), (random, "strength")):
+        with projected(gds, Projection(run.id, effect=effect)) as graph:
+            edges[run.id, effect] = graph.relationship_count()
+    assert edges[example.id, None] == edges[example.id, "strength"] > 0
+    assert edges[random.id, None] == edges[random.id, "specific"] < edges[random.id, "strength"]
+    with pytest.raises(queries.ParameterError, match=f"effect: got 'specific', which run {example.id} did not measure by clamping"):
+        projected(gds, Projection(example.id, effect="specific")).__enter__()
 
 
 @pytest.mark.parametrize("path", [path for path, text in favourites().items() if "run.effect" in text and not re.search(r":param", text)])

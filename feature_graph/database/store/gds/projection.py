@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import queries
 from feature_graph.database.store.database import Store
@@ -44,11 +44,6 @@ CALL (run, copies) {
   // two families may act on each other: with $ties that is one relationship
   WITH run, copies, s, t, weight, $ties AND s.uid > t.uid AS turned
   WITH run, copies, CASE WHEN turned THEN t ELSE s END AS s, CASE WHEN turned THEN s ELSE t END AS t, max(weight) AS weight
-"""
-_DEFAULT_EFFECT = """
-MATCH (run:Run {id: $run, status: 'ready'})
-WITH EXISTS { MATCH ()-[e:AFFECTS {run: run.n, method: $method}]->() WHERE e.specific IS NOT NULL } AS measured
-RETURN CASE WHEN measured THEN 'specific' ELSE 'strength' END AS effect
 """
 _PROJECT = (
     _EDGES
@@ -143,8 +138,7 @@ def projected(
     """
     part.check()
     name = f"store-{uuid.uuid4().hex}"
-    method = _method(gds, part)
-    values = asdict(part) | {"method": method, "effect": part.effect or _default_effect(gds, part.run, method)}
+    values = asdict(part) | _chosen(gds, part)
     try:
         made = gds.graph.project.cypher(_PROJECT, graph=name, undirected=undirected, indexed=indexed, ties=ties, **values)
         yield made.graph
@@ -152,25 +146,27 @@ def projected(
         gds.graph.drop(name, fail_if_missing=False)
 
 
-def _method(gds: GraphDataScience, part: Projection) -> str:
-    """The method of the edges, if the run has any by it.
+def _chosen(gds: GraphDataScience, part: Projection) -> dict[str, str]:
+    """The method of the edges, and what they weigh.
 
     Raises:
         StoreError: If there is no such ready run, or nothing in it.
-        queries.ParameterError: If it has no edges by the method.
+        queries.ParameterError: If it has no edges by the method, or did not measure the effect.
     """
-    query = "MATCH (run:Run {id: $run, status: 'ready'}) RETURN run.methods AS methods, run.nodes AS nodes"
+    query = "MATCH (run:Run {id: $run, status: 'ready'}) RETURN run.n AS n, run.methods AS methods, run.nodes AS nodes"
     found = gds.run_cypher(query, {"run": part.run})
     if not len(found):
         raise StoreError(f"run: got {part.run!r}; expected the id of a ready run, as `feature-graph runs list` shows it")
     if not found["nodes"].iloc[0]:
         raise StoreError(f"run {part.run} has no features; there is nothing to score")
-    return queries.choose_method(part.run, found["methods"].iloc[0], part.method)
+    method = queries.choose_method(part.run, found["methods"].iloc[0], part.method)
 
+    def read(text: str, parameters: dict[str, Any], _: float) -> queries.Answer:
+        frame = gds.run_cypher(text, parameters)
+        return queries.Answer(list(frame.columns), frame.to_numpy().tolist())
 
-def _default_effect(gds: GraphDataScience, run: str, method: str) -> str:
-    found = gds.run_cypher(_DEFAULT_EFFECT, {"run": run, "method": method})
-    return str(found["effect"].iloc[0])
+    effect = queries.choose_effect(read, [({"id": part.run, "n": int(found["n"].iloc[0])}, method)], part.effect)
+    return {"method": method, "effect": effect}
 
 
 def count_part(store: Store, part: Projection) -> tuple[int, int]:
