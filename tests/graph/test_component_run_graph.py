@@ -7,14 +7,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import queries
 from feature_graph.artifacts import site_sequence
+from feature_graph.config import Config
 from feature_graph.database.store import Store
 from feature_graph.graph import load_graph
-from feature_graph.pipeline import run
+from feature_graph.pipeline import run, write_decoders
 from ingest import InvalidRun
 from tests.graph import twins, twins_runs
 from tests.support.commands import Run
@@ -119,6 +121,23 @@ def test_behaviours_arrive_with_seeds_at_components(database: Store, command: Ru
     assert (members["hook"] == members["id"].str.replace(r"_F\d+$", "", regex=True).map(hooks)).all()
     done = command("query", "behaviors", "-p", f"run={loaded.run}")
     assert done.exit_code == 0, done.output
+
+
+def test_features_of_all_sites_are_found_by_direction(database: Store, mixed: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(mixed, tmp_path / "run")
+    loaded = database.ingest(root)
+    found = pd.read_parquet(write_decoders(Config.load(root / "config.json"), root).path)
+    added = database.ingest(root)
+    assert (added.already, added.decoders) == (True, len(found)) == (True, loaded.nodes)
+    matrix = np.stack(found["decoder"].tolist()).astype(float)
+    ids = pd.read_parquet(root / "features.parquet")["id"].tolist()
+    own = next(i for i, name in enumerate(ids) if name.startswith("L1.tc"))
+    cosines = dict(zip(ids, matrix @ matrix[own], strict=True))
+    answer = database.ask("similar", run=loaded.run, feature=ids[own], search="exact", min_cosine=-1.0, limit=1000).records
+    assert {row["id"] for row in answer} == {*ids} - {ids[own]}
+    assert {row["id"].partition("_F")[0] for row in answer} == {*NAMES}
+    assert [row["cosine"] for row in answer] == pytest.approx([cosines[row["id"]] for row in answer], abs=2e-6)
+    assert database.verify(root).ok
 
 
 def test_an_unknown_site_is_refused(database: Store, mixed: Path, tmp_path: Path) -> None:
