@@ -24,6 +24,9 @@ from feature_graph.visualization.style import SIGN_NAMES
 PlotlyJs = Literal["inline", "directory"]
 HINT = "Click a feature to see what it drives and what drives it; double-click the picture to go back. Drag to move."
 
+#: Share of a picture's width that leaves the panel beside it; with less room the panel goes below.
+_LEAST_BESIDE = 0.85
+
 _environment = Environment(loader=PackageLoader("feature_graph.visualization"), autoescape=True, undefined=StrictUndefined, finalize=shown)
 
 
@@ -85,6 +88,7 @@ def graph_section(scene: Scene, name: str = "graph") -> Markup:
             seed_name=scene.seed_name if any(n.seed for n in scene.nodes) else "",
             steps=len(_steps(scene)),
             payload=script_json(_payload(scene)),
+            room=round(_LEAST_BESIDE * scene.width),
         )
     )
 

@@ -116,6 +116,10 @@ function featureGraph(root) {
   }
   const config = { displaylogo: false, responsive: false, scrollZoom: false, showSendToCloud: false, plotlyServerURL: "",
     modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], toImageButtonOptions: { format: "svg", filename: "feature-graph" } };
+  // The picture is as wide as drawn where there is room, and its columns move together where there is not; only then it scrolls.
+  const drawn = shapes.width, fitted = () => Math.round(Math.max(0.7 * drawn, Math.min(drawn, plot.clientWidth)));
+  shapes.width = fitted();
+  window.addEventListener("resize", () => { if (fitted() !== plot.layout.width) Plotly.relayout(plot, { width: fitted() }); });
   Plotly.newPlot(plot, traces, shapes, config).then(() => {
     plot.on("plotly_click", (event) => {
       const point = event.points.find((p) => p.curveNumber === nodeTrace);
