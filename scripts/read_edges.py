@@ -32,10 +32,10 @@ from feature_graph.loading import load_model_and_saes
 EFFECTS = ("total", "copy", "computed", "specific")
 CONTEXTS, BEFORE, AFTER = 6, 12, 4
 PROMOTED = 8
-PER_FEATURE = 2  # edges per source and per target, so that one hub does not fill the page
+PER_FEATURE = 1  # edges per source and per target, so that no hub fills the page
 
 
-class Reader:
+class EdgeReader:
     """A run's files and, loaded once, its model and dictionaries."""
 
     def __init__(self, run: Path) -> None:
@@ -101,7 +101,7 @@ class Reader:
         """Tokens by decoder row · unembedding: the highest, the lowest."""
         found = read_feature_id(feature)
         saes: dict[Any, Any] = self.loaded[1]
-        sae = saes.get(found.site_name) or saes[self.key(found.site_name)]
+        sae = saes[found.site_name if found.site_name in saes else self.key(found.site_name)]
         row = sae.W_dec[found.index].detach()
         scores = (row / row.norm()) @ self.unembedding
         ends = [scores.topk(PROMOTED, largest=largest).indices.tolist() for largest in (True, False)]
@@ -133,7 +133,7 @@ def crossed(edge: dict[str, Any]) -> int:
     return read_feature_id(edge["target"]).layer - read_feature_id(edge["source"]).layer
 
 
-def show(reader: Reader, edge: dict[str, Any], number: int, texts: Sequence[str]) -> None:
+def show(reader: EdgeReader, edge: dict[str, Any], number: int, texts: Sequence[str]) -> None:
     """One edge."""
     ends = (edge["source"], edge["target"])
     effects = "  ".join(f"{name} {edge[name]:+.3f}" for name in EFFECTS if edge[name] is not None)
@@ -160,7 +160,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=1, help="without --pairs: those that cross so many blocks or more (default: 1)")
     parser.add_argument("--text", action="append", default=[], help="a text to ask at its last token; repeatable")
     options = parser.parse_args()
-    reader = Reader(options.run)
+    reader = EdgeReader(options.run)
     edges = reader.pairs(options.pairs.split(",")) if options.pairs else reader.strongest(options.effect, options.top, options.blocks)
     for number, edge in enumerate(edges, 1):
         show(reader, edge, number, options.text)

@@ -16,7 +16,7 @@ from feature_graph.artifacts import Site
 from feature_graph.interventions.carried import adds_at, carried_tangents, is_carried, norm_of, stream_at
 from feature_graph.interventions.site_effects import clamped_at, observed_at, site_span
 from feature_graph.interventions.slices import CleanRun, ModelSlices
-from feature_graph.interventions.tangents import DirectionTokens, Layout, block_derivative
+from feature_graph.interventions.tangents import DirectionLayout, DirectionTokens, block_derivative
 from feature_graph.interventions.taps import BlockTaps, Where
 
 
@@ -59,7 +59,7 @@ def carry_site_directions(
     x = clean.residuals[first][tokens.documents, tokens.positions]
     put_in = directions.to(x.dtype)
     values, moved = BlockTaps(wanted), BlockTaps(wanted, {entry: lambda t: t + put_in})
-    tangent, layout = x.new_zeros(len(put_in), slices.d_model), Layout.of(tokens, clean.tokens.shape[1])
+    tangent, layout = x.new_zeros(len(put_in), slices.d_model), DirectionLayout.of(tokens, clean.tokens.shape[1])
     for index in range(first, last):
         block = block_derivative(slices.block(index), x, clean.caches[index], layout, values.of(index))
         if entry == (index, "mlp_out"):  # nothing moves before it

@@ -70,7 +70,7 @@ def carry_directions(
         For each point [n, d_model]: residual units there per unit of the direction.
     """
     x = clean.residuals[point][tokens.documents, tokens.positions]
-    tangent, layout, at = directions.to(x.dtype), Layout.of(tokens, clean.tokens.shape[1]), point
+    tangent, layout, at = directions.to(x.dtype), DirectionLayout.of(tokens, clean.tokens.shape[1]), point
     for stop in points:
         for index in range(at, stop):
             block = block_derivative(slices.block(index), x, clean.caches[index], layout)
@@ -111,7 +111,7 @@ class _Rows:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DirectionLayout:
     """Where the tokens lie, and how tokens and directions are grouped by document."""
 
     tokens: DirectionTokens
@@ -120,7 +120,7 @@ class Layout:
     of_directions: _Rows
 
     @classmethod
-    def of(cls, tokens: DirectionTokens, context: int) -> Layout:
+    def of(cls, tokens: DirectionTokens, context: int) -> DirectionLayout:
         """Group them, for contexts of so many tokens."""
         return cls(tokens, context, _Rows.of(tokens.documents), _Rows.of(tokens.documents[tokens.owner]))
 
@@ -159,7 +159,7 @@ class BlockDerivative:
         return at("resid_post", moved + at("mlp_out", self.mlp_out(read)))
 
 
-def block_derivative(block: SliceBlock, x: Tensor, cache: KeysValues, layout: Layout, tap: Tap | None = None) -> BlockDerivative:
+def block_derivative(block: SliceBlock, x: Tensor, cache: KeysValues, layout: DirectionLayout, tap: Tap | None = None) -> BlockDerivative:
     """Run a block once at the tokens, and keep what its derivative there needs.
 
     Args:
@@ -245,7 +245,7 @@ def _slope(act: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         return torch.autograd.grad(act(x).sum(), x)[0]
 
 
-def _attention(block: SliceBlock, x: Tensor, cache: KeysValues, layout: Layout) -> tuple[Tensor, Push]:
+def _attention(block: SliceBlock, x: Tensor, cache: KeysValues, layout: DirectionLayout) -> tuple[Tensor, Push]:
     """What the heads gather at the tokens [S, n_heads · d_head], and its derivative.
 
     With weights w over the prefix and the token itself, scores s, values v and z = Σ w v: dz = Σ w ds v − z Σ w ds + w_own dv_own.
@@ -286,14 +286,14 @@ def _bent(block: SliceBlock, weights: Tensor, scores: Tensor) -> Tensor:
     return torch.where(weights > 0, weights * slope, 0.0) / block.scale
 
 
-def _seen(block: SliceBlock, layout: Layout, length: int) -> Tensor:
+def _seen(block: SliceBlock, layout: DirectionLayout, length: int) -> Tensor:
     """bool [S, 1, 1, length]: earlier positions that a token sees."""
     cached, at = torch.arange(length, device=layout.tokens.positions.device), layout.tokens.positions[:, None]
     seen = cached < at
     return (seen if block.window is None else seen & (at - cached < block.window))[:, None, None, :]
 
 
-def _projection(block: SliceBlock, x: Tensor, layout: Layout) -> tuple[Heads, Callable[[Tensor], Heads]]:
+def _projection(block: SliceBlock, x: Tensor, layout: DirectionLayout) -> tuple[Heads, Callable[[Tensor], Heads]]:
     """Queries, keys and values at the tokens, and their derivative: linear but for norms of heads and clipping."""
     owner, positions = layout.tokens.owner, layout.tokens.positions
     sizes = [block.n_heads * block.d_head, block.n_kv * block.d_head, block.n_kv * block.d_head]
