@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from feature_graph.analysis.evidence import Replication, mostly_copy, replication
 
+#: Name of the kind of edges that are at least as much computed as copied.
+COMPUTED = "|computed| ≥ |copy|"
 #: Types of edges that oppose a copy without turning it round.
 ATTENUATING = ("attenuates_copy", "erases_copy")
 
@@ -32,6 +34,79 @@ class EdgeShare:
     replication: Replication
 
 
+@dataclass(frozen=True)
+class ComputedShare:
+    """The edges over one distance, and how many of them are at least as much computed as copied.
+
+    Attributes:
+        blocks: Blocks crossed; 0 within one.
+        edges: How many edges.
+        computed: Those of them with |computed| ≥ |copy|.
+    """
+
+    blocks: int
+    edges: int
+    computed: int
+
+    @property
+    def share(self) -> float:
+        """computed / edges."""
+        return self.computed / self.edges
+
+
+@dataclass(frozen=True)
+class Computation:
+    """How much of a run's edges the model computes, by distance.
+
+    Attributes:
+        by_blocks: One entry per distance, nearest first; of edges whose copy was measured.
+        largest: Source and target of the edge with the largest computed effect, in standard deviations of the target, of those with
+            |computed| ≥ |copy|; None where there is none, or this was not measured.
+    """
+
+    by_blocks: list[ComputedShare]
+    largest: tuple[str, str] | None
+
+    def summary(self) -> str:
+        """What was found, in one sentence."""
+        if not self.by_blocks:
+            return "No edge was found, or none whose copy was measured, so nothing can be said of what the model computes."
+        edges, computed = (sum(getattr(part, name) for part in self.by_blocks) for name in ("edges", "computed"))
+        text = f"Of {edges:,} edges, {computed / edges:.0%} are at least as much computed as copied ({COMPUTED})"
+        if len(self.by_blocks) == 1:
+            text += f"; all of them {_crossing(self.by_blocks[0])}"
+        else:
+            ends = (self.by_blocks[0], self.by_blocks[-1])
+            text += ": " + ", ".join(f"{part.share:.0%} of the {part.edges:,} that {_crossing(part)}" for part in ends)
+        if self.largest is not None:
+            edge = " → ".join(self.largest)
+            text += f"; of the computed ones, {edge} has the largest computed effect, in standard deviations of its target"
+        return f"{text}."
+
+
+def _crossing(part: ComputedShare) -> str:
+    return f"cross {part.blocks} block{'s' * (part.blocks != 1)}" if part.blocks else "stay within a block"
+
+
+def computation(frame: pd.DataFrame) -> Computation:
+    """Shares of the significant edges that are at least as much computed as copied, by the blocks that they cross, and the largest of them.
+
+    Args:
+        frame: Table of an InteractionSet; one method.
+    """
+    measured = frame["computed_strength"].notna() & frame["copy_strength"].notna()
+    edges = frame[frame["significant"].astype(bool) & measured]
+    per_unit = (edges["standardised_effect"] / edges["mean_strength"]).abs().replace([np.inf], np.nan)
+    edges = edges.assign(is_computed=_computed(edges), size=edges["computed_strength"].abs() * per_unit)
+    sized = edges[edges["is_computed"] & edges["size"].notna()]
+    ranked = sized.sort_values(["size", "src_fid", "tgt_fid"], ascending=[False, True, True])
+    parts = {blocks: edges.loc[edges["blocks"] == blocks, "is_computed"] for blocks in sorted(edges["blocks"].unique().tolist())}
+    return Computation(
+        [ComputedShare(int(blocks), len(part), int(part.sum())) for blocks, part in parts.items()],
+        None if ranked.empty else (str(ranked["src_id"].iloc[0]), str(ranked["tgt_id"].iloc[0])),
+    )
+
+
 def composition(frame: pd.DataFrame, level: float = 0.05) -> list[EdgeShare]:
     """Shares of the kinds of edges, unfiltered, with the replication of each; kinds overlap.
 
@@ -51,7 +126,7 @@ def composition(frame: pd.DataFrame, level: float = 0.05) -> list[EdgeShare]:
 
 
 def _kinds(edges: pd.DataFrame, level: float) -> Mapping[str, NDArray[np.bool_]]:
-    total, copy, computed = (edges[name].to_numpy(np.float64) for name in ("mean_strength", "copy_strength", "computed_strength"))
+    total, copy = (edges[name].to_numpy(np.float64) for name in ("mean_strength", "copy_strength"))
     kinds = {"all": np.ones(len(edges), dtype=bool)}
     if "q_specific" in edges and edges["q_specific"].notna().any():
         specific = (edges["q_specific"] < level).to_numpy(bool)
@@ -59,5 +134,10 @@ def _kinds(edges: pd.DataFrame, level: float) -> Mapping[str, NDArray[np.bool_]]
     return kinds | {
         "attenuating": edges["interaction_type"].isin(ATTENUATING).to_numpy(bool),
         "mostly copy": mostly_copy(total, copy),
-        "|computed| ≥ |copy|": np.abs(computed) >= np.abs(copy),
+        COMPUTED: _computed(edges),
     }
+
+
+def _computed(edges: pd.DataFrame) -> NDArray[np.bool_]:
+    """Whether |computed| ≥ |copy|."""
+    return (edges["computed_strength"].abs() >= edges["copy_strength"].abs()).to_numpy(bool)

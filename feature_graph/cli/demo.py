@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
+from feature_graph.cli.composition import edges_of
 from feature_graph.cli.connection import DatabaseAddress
 from feature_graph.cli.ingest import ingest_with_bars
-from feature_graph.cli.stages import print_result
+from feature_graph.cli.stages import OutOpt, print_result
 
 if TYPE_CHECKING:
     from feature_graph.config import Config
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from feature_graph.pipeline import RunResult
 
 HOME = Path(".feature-graph")
-RUN_DIR = Path("outputs/bundled")
 LONGEST = 60
+PIPELINE = "run the pipeline"
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ QUESTIONS = (
     DemoQuestion("hubs", {"measure": "pagerank", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
     DemoQuestion("communities", {"algorithm": "leiden", "limit": 6, "members": 4}, ("community", "size", "layers", "members", "labels")),
     DemoQuestion("strongest", {"effect": "computed", "limit": 8}, ("source", "target", "value", "type", "source_label", "target_label")),
+    DemoQuestion("strongest", {"effect": "specific", "limit": 8}, ("source", "target", "value", "type", "source_label", "target_label")),
     DemoQuestion("feed_forward", {"limit": 6}, ("source", "middle", "target", "kind", "source_middle", "middle_target", "source_target")),
     DemoQuestion("behaviors", {}, ("name", "clean", "ablated", "confirmed", "seeds")),
 )
@@ -61,11 +63,17 @@ CASCADE = DemoQuestion("cascade", {"delta": 2.0, "limit": 8}, ("id", "hops", "ef
 def demo(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Override a field of the configuration.")] = None,
     config: Annotated[str, typer.Option("--config", help="Configuration, as for run.")] = "bundled",
-    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Run directory.")] = RUN_DIR,
+    output_dir: OutOpt = None,
     home: Annotated[Path, typer.Option("--home", help="Database home.")] = HOME,
 ) -> None:
-    """Bundled model → causal feature graph → Neo4j → queries, GDS and a report. A second call reuses what is there."""
+    """Bundled model → causal feature graph → Neo4j → queries, GDS and a report. A second call reuses what is there.
+
+    The features are those of the band, skip transcoders of eight consecutive MLPs; with --config bundled-residual those of residual SAEs.
+    """
+    from feature_graph.analysis import computation
+
     cfg = common.load_config(config, set_ or [], output_dir)
+    run_dir = Path(cfg.output_dir)
     clock = Clock()
     with clock.step("check the disk"):
         _check_space()
@@ -73,17 +81,18 @@ def demo(
         from feature_graph.database import server
 
         running = server.start(home)
-    with clock.step("run the pipeline"):
+    with clock.step(PIPELINE):
         result = _run(cfg)
+    common.answer(False, None, computation(edges_of(run_dir)[0].frame).summary())
     with DatabaseAddress(home).open() as store:
         with clock.step("ingest"):
-            report = ingest_with_bars(store, output_dir)
+            report = ingest_with_bars(store, run_dir)
             common.out.print(report.summary(), highlight=False)
         with clock.step("ask"):
             _analyse(store, report.run)
             _ask(store, report.run)
     print_result(result)
-    _print_end(running, output_dir, home, clock)
+    _print_end(running, run_dir, home, clock, result)
 
 
 def _run(cfg: Config) -> RunResult:
@@ -162,11 +171,13 @@ def _check_space() -> None:
         common.fail(f"{free / GIB:.1f} GB are free here; the demo needs about {need / GIB:.1f} GB more. Free some space and call it again.")
 
 
-def _print_end(running: RunningServer, run_dir: Path, home: Path, clock: Clock) -> None:
+def _print_end(running: RunningServer, run_dir: Path, home: Path, clock: Clock, result: RunResult) -> None:
     files = [(str(path), path.stat().st_size) for path in sorted(run_dir.iterdir()) if path.is_file() and not path.name.startswith(".")]
     common.out.print(common.table("files", ["file", "bytes"], files, right=["bytes"]))
-    rows = [(name, f"{seconds:.1f}") for name, seconds in clock.steps]
-    rows.append(("all", f"{sum(seconds for _, seconds in clock.steps):.1f}"))
+    steps = [*clock.steps, ("all", sum(seconds for _, seconds in clock.steps))]
+    stages = [(f"  {outcome.stage}", outcome.seconds) for outcome in result.outcomes if outcome.action == "done"]
+    place = next(n for n, (name, _) in enumerate(steps) if name == PIPELINE) + 1
+    rows = [(name, f"{seconds:.1f}") for name, seconds in [*steps[:place], *stages, *steps[place:]]]
     common.out.print(common.table("time", ["step", "seconds"], rows, right=["seconds"]))
     common.out.print(f"report         {run_dir / 'report.html'}", highlight=False, soft_wrap=True)
     common.out.print(f"Neo4j Browser  {running.browser_url}", highlight=False, soft_wrap=True)

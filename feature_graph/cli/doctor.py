@@ -238,7 +238,7 @@ def needed_disk() -> int:
     """Bytes that a first demo still writes: room for a run and a database, and what is not in the cache yet."""
     from feature_graph.database.server import jar_folder
 
-    need = 1 * GIB
+    need = GIB * 3 // 2
     if jar_folder().damaged():
         need += GIB // 2
     if any(check.state != "ok" for check in model()):

@@ -1,4 +1,4 @@
-"""Every figure, table, id and picture of the bundled run that README and docs show, made anew from a run: ``make figures``.
+"""Every figure, table, id and picture of the run `bundled-residual` that README and docs show, made anew from a run: ``make figures``.
 
 A page marks what comes from the run by a pair of comments, which Markdown does not show:
 

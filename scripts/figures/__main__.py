@@ -1,4 +1,4 @@
-"""Write what README and docs show of the bundled run: ``python -m scripts.figures``; see the package's docstring."""
+"""Write what README and docs show of the run `bundled-residual`: ``python -m scripts.figures``; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ log = logging.getLogger("scripts.figures")
 def main() -> None:
     """Bring the run up to date, fill the pages, draw the pictures."""
     parser = argparse.ArgumentParser(prog="python -m scripts.figures", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--run", type=Path, default=Path("outputs/bundled"), help="run directory (default: outputs/bundled)")
+    parser.add_argument(
+        "--run", type=Path, default=Path("outputs/bundled-residual"), help="run directory (default: outputs/bundled-residual)"
+    )
     parser.add_argument("--only-run", action="store_true", help="measure, and write no page")
     parser.add_argument("--no-pictures", action="store_true", help="leave docs/images as it is")
     options = parser.parse_args()
@@ -45,7 +47,7 @@ def main() -> None:
 
 def work(run: Path) -> None:
     """Everything that is measured; what is there is kept. About an hour on two cores, the first time."""
-    command("run", "bundled", "--output-dir", run, quiet=False)
+    command("run", "bundled-residual", "--output-dir", run, quiet=False)
     paths = RunPaths.of(run)
     newest = paths.graph_json.stat().st_mtime
     if not paths.pruning_recall.is_file() or paths.pruning_recall.stat().st_mtime < newest:

@@ -18,7 +18,10 @@ def figures(home: Path) -> dict[str, str]:
     shown = [_plain(lines[head]), *map(_plain, rows[:_SHOWN]), *more]
     return {
         "answer.layer_flow": "\n".join(
-            ["    $ .venv/bin/feature-graph query layer_flow --home .feature-graph", *(f"    {s}" for s in shown)]
+            [
+                "    $ .venv/bin/feature-graph query layer_flow --param run=bundled-residual --home .feature-graph",
+                *(f"    {s}" for s in shown),
+            ]
         )
     }
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import networkx as nx
 
-from feature_graph.analysis import composition, compute_graph_statistics, replication
+from feature_graph.analysis import COMPUTED, composition, compute_graph_statistics, replication
 from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, PruningRecall, RunPaths
 from feature_graph.artifacts.recall import StageLoss
 from feature_graph.evaluation.pruning_recall import CHOSEN, TOP
@@ -24,6 +24,7 @@ def figures(run: Path) -> dict[str, str]:
     stats, again = compute_graph_statistics(G), replication(interactions)
     store = ActivationStore.load(paths.activations)
     features = _by_effects(G)
+    deep = _deep(G, features)
     shares = {kind.kind: kind.share for kind in composition(interactions)}
     return {
         "run.tokens": texts.whole(store.n_tokens),
@@ -36,11 +37,11 @@ def figures(run: Path) -> dict[str, str]:
         "run.remeasured": texts.whole(again.measured),
         "run.shrinkage": texts.percent(again.shrinkage),
         "run.copied": texts.percent(stats.copy_share),
-        "run.computed": texts.percent(shares["|computed| ≥ |copy|"]),
+        "run.computed": texts.percent(shares[COMPUTED]),
         "run.specific": texts.percent(shares["specific"]),
         "feature.first": features[0],
-        "feature.deep": _deep(G, features),
-        "command.cascade": f"`feature-graph query cascade --param feature={_deep(G, features)} --param delta=2.0`",
+        "feature.deep": deep,
+        "command.cascade": f"`feature-graph query cascade --param run=bundled-residual --param feature={deep} --param delta=2.0`",
         "motifs.questions": _motif_questions(G, features),
         "vectors.commands": _vectors(features[0]),
         **_pruning(paths),
@@ -64,16 +65,16 @@ def _motif_questions(G: nx.DiGraph, features: list[str]) -> str:
     written = [_PATTERN.format(feature=n) for n in features]
     pattern = next((p for p in written if count_pattern(inner, p)), written[0])
     lines = [
-        '$ feature-graph motifs outputs/bundled --pattern "A -> B; B -| C; A -> C"',
-        f'$ feature-graph motifs bundled --pattern "{pattern}"',
+        '$ feature-graph motifs outputs/bundled-residual --pattern "A -> B; B -| C; A -> C"',
+        f'$ feature-graph motifs bundled-residual --pattern "{pattern}"',
     ]
     return "\n".join(["```console", *lines, "```"])
 
 
 def _vectors(feature: str) -> str:
     lines = [
-        "feature-graph vectors outputs/bundled     # writes decoders.parquet; loads the run's SAEs, but not its model",
-        "feature-graph ingest outputs/bundled      # adds the vectors to the features; a run that is there is not loaded twice",
+        "feature-graph vectors outputs/bundled-residual     # writes decoders.parquet; loads the run's SAEs, but not its model",
+        "feature-graph ingest outputs/bundled-residual      # adds the vectors to the features; a run that is there is not loaded twice",
         f"feature-graph query similar --param feature={feature}",
     ]
     return "\n".join(["```bash", *lines, "```"])

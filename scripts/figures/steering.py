@@ -184,14 +184,14 @@ def _commands(example: dict[str, Any]) -> dict[str, str]:
     feature, named = example["feature"], ",".join(example["named"])
     place = read_feature_id(feature)
     site = f'"{place.site_name}"' if place.site else str(place.layer)
-    steer = f"feature-graph steer outputs/bundled --feature {feature}"
+    steer = f"feature-graph steer outputs/bundled-residual --feature {feature}"
     return {
         "command.steer": f"`{steer} --compensate {example['named'][0]}`",
         "steering.commands": _block(
             "console",
             f"$ {steer} --delta -0.5",
             f"$ {steer} --delta -0.5 --output steer.html",
-            f"$ feature-graph cascade outputs/bundled --feature {feature} --delta -0.5     # the forecast alone: no model is run",
+            f"$ feature-graph cascade outputs/bundled-residual --feature {feature} --delta -0.5     # the forecast alone: no model is run",
         ),
         "steering.compensate": _block("console", f"$ {steer} --delta -0.5 --compensate {named} --target {example['target']}"),
         "steering.python": _block(

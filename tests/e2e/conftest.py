@@ -1,9 +1,10 @@
-"""One bundled run for all end-to-end tests: the demo's command, the real model and dictionaries, three of the seven sites."""
+"""Bundled runs for all end-to-end tests: the demo's, by its command, and one between residual SAEs; the real model, three sites each."""
 
 from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +20,10 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
         yield Demo(folder, Demo(folder, subprocess.CompletedProcess([], 0, "", "")).demo())
     finally:
         server.stop(folder / ".feature-graph")
+
+
+@pytest.fixture(scope="session")
+def residual_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The session's run between residual SAEs. Read it; write nothing into it."""
+    folder = tmp_path_factory.mktemp("residual")
+    return Demo(folder, subprocess.CompletedProcess([], 0, "", "")).residual_run()

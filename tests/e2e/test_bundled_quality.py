@@ -31,7 +31,7 @@ def test_the_first_component_is_asked_along_the_residual_saes_below_it(tmp_path:
 
 
 def test_the_bundled_transcoders_answer_as_their_mlps_do() -> None:
-    done = CliRunner().invoke(app, ["-q", "quality", "bundled-transcoders", "--tokens", "512", "--json"])
+    done = CliRunner().invoke(app, ["-q", "quality", "bundled", "--tokens", "512", "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["dictionaries"]
     assert list(found) == [f"L{block}.tc" for block in BUNDLED_BAND]

@@ -19,10 +19,32 @@ pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mar
 def test_it_ends_well_and_says_where_everything_is(demo: Demo) -> None:
     assert demo.said.returncode == 0, demo.said.stderr[-3000:]
     assert status(demo.run_dir).complete
-    for text in ("report         run/report.html", "Neo4j Browser  http://127.0.0.1:", "db password", "db stop", "interactions.parquet"):
+    for text in (
+        "report         outputs/bundled/report.html",
+        "Neo4j Browser  http://127.0.0.1:",
+        "db password",
+        "db stop",
+        "interactions.parquet",
+    ):
         assert text in demo.said.stdout
     for question in QUESTIONS:
         assert f"feature-graph query {question.name}" in demo.said.stdout
+
+
+def test_it_begins_with_what_the_model_computes(demo: Demo) -> None:
+    edges = pd.read_parquet(demo.run_dir / "interactions.parquet").query("significant")
+    computed = edges[edges["computed_strength"].abs() >= edges["copy_strength"].abs()]
+    farthest = edges["tgt_layer"] - edges["src_layer"] == 7
+    first = demo.said.stdout.partition(".\n")[0].replace("\n", " ")
+    assert first.startswith(f"Of {len(edges):,} edges, {len(computed) / len(edges):.0%} are at least as much computed as copied")
+    assert f"of the {int(farthest.sum()):,} that cross 7 blocks" in first
+
+
+def test_it_says_how_long_every_stage_took(demo: Demo) -> None:
+    times = demo.said.stdout.rpartition("seconds")[2]
+    names = re.findall(r"^│ ( *\w[\w ]*?) +│ +[\d.]+ │$", times, re.MULTILINE)
+    stages = [f"  {name}" for name in stages_of(Config.load(demo.run_dir / "config.json"))]
+    assert names == ["check the disk", "start Neo4j", "run the pipeline", *stages, "ingest", "ask", "all"]
 
 
 def test_it_never_shows_the_password(demo: Demo) -> None:

@@ -1,4 +1,4 @@
-"""The session's run against the model: all behaviours, steering, and the pictures of README and docs."""
+"""The session's residual run against the model: all behaviours, steering, and the pictures of README and docs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.web_browser import chromium
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(7200)]
 
 
-def test_every_behaviour_and_the_forecast_are_held_against_the_model(demo: Demo, tmp_path: Path) -> None:
-    run = Path(shutil.copytree(demo.run_dir, tmp_path / "run"))
+def test_every_behaviour_and_the_forecast_are_held_against_the_model(demo: Demo, residual_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(residual_run, tmp_path / "run"))
     said = demo.command("validate", str(run), "--sources", "8", "--json", timeout=7000)
     assert said.returncode == 0, said.stderr[-3000:]
     found = json.loads(said.stdout)
@@ -36,8 +36,8 @@ def test_every_behaviour_and_the_forecast_are_held_against_the_model(demo: Demo,
     assert abs(first["placebo"]) < 0.2 < first["ci"][0]
 
 
-def test_the_pictures_are_drawn(demo: Demo, tmp_path: Path) -> None:
-    run, executable = Path(shutil.copytree(demo.run_dir, tmp_path / "run")), chromium()
+def test_the_pictures_are_drawn(demo: Demo, residual_run: Path, tmp_path: Path) -> None:
+    run, executable = Path(shutil.copytree(residual_run, tmp_path / "run")), chromium()
     (run / "figures").mkdir()
     nodes = json.loads((run / "graph.json").read_text())["nodes"]
     edges = json.loads((run / "graph.json").read_text())["edges"]

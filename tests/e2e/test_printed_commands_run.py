@@ -30,8 +30,8 @@ RESTARTS = "stops, checks and starts the server: more than 10 s"
 LEFT_OUT = {
     "demo": "takes minutes; tests/e2e/test_demo.py runs it, and it is the fixture here",
     "run gpt2-small": "needs a model hub, or its folders; tests/e2e/test_hub_models.py, test_hub_layout.py",
-    "run bundled": f"{LOADS}; tests/e2e/test_demo.py, test_worked_example.py",
-    "run bundled-transcoders": "takes minutes; tests/causal/test_component_pipeline.py, tests/e2e/test_bundled_quality.py",
+    "run bundled": f"{LOADS}; tests/e2e/test_demo.py",
+    "run bundled-residual": f"{LOADS}; tests/e2e/test_figures_of_a_run.py, test_worked_example.py",
     "run mine.yaml": f"{LOADS}; tests/e2e/test_worked_example.py, tests/unit/test_config.py",
     "steer": f"{LOADS}; tests/causal/test_cli_steer.py",
     "probe": f"{LOADS}; tests/causal/test_cli_probe.py",
@@ -49,7 +49,10 @@ LEFT_OUT = {
 }
 PAGES = {"docs/queries.md"}  # run on its own graph: tests/graph/test_printed_queries.py
 #: Run ids of the pages, and which run stands for them here.
-RUN_IDS = {"2dff22a5": "run", "bundled": "run", "outputs/bundled": "run", "954c9672": "part", "outputs/other": "part", "OTHER": "part"}
+RUN_IDS = {
+    **dict.fromkeys(("2dff22a5", "bundled", "outputs/bundled", "bundled-residual", "outputs/bundled-residual"), "run"),
+    **dict.fromkeys(("954c9672", "outputs/other", "OTHER"), "part"),
+}
 ON_A_TERMINAL = {("db", "password")}  # says its answer to a terminal only
 PROGRAM = [sys.executable, "-c", "from feature_graph.cli import main; main()"]
 

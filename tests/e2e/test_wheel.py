@@ -58,7 +58,8 @@ def test_wheel_holds_what_it_needs(wheel: Path) -> None:
     assert any(n.startswith("ingest/") for n in names)
     for folder, n_dictionaries in (("bundled_saes", 7), ("bundled_transcoders", 8)):
         assert sum(n.endswith("sae_weights.safetensors") and f"/{folder}/" in n for n in names) == n_dictionaries
-    assert any(n.endswith("bundled.yaml") for n in names)
+    for name in ("bundled", "bundled-residual"):
+        assert any(n.endswith(f"/{name}.yaml") for n in names)
     assert not [n for n in names if n.split("/")[0] not in {"feature_graph", "ingest", "queries"} and ".dist-info/" not in n]
 
 

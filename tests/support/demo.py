@@ -1,4 +1,4 @@
-"""The demo's command at a small size."""
+"""The demo's command at a small size, and a run between residual SAEs of that size."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 #: Small enough for two cores; everything else as shipped.
-SMALL = {
-    "layers": "[11,19,27]",
+SMALL: dict[str, object] = {
     "n_tokens": 6_000,
     "shortlist_sources": 12,
     "shortlist_pairs": 600,
@@ -18,6 +17,9 @@ SMALL = {
     "importance_tokens": 1_024,
     "behaviors": "[factual_recall]",
 }
+#: Three of the eight sites of the band, and three of the seven layers of the residual SAEs.
+BAND = {"sites": "[" + ", ".join(f"{{layer: {n}, kind: transcoder, id: 'blocks.{n}.transcoder'}}" for n in (8, 11, 15)) + "]"}
+RESIDUAL = {"layers": "[11,19,27]"}
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Demo:
 
     @property
     def run_dir(self) -> Path:
-        return self.folder / "run"
+        return self.folder / "outputs" / "bundled"
 
     @property
     def home(self) -> Path:
@@ -44,5 +46,14 @@ class Demo:
         )
 
     def demo(self) -> subprocess.CompletedProcess[str]:
-        settings = [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
-        return self.command("demo", "--output-dir", "run", *settings)
+        return self.command("demo", *_settings(SMALL | BAND))
+
+    def residual_run(self) -> Path:
+        """A run between residual SAEs, in no database."""
+        said = self.command("run", "bundled-residual", *_settings(SMALL | RESIDUAL))
+        assert said.returncode == 0, said.stderr[-3000:]
+        return self.folder / "outputs" / "bundled-residual"
+
+
+def _settings(values: dict[str, object]) -> list[str]:
+    return [word for name, value in values.items() for word in ("--set", f"{name}={value}")]

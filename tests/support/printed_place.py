@@ -18,7 +18,7 @@ from tests.attribution_json import random_document
 HEAP, PAGE_CACHE = "768m", "128m"
 EDGES = pd.DataFrame({"source": ["L0_F17", "L0_F17", "L3_F240"], "target": ["L3_F240", "L7_F9", "L7_F9"], "strength": [0.82, -0.11, 0.4]})
 #: Names under which the pages have a run of their reader.
-RUNS = ("bundled", "gpt2-small", "mine", "exhaustive")
+RUNS = ("bundled", "bundled-residual", "gpt2-small", "mine", "exhaustive")
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_every_stage_has_its_command() -> None:
 
 def test_shipped_configurations_load_and_are_listed(runner: CliRunner) -> None:
     shipped = shipped_configs()
-    assert {"bundled", "gpt2-small", "gpt2-small-full", "pythia-70m", "gemma-2-2b"} <= set(shipped)
+    assert {"bundled", "bundled-residual", "gpt2-small", "gpt2-small-full", "pythia-70m", "gemma-2-2b"} <= set(shipped)
     result = runner.invoke(app, ["run", "--list"])
     assert result.exit_code == 0
     for name, path in shipped.items():
@@ -77,7 +77,7 @@ def test_shipped_configurations_load_and_are_listed(runner: CliRunner) -> None:
 
 
 def test_overrides_are_values_of_yaml() -> None:
-    cfg = load_config("bundled", ["n_tokens=4000", "layers=[3, 7]", "prepend_bos=null", "min_effect=0.5"], Path("elsewhere"))
+    cfg = load_config("bundled-residual", ["n_tokens=4000", "layers=[3, 7]", "prepend_bos=null", "min_effect=0.5"], Path("elsewhere"))
     assert (cfg.n_tokens, cfg.layers, cfg.prepend_bos, cfg.min_effect, cfg.output_dir) == (4000, [3, 7], None, 0.5, "elsewhere")
 
 
@@ -103,6 +103,7 @@ def test_a_file_wins_over_a_shipped_name(tmp_path: Path, monkeypatch: pytest.Mon
         (["bundled", "--set", "significance_level=2"], "significance_level: Input should be less than 1 (got 2)"),
         (["bundled", "--set", "n_tokens"], "--set: got 'n_tokens'; expected field=value"),
         (["bundled", "--set", "layers=[3"], "is not a value"),
+        (["bundled", "--set", "layers=[3, 7]"], "leave layers out or name the same ones"),
         (["bundled", "--only", "colect"], "'colect'; the stages are collect, atlas"),
         (["bundled", "--only", "atlas", "--from", "atlas"], "give --only or --from, not both"),
         ([], "a configuration is needed"),
@@ -117,7 +118,7 @@ def test_wrong_usage_is_one_message_and_exit_code_2(runner: CliRunner, arguments
 
 def test_a_wrong_configuration_touches_nothing(runner: CliRunner, tmp_path: Path) -> None:
     target = tmp_path / "run"
-    assert runner.invoke(app, ["run", "bundled", "-o", str(target), "--set", "layers=[5]"]).exit_code == 2
+    assert runner.invoke(app, ["run", "bundled-residual", "-o", str(target), "--set", "layers=[5]"]).exit_code == 2
     assert not target.exists()
 
 

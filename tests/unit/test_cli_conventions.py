@@ -145,7 +145,7 @@ def test_errors_are_json_where_the_answer_is(words: list[str], code: int, error:
     [
         (["query", "hubs", "measure=pagerank"], "did you mean --param measure=pagerank?"),
         (["run", "bundled", "n_tokens=4000"], "did you mean --set n_tokens=4000?"),
-        (["run", "bundled", "--set", "layers=3,7"], "a list is written [3,7]"),
+        (["run", "bundled-residual", "--set", "layers=3,7"], "a list is written [3,7]"),
         (["query", "neighbours", "--param", "feature=l15_f2184"], "did you mean L15_F2184?"),
         (["query", "neighbours", "--param", "feature=l5.mlp_f3"], "did you mean L5.mlp_F3?"),
         (["probe", ".", "--pairs", "L15_f1:L19_F2"], "did you mean L15_F1?"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from feature_graph.analysis import composition, replication
+from feature_graph.analysis import ComputedShare, composition, computation, replication
 from feature_graph.artifacts import InteractionSet
 from feature_graph.cli import app
 from tests.rundirs import random_run
@@ -62,6 +62,31 @@ def test_specific_and_generic_edges_are_told_apart_where_it_was_measured() -> No
 def test_no_edges() -> None:
     shares = composition(table().assign(significant=False))
     assert all(share.edges == 0 and isnan(share.share) for share in shares)
+    found = computation(table().assign(significant=False))
+    assert (found.by_blocks, found.largest) == ([], None)
+    assert found.summary().startswith("No edge was found")
+
+
+def test_what_is_computed_by_distance_and_the_largest_effect() -> None:
+    frame = table().assign(blocks=[1, 7, 1, 7, 1, 1], standardised_effect=[1.0, 2.0, 1.0, 9.0, np.nan, 1.0])
+    frame.loc[4, ["mean_strength", "computed_strength"]] = 5.0  # not in standard deviations: its target never varies
+    found = computation(frame)
+    assert found.by_blocks == [ComputedShare(1, 3, 1), ComputedShare(7, 2, 1)]
+    assert [part.share for part in found.by_blocks] == [1 / 3, 1 / 2]
+    assert found.largest == (frame["src_id"][1], frame["tgt_id"][1])  # the erased copy's effect is larger, and no larger than the copy
+    assert found.summary() == (
+        "Of 5 edges, 40% are at least as much computed as copied (|computed| ≥ |copy|): 33% of the 3 that cross 1 block, 50% of the 2 that "
+        f"cross 7 blocks; of the computed ones, {frame['src_id'][1]} → {frame['tgt_id'][1]} has the largest computed effect, in standard "
+        "deviations of its target."
+    )
+
+
+def test_one_distance_and_edges_whose_copy_is_unknown() -> None:
+    frame = table().assign(blocks=0, standardised_effect=np.nan)
+    assert computation(frame).summary() == (
+        "Of 5 edges, 40% are at least as much computed as copied (|computed| ≥ |copy|); all of them stay within a block."
+    )
+    assert computation(frame.assign(copy_strength=np.nan)).by_blocks == []
 
 
 def test_the_command_prints_the_same_shares(tmp_path: Path) -> None:
@@ -72,7 +97,10 @@ def test_the_command_prints_the_same_shares(tmp_path: Path) -> None:
     kinds = {row["kind"]: row["edges"] for row in json.loads(answer.stdout)["kinds"]}
     assert kinds == {share.kind: share.edges for share in composition(found.frame)}
     assert kinds["attenuating"] > 0
+    computed = json.loads(answer.stdout)["computed"]
+    assert sum(part["computed"] for part in computed["by_blocks"]) == kinds["|computed| ≥ |copy|"]
     text = CliRunner().invoke(app, ["composition", str(root)]).stdout
+    assert computed["summary"] in text.splitlines()
     assert "mostly copy" in text
     assert "generic" in text
     assert "Specificity was not measured" not in text

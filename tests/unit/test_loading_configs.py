@@ -14,7 +14,7 @@ from feature_graph.loading.releases import choose
 from feature_graph.loading.saes import load_saes, trained_with_bos
 
 FOLDER = Path(__file__).parents[2] / "examples" / "configs"
-NAMES = ["bundled", "bundled-transcoders", "gemma-2-2b", "gpt2-small", "gpt2-small-all-pairs", "gpt2-small-full", "pythia-70m"]
+NAMES = ["bundled", "bundled-residual", "gemma-2-2b", "gpt2-small", "gpt2-small-all-pairs", "gpt2-small-full", "pythia-70m"]
 
 
 def test_these_are_all():
@@ -51,7 +51,7 @@ def test_every_configuration_states_its_memory(name):
 
 
 def test_the_bundled_dictionaries_are_complete():
-    saes = load_saes(Config(), "cpu")
+    saes = load_saes(Config.load(FOLDER / "bundled-residual.yaml"), "cpu")
     assert sorted(saes) == list(BUNDLED_LAYERS)
     assert trained_with_bos(saes) is False
     for layer, sae in saes.items():
@@ -64,7 +64,7 @@ def test_the_bundled_dictionaries_are_complete():
 
 
 def test_the_bundled_transcoders_are_complete():
-    found = load_saes(Config.load(FOLDER / "bundled-transcoders.yaml"), "cpu")
+    found = load_saes(Config.load(FOLDER / "bundled.yaml"), "cpu")
     assert list(found) == [f"L{block}.tc" for block in BUNDLED_BAND]
     assert trained_with_bos(found) is False
     for block, transcoder in zip(BUNDLED_BAND, found.values(), strict=True):

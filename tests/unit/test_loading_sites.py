@@ -115,9 +115,9 @@ def test_a_file_with_sites_and_other_layers_is_refused_by_name(tmp_path):
 
 
 def test_sites_on_the_command_line_bring_their_layers():
-    assert load_config("bundled", ["sites=[{layer: 3}, {layer: 7, id: x}]"]).layers == [3, 7]
+    assert load_config("bundled-residual", ["sites=[{layer: 3}, {layer: 7, id: x}]"]).layers == [3, 7]
     with pytest.raises(ConfigError, match="leave layers out"):
-        load_config("bundled", ["sites=[{layer: 3}, {layer: 7, id: x}]", "layers=[3, 11]"])
+        load_config("bundled-residual", ["sites=[{layer: 3}, {layer: 7, id: x}]", "layers=[3, 11]"])
 
 
 def test_hashes_of_configurations_without_sites_are_those_of_before():

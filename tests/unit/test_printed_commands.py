@@ -33,7 +33,7 @@ def test_commands_are_found() -> None:
 @pytest.fixture
 def place(in_tmp_path: Path) -> Path:
     """A folder in which the files that the commands name are there."""
-    for name in ("bundled", "other", "mine", "exhaustive", "gpt2-small"):
+    for name in ("bundled", "bundled-residual", "other", "mine", "exhaustive", "gpt2-small"):
         (in_tmp_path / "outputs" / name).mkdir(parents=True)
     return in_tmp_path
 
