@@ -10,6 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.analysis.evidence import Replication, mostly_copy, replication
+from feature_graph.terminal import percent
+from ingest import counted
 
 #: Name of the kind of edges that are at least as much computed as copied.
 COMPUTED = "|computed| ≥ |copy|"
@@ -72,12 +74,12 @@ class Computation:
         if not self.by_blocks:
             return "No edge was found, or none whose copy was measured, so nothing can be said of what the model computes."
         edges, computed = (sum(getattr(part, name) for part in self.by_blocks) for name in ("edges", "computed"))
-        text = f"Of {edges:,} edges, {computed / edges:.0%} are at least as much computed as copied ({COMPUTED})"
+        text = f"Of {counted(edges, 'edge')}, {percent(computed / edges)} are at least as much computed as copied ({COMPUTED})"
         if len(self.by_blocks) == 1:
             text += f"; all of them {_crossing(self.by_blocks[0])}"
         else:
             ends = (self.by_blocks[0], self.by_blocks[-1])
-            text += ": " + ", ".join(f"{part.share:.0%} of the {part.edges:,} that {_crossing(part)}" for part in ends)
+            text += ": " + ", ".join(f"{percent(part.share)} of the {part.edges:,} that {_crossing(part)}" for part in ends)
         if self.largest is not None:
             edge = " → ".join(self.largest)
             text += f"; of the computed ones, {edge} has the largest computed effect, in standard deviations of its target"
@@ -85,7 +87,7 @@ class Computation:
 
 
 def _crossing(part: ComputedShare) -> str:
-    return f"cross {part.blocks} block{'s' * (part.blocks != 1)}" if part.blocks else "stay within a block"
+    return f"cross {counted(part.blocks, 'block')}" if part.blocks else "stay within a block"
 
 
 def computation(frame: pd.DataFrame) -> Computation:

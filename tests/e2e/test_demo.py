@@ -11,6 +11,7 @@ import pytest
 from feature_graph.cli.demo import QUESTIONS
 from feature_graph.config import Config
 from feature_graph.pipeline import stages_of, status
+from feature_graph.terminal import percent
 from tests.support.demo import Demo
 
 pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(1800)]
@@ -36,7 +37,7 @@ def test_it_begins_with_what_the_model_computes(demo: Demo) -> None:
     computed = edges[edges["computed_strength"].abs() >= edges["copy_strength"].abs()]
     farthest = edges["tgt_layer"] - edges["src_layer"] == 7
     first = demo.said.stdout.partition(".\n")[0].replace("\n", " ")
-    assert first.startswith(f"Of {len(edges):,} edges, {len(computed) / len(edges):.0%} are at least as much computed as copied")
+    assert first.startswith(f"Of {len(edges):,} edges, {percent(len(computed) / len(edges))} are at least as much computed as copied")
     assert f"of the {int(farthest.sum()):,} that cross 7 blocks" in first
 
 
