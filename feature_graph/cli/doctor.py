@@ -252,10 +252,10 @@ def memory() -> Iterator[Finding]:
 
     here = psutil.virtual_memory()
     found = f"{here.available / GIB:.1f} GB free of {here.total / GIB:.1f} GB"
-    if here.available >= 4 * GIB:
+    if here.available >= 5 * GIB:
         yield Finding("memory", "ok", found)
     else:
-        yield Finding("memory", "warning", found, "the bundled run takes about 3 GB and the database 1 GB: close other programs")
+        yield Finding("memory", "warning", found, "the bundled run takes about 3.6 GB and the database 1 GB: close other programs")
 
 
 def gpu() -> Iterator[Finding]:

@@ -44,7 +44,7 @@ def test_it_begins_with_what_the_model_computes(demo: Demo) -> None:
 def test_it_says_how_long_every_stage_took(demo: Demo) -> None:
     times = demo.said.stdout.rpartition("seconds")[2]
     names = re.findall(r"^│ ( *\w[\w ]*?) +│ +[\d.]+ │$", times, re.MULTILINE)
-    stages = [f"  {name}" for name in stages_of(Config.load(demo.run_dir / "config.json"))]
+    stages = [f"  {stage.name}" for stage in stages_of(Config.load(demo.run_dir / "config.json"))]
     assert names == ["check the disk", "start Neo4j", "run the pipeline", *stages, "ingest", "ask", "all"]
 
 

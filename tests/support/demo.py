@@ -11,6 +11,7 @@ from pathlib import Path
 #: Small enough for two cores; everything else as shipped.
 SMALL: dict[str, object] = {
     "n_tokens": 6_000,
+    "response_samples": 6,
     "shortlist_sources": 12,
     "shortlist_pairs": 600,
     "n_intervention_samples": 16,
