@@ -99,7 +99,7 @@ def speed() -> dict[str, Any]:
 
 def band() -> dict[str, Any]:
     """Seconds for 1,024 directions from the transcoder of block 8 to all later ones, four directions a token, both ways."""
-    cfg = load_config("bundled-transcoders", ["n_tokens=2048", "sae_quality=off"])
+    cfg = load_config("bundled", ["n_tokens=2048", "sae_quality=off"])
     model, saes = load_model_and_saes(cfg)
     analysed = AnalysedModel.of(model, saes, cfg, components=True)
     slices, (source, *targets) = analysed.slices, [codec.site for codec in analysed.codecs.values()]
