@@ -136,7 +136,7 @@ def config_folder() -> Path:
 
 def shipped_configs() -> dict[str, Path]:
     """Name → file of the shipped configurations."""
-    return {path.stem: path for path in sorted(config_folder().glob("*.yaml"))}
+    return {path.stem: path for path in sorted(config_folder().glob("*.yaml"), key=lambda path: path.stem)}
 
 
 def load_config(source: str, overrides: Sequence[str] = (), output_dir: Path | None = None) -> Config:
