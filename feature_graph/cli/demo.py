@@ -46,7 +46,7 @@ class DemoQuestion:
 
 QUESTIONS = (
     DemoQuestion("runs", {}, ("id", "name", "status", "model", "nodes", "edges")),
-    DemoQuestion("quality", {}, ("span", "count", "excitatory", "only_later", "replicated", "median_strength", "median_q")),
+    DemoQuestion("quality", {}, ("span", "count", "excitatory", "computed", "only_later", "replicated", "median_strength", "median_q")),
     DemoQuestion("layer_flow", {}, ("source_layer", "target_layer", "count", "excitatory", "inhibitory", "mean_strength", "largest")),
     DemoQuestion("hubs", {"measure": "degree", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
     DemoQuestion("hubs", {"measure": "pagerank", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),

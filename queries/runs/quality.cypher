@@ -9,7 +9,8 @@
 //   span: analysed layers crossed; 0 within a layer
 //   count: edges
 //   excitatory: share that raise the target
-//   mostly_copy: share of which the identity path alone accounts for half or more
+//   computed: share at least as much computed as copied, |computed| ≥ |copy|
+//   mostly_copy: share of which the identity path alone gives more than half, with the same sign
 //   only_later: share that acts only on later positions
 //   replicated: of the edges re-tested on the confirm documents, the share that replicates
 //   median_strength: median magnitude
@@ -17,7 +18,9 @@
 MATCH (run:Run {id: $run, status: 'ready'})
 MATCH (:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
 RETURN e.span AS span, count(*) AS count, avg(CASE WHEN e.strength > 0 THEN 1.0 ELSE 0.0 END) AS excitatory,
-       avg(CASE WHEN e.copy IS NULL THEN null WHEN abs(e.copy) >= 0.5 * abs(coalesce(e.total, e.strength)) THEN 1.0 ELSE 0.0 END) AS mostly_copy,
+       avg(CASE WHEN e.computed IS NULL OR e.copy IS NULL THEN null WHEN abs(e.computed) >= abs(e.copy) THEN 1.0 ELSE 0.0 END) AS computed,
+       avg(CASE WHEN e.copy IS NULL THEN null WHEN e.copy * sign(coalesce(e.total, e.strength)) > abs(coalesce(e.total, e.strength)) / 2
+           THEN 1.0 ELSE 0.0 END) AS mostly_copy,
        avg(CASE WHEN e.by = 'later' THEN 1.0 ELSE 0.0 END) AS only_later,
        avg(CASE WHEN e.replicated IS NULL THEN null WHEN e.replicated THEN 1.0 ELSE 0.0 END) AS replicated,
        percentileCont(abs(e.strength), 0.5) AS median_strength, percentileCont(e.q, 0.5) AS median_q

@@ -560,7 +560,11 @@ def quality(run: RunFiles, method: str, **_: Any) -> Rows:
         known = part["replicated"].dropna()
         rows.append(
             {"span": span, "count": len(part), "excitatory": (part["strength"] > 0).mean()}
-            | {"mostly_copy": (part["copy"].abs() >= 0.5 * part["total"].abs()).mean(), "only_later": (part["by"] == "later").mean()}
+            | {"computed": (part["computed"].abs() >= part["copy"].abs()).mean()}
+            | {
+                "mostly_copy": (part["copy"] * np.sign(part["total"]) > part["total"].abs() / 2).mean(),
+                "only_later": (part["by"] == "later").mean(),
+            }
             | {"replicated": known.astype(float).mean() if len(known) else None}
             | {"median_strength": part["strength"].abs().median(), "median_q": part["q"].median()}
         )
