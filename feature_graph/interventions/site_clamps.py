@@ -36,7 +36,7 @@ def site_clamp_effects(
     horizon: int,
     counted: Tensor,
     *,
-    direct: bool = True,
+    direct: bool,
 ) -> list[Effects]:
     """Effects of clamps at one site on targets of other sites.
 
