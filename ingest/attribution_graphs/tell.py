@@ -85,8 +85,8 @@ def in_words(done: Imported) -> list[str]:
     if facts["left_out"]:
         lines.append("left out: " + ", ".join(f"{n} {what}" for what, n in facts["left_out"].items()))
     if facts["ambiguous_nodes"]:
-        stand = counted(facts["ambiguous_nodes"], "node id stands", "node ids stand")
-        lines.append(f"{stand} for two nodes each (an old circuit-tracer); their links were left out")
+        stand = counted(facts["ambiguous_nodes"], "node id stands for two nodes", "node ids stand for two nodes each")
+        lines.append(f"{stand} (an old circuit-tracer); their links were left out")
     if facts["pinned"]:
         lines.append(f"{counted(facts['pinned'], 'pinned node is a member', 'pinned nodes are members')} of the behaviour")
     if facts["supernodes"]:

@@ -158,7 +158,7 @@ def test_ids_that_stand_for_two_nodes_are_left_out(tmp_path: Path, capsys: pytes
     value["nodes"].append(node("0_7_1", -1, "7", 1, "mlp reconstruction error"))
     path = write(tmp_path / "graph.json", value)
     assert main([str(path), str(tmp_path / "run")]) == 0
-    assert "1 node ids stand for two nodes each" in capsys.readouterr().out
+    assert "1 node id stands for two nodes (" in capsys.readouterr().out
     edges = pd.read_parquet(tmp_path / "run" / "interactions.parquet")
     assert edges["direct_strength"].tolist() == [0.25 / 4, (2 - 6) / 4]
 
