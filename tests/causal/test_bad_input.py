@@ -76,7 +76,7 @@ def damaged(saes: dict[int, Any], name: str, index: Any, value: float) -> dict[i
 @pytest.mark.parametrize(
     ("name", "index", "value", "message"),
     [
-        ("W_enc", (slice(None), 5), float("nan"), r"layer 1: weights of 1 features are NaN or infinite \(L1_F5\)"),
+        ("W_enc", (slice(None), 5), float("nan"), r"layer 1: weights of 1 feature are NaN or infinite \(L1_F5\)"),
         ("W_dec", [3, 5], float("inf"), r"weights of 2 features are NaN or infinite \(L1_F3, L1_F5\)"),
         ("b_enc", slice(7, 12), float("nan"), r"weights of 5 features .* \(L1_F7, L1_F8, L1_F9 …\)"),
         ("b_dec", 2, float("nan"), "layer 1: the SAE's b_dec is NaN or infinite"),
