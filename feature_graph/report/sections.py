@@ -205,7 +205,7 @@ def summary(material: Material, found: Findings) -> list[str]:
     if r is not None and r.measured:
         lines.append(
             f"On documents that were used neither for choosing nor for testing, {percent(r.rate)} of {r.measured:,} edges replicate "
-            f"(95 % {percent(r.rate_low)} to {percent(r.rate_high)}); their strengths were {abs(r.shrinkage):.0%} "
+            f"(95 % interval: {percent(r.rate_low)} to {percent(r.rate_high)}); their strengths were {abs(r.shrinkage):.0%} "
             f"{'smaller' if r.shrinkage >= 0 else 'larger'} in the median."
         )
     if found.hubs:

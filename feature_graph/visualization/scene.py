@@ -237,7 +237,7 @@ def edge_facts(data: dict[str, Any], strength: float) -> tuple[str, ...]:
     """What is known of an edge, in lines."""
     facts = [f"strength {number(strength)} target units per source unit" + (" on later positions" if data.get("kind") == "later" else "")]
     if "ci_low" in data and data.get("kind") != "later" and strength == data.get("total", strength):  # the interval is the total's
-        facts[0] += f" (95 % {number(data['ci_low'])} … {number(data['ci_high'])})"
+        facts[0] += f" (95 % interval: {number(data['ci_low'])} … {number(data['ci_high'])})"
     if (size := standardised(data)) == size:
         facts.append(f"{number(size)} standard deviations of the target for the source's whole clamp")
     if not is_structural(data):
