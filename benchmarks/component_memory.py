@@ -13,6 +13,7 @@ import argparse
 import json
 import resource
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,36 +35,37 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=7, help="blocks of the model (default: 7, about a quarter of 26)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
-    found = measure(given.blocks)
+    found: dict[str, float] = {}
+    for name, value in measure(given.blocks):
+        found[name] = value
+        if not given.json:
+            print(f"{name:60} {value:.2f}", flush=True)
     if given.json:
         print(json.dumps(found))
-    else:
-        for name, value in found.items():
-            print(f"{name:60} {value:.2f}")
 
 
-def measure(blocks: int) -> dict[str, float]:
-    """GB after each step, and by arithmetic."""
-    found = {"GB before": peak()}
+def measure(blocks: int) -> Iterator[tuple[str, float]]:
+    """GB by arithmetic, and after each step."""
+    one = 2 * D_MODEL * D_SAE * 4 / 1e9
+    yield "GB of one dictionary, by arithmetic", one
+    yield "GB of all here, twice", 2 * one * blocks * len(KINDS)
+    yield f"GB of {WHOLE} blocks' dictionaries, twice", 2 * one * WHOLE * len(KINDS)
+    yield "GB before", peak()
     model = made_model(blocks)
-    found["GB with the model"] = peak()
+    yield "GB with the model", peak()
     saes = {name.format(layer): copying_sae() for layer in range(blocks) for name in KINDS.values()}
-    found["GB with SAELens' dictionaries"] = peak()
+    yield "GB with SAELens' dictionaries", peak()
     sites: list[Any] = [{"layer": layer, "kind": kind} for layer in range(blocks) for kind in KINDS]
     cfg = Config(sites=sites, context_length=CONTEXT, response_samples=4, response_documents=2, sae_quality="off", activity_threshold=1.0)
     analysed = AnalysedModel.of(model, saes, cfg, components=True)
-    found["GB with the engine's"] = peak()
+    yield "GB with the engine's", peak()
     tokens = torch.randint(1, 1000, (DOCUMENTS, CONTEXT), generator=torch.Generator().manual_seed(0))
     with tempfile.TemporaryDirectory() as folder:
         store = collect_activations(analysed, saes, cfg, tokens, path=Path(folder) / "activations.h5")
-        found["GB after collecting"] = peak()
+        yield "GB after collecting", peak()
         sources = {layer: list(range(16)) for layer in store.layers}
         measure_responses(analysed, saes, store, cfg, Path(folder) / "responses.h5", sources=sources, progress=False)
-    found["GB after responses of sixteen sources per site"] = peak()
-    one = 2 * D_MODEL * D_SAE * 4 / 1e9
-    found |= {"GB of one dictionary, by arithmetic": one, "GB of all here, twice": 2 * one * len(saes)}
-    found[f"GB of {WHOLE} blocks' dictionaries, twice"] = 2 * one * WHOLE * len(KINDS)
-    return found
+    yield "GB after responses of sixteen sources per site", peak()
 
 
 def made_model(blocks: int) -> HookedTransformer:
