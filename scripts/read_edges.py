@@ -7,7 +7,7 @@
 For each edge: its effects; the strongest contexts of both features, one per document, the token between « and »; the tokens that their
 decoder rows promote and demote most (final norm's gain, unembedding); how often the target is active at all, where the source is active,
 and where it is not although the token is one at which it can be. With ``--text``, what both features are at the last token of each text,
-in the model as it is: a change of the text is an intervention that needs no dictionary.
+in the model as it is, BOS before each as at the beginning of a document: a change of the text is an intervention that needs no dictionary.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import ActivationStore, RunPaths, read_feature_id
 from feature_graph.config import Config
+from feature_graph.interventions import AnalysedModel
 from feature_graph.loading import load_model_and_saes
 
 EFFECTS = ("total", "copy", "computed", "specific")
@@ -38,7 +39,8 @@ PER_FEATURE = 1  # edges per source and per target, so that no hub fills the pag
 class EdgeReader:
     """A run's files and, loaded once, its model and dictionaries."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, *, with_bos: bool = True) -> None:
+        self.with_bos = with_bos
         paths = RunPaths.of(run)
         self.cfg = Config.load(paths.config)
         self.store = ActivationStore(paths.activations)
@@ -58,9 +60,12 @@ class EdgeReader:
                 chosen.append(edge)
         return chosen[:top]
 
-    def pairs(self, names: Iterable[str]) -> list[dict[str, Any]]:
+    def pairs(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Edges by ``source:target``."""
         by_pair = {f"{e['source']}:{e['target']}": e for e in self.edges}
+        missing = [name for name in names if name not in by_pair]
+        if missing:
+            raise SystemExit(f"--pairs: got {missing[0]}; expected edges of this run, as source:target,…")
         return [by_pair[name] for name in names]
 
     def column(self, feature: str) -> NDArray[np.float32]:
@@ -91,6 +96,11 @@ class EdgeReader:
         return str(self.tokenizer.decode([int(token) for token in tokens]))
 
     @cached_property
+    def analysed(self) -> AnalysedModel:
+        """Model and codecs, built once for all texts."""
+        return AnalysedModel.of(*self.loaded, self.cfg, components=True)
+
+    @cached_property
     def unembedding(self) -> torch.Tensor:
         """[d_model, vocabulary], the final norm's gain in it."""
         model: Any = self.loaded[0]
@@ -117,12 +127,12 @@ class EdgeReader:
         return ", ".join(f"{hit[rows].mean() if rows.any() else 0:.3f} {name}" for name, rows in share.items())
 
     def last(self, texts: Sequence[str], features: Sequence[str]) -> list[list[float]]:
-        """[text][feature]: activation at the last token of a text, BOS before it where the run has one."""
+        """[text][feature]: activation at the last token of a text."""
         model: Any = self.loaded[0]
         answers = []
         for text in texts:
-            tokens = model.to_tokens(text, prepend_bos=bool(self.store.meta.get("prepend_bos", True)))
-            there = collect_activations(model, self.loaded[1], self.cfg.model_copy(update={"sae_quality": "off"}), tokens)
+            tokens = model.to_tokens(text, prepend_bos=self.with_bos)
+            there = collect_activations(self.analysed, self.loaded[1], self.cfg.model_copy(update={"sae_quality": "off"}), tokens)
             columns = [there.activations[self.key(f.site_name)][:, f.index].todense() for f in map(read_feature_id, features)]
             answers.append([float(column[-1, 0]) for column in columns])
         return answers
@@ -159,8 +169,9 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=20, help="without --pairs: so many (default: 20)")
     parser.add_argument("--blocks", type=int, default=1, help="without --pairs: those that cross so many blocks or more (default: 1)")
     parser.add_argument("--text", action="append", default=[], help="a text to ask at its last token; repeatable")
+    parser.add_argument("--no-bos", action="store_true", help="put no BOS before a text, as in most contexts of a run without it")
     options = parser.parse_args()
-    reader = EdgeReader(options.run)
+    reader = EdgeReader(options.run, with_bos=not options.no_bos)
     edges = reader.pairs(options.pairs.split(",")) if options.pairs else reader.strongest(options.effect, options.top, options.blocks)
     for number, edge in enumerate(edges, 1):
         show(reader, edge, number, options.text)
