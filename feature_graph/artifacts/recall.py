@@ -60,7 +60,7 @@ class PruningRecall:
         losses: One entry per stage, group of sources and sign.
         tested: Pairs measured.
         edges: Significant ones.
-        sources: Per layer: alive, testable, chosen, top and drawn features, and how many of the drawn gave edges.
+        sources: Per site: alive, testable, chosen, top and drawn features, and how many of the drawn gave edges.
         left_out: Reason → drawn sources that could not be measured.
         settings: Thresholds that were judged, how far was measured, level and correction.
     """

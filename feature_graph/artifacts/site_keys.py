@@ -136,7 +136,8 @@ def with_sites(frame: pd.DataFrame) -> pd.DataFrame:
         keys = frame[f"{side}_layer"].to_numpy(np.int64).tolist()
         if not keys or not is_component_key(keys[0]):
             return frame
-        made[name] = [str(as_key(key)) for key in keys]
+        names = {key: str(as_key(key)) for key in dict.fromkeys(keys)}
+        made[name] = [names[key] for key in keys]
         made[f"{side}_layer"] = pd.Series([layer_of(key) for key in keys], index=frame.index).astype(frame[f"{side}_layer"].dtype)
     return made
 

@@ -6,13 +6,14 @@ remove.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas
+from feature_graph.artifacts import SELECT, ActivationStore, CoactivationAtlas, spans
 from feature_graph.candidates.alignment import Aligner, Asked, BlockAligner, CosineAligner
 from feature_graph.candidates.grid import Grid, Joint, count_joint, joint_of
 from feature_graph.candidates.importance import Importance
@@ -52,17 +53,20 @@ def removed_by(
 
     Returns:
         bool columns as in :data:`VERDICTS`, index as in ``pairs``. A pair whose alignment cannot be measured, since its source is active in
-        none of the select documents, is not removed.
+        none of the select documents, is not removed. With dictionaries on components no stage looks at alignment, and there is no such
+        column.
     """
     tops = {layer: importance.top(layer, cfg.top_k_features) for layer in model.codecs}
-    verdicts = pd.DataFrame(False, index=pairs.index, columns=list(VERDICTS))
+    columns = [stage for stage in VERDICTS if stage != "alignment" or not model.has_components]
+    verdicts = pd.DataFrame(False, index=pairs.index, columns=columns)
+    places = {layer: site.place for layer, site in model.sites.items()}
     aligner = _aligner(cfg, store, model)
     by_layers: dict[Any, Any] = pairs.groupby(["src_layer", "tgt_layer"], sort=True).indices
     for (source, target), where in by_layers.items():
         part = pairs.iloc[where]
         sources, row = np.unique(part["src_index"].to_numpy(np.int64), return_inverse=True)
         targets, column = np.unique(part["tgt_index"].to_numpy(np.int64), return_inverse=True)
-        grid, span = Grid(int(source), int(target), sources, targets), cfg.span(int(source), int(target))
+        grid, span = Grid(int(source), int(target), sources, targets), spans(places[source], places[target], cfg.layers)
         found = {
             "source": ~np.isin(sources, tops[source])[row],
             "target": ~np.isin(targets, tops[target])[column],
@@ -70,22 +74,21 @@ def removed_by(
             "alignment": _weak(aligner, grid, row, column, cfg) if span == 1 else np.zeros(len(row), dtype=bool),
             "layer_window": np.full(len(row), span > cfg.layer_window),
         }
-        for name, values in found.items():
-            verdicts.iloc[where, verdicts.columns.get_loc(name)] = values  # type: ignore[index]
+        for name in columns:
+            verdicts.iloc[where, verdicts.columns.get_loc(name)] = found[name]  # type: ignore[index]
     return verdicts
 
 
-def missed_by_shortlist(pairs: pd.DataFrame, chosen: pd.DataFrame, cfg: Config) -> NDArray[np.bool_]:
+def missed_by_shortlist(pairs: pd.DataFrame, chosen: pd.DataFrame, window: Collection[tuple[int, int]]) -> NDArray[np.bool_]:
     """Bool, one per pair: inside the window, and not on a run's shortlist.
 
     Args:
         pairs: Columns src_layer, src_index, tgt_layer, tgt_index.
         chosen: The shortlist, with the same columns.
-        cfg: Its window is read.
+        window: Pairs (source layer, target layer) inside the window.
     """
     keys = ["src_layer", "src_index", "tgt_layer", "tgt_index"]
     taken = set(chosen[keys].itertuples(index=False, name=None))
-    window = set(cfg.layer_pairs)
     rows = pairs[keys].astype(int).itertuples(index=False, name=None)
     return np.array([(row[0], row[2]) in window and row not in taken for row in rows], dtype=bool)
 
@@ -97,7 +100,7 @@ def _joint(grid: Grid, row: NDArray[np.int64], column: NDArray[np.int64], atlas:
 
 
 def _aligner(cfg: Config, store: ActivationStore, model: AnalysedModel) -> Aligner | None:
-    if cfg.alignment == "off":
+    if cfg.alignment == "off" or model.has_components:
         return None
     if cfg.alignment == "cosine":
         return CosineAligner(model.codecs)

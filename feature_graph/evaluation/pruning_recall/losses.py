@@ -29,12 +29,13 @@ def losses(edges: pd.DataFrame, verdicts: pd.DataFrame, drawn: Mapping[int, Draw
         drawn: Layer → sources drawn.
         cfg: Its seed is read.
     """
+    judged = [stage for stage in INSIDE if stage in verdicts]
     table = verdicts.assign(
         source_id=edges["src_id"],
         strength=leading_strength(edges),
         inside=~verdicts["layer_window"],
         adjacent=edges["span"] == 1,
-        all_stages=verdicts[list(INSIDE)].any(axis=1),
+        all_stages=verdicts[judged].any(axis=1),
     )
     known = pd.concat([_known(d) for d in drawn.values()], ignore_index=True)
     table = table.merge(known, on="source_id", how="left")
@@ -46,7 +47,7 @@ def losses(edges: pd.DataFrame, verdicts: pd.DataFrame, drawn: Mapping[int, Draw
     }
     asked = {"alignment": table["adjacent"], "layer_window": anywhere}
     found = []
-    for stage in (*INSIDE, "all_stages", *(("responses",) if "responses" in verdicts else ()), "layer_window"):
+    for stage in (*judged, "all_stages", *(("responses",) if "responses" in verdicts else ()), "layer_window"):
         for group, sources in groups.items():
             for sign, right in signs.items():
                 mask = asked.get(stage, table["inside"]) & right & table["source_id"].isin(sources["source_id"])

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, parse_feature_id
+from feature_graph.artifacts import ActivationStore, CandidateSet, CoactivationAtlas, PruningRecall, by_keys, feature_key
 from feature_graph.candidates import (
     Importance,
     analysed_of,
@@ -19,6 +19,7 @@ from feature_graph.candidates import (
     measure_importance,
     missed_by_shortlist,
     removed_by,
+    window_of,
     within_density,
 )
 from feature_graph.config import Config
@@ -59,39 +60,39 @@ def pruning_recall(
 
     Args:
         model: HookedTransformer, or an :class:`AnalysedModel`.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         store: Activations of the run.
         atlas: Joint counts of the run.
         cfg: The run's configuration, whose thresholds are judged.
-        n_sources: Sources per layer.
-        importance: Layer → importance of every feature, as a :class:`CandidateSet` carries it; measured anew without.
-        shortlisted: Pairs that the run chose by responses (columns src_layer, src_index, tgt_layer, tgt_index). With them that choice is
-            judged as well, and a third of the sources is drawn among its sources.
+        n_sources: Sources per site.
+        importance: Site → importance of every feature, as a :class:`CandidateSet` carries it; measured anew without.
+        shortlisted: Pairs that the run chose by responses, as a :class:`CandidateSet` carries them. With them that choice is judged,
+            too, and a third of the sources is drawn among its sources.
         parts_dir: Folder for part files, from which an interrupted run resumes.
         progress: Whether to show a progress bar.
 
     Raises:
-        RecallError: If there are no sources, or too many pairs to hold, or for a run with dictionaries on components.
+        RecallError: If there are no sources, or too many pairs to hold.
         feature_graph.candidates.CandidateError: If store, atlas, SAEs and configuration do not belong together.
     """
     if n_sources < 2:
-        raise RecallError(f"n_sources: got {n_sources}; at least 2 per layer are needed, one of the top features and one of the others")
-    if cfg.has_components:
-        raise RecallError(
-            "sites: the run has dictionaries on components; the recall of pruning is measured of runs with residual SAEs alone"
-        )
+        raise RecallError(f"n_sources: got {n_sources}; at least 2 per site are needed, one of the top features and one of the others")
     analysed = analysed_of(model, saes, cfg)
     check_inputs(atlas, analysed.codecs, cfg, store)
     ranked = _importance(importance, atlas, analysed, cfg, store)
-    wide = cfg.model_copy(update={"layer_window": cfg.layer_window + 1})
-    drawn = {layer: draw_sources(store, _groups(ranked, shortlisted, cfg, layer), cfg, layer, n_sources) for layer in cfg.layers[:-1]}
-    pairs = _pairs(store, drawn, wide)
+    chosen = None if shortlisted is None else by_keys(shortlisted)
+    wide = cfg.model_copy(update={"layer_window": cfg.layer_window + 1, "specificity_directions": 0})  # which decides on no edge
+    reach: dict[int, list[int]] = {}
+    for source, target in window_of(analysed.codecs, wide):
+        reach.setdefault(source, []).append(target)
+    drawn = {site: draw_sources(store, _groups(ranked, chosen, cfg, site), cfg, site, n_sources) for site in reach}
+    pairs = _pairs(store, drawn, reach)
     found = measure_interactions(analysed, analysed.saes, CandidateSet(pairs, store), wide, parts_dir=parts_dir, progress=progress)
     frame = found.frame[found.frame["method"] != "jacobian"] if cfg.interaction_method == "both" else found.frame
-    edges = _with_indices(frame[frame["significant"].astype(bool)].reset_index(drop=True))
+    edges = _with_keys(frame[frame["significant"].astype(bool)].reset_index(drop=True), store)
     verdicts = removed_by(edges, ranked, atlas, cfg, store, analysed)
-    if shortlisted is not None:
-        verdicts = verdicts.assign(responses=missed_by_shortlist(edges, shortlisted, cfg))
+    if chosen is not None:
+        verdicts = verdicts.assign(responses=missed_by_shortlist(edges, chosen, window_of(analysed.codecs, cfg)))
     log.info("recall: %d of %d pairs are significant", len(edges), len(frame))
     return PruningRecall(
         tuple(losses(edges, verdicts, drawn, cfg)),
@@ -99,16 +100,16 @@ def pruning_recall(
         edges=len(edges),
         sources=_sources(drawn, edges),
         left_out=dict(found.meta["sources"]["left_out"]) if "sources" in found.meta else {},
-        settings=_settings(cfg, wide, n_sources) | ({} if shortlisted is None else {"shortlist_pairs": cfg.shortlist_pairs}),
+        settings=_settings(cfg, wide, n_sources) | ({} if chosen is None else {"shortlist_pairs": cfg.shortlist_pairs}),
     )
 
 
-def _groups(importance: Importance, shortlisted: pd.DataFrame | None, cfg: Config, layer: int) -> dict[str, NDArray[np.int64]]:
-    """Name → sources of a layer that are drawn apart from the others: those on the shortlist first, then the top features."""
-    top = {TOP: np.asarray(importance.top(layer, cfg.top_k_features), dtype=np.int64)}
-    if shortlisted is None:
+def _groups(importance: Importance, chosen: pd.DataFrame | None, cfg: Config, site: int) -> dict[str, NDArray[np.int64]]:
+    """Name → sources of a site that are drawn apart from the others: those on the shortlist first, then the top features."""
+    top = {TOP: np.asarray(importance.top(site, cfg.top_k_features), dtype=np.int64)}
+    if chosen is None:
         return top
-    return {CHOSEN: np.unique(shortlisted.loc[shortlisted["src_layer"] == layer, "src_index"].to_numpy(np.int64)), **top}
+    return {CHOSEN: np.unique(chosen.loc[chosen["src_layer"] == site, "src_index"].to_numpy(np.int64)), **top}
 
 
 def _settings(cfg: Config, measured: Config, n_sources: int) -> dict[str, Any]:
@@ -143,22 +144,23 @@ def _importance(
     return Importance({layer: np.nan_to_num(given[layer]) for layer in codecs}, frequency, allowed=allowed)
 
 
-def _pairs(store: ActivationStore, drawn: Mapping[int, Drawn], wide: Config) -> pd.DataFrame:
-    reach = {layer: [t for s, t in wide.layer_pairs if s == layer] for layer in drawn}
+def _pairs(store: ActivationStore, drawn: Mapping[int, Drawn], reach: Mapping[int, list[int]]) -> pd.DataFrame:
     sizes = {n: len(d.indices) * sum(int((store.feature_frequencies[t] > 0).sum()) for t in reach[n]) for n, d in drawn.items()}
     total = sum(sizes.values())
     if not total:
-        raise RecallError("no layer has a feature that is active in enough documents to be tested; collect more text")
+        raise RecallError("no site has a feature that is active in enough documents to be tested; collect more text")
     if total > _MANY_PAIRS:
         raise RecallError(f"n_sources: {total:,} pairs would be measured, their table takes more than 3 GB; ask for fewer sources")
     log.info("recall: %d sources, %s pairs", sum(len(d.indices) for d in drawn.values()), f"{total:,}")
     return pd.concat([slice_pairs(store, d, reach[n]) for n, d in drawn.items() if sizes[n]], ignore_index=True)
 
 
-def _with_indices(frame: pd.DataFrame) -> pd.DataFrame:
-    return frame.assign(
-        **{f"{side}_index": [parse_feature_id(name)[1] for name in frame[f"{side}_id"]] for side in ("src", "tgt")},
-    )
+def _with_keys(frame: pd.DataFrame, store: ActivationStore) -> pd.DataFrame:
+    """The edges with the site and the index of each of their features, as candidates have them."""
+    for side in ("src", "tgt"):
+        keys = np.array([feature_key(name, store.layers) for name in frame[f"{side}_id"]], dtype=np.int64).reshape(-1, 2)
+        frame = frame.assign(**{f"{side}_layer": keys[:, 0], f"{side}_index": keys[:, 1]})
+    return frame
 
 
 def _sources(drawn: Mapping[int, Drawn], edges: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import SELECT, TEST, ActivationStore
+from feature_graph.artifacts import SELECT, TEST, ActivationStore, with_sites
 from feature_graph.config import Config
 from feature_graph.utils import derived_seed
 
@@ -18,10 +18,10 @@ CHOSEN, TOP, OTHER = "chosen", "top", "other"
 
 @dataclass(frozen=True)
 class Drawn:
-    """Sources of one layer.
+    """Sources of one site.
 
     Attributes:
-        layer: Their layer.
+        layer: Their site: its layer, or its key where layers have several.
         indices: int64 [n], ascending.
         stratum: object [n], ``chosen`` (a source of the shortlist), ``top`` or ``other``.
         weight: float64 [n], testable features of the stratum for each one drawn.
@@ -40,13 +40,13 @@ class Drawn:
 
 
 def draw_sources(store: ActivationStore, groups: Mapping[str, NDArray[np.int64]], cfg: Config, layer: int, n: int) -> Drawn:
-    """Up to ``n`` sources of a layer, in equal parts from each group and from the rest; what one lacks the later ones get.
+    """Up to ``n`` sources of a site, in equal parts from each group and from the rest; what one lacks the later ones get.
 
     Args:
         store: Activations of the run.
-        groups: Stratum → features of the layer; a feature counts in the first that has it.
+        groups: Stratum → features of the site; a feature counts in the first that has it.
         cfg: Its seed and ``min_documents`` are read.
-        layer: The layer.
+        layer: The site.
         n: How many.
     """
     able = left = testable(store, layer, cfg.min_documents)
@@ -110,4 +110,4 @@ def slice_pairs(store: ActivationStore, drawn: Drawn, targets: list[int]) -> pd.
                 }
             )
         )
-    return pd.concat(parts, ignore_index=True)
+    return with_sites(pd.concat(parts, ignore_index=True))
