@@ -23,7 +23,7 @@ def pruning_recall(
         typer.Option(
             "--sources",
             min=2,
-            help="Sources per layer: in equal parts top features, others and, if there is one, sources of the shortlist.",
+            help="Sources per site: in equal parts top features, others and, if there is one, sources of the shortlist.",
         ),
     ] = 8,
     as_json: JsonOption = False,
@@ -72,7 +72,7 @@ def _show(found: PruningRecall) -> None:
     for group, title in (
         ("all", "Edges of all testable sources"),
         ("chosen", "Edges of the sources of the shortlist"),
-        ("top", f"Edges of the top {s['top_k_features']} sources of each layer"),
+        ("top", f"Edges of the top {s['top_k_features']} sources of each site"),
     ):
         if not found.has(group):
             continue

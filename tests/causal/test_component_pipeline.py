@@ -13,12 +13,14 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from feature_graph.artifacts import ActivationStore, ArtifactError, CandidateSet, RunPaths, can_drive, feature_key, is_weight
+from feature_graph.artifacts import ActivationStore, ArtifactError, CandidateSet, PruningRecall, RunPaths, can_drive, feature_key, is_weight
+from feature_graph.artifacts.recall import STAGE_NAMES
 from feature_graph.cli import app
 from feature_graph.config import Config
 from feature_graph.graph import load_graph, structural
 from feature_graph.loading import LoadingError, UnsupportedSAEError, load_model_and_saes
 from feature_graph.pipeline import run, write_decoders
+from feature_graph.report import write_report
 from feature_graph.steering import BASELINES
 from feature_graph.steering.samples import SteeringSamples
 from ingest import validate, vectors
@@ -200,6 +202,22 @@ def test_forecasts_are_compared_from_the_command_line(mixed: tuple[Config, RunPa
     scores = found["scores"]["often"]["total"]["all"]
     assert scores["pairs"] > 50
     assert scores["pooled"]["response"]["value"] > 0.5
+
+
+def test_pruning_recall_is_measured_from_the_command_line(mixed: tuple[Config, RunPaths]) -> None:
+    _, paths = mixed
+    result = runner.invoke(app, ["--quiet", "pruning-recall", str(paths.root), "--sources", "4", "--json"])
+    assert result.exit_code == 0, result.output
+    found = PruningRecall.load(paths.pruning_recall)
+    assert json.loads(result.stdout) == json.loads(json.dumps(found.to_dict()))
+    assert list(found.sources) == ["L0", "L1.attn", "L1.tc"]
+    assert set(found.stage_names) == {*STAGE_NAMES} - {"alignment"}
+    assert found.tested > 0
+    shown = runner.invoke(app, ["--quiet", "pruning-recall", str(paths.root), "--sources", "4"])
+    assert "these together" in shown.stdout
+    assert "alignment" not in shown.stdout
+    assert "What pruning loses" in write_report(paths.root).read_text()
+    paths.pruning_recall.unlink()
 
 
 def test_component_sites_need_their_own_id(mixed: tuple[Config, RunPaths]) -> None:

@@ -4,7 +4,8 @@
    chose its candidates by responses, a third among the sources of its shortlist.
 2. All their effects on all features of the later sites are measured, one site further than the window reaches, and tested in a family of
    their own.
-3. Each stage says which of the significant edges it would have removed (``candidates.removed_by``). A source that was drawn at random
+3. Each stage says which of the significant edges it would have removed (``candidates.removed_by``); with dictionaries on components
+   alignment is no such stage. A source that was drawn at random
    stands for all that were not drawn, so shares are shares of the edges of all testable sources.
 """
 

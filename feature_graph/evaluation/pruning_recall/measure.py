@@ -32,7 +32,7 @@ from feature_graph.interventions import AnalysedModel
 
 log = logging.getLogger(__name__)
 
-#: Pairs whose table takes about 3 GB.
+#: Pairs whose table takes about 10 GB while it is corrected.
 _MANY_PAIRS = 5_000_000
 
 
@@ -150,7 +150,7 @@ def _pairs(store: ActivationStore, drawn: Mapping[int, Drawn], reach: Mapping[in
     if not total:
         raise RecallError("no site has a feature that is active in enough documents to be tested; collect more text")
     if total > _MANY_PAIRS:
-        raise RecallError(f"n_sources: {total:,} pairs would be measured, their table takes more than 3 GB; ask for fewer sources")
+        raise RecallError(f"n_sources: {total:,} pairs would be measured, their table takes more than 10 GB; ask for fewer sources")
     log.info("recall: %d sources, %s pairs", sum(len(d.indices) for d in drawn.values()), f"{total:,}")
     return pd.concat([slice_pairs(store, d, reach[n]) for n, d in drawn.items() if sizes[n]], ignore_index=True)
 
