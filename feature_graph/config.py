@@ -34,6 +34,7 @@ OUTSIDE_HASH = frozenset({"device", "batch_size", "output_dir"})
 LATER = frozenset(
     {"sites", "dataset_config", "response_samples", "response_documents", "candidates", "shortlist_pairs", "density_range"}
     | {"min_effect_sd", "sample_doublings", "specificity_directions", "specificity_samples", "shortlist_sources"}
+    | {"weight_pairs"}
 )
 
 CorrectionMethod = Literal[
@@ -144,6 +145,10 @@ class Config(BaseModel):
     layer_window: int = Field(2, ge=1)
     """How many analysed layers downstream of its source a target may lie (1: only the next one). Counts analysed layers, not blocks; pairs
     inside a block count as 0."""
+    weight_pairs: bool = False
+    """Whether pairs are chosen, too, between which nothing is computed: what an MLP or a transcoder (in blocks whose two parts run in
+    parallel also attention) writes, and a dictionary that reads the residual stream right after the same block. Their effects are a fixed
+    weight, read through the target's gate; without this field such pairs are refused where they are asked for."""
     importance_tokens: int = Field(4_096, ge=1)
     """Importance is measured on at most this many tokens of the select documents."""
     importance_effect: Literal["auto", "loss", "output"] = "auto"

@@ -117,6 +117,8 @@ def _default(name: str, field: FieldInfo) -> str:
 
 def _written(value: Any) -> str:
     """A value as YAML has it."""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
     text = "[" + ", ".join(map(str, value)) + "]" if isinstance(value, list) else "null" if value is None else str(value)
     return f"`{text}`"
 

@@ -8,7 +8,7 @@ from feature_graph.artifacts.features import FeatureNumbers, number_features, nu
 from feature_graph.artifacts.interactions import Interaction, InteractionSet, stored_columns
 from feature_graph.artifacts.measures import DoseSet, GateSet, InsertionSet, MediationSet, Pair, Triple
 from feature_graph.artifacts.parts import FrameFiles, JsonParts, PartFiles, PartFormat, keep_only
-from feature_graph.artifacts.places import SitePlace, can_drive, is_weight, ordered_sites, site_kind, spans
+from feature_graph.artifacts.places import SitePlace, can_drive, is_pair, is_weight, ordered_sites, site_kind, spans
 from feature_graph.artifacts.recall import STAGE_NAMES, PruningRecall, StageLoss
 from feature_graph.artifacts.response_parts import ResponseBlock, ResponseParts
 from feature_graph.artifacts.responses import ResponseSources, ResponseStore, ResponseWriter
@@ -97,6 +97,7 @@ __all__ = [
     "id_site_of",
     "indices_by_layer",
     "is_component_key",
+    "is_pair",
     "is_weight",
     "keep_only",
     "key_of",

@@ -129,6 +129,11 @@ def is_weight(source: SitePlace, target: SitePlace) -> bool:
     return added and target.kind == "residual" and target.block == source.block
 
 
+def is_pair(source: SitePlace, target: SitePlace, *, weights: bool = False) -> bool:
+    """Whether features of two sites can be an edge: the source can drive the target, and by more than one weight, unless ``weights``."""
+    return can_drive(source, target) and (weights or not is_weight(source, target))
+
+
 def pairs(sites: Iterable[SitePlace], *, weights: bool = False) -> list[tuple[SitePlace, SitePlace]]:
     """Pairs of sites that can be edges, sorted by the source's and the target's place in the model.
 
@@ -140,7 +145,7 @@ def pairs(sites: Iterable[SitePlace], *, weights: bool = False) -> list[tuple[Si
         SiteError: If the sites are not those of one model; see :func:`ordered_sites`.
     """
     every = ordered_sites(sites)
-    return [(s, t) for s in every for t in every if can_drive(s, t) and (weights or not is_weight(s, t))]
+    return [(s, t) for s in every for t in every if is_pair(s, t, weights=weights)]
 
 
 def ordered_sites(sites: Iterable[SitePlace]) -> list[SitePlace]:

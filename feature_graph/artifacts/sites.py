@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from feature_graph.artifacts.errors import FeatureIdError
-from feature_graph.artifacts.places import SitePlace, can_drive, is_weight, ordered_sites, spans
+from feature_graph.artifacts.places import SitePlace, is_pair, ordered_sites, spans
 from feature_graph.artifacts.site_keys import id_site_of, is_component_key, key_of, key_of_id, layer_of
 from ingest.feature_ids import FeatureId, meant
 from ingest.feature_ids import feature_id as written_id
@@ -106,14 +106,13 @@ class Site:
         return cls(**values)
 
 
-def pairs_in_window(sites: Mapping[int, Site], window: int) -> list[tuple[int, int]]:
+def pairs_in_window(sites: Mapping[int, Site], window: int, *, weights: bool = False) -> list[tuple[int, int]]:
     """Pairs of sites that can be edges, by key, ascending: (source, target).
-
-    A pair whose whole effect is one weight (:func:`feature_graph.artifacts.places.is_weight`) is not among them.
 
     Args:
         sites: Key → site.
         window: Distinct analysed layers that a pair may cross.
+        weights: Whether pairs whose whole effect is one weight (:func:`feature_graph.artifacts.places.is_weight`) are among them.
     """
     layers = [site.layer for site in sites.values()]
     places = {key: sites[key].place for key in sorted(sites)}
@@ -121,7 +120,7 @@ def pairs_in_window(sites: Mapping[int, Site], window: int) -> list[tuple[int, i
         (source, target)
         for source, one in places.items()
         for target, two in places.items()
-        if can_drive(one, two) and not is_weight(one, two) and 0 <= spans(one, two, layers) <= window
+        if is_pair(one, two, weights=weights) and 0 <= spans(one, two, layers) <= window
     ]
 
 

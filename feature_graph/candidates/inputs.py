@@ -77,7 +77,7 @@ def check_inputs(atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], cfg:
 
 def window_of(codecs: Mapping[int, SiteCodec], cfg: Config) -> list[tuple[int, int]]:
     """Pairs of sites inside the window, ascending."""
-    return pairs_in_window({layer: codec.site for layer, codec in codecs.items()}, cfg.layer_window)
+    return pairs_in_window({layer: codec.site for layer, codec in codecs.items()}, cfg.layer_window, weights=cfg.weight_pairs)
 
 
 def _check_store(atlas: CoactivationAtlas, codecs: Mapping[int, SiteCodec], store: ActivationStore) -> None:

@@ -33,7 +33,7 @@ def build_coactivation_atlas(store: ActivationStore, cfg: Config, *, path: str |
 
     Args:
         store: Activations of the run.
-        cfg: ``layers``, ``layer_window``, ``position_horizon`` and ``min_coactivation`` are read.
+        cfg: ``layers``, ``layer_window``, ``weight_pairs``, ``position_horizon`` and ``min_coactivation`` are read.
         path: Where the atlas shall lie; then not more than one layer pair is held in memory. None: all of it is held.
 
     Raises:
@@ -71,7 +71,7 @@ def _count(
 ) -> dict[int, NDArray[np.int64]]:
     """Count each layer pair and give it to ``keep``; layer → tokens at which each feature is active."""
     layers = keys_of(cfg)
-    wanted = pairs_in_window({layer: store.sites[layer] for layer in layers}, cfg.layer_window)
+    wanted = pairs_in_window({layer: store.sites[layer] for layer in layers}, cfg.layer_window, weights=cfg.weight_pairs)
     active = {layer: np.zeros(store.sites[layer].d_sae, dtype=np.int64) for layer in layers}
     stored, rows = 0, select_rows(store)
     for pair, source, target, later in progress(_pairs(store, rows, wanted, cfg), "Counting joint activity", total=len(wanted)):

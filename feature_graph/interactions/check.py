@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from feature_graph import stats
-from feature_graph.artifacts import ActivationStore, CandidateSet, can_drive, feature_id
+from feature_graph.artifacts import ActivationStore, CandidateSet, can_drive, feature_id, is_weight
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.errors import MeasureError
@@ -46,8 +46,8 @@ def refuse_unnamed_components(model: AnalysedModel, cfg: Config) -> None:
         )
 
 
-def check_pairs(store: ActivationStore, frame: pd.DataFrame, codecs: Mapping[int, SiteCodec]) -> None:
-    """Refuse pairs of features that do not exist, and those that run backwards.
+def check_pairs(store: ActivationStore, frame: pd.DataFrame, codecs: Mapping[int, SiteCodec], cfg: Config) -> None:
+    """Refuse pairs of features that do not exist, those that run backwards, and weights that the configuration does not take in.
 
     Raises:
         MeasureError: Naming the feature or layer.
@@ -55,13 +55,30 @@ def check_pairs(store: ActivationStore, frame: pd.DataFrame, codecs: Mapping[int
     places = {layer: codec.site.place for layer, codec in codecs.items()}
     for side in ("src", "tgt"):
         _check_features(frame[f"{side}_layer"].to_numpy(), frame[f"{side}_index"].to_numpy(), codecs, store)
-    back = frame[[not can_drive(places[s], places[t]) for s, t in zip(frame["src_layer"], frame["tgt_layer"], strict=True)]]
+    back = _between(frame, lambda source, target: not can_drive(places[source], places[target]))
     if len(back):
-        first = back.iloc[0]
         raise MeasureError(
-            f"candidates: {feature_id(first['src_layer'], first['src_index'])} → {feature_id(first['tgt_layer'], first['tgt_index'])} runs "
-            f"backwards or within one site ({len(back)} such pairs); a source must lie before its target"
+            f"candidates: {_first(back)} runs backwards or within one site ({len(back)} such pairs); a source must lie before its target"
         )
+    weights = _between(frame, lambda source, target: is_weight(places[source], places[target]))
+    if len(weights) and not cfg.weight_pairs:
+        source, target = (places[weights[f"{side}_layer"].iloc[0]].name for side in ("src", "tgt"))
+        raise MeasureError(
+            f"candidates: {_first(weights)} is a weight: {source} adds to the stream that {target} reads, and nothing is computed in "
+            f"between ({len(weights)} such pairs); weight_pairs: true in the configuration takes them in"
+        )
+
+
+def _between(frame: pd.DataFrame, chosen: Callable[[int, int], bool]) -> pd.DataFrame:
+    """The pairs between sites that are chosen by their layers."""
+    ends = list(zip(frame["src_layer"].tolist(), frame["tgt_layer"].tolist(), strict=True))
+    kept = {pair for pair in set(ends) if chosen(*pair)}
+    return frame[[pair in kept for pair in ends]]
+
+
+def _first(pairs: pd.DataFrame) -> str:
+    row = pairs.iloc[0]
+    return f"{feature_id(row['src_layer'], row['src_index'])} → {feature_id(row['tgt_layer'], row['tgt_index'])}"
 
 
 def _check_features(layers: np.ndarray, indices: np.ndarray, codecs: Mapping[int, SiteCodec], store: ActivationStore) -> None:

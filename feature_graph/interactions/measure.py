@@ -74,7 +74,7 @@ def measure_interactions(
     context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg, components=True), store, cfg)
     codecs, pairs = context.codecs, by_keys(candidates.frame)
     refuse_unnamed_components(context.model, cfg)
-    check_pairs(store, pairs, codecs)
+    check_pairs(store, pairs, codecs, cfg)
     if not len(candidates):
         log.warning("no candidate pairs: nothing is measured. Lower min_coactivation or min_decoder_alignment, or give more text")
         return InteractionSet(_empty(), _nothing(cfg))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import BySite, Site, by_site, can_drive, is_component_key, is_weight
+from feature_graph.artifacts import BySite, Site, by_site, is_component_key, is_pair
 from feature_graph.config import Config
 from feature_graph.dictionaries import (
     Dictionaries,
@@ -39,12 +39,14 @@ class AnalysedModel:
         codecs: Layer → dictionary in residual units, layers ascending; a later layer lies later in the model.
         saes: Layer → the dictionary as it was given.
         activity_threshold: The user's own, with which the codecs were made; None: the default of each kind of dictionary.
+        weight_pairs: Whether what a component adds to the stream is followed to the dictionary that reads the stream right after it.
     """
 
     slices: ModelSlices
     codecs: dict[int, SiteCodec]
     saes: Dictionaries = field(default_factory=dict)
     activity_threshold: float | None = None
+    weight_pairs: bool = False
 
     @classmethod
     def of(
@@ -56,7 +58,8 @@ class AnalysedModel:
             model: A HookedTransformer or TransformerBridge; or an analysed model, which is given back as it is if it was made of these
                 dictionaries.
             saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
-            cfg: The configuration; gives the activity threshold, and the hooks of dictionaries that do not record theirs.
+            cfg: The configuration; gives the activity threshold, the hooks of dictionaries that do not record theirs, and
+                ``weight_pairs`` (without it that of a given analysed model stays).
             components: Whether the caller works with dictionaries on components.
 
         Raises:
@@ -67,11 +70,12 @@ class AnalysedModel:
         given, threshold = by_site(saes), cfg.activity_threshold if cfg is not None else None
         if not components:
             _refuse_components(given)
+        weights = cfg.weight_pairs if cfg is not None else isinstance(model, AnalysedModel) and model.weight_pairs
         if isinstance(model, AnalysedModel):
             if dict(model.saes) == given and model.activity_threshold == threshold:
-                return model
+                return model if model.weight_pairs == weights else replace(model, weight_pairs=weights)
             model = model.model
-        return cls(ModelSlices(model), _codecs(model, given, cfg), given, threshold)
+        return cls(ModelSlices(model), _codecs(model, given, cfg), given, threshold, weights)
 
     @property
     def model(self) -> HookedModel:
@@ -106,7 +110,7 @@ class AnalysedModel:
         """Layers whose site lies downstream of that of ``layer``, in order."""
         here = self.codecs[layer].site.place
         places = {n: codec.site.place for n, codec in self.codecs.items()}
-        return [n for n, place in places.items() if can_drive(here, place) and not is_weight(here, place)]
+        return [n for n, place in places.items() if is_pair(here, place, weights=self.weight_pairs)]
 
     def streams(self) -> dict[int, str]:
         """Layer → hook of the residual stream there; of a component, of the stream that its block begins with."""

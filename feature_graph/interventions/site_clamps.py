@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from feature_graph.artifacts import Site
+from feature_graph.artifacts import Site, is_weight
 from feature_graph.interventions.carried import adds_at, carried_clamps, is_carried, norm_of, nothing_of, stream_at
 from feature_graph.interventions.clamp import Clamps, Effects, Reading, windows
 from feature_graph.interventions.site_effects import SiteEffects, clamped_at, effects_at, observed_at, site_effects, site_span
@@ -129,6 +129,8 @@ def _with_mlps_held(run: _Unchanged, counted: Tensor) -> list[SiteEffects | None
 def _n_between(run: _Unchanged, target: Site) -> int:
     """MLPs that lie between the source's write point and the target's read point."""
     block, _ = observed_at(target)
+    if is_weight(run.source.place, target.place):  # the MLP of a parallel block runs beside attention
+        return 0
     return max(0, block + (target.kind == "residual") - run.held().start) if len(run.held()) else 0
 
 

@@ -73,14 +73,14 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "atlas",
         "which features are active together",
-        frozenset({"layers", "layer_window", "position_horizon", "min_coactivation", "seed"}),
+        frozenset({"layers", "layer_window", "weight_pairs", "position_horizon", "min_coactivation", "seed"}),
         ("activations.h5",),
         ("atlas.h5",),
     ),
     Stage(
         "responses",
         "what one unit of a feature does downstream",
-        _DICTIONARIES | {"response_samples", "response_documents", "activity_threshold", "seed"},
+        _DICTIONARIES | {"response_samples", "response_documents", "weight_pairs", "activity_threshold", "seed"},
         ("activations.h5",),
         ("responses.h5",),
         ("model_name", "sae_release"),
@@ -101,7 +101,7 @@ STAGES: tuple[Stage, ...] = (
         _DICTIONARIES
         | {"top_k_features", "layer_window", "importance_tokens", "min_coactivation", "min_decoder_alignment", "alignment"}
         | {"importance_effect", "importance_positions", "rescue_fraction", "position_horizon", "activity_threshold", "seed", "targets"}
-        | {"candidates", "shortlist_pairs", "shortlist_sources", "density_range"},
+        | {"candidates", "shortlist_pairs", "shortlist_sources", "density_range", "weight_pairs"},
         ("activations.h5", "atlas.h5", "responses.h5", "seeds.json"),
         ("candidates.parquet",),
         ("model_name", "sae_release"),

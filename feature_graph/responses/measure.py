@@ -38,8 +38,9 @@ log = logging.getLogger(__name__)
 #: Sources of one block (one part file; many, since their directions share tokens), and directions that are carried together.
 BLOCK_SOURCES, _BATCH = 2048, 2048
 _VERSION = 1
-#: Fields of the configuration that a block's result depends on.
+#: Fields of the configuration that the file names, and those that a block's result depends on.
 _FIELDS = frozenset({"layers", "response_samples", "response_documents", "activity_threshold", "seed"})
+_OF_BLOCKS = _FIELDS | {"weight_pairs"}
 
 
 def measure_responses(
@@ -124,7 +125,7 @@ def _key(context: MeasurementContext, plan: ResponsePlan, dictionaries: Mapping[
     if plan.next_only:
         documents["later"] = "next site"
     return sha256_json(
-        {"version": _VERSION, "block": BLOCK_SOURCES, "config": context.cfg.digest(set(_FIELDS))} | documents | context.input_hashes()
+        {"version": _VERSION, "block": BLOCK_SOURCES, "config": context.cfg.digest(set(_OF_BLOCKS))} | documents | context.input_hashes()
     )
 
 

@@ -257,7 +257,8 @@ def test_a_write_that_the_own_residual_reads_is_measured_when_asked_for(run: Run
     """And is one weight: the decoder's row times the reader's column, all of it copy."""
     pairs = run.candidates.frame.iloc[:1].assign(src_layer=2, src_index=3, src_site="L2.tc", tgt_layer=2, tgt_index=0, tgt_site="L2")
     pairs = pd.concat([pairs.assign(tgt_index=j) for j in range(8)], ignore_index=True)
-    found = measure_interactions(run.model, run.saes, CandidateSet(pairs, run.store), run.cfg, progress=False).frame
+    asked = run.cfg.model_copy(update={"weight_pairs": True})
+    found = measure_interactions(run.model, run.saes, CandidateSet(pairs, run.store), asked, progress=False).frame
     assert len(found) == 8
     np.testing.assert_allclose(found["computed_strength"], 0, atol=1e-5)
     assert (found["preactivation_strength"].abs() > 1e-3).any()

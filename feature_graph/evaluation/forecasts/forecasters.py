@@ -109,8 +109,9 @@ class Forecasts:
         codecs, found = self.screen.codecs, dict[int, Floats]()
         for n in later:
             passed = [m for m in found if is_passed(codecs[m].site)]
-            steps = [found[m] @ self._step(m, n, "copy") for m in passed if (m, n) in self.steps.store.pairs]
-            steps += [self._written(found[m], m, n) for m in passed if is_weight(codecs[m].site.place, codecs[n].site.place)]
+            weights = {m for m in passed if is_weight(codecs[m].site.place, codecs[n].site.place)}
+            steps = [found[m] @ self._step(m, n, "copy") for m in passed if m not in weights and (m, n) in self.steps.store.pairs]
+            steps += [self._written(found[m], m, n) for m in passed if m in weights]
             found[n] = sum(steps, self._screened(layer, index, n)["copy"])
         return found
 

@@ -77,12 +77,13 @@ def plan_pairs(context: MeasurementContext, pairs: Sequence[Pair]) -> Plan:
     """Levels and test samples of the pairs' sources; sources that cannot be measured are logged and left out.
 
     Raises:
-        MeasureError: If there are no pairs, or a pair names a feature that does not exist or runs backwards.
+        MeasureError: If there are no pairs, or a pair names a feature that does not exist, runs backwards, or is a weight and the
+            configuration does not take these in.
     """
     if not pairs:
         raise MeasureError("pairs: got none; name at least one source and target, or lower the bar for choosing them")
     frame = pair_frame(pairs, context.codecs)
-    check_pairs(context.store, frame, context.codecs)
+    check_pairs(context.store, frame, context.codecs, context.cfg)
     plan = make_plan(context.store, frame, context.codecs, context.norms, context.cfg)
     for reason, count in plan.reasons().items():
         log.warning("%d source%s left out: %s", count, "s are" if count > 1 else " is", reason)
