@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 import networkx as nx
 import numpy as np
 
-from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore
+from feature_graph.artifacts import CONFIRM, SELECT, ActivationStore, read_feature_id
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.interventions import AnalysedModel, Perturbation, PerturbedRun
@@ -30,6 +30,10 @@ from feature_graph.steering.names import check_features, site_places
 from feature_graph.steering.options import COMPENSATION, CompensationOptions
 from feature_graph.steering.outputs import output_change
 from feature_graph.steering.results.compensation import Compensation
+from ingest.site_kinds import ID_SITES
+
+#: Ids of the sites that write what the MLP adds to the stream.
+_ADDED = (ID_SITES["mlp_out"], ID_SITES["transcoder"])
 
 
 def compensate(
@@ -116,7 +120,20 @@ def _check_reached(G: nx.DiGraph, source: str, named: Sequence[str]) -> None:
         raise SteeringError(
             f"named: the graph forecasts no change of {', '.join(unreached)} by a steer of {source}, so nothing is there to cancel; "
             f"it reaches {reached}. Aim at what is measured instead (CompensationOptions(aim='measured'), --measured)"
+            + _of_weights(source, unreached)
         )
+
+
+def _of_weights(source: str, unreached: Sequence[str]) -> str:
+    """What to say where features may be reached by a weight alone, which the graph has on request; as far as ids tell."""
+    written = read_feature_id(source)
+    read = [one for one in map(read_feature_id, unreached) if one.layer == written.layer and not one.site]
+    if written.site not in _ADDED or not read:
+        return ""
+    return (
+        f". If {read[0].site_name} reads the stream right after {written.site_name} writes into it, that pair is a weight, and an edge only "
+        "with weight_pairs: true in the run's configuration"
+    )
 
 
 def _largest(experiment: SteeringExperiment, forecast: Mapping[str, float], named: Sequence[str]) -> str | None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from feature_graph.steering import DirectEffects
+from feature_graph.steering import DirectEffects, SteeringError
+from feature_graph.steering.compensation import check_compensation
 from feature_graph.steering.counter_steers import (
     CounterCandidate,
     allowed,
@@ -101,3 +102,13 @@ def test_the_least_that_is_asked_for_is_cancelled_by_hand() -> None:
     assert down.counters[0].change == pytest.approx(-2.0)  # turned off entirely: its mean activity, no more
     assert down.counters[0].delta == pytest.approx(-3.0)
     assert choose([], {"L1_F0": 1.0}, ["L1_F0"], None, CounterLimits()).counters == ()
+
+
+def test_a_weight_that_the_graph_lacks_is_named_with_its_field() -> None:
+    G: nx.DiGraph = nx.DiGraph()
+    G.add_nodes_from((name, {"layer": int(name[1])}) for name in ("L1.mlp_F0", "L1_F0", "L2_F0"))
+    G.add_edge("L1.mlp_F0", "L2_F0", direct=0.5, total=0.5, strength=0.5, span=1)
+    G.add_edge("L1_F0", "L2_F0", direct=0.5, total=0.5, strength=0.5, span=1)
+    with pytest.raises(SteeringError, match=r"If L1 reads the stream right after L1\.mlp writes .* only with weight_pairs: true"):
+        check_compensation(G, "L1.mlp_F0", ["L1_F0"])
+    check_compensation(G, "L1.mlp_F0", ["L2_F0"])
