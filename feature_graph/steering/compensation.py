@@ -131,8 +131,8 @@ def _of_weights(source: str, unreached: Sequence[str]) -> str:
     if written.site not in _ADDED or not read:
         return ""
     return (
-        f". If {read[0].site_name} reads the stream right after {written.site_name} writes into it, that pair is a weight, and an edge only "
-        "with weight_pairs: true in the run's configuration"
+        f". If {read[0].site_name} reads the stream right after {written.site_name} writes into it, that pair is a weight, and an edge "
+        "only with weight_pairs: true in the run's configuration"
     )
 
 
