@@ -1,5 +1,7 @@
 """Every figure, table, id and picture of the run `bundled-residual` that README and docs show, made anew from a run: ``make figures``.
 
+Of the run `bundled`, between transcoders, it makes the comparison of forecasts.
+
 A page marks what comes from the run by a pair of comments, which Markdown does not show:
 
     keeps <!--= run.edges -->772<!--=--> edges

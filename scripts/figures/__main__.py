@@ -1,4 +1,4 @@
-"""Write what README and docs show of the run `bundled-residual`: ``python -m scripts.figures``; see the package's docstring."""
+"""Write what README and docs show of `bundled-residual` and `bundled`: ``python -m scripts.figures``; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -24,19 +24,26 @@ def main() -> None:
     parser.add_argument(
         "--run", type=Path, default=Path("outputs/bundled-residual"), help="run directory (default: outputs/bundled-residual)"
     )
+    parser.add_argument(
+        "--band",
+        type=Path,
+        default=Path("outputs/bundled"),
+        help="run between transcoders, of which forecasts are compared (outputs/bundled)",
+    )
     parser.add_argument("--only-run", action="store_true", help="measure, and write no page")
     parser.add_argument("--no-pictures", action="store_true", help="leave docs/images as it is")
     options = parser.parse_args()
     setup_logging("INFO")
     work(options.run)
+    work_band(options.band)
     if options.only_run:
         return
     executable = None if options.no_pictures else pictures.chromium()
     if executable is None and not options.no_pictures:
         parser.error("no Chromium for the pictures: install one (apt-get install chromium), or say --no-pictures")
     with database(options.run) as home:
-        values = {name: text for part in (counts, validation, forecasts, steering) for name, text in part.figures(options.run).items()}
-        values |= answers.figures(home)
+        values = {name: text for part in (counts, validation, steering) for name, text in part.figures(options.run).items()}
+        values |= forecasts.figures(options.run, "forecasts") | forecasts.figures(options.band, "band") | answers.figures(home)
         write(values)
         if executable:
             pictures.browser(home, executable)
@@ -53,10 +60,15 @@ def work(run: Path) -> None:
     if not paths.pruning_recall.is_file() or paths.pruning_recall.stat().st_mtime < newest:
         command("pruning-recall", run, quiet=False)
     command("validate", run, quiet=False)
-    if not paths.forecasts.is_file() or paths.forecasts.stat().st_mtime < newest:
-        command("forecasts", run, quiet=False)
+    forecasts.measure(run)
     steering.measure(run)
     command("report", run, quiet=False)
+
+
+def work_band(run: Path) -> None:
+    """The run between the transcoders of the band, and its comparison of forecasts."""
+    command("run", "bundled", "--output-dir", run, quiet=False)
+    forecasts.measure(run)
 
 
 @contextmanager

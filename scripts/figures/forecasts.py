@@ -1,4 +1,4 @@
-"""The comparison of forecasts in docs/validation.md, from ``forecasts.json``."""
+"""The comparisons of forecasts in docs/validation.md, from ``forecasts.json`` of two runs."""
 
 from __future__ import annotations
 
@@ -6,16 +6,30 @@ import json
 from pathlib import Path
 
 from feature_graph.artifacts import RunPaths
-from feature_graph.evaluation.forecasts import EFFECTS, score_rows
+from feature_graph.evaluation.forecasts import BOOTSTRAP, EFFECTS, score_rows
 from scripts.figures import texts
+from scripts.figures.commands import command
 
 
-def figures(run: Path) -> dict[str, str]:
-    """By name."""
+def measure(run: Path) -> None:
+    """Compare the forecasts of a run, unless that was done after its graph was made, and with today's bootstrap."""
+    paths = RunPaths.of(run)
+    newer = paths.forecasts.is_file() and paths.forecasts.stat().st_mtime >= paths.graph_json.stat().st_mtime
+    if not newer or json.loads(paths.forecasts.read_text(encoding="utf-8")).get("bootstrap") != BOOTSTRAP:
+        command("forecasts", run, quiet=False)
+
+
+def figures(run: Path, name: str) -> dict[str, str]:
+    """By name, which begins with ``name``."""
     found = json.loads(RunPaths.of(run).forecasts.read_text(encoding="utf-8"))
     often, rare = found["scores"]["often"], found["scores"]["rare"]
-    tables = {f"forecasts.{effect}": _table(often[effect]) for effect in EFFECTS}
-    return tables | {"forecasts.rare": _table(rare["total"]), "forecasts.sources": str(len(found["sources"]))}
+    tables = {f"{name}.{effect}": _table(often[effect]) for effect in EFFECTS}
+    documents = often["total"]["all"]["documents"]
+    return tables | {
+        f"{name}.rare": _table(rare["total"]),
+        f"{name}.sources": str(len(found["sources"])),
+        f"{name}.documents": str(documents),
+    }
 
 
 def _table(scores: dict[str, dict[str, object]]) -> str:

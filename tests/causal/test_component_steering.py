@@ -202,7 +202,7 @@ def test_forecasts_are_compared_between_transcoders(tmp_path: Path) -> None:
     store = collect_activations(planted.model, planted.saes, cfg, planted.tokens, path=tmp_path / "activations.h5")
     model = AnalysedModel.of(planted.model, planted.saes, cfg, components=True)
     options = ComparisonOptions(n_sources=30, multiple=0.3, min_documents=3, rare_targets=5, jacobian_tokens=16)
-    pairs = compare_forecasts(model, planted.saes, store, cfg, None, options)
+    pairs = compare_forecasts(model, planted.saes, store, cfg, None, options).pairs
     names = [*FORECASTERS, *(f"{name} computed" for name in FORECASTERS)]
     assert np.isfinite(pairs[names].to_numpy(dtype=float)).all()
     assert set(pairs["crossed"]) == {1, 2, 3}

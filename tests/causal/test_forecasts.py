@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,8 @@ class Planted:
         )
         model = AnalysedModel.of(self.planted.model, self.planted.saes, self.cfg)
         self.responses = measure_responses(model, self.planted.saes, self.store, self.cfg, folder / "responses.h5", progress=False)
-        self.pairs = compare_forecasts(model, self.planted.saes, self.store, self.cfg, self.responses, OPTIONS)
+        self.compared = compare_forecasts(model, self.planted.saes, self.store, self.cfg, self.responses, OPTIONS)
+        self.pairs = self.compared.pairs
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,10 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Planted:
 
 @pytest.fixture(scope="module")
 def known(found: Planted) -> pd.DataFrame:
-    """The pairs whose effect follows from what was planted: 0 where nothing was; those beyond a gate, or of three sites, are left out."""
+    """The pairs whose effect follows from what was planted: 0 where nothing was; those beyond a gate, or of three sites, are left out.
+
+    The index is the place among all pairs.
+    """
     ends = [(parse_feature_id(s), parse_feature_id(t)) for s, t in zip(found.pairs["source"], found.pairs["target"], strict=True)]
     bent = {*found.planted.nonlinear, *found.planted.faint}
     rows = np.array([pair not in bent for pair in ends]) & (found.pairs["crossed"] <= 2).to_numpy()
@@ -66,10 +71,11 @@ def test_what_is_measured_is_what_was_planted(known: pd.DataFrame) -> None:
     assert (wired["mean Jacobian"].abs() < wired["response"].abs()).all()
 
 
-def test_an_exact_forecast_scores_one(known: pd.DataFrame) -> None:
+def test_an_exact_forecast_scores_one(found: Planted, known: pd.DataFrame) -> None:
     """What was planted in the place of a forecast, against what steering measured, to the precision of the engine."""
     exact = known.assign(response=known["planted"].round(3), measured=known["measured"].round(3) + 0.0)
-    scores = score(exact, "total", resamples=20)
+    mine = found.compared.rows(known.index.to_numpy())
+    scores = score(replace(mine, pairs=exact, total=mine.total.round(3) + 0.0), "total", resamples=20)
     assert scores["pooled"]["response"]["value"] == pytest.approx(1.0)
     assert scores["pooled"]["response"]["ci"] == pytest.approx([1.0, 1.0])
     assert scores["within"]["response"]["value"] == pytest.approx(1.0)
@@ -77,7 +83,7 @@ def test_an_exact_forecast_scores_one(known: pd.DataFrame) -> None:
 
 
 def test_the_negative_of_the_cosine_scores_its_negative(found: Planted) -> None:
-    scores = score(found.pairs, "total", resamples=10)
+    scores = score(found.compared, "total", resamples=10)
     assert scores["pooled"]["cosine"]["value"] == pytest.approx(-scores["pooled"]["−cosine"]["value"])
 
 
@@ -86,6 +92,19 @@ def test_paths_are_products_of_steps(found: Planted) -> None:
     np.testing.assert_allclose(one["paths"], one["response"])
     two = found.pairs[found.pairs["crossed"] == 2]
     assert np.abs(two["paths"]).max() > 0.1
+
+
+def test_what_is_measured_is_the_mean_over_the_documents_of_the_source(found: Planted) -> None:
+    known, held = found.compared, found.compared.documents >= 0
+    assert held.shape == known.total.shape == known.copied.shape
+    assert 3 <= held.sum(axis=1).min() <= held.sum(axis=1).max() <= OPTIONS.n_tokens
+    for name, values in (("measured", known.total), ("copied", known.copied)):
+        np.testing.assert_allclose(values.sum(axis=1) / held.sum(axis=1), known.pairs[name], atol=1e-6)
+        assert not values[~held].any()
+    used = np.unique(known.documents[held])
+    assert (found.store.splits[used] == CONFIRM).all()
+    first = known.pairs.groupby("source").head(1).index
+    assert len(used) < held[first].sum()  # sources share documents
 
 
 def test_every_forecast_is_there_for_every_pair(found: Planted) -> None:
@@ -153,6 +172,7 @@ def test_a_run_is_compared_and_printed(tmp_path: Path) -> None:
     assert len(printed["sources"]) == 8
     assert printed["scores"]["often"]["total"]["all"]["pairs"] > 0
     assert printed["responses"] is None
+    assert printed["bootstrap"] == "sources and documents"
     shown = CliRunner().invoke(app, asked, env={"COLUMNS": "200"})
     assert shown.exit_code == 0, shown.output
     for part in ("Total change", "Computed change", "|cosine| < 0.02", "−cosine", "response − best baseline", "8 sources were steered"):
@@ -161,7 +181,7 @@ def test_a_run_is_compared_and_printed(tmp_path: Path) -> None:
 
 def test_without_responses_those_of_the_sources_are_measured(found: Planted) -> None:
     """The same sources, tokens and responses; the steps of paths at fewer tokens, which changes nothing where the world is linear."""
-    mine = compare_forecasts(found.planted.model, found.planted.saes, found.store, found.cfg, None, OPTIONS)
+    mine = compare_forecasts(found.planted.model, found.planted.saes, found.store, found.cfg, None, OPTIONS).pairs
     both = found.pairs.merge(mine, on=["source", "target"], suffixes=("", " again"))
     assert len(both) > 50
     np.testing.assert_allclose(both["response again"], both["response"], rtol=2e-3, atol=1e-5)

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, ResponseStore, RunPaths, feature_id, indices_by_layer, spans
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
+from feature_graph.evaluation.forecasts.compared import ComparedForecasts
 from feature_graph.evaluation.forecasts.draw import DrawnSource, TokenDraw, draw_sources
-from feature_graph.evaluation.forecasts.forecasters import FORECASTERS, Forecasts, SiteForecast, is_passed, mean_jacobian
+from feature_graph.evaluation.forecasts.forecasters import FORECASTERS, Forecasts, SiteForecast, mean_jacobian
+from feature_graph.evaluation.forecasts.paths import PathSums, is_passed, path_sums
 from feature_graph.evaluation.forecasts.scores import forecast_scores
 from feature_graph.evaluation.forecasts.truth import DocumentEffects, clamped, steered
 from feature_graph.interventions import AnalysedModel, CleanDocuments, MeasurementContext
@@ -27,6 +29,8 @@ from feature_graph.utils import derived_seed, progress, sha256_file, write_json
 
 Floats = NDArray[np.float64]
 KIND, VERSION = "forecasts", 1
+#: What the bootstrap draws anew.
+BOOTSTRAP = "sources and documents"
 #: P̂ from which a target counts as on where the source is; those below are scored on a line of their own.
 OFTEN = 0.1
 
@@ -44,7 +48,7 @@ class ComparisonOptions:
         jacobian_tokens: Tokens of the mean Jacobian.
         path_tokens: Tokens of each feature at which the steps of paths are measured, where the run has no responses.
         rare_targets: Targets with P̂ below 0.1 that are kept per source and site, at random.
-        resamples: Of the bootstrap over sources.
+        resamples: Of the two-way bootstrap, over sources and documents.
     """
 
     n_sources: int = 60
@@ -69,8 +73,9 @@ def compare_run(run_dir: str | Path, options: ComparisonOptions = DEFAULTS) -> d
     """Compare forecasts on a run, and write ``forecasts.json`` into its directory.
 
     Returns:
-        ``options``, ``responses`` (hash of the run's responses; None if it has none, and those of the sources were measured here),
-        ``sources`` (ids), and ``scores`` (:func:`forecast_scores`).
+        ``options``, ``bootstrap`` (what a resample draws anew; files without it are of a bootstrap over sources alone), ``responses`` (hash
+        of the run's responses; None if it has none, and those of the sources were measured here), ``sources`` (ids), and ``scores``
+        (:func:`forecast_scores`).
 
     Raises:
         feature_graph.artifacts.ArtifactError: If the activations are missing, a file is damaged, or a dictionary is not the one
@@ -81,12 +86,13 @@ def compare_run(run_dir: str | Path, options: ComparisonOptions = DEFAULTS) -> d
     cfg, store = Config.load(paths.config), ActivationStore.load(paths.activations)
     responses = ResponseStore(paths.responses) if paths.responses.is_file() else None
     model, saes = load_model_and_saes(cfg, run_dir)
-    pairs = compare_forecasts(model, saes, store, cfg, responses, options)
+    compared = compare_forecasts(model, saes, store, cfg, responses, options)
     found = {
         "options": asdict(options),
+        "bootstrap": BOOTSTRAP,
         "responses": None if responses is None else sha256_file(paths.responses),
-        "sources": sorted(pairs["source"].unique()),
-        "scores": forecast_scores(pairs, options.resamples, derived_seed(cfg.seed, "forecast bootstrap")),
+        "sources": sorted(compared.pairs["source"].unique()),
+        "scores": forecast_scores(compared, options.resamples, derived_seed(cfg.seed, "forecast bootstrap")),
     }
     write_json(paths.forecasts, {"kind": KIND, "version": VERSION, **found})
     return found
@@ -99,7 +105,7 @@ def compare_forecasts(
     cfg: Config,
     responses: ResponseStore | None = None,
     options: ComparisonOptions = DEFAULTS,
-) -> pd.DataFrame:
+) -> ComparedForecasts:
     """Steer random sources, and put every forecast beside what was measured.
 
     Args:
@@ -110,12 +116,6 @@ def compare_forecasts(
         responses: Responses of the same run. Without them those of the sources are measured here, and those that paths are made of (every
             feature's at the next site) at fewer tokens.
         options: Sources, tokens, delta.
-
-    Returns:
-        One row per source and target, all in target units per source unit: ``source``, ``target``, ``crossed`` (analysed layers from the
-        one to the other; 0 inside a block), ``often`` (P̂ ≥ 0.1), ``on`` (P̂), ``measured``, ``copied`` (what the delta alone does there),
-        ``measured_se``, ``computed_se``, ``measured_0``, ``measured_1``, ``copied_0``, ``copied_1`` (halves of the documents), and per
-        forecaster its name (total) and its name with `` computed``.
 
     Raises:
         EvaluationError: If no source can be steered.
@@ -131,10 +131,12 @@ def compare_forecasts(
     sources = draw_sources(draw, _able(analysed, responses), options.n_sources, options.n_tokens, least, rng)
     with TemporaryDirectory(prefix="forecasts.") as folder:
         mine, steps = (responses, responses) if responses is not None else _responses(context, sources, Path(folder), options)
-        screens = ResponseScreen(mine, store, analysed.codecs), ResponseScreen(steps, store, analysed.codecs)
-        comparison = _Comparison(context, Forecasts(*screens, store), draw, options, rng)
+        screen, further = (ResponseScreen(some, store, analysed.codecs) for some in (mine, steps))
+        later = {layer: analysed.later(layer) for layer in analysed.codecs}
+        along = path_sums(screen, further, indices_by_layer((source.layer, source.index) for source in sources), later)
+        comparison = _Comparison(context, Forecasts(screen, store), along, draw, options, rng)
         tables = progress(comparison.tables(sources), "steering", len(sources))
-        return pd.concat(list(tables), ignore_index=True)
+        return ComparedForecasts.joined(tables)
 
 
 def _able(analysed: AnalysedModel, responses: ResponseStore | None) -> dict[int, NDArray[np.int64]]:
@@ -169,14 +171,20 @@ class _Comparison:
     """One analysed run; the clean runs are walked up once."""
 
     def __init__(
-        self, context: MeasurementContext, forecasts: Forecasts, draw: TokenDraw, options: ComparisonOptions, rng: np.random.Generator
+        self,
+        context: MeasurementContext,
+        forecasts: Forecasts,
+        along: PathSums,
+        draw: TokenDraw,
+        options: ComparisonOptions,
+        rng: np.random.Generator,
     ) -> None:
-        self.context, self.forecasts, self.options, self.rng = context, forecasts, options, rng
+        self.context, self.forecasts, self.along, self.options, self.rng = context, forecasts, along, options, rng
         self.tokens = draw.anywhere(SELECT, _JACOBIAN_DOCUMENTS, options.jacobian_tokens, rng)
         chosen = (draw.documents(CONFIRM), draw.documents(TEST), np.unique(self.tokens[0]))
         self.truth, self.edges, self.anywhere = (CleanDocuments(context, documents) for documents in chosen)
 
-    def tables(self, sources: Sequence[DrawnSource]) -> Iterator[pd.DataFrame]:
+    def tables(self, sources: Sequence[DrawnSource]) -> Iterator[ComparedForecasts]:
         """One table per source."""
         for layer, group in groupby(sources, key=lambda source: source.layer):
             mine, sites = list(group), [layer, *self.context.model.later(layer)]
@@ -186,7 +194,8 @@ class _Comparison:
                 delta = self.options.multiple * float(self.context.store.mean_activations[layer][source.index])
                 moved = steered(truth, layer, source.index, source.truth, delta)
                 clamps = clamped(edges, layer, source.index, source.edge, self._high(source), self.context.cfg)
-                forecasts = self.forecasts.of(layer, source.index, clamps, {n: rows[k] for n, rows in arrived.items()})
+                along = {n: rows[k] for n, rows in self.along[layer].items()}
+                forecasts = self.forecasts.of(layer, source.index, along, clamps, {n: rows[k] for n, rows in arrived.items()})
                 yield self._table(source, moved, forecasts)
 
     def _high(self, source: DrawnSource) -> float:
@@ -195,17 +204,20 @@ class _Comparison:
         mine = column[self.context.store.rows_of(SELECT)]
         return float(np.quantile(mine[mine > 0], self.context.cfg.clamp_high_quantile))
 
-    def _table(self, source: DrawnSource, moved: dict[int, DocumentEffects], forecasts: dict[int, SiteForecast]) -> pd.DataFrame:
+    def _table(self, source: DrawnSource, moved: dict[int, DocumentEffects], forecasts: dict[int, SiteForecast]) -> ComparedForecasts:
         places = {n: site.place for n, site in self.context.model.sites.items()}
         layers = [place.layer for place in places.values()]
-        parts = [self._pairs(spans(places[source.layer], places[n], layers), n, moved[n], forecasts[n]) for n in moved]
-        return pd.concat(parts, ignore_index=True).assign(source=feature_id(source.layer, source.index))
+        name = feature_id(source.layer, source.index)
+        return ComparedForecasts.joined(
+            self._pairs(name, spans(places[source.layer], places[n], layers), n, moved[n], forecasts[n]) for n in moved
+        )
 
-    def _pairs(self, crossed: int, layer: int, moved: DocumentEffects, forecast: SiteForecast) -> pd.DataFrame:
+    def _pairs(self, source: str, crossed: int, layer: int, moved: DocumentEffects, forecast: SiteForecast) -> ComparedForecasts:
         often = forecast.on >= OFTEN
         rare = self.rng.permutation(np.flatnonzero(~often))[: self.options.rare_targets]
         kept = np.sort(np.r_[np.flatnonzero(often), rare])
         columns: dict[str, Any] = {
+            "source": source,
             "target": [feature_id(layer, int(i)) for i in kept],
             "crossed": crossed,
             "often": often[kept],
@@ -214,7 +226,8 @@ class _Comparison:
         }
         columns |= {name: forecast.total[name][kept] for name in FORECASTERS}
         columns |= {f"{name} computed": forecast.computed[name][kept] for name in FORECASTERS}
-        return pd.DataFrame(columns)
+        each = (values[:, kept].T.astype(np.float32) for values in (moved.total, moved.copy))
+        return ComparedForecasts(pd.DataFrame(columns), np.tile(moved.documents, (len(kept), 1)), *each)
 
 
 def _measured(moved: DocumentEffects) -> dict[str, Floats]:

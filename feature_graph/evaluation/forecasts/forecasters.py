@@ -22,7 +22,7 @@ that out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,10 +32,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from feature_graph.artifacts import SELECT, ActivationStore, Site, is_weight
+from feature_graph.artifacts import SELECT, ActivationStore
 from feature_graph.evaluation.forecasts.truth import DocumentEffects
 from feature_graph.interventions import DirectionTokens, Setting, carry_directions, carry_site_directions
-from feature_graph.responses import Effect, ResponseScreen
+from feature_graph.responses import ResponseScreen
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -72,54 +72,28 @@ class Forecasts:
 
     Args:
         screen: Screen of the sources at every later site.
-        steps: Screen of every feature at the next site; of transcoders at every later one.
         activations: Recorded activations.
     """
 
-    def __init__(self, screen: ResponseScreen, steps: ResponseScreen, activations: ActivationStore) -> None:
-        self.screen, self.steps, self._activations = screen, steps, activations
+    def __init__(self, screen: ResponseScreen, activations: ActivationStore) -> None:
+        self.screen, self._activations = screen, activations
         self._rows = activations.rows_of(SELECT)
         self._components = any(codec.site.kind != "residual" for codec in screen.codecs.values())
         self._select: dict[int, sp.csr_matrix] = {}
-        self._steps: dict[tuple[int, int], Floats] = {}
 
-    def of(self, layer: int, index: int, edges: Mapping[int, DocumentEffects], arrived: Mapping[int, Floats]) -> dict[int, SiteForecast]:
+    def of(
+        self, layer: int, index: int, along: Mapping[int, Floats], edges: Mapping[int, DocumentEffects], arrived: Mapping[int, Floats]
+    ) -> dict[int, SiteForecast]:
         """Forecasts of one source; later layer → forecasts.
 
         Args:
             layer: Layer of the source.
             index: Its index.
+            along: Later layer → its path sums, [d_sae].
             edges: Later layer → its edges, measured by clamps.
             arrived: Later layer → J̄ d of the source, [d_model].
         """
-        along = self._through_transcoders(layer, index, edges) if self._components else self._through_sites(layer, index, edges)
         return {n: self._site(layer, index, n, along[n], edges[n], arrived[n]) for n in edges}
-
-    def _through_sites(self, layer: int, index: int, later: Iterable[int]) -> dict[int, Floats]:
-        """Later layer → screened totals from each site to the next, multiplied along paths and summed."""
-        found: dict[int, Floats] = {}
-        before = layer
-        for n in later:
-            found[n] = found[before] @ self._step(before, n, "total") if found else self._screened(layer, index, n)["total"]
-            before = n
-        return found
-
-    def _through_transcoders(self, layer: int, index: int, later: Iterable[int]) -> dict[int, Floats]:
-        """Later site → virtual weights summed over all paths through features of transcoders."""
-        codecs, found = self.screen.codecs, dict[int, Floats]()
-        for n in later:
-            passed = [m for m in found if is_passed(codecs[m].site)]
-            weights = {m for m in passed if is_weight(codecs[m].site.place, codecs[n].site.place)}
-            steps = [found[m] @ self._step(m, n, "copy") for m in passed if m not in weights and (m, n) in self.steps.store.pairs]
-            steps += [self._written(found[m], m, n) for m in passed if m in weights]
-            found[n] = sum(steps, self._screened(layer, index, n)["copy"])
-        return found
-
-    def _written(self, change: Floats, m: int, n: int) -> Floats:
-        """What changes of the features of a transcoder make of the residual stream after its own block, as a target reads it."""
-        gates = self.screen.gates.of(m, np.arange(len(change)), n)
-        weights = self.screen.codecs[m].w_dec.double().cpu().numpy() @ self._readers[n]
-        return np.asarray(change @ ((gates.on + gates.jump) * weights))
 
     def _site(self, layer: int, index: int, n: int, along: Floats, edge: DocumentEffects, arrived: Floats) -> SiteForecast:
         parts = self._screened(layer, index, n)
@@ -140,15 +114,6 @@ class Forecasts:
         """Screened total, copy and P̂ of one source on all features of one site."""
         (block,) = self.screen.blocks(layer, n, np.array([index]))
         return {"total": block.effects["total"][0], "copy": block.effects["copy"][0], "on": block.on[0]}
-
-    def _step(self, one: int, two: int, effect: Effect) -> Floats:
-        """Screened effects of every feature of a site on those of another, [d_sae, d_sae]; 0 for features without a response."""
-        if (one, two) not in self._steps:
-            made = np.zeros((self.screen.codecs[one].d_sae, self.screen.codecs[two].d_sae))
-            for block in self.steps.blocks(one, two):
-                made[block.sources] = block.effects[effect]
-            self._steps[one, two] = made
-        return self._steps[one, two]
 
     @cached_property
     def _readers(self) -> dict[int, Floats]:
@@ -179,11 +144,6 @@ class Forecasts:
         if layer not in self._select:
             self._select[layer] = sp.csr_matrix(self._activations.activations[layer][self._rows])
         return self._select[layer]
-
-
-def is_passed(site: Site) -> bool:
-    """Whether paths between dictionaries on components lead through features of a site."""
-    return site.kind == "transcoder"
 
 
 def mean_jacobian(setting: Setting, layer: int, indices: Sequence[int], documents: Ints, positions: Ints) -> dict[int, Floats]:

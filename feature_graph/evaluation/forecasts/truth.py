@@ -17,9 +17,10 @@ from torch import Tensor
 from feature_graph.activations import SampleRows
 from feature_graph.config import Config
 from feature_graph.interventions import Clamps, Effects, Reading, Setting, clamp_effects, site_clamp_effects
-from feature_graph.stats import document_means
+from feature_graph.stats import DocumentMeans, document_means
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,12 @@ class DocumentEffects:
     Attributes:
         total: float64 [documents, d_sae], mean over the tokens of each document.
         copy: The same, if only the delta itself arrived.
+        documents: int64 [documents], which these are.
     """
 
     total: Floats
     copy: Floats
+    documents: Ints
 
 
 def steered(setting: Setting, layer: int, index: int, samples: SampleRows, delta: float) -> dict[int, DocumentEffects]:
@@ -62,10 +65,14 @@ def _effects(
     path = [Reading(setting.codecs[n], None) for n in later]
     found = _measured(setting, layer, clamps, path)
 
-    def per_document(values: Tensor) -> Floats:
-        return document_means(values.double().cpu().numpy(), samples.documents).values / scale
+    def per_document(values: Tensor) -> DocumentMeans:
+        return document_means(values.double().cpu().numpy(), samples.documents)
 
-    return {n: DocumentEffects(per_document(effects.total), per_document(effects.copy)) for n, effects in zip(later, found, strict=True)}
+    def effects_of(effects: Effects) -> DocumentEffects:
+        total, copy = per_document(effects.total), per_document(effects.copy)
+        return DocumentEffects(total.values / scale, copy.values / scale, total.documents)
+
+    return {n: effects_of(effects) for n, effects in zip(later, found, strict=True)}
 
 
 def _measured(setting: Setting, layer: int, clamps: Clamps, path: list[Reading]) -> list[Effects]:
