@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 import pytest
@@ -33,6 +35,7 @@ from feature_graph.interactions import MeasureError, make_plan, measure_interact
 from feature_graph.interventions import AnalysedModel, MeasurementContext
 from feature_graph.pipeline.stages import STAGES
 from feature_graph.responses import measure_responses
+from feature_graph.steering import predict_cascade
 from tests.architectures import VOCABULARY, WIDTH
 from tests.support.component_dictionaries import copying_sae, linear_transcoder
 from tests.support.component_models import added_to, as_bridge, as_hooked, own_tensors, transformers_model
@@ -82,32 +85,40 @@ def sites_in(frame: pd.DataFrame) -> list[tuple[str, str]]:
     return [(s.rpartition("_F")[0], t.rpartition("_F")[0]) for s, t in zip(frame["src_id"], frame["tgt_id"], strict=True)]
 
 
-@pytest.fixture(scope="module", params=MODELS)
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    form, weights = MODELS[request.param]
-    model, theirs = form(request.param), transformers_model(request.param)
+def dictionaries(model: Any) -> dict[str, Any]:
     saes: dict[str, Any] = {name: copying_sae(WIDTH, "jumprelu", scale=1.0) for name, (kind, *_) in SITES.items() if kind != "transcoder"}
     hooks = [tensor_hook(model, tensor, 1) for tensor in ("mlp_in", "mlp_out")]
     found = read_tensors(model, TEXT[:20], hooks)
     saes["L1.tc"] = linear_transcoder(*(found[hook].flatten(0, 1) for hook in hooks))
-    saes = {name: saes[name] for name in SITES}
-    cfg = Config(
-        model_name="tiny",
-        sites=[{"layer": int(name[1]), "kind": kind} for name, (kind, *_) in SITES.items()],
-        context_length=CONTEXT,
-        n_tokens=TEXT.numel(),
-        top_k_features=3,
-        min_coactivation=1,
-        n_intervention_samples=10,
-        min_documents=3,
-        specificity_directions=3,
-        specificity_samples=3,
-        response_samples=3,
-        response_documents=2,
-        position_horizon=HORIZON,
-        significance_level=0.5,  # few documents
-        weight_pairs=True,
-    )
+    return {name: saes[name] for name in SITES}
+
+
+def configured(sites: Iterable[str], **more: Any) -> Config:
+    values = {
+        "model_name": "tiny",
+        "sites": [{"layer": int(name[1]), "kind": SITES[name][0]} for name in sites],
+        "context_length": CONTEXT,
+        "n_tokens": TEXT.numel(),
+        "top_k_features": 3,
+        "min_coactivation": 1,
+        "n_intervention_samples": 10,
+        "min_documents": 3,
+        "specificity_directions": 3,
+        "specificity_samples": 3,
+        "response_samples": 3,
+        "response_documents": 2,
+        "position_horizon": HORIZON,
+        "significance_level": 0.5,  # few documents
+        "weight_pairs": True,
+    }
+    return Config(**values | more)
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    form, weights = MODELS[request.param]
+    model, theirs = form(request.param), transformers_model(request.param)
+    saes, cfg = dictionaries(model), configured(SITES)
     store = collect_activations(model, saes, cfg, TEXT, path=tmp_path_factory.mktemp("run") / "activations.h5")
     chosen, measured = [], []
     for one in (cfg, without(cfg)):
@@ -203,6 +214,31 @@ def test_edges_of_the_graph_are_structural_copies(run: Run) -> None:
     assert edges
     assert all(edge["structural"] and edge["direct"] == edge["total"] for edge in edges)
     assert all(edge["copy"] == pytest.approx(edge["total"], abs=1e-5) for edge in edges)
+
+
+def test_sums_over_paths_into_the_stream_after_a_block_have_its_mlp_through_them(tmp_path: Path) -> None:
+    """Direct effects hold the MLP; what it computes of earlier features goes into the stream through its own."""
+    sites = ("L0", "L1.tc", "L1")
+    model = as_hooked("gpt2")
+    saes = {name: sae for name, sae in dictionaries(model).items() if name in sites}
+    cfg = configured(sites, top_k_features=48, min_coactivation=0, specificity_directions=0, position_horizon=0)
+    store = collect_activations(model, saes, cfg, TEXT, path=tmp_path / "activations.h5")
+    analysed = AnalysedModel.of(model, saes, cfg, components=True)
+    chosen = identify_candidates(build_coactivation_atlas(store, cfg), saes, cfg, activation_store=store, model=analysed)
+    found = measure_interactions(analysed, saes, chosen, cfg, progress=False)
+    found.frame["significant"], found.frame["significant_by"] = True, "total+direct"
+    whole = build_interaction_graph(found, cfg)
+    without = whole.copy()
+    without.remove_edges_from([(u, v) for u, v in whole.edges if u.startswith("L1.tc_")])
+    ends = [(u, v) for u, v in whole.edges if u.startswith("L0_") and v.startswith("L1_")]
+    total = np.array([whole.edges[pair]["total"] for pair in ends])
+    errors = [np.abs(path_sums(graph, ends) - total).mean() for graph in (whole, without)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def path_sums(graph: nx.DiGraph, ends: list[tuple[str, str]]) -> np.ndarray:
+    found = {u: predict_cascade(graph, u, 1.0, min_effect=0.0, top_paths=0, by="paths").path_sums for u in {u for u, _ in ends}}
+    return np.array([found[u].get(v, 0.0) for u, v in ends])
 
 
 @pytest.fixture(scope="module")
