@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from feature_graph.artifacts import Site, SitePlace, can_drive, is_weight
+from feature_graph.artifacts import Site, SitePlace, is_pair
 from ingest.formats import FEATURES, write_table
 from tests.rundirs import dense, write_files
 from tests.strategies import random_interactions
@@ -79,7 +79,7 @@ def mixed_run(root: Path, n_features: int = 7, n_edges: int = 420, seed: int = 0
 
 
 def _joined(source: SitePlace, target: SitePlace) -> bool:
-    return can_drive(source, target) and not is_weight(source, target)
+    return is_pair(source, target)
 
 
 def _placed(features: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from feature_graph.artifacts import ActivationStore, ArtifactError, CandidateSet, PruningRecall, RunPaths, can_drive, feature_key, is_weight
+from feature_graph.artifacts import ActivationStore, ArtifactError, CandidateSet, PruningRecall, RunPaths, feature_key, is_pair
 from feature_graph.artifacts.recall import STAGE_NAMES
 from feature_graph.cli import app
 from feature_graph.config import Config
@@ -171,7 +171,7 @@ def test_features_are_steered_from_the_command_line(mixed: tuple[Config, RunPath
     found = json.loads(runner.invoke(app, [*asked, "--json"]).stdout)["side_effects"]
     layer, index = feature_key(source, store.layers)
     places = {str(key): one.place for key, one in store.sites.items()}
-    after = {s for s in NAMES if can_drive(places[site], places[s]) and not is_weight(places[site], places[s])}
+    after = {s for s in NAMES if is_pair(places[site], places[s])}
     assert found["delta"] == pytest.approx(0.5 * float(store.mean_activations[layer][index]))
     assert set(found["features"]["feature"]) == {n for n in graph if n.rpartition("_F")[0] in after}
     assert set(found["features"]["layer"]) <= {0, 1, 2}
