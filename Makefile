@@ -49,7 +49,7 @@ browser: setup  ## start the demo's database if need be and open Neo4j Browser
 stop: setup  ## stop the demo's database (its data stay)
 	@$(RUN)/feature-graph db stop
 
-figures: setup  ## measure the run bundled-residual anew and write its figures, tables and pictures into README and docs (about an hour; needs Chromium)
+figures: setup  ## measure the bundled runs anew and write their figures, tables and pictures into README and docs (over an hour; needs Chromium)
 	@$(RUN)/python -m scripts.figures
 
 wheel: setup  ## build dist/*.whl

@@ -18,13 +18,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Self
 
+import numpy as np
 import torch
+from scipy import linalg
 from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec
 
-#: A singular value of E_A D_Aᵀ (encoder rows taken to norm 1) below this share of the largest counts as 0. Two features whose float32
-#: encoders and decoders differ by rounding alone have one of 1e-14.
+#: A pivot of E_A D_Aᵀ (encoder rows taken to norm 1) below this share of the largest counts as 0. Two features whose float32 encoders
+#: and decoders differ by rounding alone leave one of 1e-14.
 RANK_TOLERANCE = 1e-9
 #: An activation up to this share of ‖x‖ · ‖encoder‖ is rounding: whether a feature is on must not hang on it.
 ROUNDING = 1e-6
@@ -32,6 +34,8 @@ ROUNDING = 1e-6
 ELIMINATED = 1e3
 #: Samples that are solved together.
 _SAMPLES = 64
+#: Sets of features are solved together up to this ratio of their sizes, where both are above ``_FEW``.
+_ALIKE, _FEW = 1.25, 32
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class HeldStats:
     Attributes:
         features: int64, size of A.
         rank: int64, rank of E_A D_Aᵀ; that of the stream where nothing is left of the change.
-        condition: float32, condition number of E_A D_Aᵀ, encoder rows taken to norm 1, without what counts as 0.
+        condition: float32, condition number of E_A D_Aᵀ in the 1-norm, encoder rows taken to norm 1, without what counts as 0; estimated.
         error: float32, largest |re-encoded − clean| of a feature that writes, activation units.
     """
 
@@ -160,15 +164,29 @@ class _Left:
 def _without(codec: SiteCodec, members: Tensor, change: Tensor) -> _Left:
     """Take what the sets ``members``, bool [S, d_sae], carry off ``change`` [S, V, d].
 
-    Elimination serves most sets; where it is not safe, singular values do, all in float64.
+    Elimination serves most sets; where it is not safe, orthogonal factors do, all in float64.
     """
-    found = _by_elimination(_FeatureRows.of(codec, members), change)
+    groups = _alike(members.sum(1))
+    parts = [_by_elimination(_FeatureRows.of(codec, members[at]), change[at]) for at in groups]
+    back = torch.cat(groups).argsort()
+    found = _Left(*(torch.cat([getattr(part, item.name) for part in parts])[back] for item in fields(_Left)))
     near = (~(found.condition < ELIMINATED)).nonzero()[:, 0]
     if len(near):
-        exact = _by_singular_values(_FeatureRows.of(codec, members[near], exact=True), change[near])
-        found = _Left(*(getattr(found, item.name).index_copy(0, near, getattr(exact, item.name)) for item in fields(_Left)))
+        exact = [_by_orthogonal_factors(codec, members[k], change[k]) for k in near]
+        for item in fields(_Left):
+            getattr(found, item.name)[near] = torch.cat([getattr(one, item.name) for one in exact])
     full = (found.rank == change.shape[-1]).view(-1, 1, 1)
     return _Left(torch.where(full, torch.zeros_like(change), found.change), found.rank, found.condition)
+
+
+def _alike(counts: Tensor) -> list[Tensor]:
+    """Rows in groups of about the same count, int64 each: a group is padded to its largest, and elimination takes the cube of that."""
+    order = counts.argsort()
+    starts: list[int] = []
+    for k, count in enumerate(ordered := counts[order].tolist()):
+        if not starts or count > _ALIKE * max(ordered[starts[-1]], _FEW):
+            starts.append(k)
+    return list(order.tensor_split(starts[1:]))
 
 
 def _exact(x: Tensor) -> Tensor:
@@ -238,10 +256,18 @@ def _condition(matrix: Tensor, lu: Tensor, pivots: Tensor) -> Tensor:
     return torch.maximum(first.abs().sum((1, 2)), second.abs().sum((1, 2))) * matrix.abs().sum(1).amax(1)
 
 
-def _by_singular_values(rows: _FeatureRows, change: Tensor) -> _Left:
-    u, s, vh = torch.linalg.svd(rows.matrix)
-    keep = s > RANK_TOLERANCE * s[:, :1]
-    amounts = vh.mT @ (torch.where(keep, 1 / s, 0.0).unsqueeze(2) * (u.mT @ rows.read(change)))
-    left = change.to(rows.writers) - rows.written(amounts)
-    condition = s[:, 0] / torch.where(keep, s, torch.inf).amin(1)
-    return _Left(left.to(change), keep.sum(1).to(change.device), condition.to(change.device, torch.float32))
+def _by_orthogonal_factors(codec: SiteCodec, members: Tensor, change: Tensor) -> _Left:
+    """Of one sample, bool [d_sae] and [V, d]: the solution of least norm, by a complete orthogonal factorisation with pivoting."""
+    rows = _FeatureRows.of(codec, members[None], exact=True)
+    q, r, pivots = linalg.qr(rows.matrix[0].cpu().numpy(), pivoting=True)
+    sizes = np.abs(np.diag(r))
+    rank = int((sizes > RANK_TOLERANCE * sizes[0]).sum())
+    if not rank:
+        return _Left(change[None], torch.tensor([0], device=change.device), torch.ones(1, device=change.device))
+    right = q[:, :rank].T @ rows.read(change[None])[0].cpu().numpy()
+    basis, upper = linalg.qr(r[:rank].T, mode="economic")
+    amounts = np.empty((len(pivots), change.shape[0]))
+    amounts[pivots] = basis @ linalg.solve_triangular(upper, right, trans="T")
+    left = change.to(rows.writers) - rows.written(torch.as_tensor(amounts, device=rows.writers.device)[None])[0]
+    condition = torch.tensor([1 / linalg.lapack.dtrcon(upper)[0]], dtype=torch.float32, device=change.device)
+    return _Left(left.to(change)[None], torch.tensor([rank], device=change.device), condition)

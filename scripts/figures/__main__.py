@@ -1,4 +1,4 @@
-"""Write what README and docs show of `bundled-residual` and `bundled`: ``python -m scripts.figures``; see the package's docstring."""
+"""Write what README and docs show of the bundled runs: ``python -m scripts.figures``; see the package's docstring."""
 
 from __future__ import annotations
 
@@ -19,17 +19,12 @@ log = logging.getLogger("scripts.figures")
 
 
 def main() -> None:
-    """Bring the run up to date, fill the pages, draw the pictures."""
+    """Bring the runs up to date, fill the pages, draw the pictures."""
     parser = argparse.ArgumentParser(prog="python -m scripts.figures", description=__doc__, allow_abbrev=False)
     parser.add_argument(
-        "--run", type=Path, default=Path("outputs/bundled-residual"), help="run directory (default: outputs/bundled-residual)"
+        "--run", type=Path, default=Path("outputs/bundled-residual"), help="run between residual SAEs (default: outputs/bundled-residual)"
     )
-    parser.add_argument(
-        "--band",
-        type=Path,
-        default=Path("outputs/bundled"),
-        help="run between transcoders, of which forecasts are compared (outputs/bundled)",
-    )
+    parser.add_argument("--band", type=Path, default=Path("outputs/bundled"), help="run between transcoders (default: outputs/bundled)")
     parser.add_argument("--only-run", action="store_true", help="measure, and write no page")
     parser.add_argument("--no-pictures", action="store_true", help="leave docs/images as it is")
     options = parser.parse_args()
@@ -41,19 +36,20 @@ def main() -> None:
     executable = None if options.no_pictures else pictures.chromium()
     if executable is None and not options.no_pictures:
         parser.error("no Chromium for the pictures: install one (apt-get install chromium), or say --no-pictures")
-    with database(options.run) as home:
-        values = {name: text for part in (counts, validation, steering) for name, text in part.figures(options.run).items()}
-        values |= forecasts.figures(options.run, "forecasts") | forecasts.figures(options.band, "band") | answers.figures(home)
+    values = {name: text for part in (counts, validation, steering) for name, text in part.figures(options.run).items()}
+    values |= forecasts.figures(options.run, "forecasts") | forecasts.figures(options.band, "band")
+    with database(options.band) as home:
+        values |= counts.demo(options.band) | answers.figures(home)
         write(values)
         if executable:
             pictures.browser(home, executable)
     if executable:
-        pictures.graph(options.run)
+        pictures.graph(options.band)
         pictures.steering(options.run, values["steering.picture"].split()[0], executable)
 
 
 def work(run: Path) -> None:
-    """Everything that is measured; what is there is kept. About an hour on two cores, the first time."""
+    """Everything that is measured of the run between residual SAEs; what is there is kept. About an hour on two cores, the first time."""
     command("run", "bundled-residual", "--output-dir", run, quiet=False)
     paths = RunPaths.of(run)
     newest = paths.graph_json.stat().st_mtime

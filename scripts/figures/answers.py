@@ -1,4 +1,4 @@
-"""What the questions answer on the run, from a Neo4j that holds nothing else."""
+"""What the questions answer on the run between transcoders, from a Neo4j that holds nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def figures(home: Path) -> dict[str, str]:
     return {
         "answer.layer_flow": "\n".join(
             [
-                "    $ .venv/bin/feature-graph query layer_flow --param run=bundled-residual --home .feature-graph",
+                "    $ .venv/bin/feature-graph query layer_flow --param run=bundled --home .feature-graph",
                 *(f"    {s}" for s in shown),
             ]
         )

@@ -1,12 +1,13 @@
-"""What the files of a run say: README's paragraph, what pruning loses, ids for commands."""
+"""What the files of a run say: README's paragraphs, what pruning loses, ids for commands."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import networkx as nx
+import pandas as pd
 
-from feature_graph.analysis import COMPUTED, composition, compute_graph_statistics, replication
+from feature_graph.analysis import COMPUTED, composition, computation, compute_graph_statistics, replication
 from feature_graph.artifacts import ActivationStore, CandidateSet, InteractionSet, PruningRecall, RunPaths
 from feature_graph.artifacts.recall import StageLoss
 from feature_graph.evaluation.pruning_recall import CHOSEN, TOP
@@ -18,33 +19,52 @@ _PATTERN = "A:{feature} ~> B [|strength| > 0.2]; B -> C; A !> C"
 
 
 def figures(run: Path) -> dict[str, str]:
-    """By name."""
+    """Of the run between residual SAEs, by name."""
     paths = RunPaths.of(run)
     interactions, G = InteractionSet.load(paths.interactions).frame, load_graph(paths.graph_json)
-    stats, again = compute_graph_statistics(G), replication(interactions)
-    store = ActivationStore.load(paths.activations)
     features = _by_effects(G)
     deep = _deep(G, features)
-    shares = {kind.kind: kind.share for kind in composition(interactions)}
     return {
-        "run.tokens": texts.whole(store.n_tokens),
-        "run.possible": texts.whole(CandidateSet.load(paths.candidates).stages[0].before),
-        "run.pairs": texts.whole(len(interactions)),
-        "run.edges": texts.whole(stats.n_edges),
-        "run.features": texts.whole(stats.n_nodes),
-        "run.excite": texts.percent(stats.positive_share),
-        "run.replicated": texts.percent(again.rate),
-        "run.remeasured": texts.whole(again.measured),
-        "run.shrinkage": texts.percent(again.shrinkage),
-        "run.copied": texts.percent(stats.copy_share),
-        "run.computed": texts.percent(shares[COMPUTED]),
-        "run.specific": texts.percent(shares["specific"]),
+        **_paragraph("run", paths, interactions, G),
         "feature.first": features[0],
         "feature.deep": deep,
         "command.cascade": f"`feature-graph query cascade --param run=bundled-residual --param feature={deep} --param delta=2.0`",
         "motifs.questions": _motif_questions(G, features),
         "vectors.commands": _vectors(features[0]),
         **_pruning(paths),
+    }
+
+
+def demo(run: Path) -> dict[str, str]:
+    """Of the run between the transcoders of the band, by name."""
+    paths = RunPaths.of(run)
+    interactions, G = InteractionSet.load(paths.interactions).frame, load_graph(paths.graph_json)
+    near, *_, far = computation(interactions).by_blocks
+    return {
+        **_paragraph("demo", paths, interactions, G),
+        "demo.near": texts.percent(near.share),
+        "demo.far": texts.percent(far.share),
+        "demo.blocks": str(far.blocks),
+    }
+
+
+def _paragraph(name: str, paths: RunPaths, interactions: pd.DataFrame, G: nx.DiGraph) -> dict[str, str]:
+    stats, again = compute_graph_statistics(G), replication(interactions)
+    shares = {kind.kind: kind.share for kind in composition(interactions)}
+    return {
+        f"{name}.tokens": texts.whole(ActivationStore.load(paths.activations).n_tokens),
+        f"{name}.possible": texts.whole(CandidateSet.load(paths.candidates).stages[0].before),
+        f"{name}.pairs": texts.whole(len(interactions)),
+        f"{name}.edges": texts.whole(stats.n_edges),
+        f"{name}.features": texts.whole(stats.n_nodes),
+        f"{name}.excite": texts.percent(stats.positive_share),
+        f"{name}.replicated": texts.percent(again.rate),
+        f"{name}.remeasured": texts.whole(again.measured),
+        f"{name}.shrinkage": texts.percent(again.shrinkage),
+        f"{name}.copied": texts.percent(stats.copy_share),
+        f"{name}.computed": texts.percent(shares[COMPUTED]),
+        f"{name}.specific": texts.percent(shares["specific"]),
+        f"{name}.attenuating": texts.percent(shares["attenuating"]),
     }
 
 

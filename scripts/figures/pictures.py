@@ -35,7 +35,8 @@ def chromium() -> str | None:
 
 def graph(run: Path, images: Path = IMAGES) -> None:
     """graph.svg."""
-    render_static_graph(load_graph(RunPaths.of(run).graph_json), images / "graph.svg", "SmolLM2-135M: features that drive features")
+    title = "SmolLM2-135M, blocks 8 to 15: features that drive features"
+    render_static_graph(load_graph(RunPaths.of(run).graph_json), images / "graph.svg", title)
 
 
 def steering(run: Path, feature: str, executable: str, images: Path = IMAGES) -> None:

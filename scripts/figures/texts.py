@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from feature_graph import terminal
+
 NONE = "–"
 
 
@@ -22,8 +24,8 @@ def number(value: float | None, form: str = ".2f") -> str:
 
 
 def percent(value: float | None) -> str:
-    """0.975 → ``98 %``."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:.0%}".replace("%", " %").replace("-", "−")
+    """0.975 → ``98 %``; never 100 % unless it is all."""
+    return NONE if value is None or not math.isfinite(value) else terminal.percent(value).replace("%", " %").replace("-", "−")
 
 
 def interval(pair: Sequence[float | None], form: str = ".2f") -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,6 +15,7 @@ from feature_graph.dictionaries.build import build_codecs
 from feature_graph.evaluation.planted import PlantedModel, planted_model
 from feature_graph.interactions.finish import held_facts, held_warnings
 from feature_graph.interventions import Clamps, ModelSlices, Reading, clamp_effects, hold_clean, restore_clean
+from feature_graph.interventions.holding import hold_change
 from feature_graph.interventions.reference import run_hooked
 from tests.support.clamping import clamps_of, setting
 from tests.support.tiny_models import Tiny, make_tiny, tiny_model, tiny_saes
@@ -210,3 +212,27 @@ def test_every_kind_of_dictionary_is_held_with_more_features_than_fit_into_a_pat
     started = ((codec.record(clean) > 0) | (codec.record(now) > 0).any(1)).sum(1)
     assert (held.stats.features >= started).all()
     assert (held.stats.features > started).any()
+
+
+def test_sets_of_every_size_and_rank_lose_what_the_pseudo_inverse_takes() -> None:
+    """Samples with two to fifty active features in 32 dimensions, some of them the same feature twice, solved together."""
+    rng = np.random.default_rng(5)
+    encoders, decoders = rng.normal(size=(2, 64, 32))
+    encoders[1], decoders[1] = encoders[0], decoders[0]
+    encoders[3], decoders[3] = 2 * encoders[2], rng.normal(size=32)  # reads the same, writes elsewhere
+    codec = codec_of(encoders.tolist(), decoders.tolist(), [0.0] * 64)
+    clean = torch.tensor(rng.normal(size=(48, 32))).float()
+    shift = torch.as_tensor(encoders).float() @ clean.T
+    change = torch.tensor(rng.normal(size=(48, 2, 32))).float()
+    ranks = set()
+    for bias in (-16.0, -8.0, -4.0, 0.0, 4.0):
+        some = replace(codec, b_enc=torch.full((64,), bias))
+        left = hold_change(some, clean, change).double().numpy()
+        for k in range(48):
+            on = (shift[:, k] + bias > 0).numpy()
+            readers = encoders[on] / np.linalg.norm(encoders[on], axis=1, keepdims=True)
+            amounts = np.linalg.pinv(readers @ decoders[on].T, rcond=1e-9) @ readers @ change[k].double().numpy().T
+            ranks.add(rank := int(np.linalg.matrix_rank(readers @ decoders[on].T, tol=1e-9)) if on.any() else 0)
+            expected = change[k].double().numpy() - amounts.T @ decoders[on] if rank < 32 else np.zeros((2, 32))
+            np.testing.assert_allclose(left[k], expected, atol=2e-4 * max(1.0, np.abs(amounts).max(initial=0)))
+    assert {min(ranks) <= 2, max(ranks) == 32, len(ranks) > 20} == {True}, sorted(ranks)
