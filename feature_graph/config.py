@@ -312,7 +312,6 @@ class Config(BaseModel):
 
     def _refuse_with_components(self) -> None:
         asked = {
-            "targets": (self.targets, "candidates"),
             "interaction_method": (self.interaction_method, "clamping"),
             "n_placebo": (self.n_placebo, 0),
         }

@@ -44,7 +44,7 @@ def _source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method
     beside = measure(setting, probes, path, derivative=True) if method == "both" else None
     confirmed = confirm(setting, probes, path, derivative=method == "jacobian")
     specific = specific_effects(setting, sources, path, plan.random) if plan.random is not None else None
-    reached, spilled = achieved(setting, probes), _spilled(codec, index)
+    reached, others = achieved(setting, probes), spilled(codec, index)
     frames = []
     for k, source in enumerate(sources):
         for site, reading in enumerate(path):
@@ -60,7 +60,7 @@ def _source_rows(setting: Setting, plan: Plan, sources: Sequence[Source], method
             frame["p_specific"] = specific[k][site].p[at] if specific else np.nan
             frame["strength_jacobian"] = beside[k][site].total.mean[at] if beside else np.nan
             frame["direct_jacobian"] = beside[k][site].direct.mean[at] if beside else np.nan
-            frame["achieved"], frame["spill"] = reached[k], spilled[k]
+            frame["achieved"], frame["spill"] = reached[k], others[k]
             frames.append(frame)
     table = pd.concat(frames, ignore_index=True)
     table["method"] = "jacobian" if method == "jacobian" else "clamping"
@@ -124,7 +124,7 @@ def achieved(setting: Setting, probes: Sequence[Probe]) -> np.ndarray:
     return np.array([part.mean() for part in np.split(change / unit, np.cumsum(counts)[:-1])])
 
 
-def _spilled(codec: SiteCodec, index: torch.Tensor) -> NDArray[np.float64]:
+def spilled(codec: SiteCodec, index: torch.Tensor) -> NDArray[np.float64]:
     """Change of the other features of the site per unit of each source; none for a transcoder, which does not read what it writes."""
     if codec.site.kind == "transcoder":
         return np.zeros(len(index))

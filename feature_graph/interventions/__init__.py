@@ -5,7 +5,7 @@ and :class:`MeasurementContext` (the same with its text, its recorded activation
 
 For the engine: :class:`ModelSlices` (block ranges with cached keys and values), :class:`CleanSweep` (the clean run, walked up
 once), :func:`clamp_effects` and :func:`jacobian_effects` (one source, chosen targets), :func:`screen_effects` (many sources, all
-features, reduced to documents), :func:`plain_effects` (the same by plain
+features, reduced to documents; :func:`screen_site_effects` at sites of any kind), :func:`plain_effects` (the same by plain
 hooks, for checking); :func:`joint_effects` (two sources, 2 × 2), :func:`mediated_effects` and
 :func:`site_mediation` (by part of the blocks; the second between sites of any kind, and through the dictionaries between);
 :func:`carry_directions` (derivatives along many directions, same position; :func:`arrivals` is its reference);
@@ -76,9 +76,10 @@ from feature_graph.interventions.perturb import Perturbation, PerturbedRun, Pert
 from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Arrived, Screened, document_effects, screen_effects
 from feature_graph.interventions.site_arrivals import SiteArrivals, carry_site_directions
-from feature_graph.interventions.site_clamps import site_clamp_effects
+from feature_graph.interventions.site_clamps import mlps_between, site_clamp_effects
 from feature_graph.interventions.site_effects import SiteEffects, clean_for, read_clean, site_activations, site_effects, site_span
 from feature_graph.interventions.site_mediation import SITE_PARTS, MovedTokens, site_mediation
+from feature_graph.interventions.site_screen import screen_site_effects
 from feature_graph.interventions.site_tangents import (
     TensorTangent,
     read_at,
@@ -151,6 +152,7 @@ __all__ = [
     "later_jacobian_alignment",
     "later_mask",
     "mediated_effects",
+    "mlps_between",
     "n_outputs",
     "next_token_loss",
     "plain_effects",
@@ -161,6 +163,7 @@ __all__ = [
     "residual_gradients",
     "restore_clean",
     "screen_effects",
+    "screen_site_effects",
     "site_activations",
     "site_clamp_effects",
     "site_effects",

@@ -84,9 +84,14 @@ def carried_clamps(reading: Reading, clean: Tensor, stream: Tensor | None, added
     """
     codec, asked, dtype = reading.codec, reading.features, reading.codec.w_enc.dtype
     readers = codec.w_enc if asked is None else codec.w_enc.T[asked].T
-    moved = added if norm is None or stream is None else norm(stream[:, None] + added) - norm(stream[:, None])
+    moved = carried_shift(stream, added, norm)
     f = codec.activate(codec.preactivation(clean.to(dtype), asked)[:, None] + moved.to(dtype) @ readers, asked)
     return f[:, 0] - f[:, 1]
+
+
+def carried_shift(stream: Tensor | None, added: Tensor, norm: Norm | None) -> Tensor:
+    """What arrives of a clamp at the tensor that a target reads, [S, 2, d_in]; arguments as in :func:`carried_clamps`."""
+    return added if norm is None or stream is None else norm(stream[:, None] + added) - norm(stream[:, None])
 
 
 def carried_tangents(stream: Tensor | None, added: Tensor, norm: Norm | None) -> Tensor:

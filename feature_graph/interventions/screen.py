@@ -113,7 +113,7 @@ def screen_effects(
         counted: bool [n_docs, context], positions that count as later ones.
         direct: Whether the direct effect is wanted.
     """
-    later = _later_rows(clamps, groups, horizon, counted)
+    later = later_rows(clamps, groups, horizon, counted)
     free = window_of(clean.residuals[point], clamps, horizon + 1).unsqueeze(1).repeat(1, 2, 1, 1)
     free[:, :, 0] += clamps.shift
     held, found = free[:, :, :1], []
@@ -134,7 +134,7 @@ def screen_effects(
             summed = encode_reduce(codec, rows["later"].x, later.groups)
         bypassing = total if stats is None else encode_reduce(codec, moved, groups)
         sizes = None if stats is None else mean_over_documents(torch.stack([stats.features, stats.rank], dim=1).float(), groups)
-        found.append(Screened(total, computed, bypassing, summed, _preactivation(codec, same, groups), rows, sizes))
+        found.append(Screened(total, computed, bypassing, summed, mean_preactivation(codec, same, groups), rows, sizes))
         if direct and k + 1 < len(path):
             now = hold_clean(codec, moved, here[:, 0])
             held, stats = now.x.unsqueeze(2), now.stats.largest(stats)
@@ -176,7 +176,8 @@ def reduce_computed(codec: SiteCodec, x: Tensor, groups: Groups) -> tuple[Moment
     return total, computed
 
 
-def _preactivation(codec: SiteCodec, x: Tensor, groups: Groups) -> Tensor:
+def mean_preactivation(codec: SiteCodec, x: Tensor, groups: Groups) -> Tensor:
+    """Mean total effect before the non-linearity, [K, d_sae], of what is read under high and low [R, 2, d_in]."""
     rows = _rows_a_source(groups)
     weights = torch.as_tensor(groups.weights / np.repeat(groups.n_documents, rows), device=x.device, dtype=x.dtype)[:, None]
     source = torch.repeat_interleave(torch.as_tensor(rows, device=x.device))
@@ -190,13 +191,22 @@ def _rows_a_source(groups: Groups) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Later:
+class LaterRows:
+    """Later positions that count, one row each.
+
+    Attributes:
+        samples: int64 [R], the sample of each.
+        steps: int64 [R], positions after that of the clamp.
+        groups: Of these rows.
+    """
+
     samples: Tensor
     steps: Tensor
     groups: Groups
 
 
-def _later_rows(clamps: Clamps, groups: Groups, horizon: int, counted: Tensor) -> _Later | None:
+def later_rows(clamps: Clamps, groups: Groups, horizon: int, counted: Tensor) -> LaterRows | None:
+    """The later positions of all samples; None without a horizon."""
     if horizon == 0:
         return None
     samples, steps = later_mask(clamps, horizon, counted).nonzero(as_tuple=True)
@@ -204,7 +214,7 @@ def _later_rows(clamps: Clamps, groups: Groups, horizon: int, counted: Tensor) -
     source = np.repeat(np.arange(n_sources), _rows_a_source(groups))
     of_row = samples.cpu().numpy()
     documents = np.repeat(np.arange(len(groups.documents) - 1), np.diff(groups.documents))
-    return _Later(samples, steps + 1, Groups.padded(source[of_row], documents[of_row], n_sources, of_row))
+    return LaterRows(samples, steps + 1, Groups.padded(source[of_row], documents[of_row], n_sources, of_row))
 
 
 def document_effects(codec: SiteCodec, arrived: Arrived, source: int, targets: Tensor) -> np.ndarray:

@@ -71,12 +71,9 @@ class _Unchanged:
         self.first, self.last = site_span(source, [reading.codec.site for reading in path])
         targets = [reading.codec.site for reading in path]
         wanted: list[Where] = [observed_at(site) for site in targets] + [where for site in targets if (where := stream_at(site))]
-        wanted += [(block, "mlp_out") for block in self.held()] + ([beyond] if (beyond := adds_at(source)) else [])
+        self.held = held_blocks(slices, source, self.last)
+        wanted += [(block, "mlp_out") for block in self.held] + ([beyond] if (beyond := adds_at(source)) else [])
         self.values = self._run({}, wanted, variants=1)
-
-    def held(self) -> range:
-        """Blocks whose MLP lies after the write point."""
-        return range(self.first + (self.source.kind in _OWN_MLP), self.last if self.slices.block(self.first).mlp is not None else 0)
 
     def at(self, where: Where) -> Tensor:
         """A tensor of the clean run [S, width]."""
@@ -106,7 +103,7 @@ class _Unchanged:
 
 def _with_mlps_held(run: _Unchanged, counted: Tensor) -> list[SiteEffects | None]:
     """Effects with the MLPs between held at their clean outputs; None for a target that has none between."""
-    between = [_n_between(run, reading.codec.site) for reading in run.path]
+    between = [mlps_between(run.slices, run.source, reading.codec.site) for reading in run.path]
     if not any(between):
         return [None] * len(between)
     seen: dict[Where, Tensor] = {}
@@ -118,20 +115,24 @@ def _with_mlps_held(run: _Unchanged, counted: Tensor) -> list[SiteEffects | None
 
         return change
 
-    found = run.clamped(
-        {(block, "mlp_out"): held((block, "mlp_out")) for block in run.held()}, [observed_at(r.codec.site) for r in run.path]
-    )
+    found = run.clamped({(block, "mlp_out"): held((block, "mlp_out")) for block in run.held}, [observed_at(r.codec.site) for r in run.path])
     none = torch.zeros(len(counted), 0, dtype=torch.bool, device=counted.device)[run.clamps.documents]
     values = found | seen
     return [effects_at(r, values[observed_at(r.codec.site)], none) if n else None for r, n in zip(run.path, between, strict=True)]
 
 
-def _n_between(run: _Unchanged, target: Site) -> int:
-    """MLPs that lie between the source's write point and the target's read point."""
+def held_blocks(slices: ModelSlices, source: Site, last: int) -> range:
+    """Blocks before ``last`` whose MLP lies after the source's write point."""
+    first = clamped_at(source)[0]
+    return range(first + (source.kind in _OWN_MLP), last if slices.block(first).mlp is not None else 0)
+
+
+def mlps_between(slices: ModelSlices, source: Site, target: Site) -> int:
+    """MLPs that lie between the source's write point and the target's read point: without one, the direct effect is the total one."""
     block, _ = observed_at(target)
-    if is_weight(run.source.place, target.place):  # the MLP of a parallel block runs beside attention
+    if is_weight(source.place, target.place):  # the MLP of a parallel block runs beside attention
         return 0
-    return max(0, block + (target.kind == "residual") - run.held().start) if len(run.held()) else 0
+    return len(held_blocks(slices, source, block + (target.kind == "residual")))
 
 
 def _whole(run: _Unchanged, reading: Reading, found: SiteEffects, held: SiteEffects | None, added: Tensor) -> Effects:

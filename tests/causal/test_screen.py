@@ -6,53 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from feature_graph import stats
 from feature_graph.interventions import Clamps, Effects, ModelSlices, Reading, clamp_effects, screen_effects
 from feature_graph.interventions.clamp import later_mask
 from feature_graph.interventions.moments import Groups, Moments, SwitchPoints, reduce_tile, reduce_tile_plain
 from feature_graph.interventions.screen import document_effects
-from tests.support.tiny_models import Tiny, make_tiny
+from tests.support.screening import SOURCES, by_source, compare, samples
+from tests.support.tiny_models import make_tiny
 
-HORIZON, SOURCES, SAMPLES = 3, 5, 6
-
-
-def samples(tiny: Tiny) -> tuple[Clamps, Groups]:
-    """Five sources with six samples each, several in one document, some at the end of the context."""
-    generator = torch.Generator().manual_seed(4)
-    n = SOURCES * SAMPLES
-    documents = torch.randint(0, len(tiny.tokens), (SOURCES, SAMPLES), generator=generator).sort(1).values.flatten()
-    positions = torch.randint(0, tiny.tokens.shape[1], (n,), generator=generator)
-    positions[0], positions[-1] = tiny.tokens.shape[1] - 1, 0
-    source = torch.arange(SOURCES).repeat_interleave(SAMPLES)
-    high, low = torch.rand(2, n, generator=generator) * 2
-    clamps = Clamps(documents, positions, tiny.codecs[0].w_dec[source], high, -low)
-    return clamps, Groups.of(source.numpy(), documents.numpy())
-
-
-def by_source(effects: torch.Tensor, clamps: Clamps, k: int, keep: np.ndarray | None = None) -> np.ndarray:
-    """Document means of one source, float64 [D, T]."""
-    rows = slice(k * SAMPLES, (k + 1) * SAMPLES)
-    values, documents = effects[rows].double().numpy(), clamps.documents[rows].numpy()
-    keep = np.ones(SAMPLES, bool) if keep is None else keep[rows]
-    return stats.document_means(values[keep], documents[keep]).values
-
-
-def compare(moments: Moments, effects: torch.Tensor, clamps: Clamps, keep: np.ndarray | None = None) -> None:
-    scale = float(effects.abs().max())
-    for k in range(SOURCES):
-        means = by_source(effects, clamps, k, keep)
-        if not len(means):
-            assert not moments.mean[k].any()
-            continue
-        np.testing.assert_allclose(moments.mean[k], means.mean(0), atol=2e-6 * scale)
-        np.testing.assert_allclose(moments.m2[k], ((means - means.mean(0)) ** 2).sum(0), atol=1e-5 * scale**2)
+HORIZON = 3
 
 
 @pytest.mark.parametrize("kind", ["standard", "jumprelu", "topk"])
 @pytest.mark.parametrize("shape", ["gpt2", "llama", "gemma2"])
 def test_screening_equals_the_pairwise_path(shape: str, kind: str) -> None:
     tiny = make_tiny(shape, kind)
-    clamps, groups = samples(tiny)
+    clamps, groups = samples(tiny.tokens, tiny.codecs[0])
     slices, path = ModelSlices(tiny.model), [tiny.codecs[1], tiny.codecs[3]]
     counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
     counted[:, 0], counted[2, 8:] = False, False
@@ -82,7 +50,7 @@ def test_screening_equals_the_pairwise_path(shape: str, kind: str) -> None:
 
 def test_effects_in_each_document_have_the_means_of_the_screen() -> None:
     tiny = make_tiny("llama")
-    clamps, groups = samples(tiny)
+    clamps, groups = samples(tiny.tokens, tiny.codecs[0])
     slices = ModelSlices(tiny.model)
     clean = slices.residuals(tiny.tokens, [1, 2], [1])
     counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
@@ -98,7 +66,7 @@ def test_effects_in_each_document_have_the_means_of_the_screen() -> None:
 
 def test_equal_levels_give_exactly_zero() -> None:
     tiny = make_tiny("gpt2")
-    clamps, groups = samples(tiny)
+    clamps, groups = samples(tiny.tokens, tiny.codecs[0])
     same = Clamps(clamps.documents, clamps.positions, clamps.directions, clamps.high, clamps.high)
     slices = ModelSlices(tiny.model)
     clean = slices.residuals(tiny.tokens, [1, 2], [1])

@@ -13,15 +13,17 @@ from torch import Tensor
 
 from feature_graph import stats
 from feature_graph.activations import SampleRows
+from feature_graph.artifacts import key_of_site
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
-from feature_graph.interactions.blocks import achieved
+from feature_graph.interactions.blocks import achieved, spilled
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.floors import SiteFloors
 from feature_graph.interactions.probes import ROUNDING, Probe, clamps_of
 from feature_graph.interactions.smallest import SmallestEffect
 from feature_graph.interventions import (
     Arrived,
+    Clamps,
     Groups,
     Moments,
     Screened,
@@ -29,7 +31,7 @@ from feature_graph.interventions import (
     document_effects,
     later_mask,
     screen_effects,
-    spill,
+    screen_site_effects,
 )
 
 Floats = NDArray[np.float64]
@@ -51,6 +53,14 @@ class SiteContext:
     source: SiteCodec
     path: tuple[SiteCodec, ...]
 
+    def screen(self, clamps: Clamps, groups: Groups, horizon: int, *, direct: bool) -> list[Screened]:
+        """Effects of some clamps on every feature of the path."""
+        setting, source = self.setting, self.source.site
+        slices, clean, counted = setting.slices, setting.clean, setting.counted
+        if setting.model.has_components:
+            return screen_site_effects(slices, clean, source, clamps, groups, self.path, horizon, counted, direct=direct)
+        return screen_effects(slices, clean, source.point, clamps, groups, self.path, horizon, counted, direct=direct)
+
 
 def by_document(rows: SampleRows) -> SampleRows:
     """The same samples, those of a document together."""
@@ -68,17 +78,7 @@ def groups_of(parts: Sequence[SampleRows]) -> Groups:
 def screen_probes(site: SiteContext, probes: Sequence[Probe]) -> list[Screened]:
     """Effects of some probes on every feature of the path, on their test samples."""
     parts = [by_document(p.source.test) for p in probes]
-    setting, clamps = site.setting, clamps_of(site.setting, probes, parts)
-    found = screen_effects(
-        setting.slices,
-        setting.clean,
-        site.source.site.point,
-        clamps,
-        groups_of(parts),
-        site.path,
-        setting.horizon,
-        setting.counted,
-    )
+    found = site.screen(clamps_of(site.setting, probes, parts), groups_of(parts), site.setting.horizon, direct=True)
     for screened in found:
         effects = [getattr(screened, name) for name in EFFECTS]
         if not all(bool(torch.isfinite(m.mean).all()) for m in effects if m is not None):
@@ -128,8 +128,8 @@ class Bar:
 
     def delta(self, codec: SiteCodec, probes: Sequence[Probe]) -> Floats:
         """Smallest effect that counts of each probe on each feature of a site, float64 [K, d_sae]."""
-        every = np.arange(codec.d_sae)
-        return np.stack([self.smallest.on(codec.site.layer, every, p.source.high - p.source.low) for p in probes])
+        every, key = np.arange(codec.d_sae), key_of_site(codec.site, probes[0].source.layer)
+        return np.stack([self.smallest.on(key, every, p.source.high - p.source.low) for p in probes])
 
 
 def source_rows(site: SiteContext, probes: Sequence[Probe], bar: Bar, *, confirm: bool) -> pd.DataFrame:
@@ -164,7 +164,8 @@ def _kept(probes: Sequence[Probe], codec: SiteCodec, screened: Screened, floor: 
             p[name] = _p_values(codec, moments, screened.rows[name], above, (delta + _rounding(name, strengths)) * unit)
             p[name][np.isnan(strengths[name])] = np.nan
     row, target = _chosen(p, bar.level)
-    frame = pd.DataFrame({"row": row, "src_index": np.array([x.source.index for x in probes])[row], "tgt_layer": codec.site.layer})
+    key = int(key_of_site(codec.site, probes[0].source.layer))
+    frame = pd.DataFrame({"row": row, "src_index": np.array([x.source.index for x in probes])[row], "tgt_layer": key})
     frame["tgt_index"], frame["smallest"] = target, delta[row, target]
     se = _errors(screened.total, screened.rows["total"].groups)
     frame["mean_strength"], frame["se"] = strengths["total"][row, target], (se / unit)[row, target]
@@ -224,10 +225,8 @@ def _p_values(codec: SiteCodec, moments: Moments, arrived: Arrived, above: NDArr
 def _confirmed(site: SiteContext, probes: Sequence[Probe]) -> list[dict[str, Floats]]:
     """Total and computed strength of each probe on the confirmation documents, [K, T] per site; NaN without samples."""
     parts = [by_document(p.source.confirm) for p in probes]
-    groups, setting = groups_of(parts), site.setting
-    clamps = clamps_of(setting, probes, parts)
-    point = site.source.site.point
-    found = screen_effects(setting.slices, setting.clean, point, clamps, groups, site.path, 0, setting.counted, direct=False)
+    groups = groups_of(parts)
+    found = site.screen(clamps_of(site.setting, probes, parts), groups, 0, direct=False)
     none = np.where(groups.n_documents[:, None] > 0, units_of(probes), np.nan)
     return [{name: numpy(getattr(screened, name).mean) / none for name in ("total", "computed")} for screened in found]
 
@@ -238,7 +237,7 @@ def source_table(site: SiteContext, probes: Sequence[Probe]) -> pd.DataFrame:
     index = torch.tensor([p.source.index for p in probes], device=codec.device)
     return pd.DataFrame(
         {
-            "src_layer": codec.site.layer,
+            "src_layer": int(probes[0].source.layer),
             "src_index": [p.source.index for p in probes],
             "clamp_low": [p.source.low for p in probes],
             "clamp_high": [p.source.high for p in probes],
@@ -247,7 +246,7 @@ def source_table(site: SiteContext, probes: Sequence[Probe]) -> pd.DataFrame:
             "n_later": _n_later(site, probes),
             "n_confirm": [p.source.confirm.n_documents for p in probes],
             "achieved": achieved(site.setting, probes),
-            "spill": spill(codec, index).double().cpu().numpy(),
+            "spill": spilled(codec, index),
         }
     )
 

@@ -85,10 +85,11 @@ def all_tests(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec], cfg: Con
 
 
 def _count_effects(kept: Kept, plan: Field, codecs: Mapping[int, SiteCodec]) -> int:
-    """Total and computed of every pair, direct where a site lies between, later where the source has a later position."""
+    """Total and computed of every pair, direct where something lies between, later where the source has a later position."""
     count = 0
     for name in kept.names:
         sources = kept.parts.read(f"{name}-sources", ["src_layer", "n_later"])
-        widths = [codecs[t].d_sae for t in plan.targets[int(sources["src_layer"].iloc[0])]]
-        count += len(sources) * (2 * sum(widths) + sum(widths[1:])) + int((sources["n_later"] > 0).sum()) * sum(widths)
+        layer = int(sources["src_layer"].iloc[0])
+        all_, apart = (sum(codecs[t].d_sae for t in found[layer]) for found in (plan.targets, plan.bypassed))
+        count += len(sources) * (2 * all_ + apart) + int((sources["n_later"] > 0).sum()) * all_
     return count

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.activations import document_priority
-from feature_graph.artifacts import CONFIRM, TEST, feature_id
+from feature_graph.artifacts import CONFIRM, TEST, feature_id, keys_of, pairs_in_window
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext
 from feature_graph.interactions.plan import Ints, Source, layer_sources
-from feature_graph.interventions import CleanDocuments, MeasurementContext
+from feature_graph.interventions import CleanDocuments, MeasurementContext, mlps_between
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +26,7 @@ class Field:
     Attributes:
         sources: Layer → sources, by index.
         targets: Source layer → target layers of its window.
+        bypassed: Source layer → those of them with something between, whose direct effect is therefore tested apart from the total one.
         left_out: Short id of a feature that is not a source → why.
         documents: int64 [n], documents of the clean run.
         n_tests: (source, target) pairs: the size of each family.
@@ -33,6 +34,7 @@ class Field:
 
     sources: dict[int, list[Source]]
     targets: dict[int, list[int]]
+    bypassed: dict[int, list[int]]
     left_out: dict[str, str]
     documents: Ints
     n_tests: int
@@ -51,8 +53,7 @@ def plan_field(context: MeasurementContext, chosen: Mapping[int, Sequence[int]] 
         MeasureError: If ``chosen`` names features that do not exist.
     """
     codecs, cfg = context.codecs, context.cfg
-    targets = {n: [t for s, t in cfg.layer_pairs if s == n and t in codecs] for n in sorted(codecs)}
-    targets = {n: found for n, found in targets.items() if found}
+    targets = _targets(context)
     among = _within(context, targets, clean_bytes)
     sources: dict[int, list[Source]] = {}
     left_out: dict[str, str] = {}
@@ -63,7 +64,24 @@ def plan_field(context: MeasurementContext, chosen: Mapping[int, Sequence[int]] 
         if found:
             sources[layer] = found
     n_tests = sum(len(found) * sum(codecs[t].d_sae for t in targets[n]) for n, found in sources.items())
-    return Field(sources, targets, left_out, np.flatnonzero(among), n_tests)
+    bypassed = {n: _bypassed(context, n, found) for n, found in targets.items()}
+    return Field(sources, targets, bypassed, left_out, np.flatnonzero(among), n_tests)
+
+
+def _targets(context: MeasurementContext) -> dict[int, list[int]]:
+    """Of each site that can drive another one of its window, these."""
+    sites = {key: context.model.sites[key] for key in keys_of(context.cfg) if key in context.codecs}
+    found: dict[int, list[int]] = {}
+    for source, target in pairs_in_window(sites, context.cfg.layer_window):
+        found.setdefault(source, []).append(target)
+    return found
+
+
+def _bypassed(context: MeasurementContext, source: int, targets: Sequence[int]) -> list[int]:
+    if not context.model.has_components:
+        return list(targets[1:])
+    sites = context.model.sites
+    return [target for target in targets if mlps_between(context.slices, sites[source], sites[target])]
 
 
 def _wanted(layer: int, indices: Sequence[int], d_sae: int) -> Ints:

@@ -18,7 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import special
 
-from feature_graph.artifacts import FeatureNumbers, feature_id, number_features, stored_columns
+from feature_graph.artifacts import FeatureNumbers, as_key, feature_id, layer_of, number_features, stored_columns, with_sites
 from feature_graph.config import Config
 from feature_graph.dictionaries import SiteCodec
 from feature_graph.interactions.exhaustive.family import AllTests, Kept, all_tests
@@ -221,7 +221,7 @@ class _Seen:
 def _meta(cfg: Config, plan: Field, codecs: Mapping[int, SiteCodec], seen: _Seen, edges: _Edges, n_significant: int) -> dict[str, Any]:
     reasons = pd.Series(list(plan.left_out.values()), dtype=object).value_counts()
     floors = {
-        f"{s}->{t}": {effect: float(table[column].median()) for effect, (_, _, _, column) in EFFECTS.items()}
+        f"{as_key(s)}->{as_key(t)}": {effect: float(table[column].median()) for effect, (_, _, _, column) in EFFECTS.items()}
         for (s, t), table in edges.floors.items()
     }
     return {
@@ -242,7 +242,7 @@ def _meta(cfg: Config, plan: Field, codecs: Mapping[int, SiteCodec], seen: _Seen
         },
         "placebos": {"n": cfg.n_placebo, "quantile": cfg.placebo_quantile, "min_effect": cfg.min_effect, "floors": floors},
         "replication": seen.replication(),
-        "topk_layers": [n for n, c in codecs.items() if c.kind == "topk"],
+        "topk_layers": [layer_of(n) for n, c in codecs.items() if c.kind == "topk"],
         "samples_a_source": cfg.n_intervention_samples,
         "position_horizon": cfg.position_horizon,
     }
@@ -254,17 +254,18 @@ def _complete(frame: pd.DataFrame, numbers: FeatureNumbers, sd: Mapping[int, Flo
     frame["abs_strength"] = frame["mean_strength"].abs()
     half = special.stdtrit(frame["n_documents"].to_numpy() - 1, 0.975) * frame["se"]
     frame["ci_low"], frame["ci_high"] = frame["mean_strength"] - half, frame["mean_strength"] + half
-    layers = sorted(codecs)
-    frame["span"] = frame["tgt_layer"].map(layers.index) - frame["src_layer"].map(layers.index)
-    frame["blocks"] = frame["tgt_layer"] - frame["src_layer"]
+    layer = {key: layer_of(key) for key in codecs}
+    place = {key: sorted(set(layer.values())).index(n) for key, n in layer.items()}
+    frame["span"] = frame["tgt_layer"].map(place) - frame["src_layer"].map(place)
+    frame["blocks"] = frame["tgt_layer"].map(layer) - frame["src_layer"].map(layer)
     frame["interaction_type"] = interaction_types(frame, codecs)
     spread = np.empty(len(frame))
-    by_layer: dict[Any, Any] = frame.groupby("tgt_layer").indices
-    for layer, where in by_layer.items():
-        spread[where] = sd[layer][frame["tgt_index"].to_numpy()[where]]
+    by_site: dict[Any, Any] = frame.groupby("tgt_layer").indices
+    for site, where in by_site.items():
+        spread[where] = sd[site][frame["tgt_index"].to_numpy()[where]]
     frame["standardised_effect"] = standardised(frame, spread)
     for side in ("src", "tgt"):
         at, index = frame[f"{side}_layer"].tolist(), frame[f"{side}_index"].tolist()
         frame[f"{side}_fid"] = numbers.fids(at, index)
         frame[f"{side}_id"] = [feature_id(n, i) for n, i in zip(at, index, strict=True)]
-    return frame[INTERACTIONS.names]
+    return with_sites(frame)[INTERACTIONS.names]

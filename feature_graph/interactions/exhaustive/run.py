@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from feature_graph.artifacts import ActivationStore, FeatureNumbers, FrameFiles
+from feature_graph.artifacts import ActivationStore, FeatureNumbers, FrameFiles, as_key, is_component_key, key_of_site
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
-from feature_graph.interactions.check import announce
+from feature_graph.interactions.check import announce, refuse_unnamed_components
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import Bar, SiteContext, site_floors, source_rows, source_table
 from feature_graph.interactions.exhaustive.correct import check_method
@@ -82,7 +82,7 @@ def measure_exhaustive(
 
     Args:
         model: A transformer_lens HookedTransformer, float32; or an :class:`AnalysedModel`, which spares building it again.
-        saes: Layer → SAELens SAE.
+        saes: Layer → SAELens SAE; or name of the site → SAELens SAE or transcoder.
         store: Recorded activations, for samples and levels.
         cfg: The configuration.
         path: Where ``interactions.parquet`` is written.
@@ -100,7 +100,8 @@ def measure_exhaustive(
     check_method(cfg.correction_method)
     if cfg.interaction_method != "clamping":
         raise MeasureError(f"interaction_method: got {cfg.interaction_method!r}; with targets = all it must be clamping")
-    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg), store, cfg)
+    context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg, components=True), store, cfg)
+    refuse_unnamed_components(context.model, cfg)
     field = plan_field(context, sources, clean_bytes)
     n_sources = sum(map(len, field.sources.values()))
     if not n_sources:
@@ -140,7 +141,11 @@ def _measure(context: MeasurementContext, field: Field, parts: FrameFiles, *, co
 
 
 def _floor_name(layer: int) -> str:
-    return f"site{layer:03d}-floors"
+    return f"{_site_name(layer)}-floors"
+
+
+def _site_name(layer: int) -> str:
+    return str(as_key(layer)) if is_component_key(layer) else f"site{layer:03d}"
 
 
 def _blocks(sources: Sequence[Source], cfg: Config) -> Iterator[Sequence[Source]]:
@@ -161,7 +166,7 @@ def _work(
     prepared: tuple[SiteContext, Bar] | None = None
     at, has_floors = -1, False
     for layer, number, chosen in blocks:
-        name = f"site{layer:03d}-{number:05d}"
+        name = f"{_site_name(layer)}-{number:05d}"
         if layer != at:
             prepared, at, has_floors = None, layer, parts.intact(_floor_name(layer))
         if not (has_floors and parts.intact(name) and parts.intact(f"{name}-sources")):
@@ -181,7 +186,9 @@ def _prepare(sweep: SiteSweep, field: Field, layer: int, parts: FrameFiles, cont
 
     def table() -> pd.DataFrame:
         frames = [
-            pd.DataFrame({"tgt_layer": c.site.layer} | {EFFECTS[effect][3]: floor for effect, floor in f.of_effect.items()})
+            pd.DataFrame(
+                {"tgt_layer": int(key_of_site(c.site, layer))} | {EFFECTS[effect][3]: floor for effect, floor in f.of_effect.items()}
+            )
             for c, f in zip(site.path, floors, strict=True)
         ]
         return pd.concat(frames, ignore_index=True)
