@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from feature_graph.activations import document_priority
-from feature_graph.artifacts import CONFIRM, TEST, feature_id, keys_of, pairs_in_window
+from feature_graph.artifacts import CONFIRM, TEST, by_site, feature_id, keys_of, pairs_in_window
 from feature_graph.interactions.errors import MeasureError
 from feature_graph.interactions.exhaustive.block import SiteContext
 from feature_graph.interactions.plan import Ints, Source, layer_sources
@@ -40,12 +41,12 @@ class Field:
     n_tests: int
 
 
-def plan_field(context: MeasurementContext, chosen: Mapping[int, Sequence[int]] | None, clean_bytes: int) -> Field:
+def plan_field(context: MeasurementContext, chosen: Mapping[Any, Sequence[int]] | None, clean_bytes: int) -> Field:
     """Find every feature that can be a source, with its levels and samples.
 
     Args:
         context: Model, dictionaries and text.
-        chosen: Layer → features to try; all if None.
+        chosen: Layer or name of the site → features to try; all if None.
         clean_bytes: Memory for the clean run. With more text than fits, samples come from the first documents of the order in
             which every source goes through them; features that are active in too few of those are left out and counted.
 
@@ -55,10 +56,11 @@ def plan_field(context: MeasurementContext, chosen: Mapping[int, Sequence[int]] 
     codecs, cfg = context.codecs, context.cfg
     targets = _targets(context)
     among = _within(context, targets, clean_bytes)
+    named = None if chosen is None else by_site(chosen)
     sources: dict[int, list[Source]] = {}
     left_out: dict[str, str] = {}
     for layer in targets:
-        wanted = np.arange(codecs[layer].d_sae) if chosen is None else _wanted(layer, chosen.get(layer, ()), codecs[layer].d_sae)
+        wanted = np.arange(codecs[layer].d_sae) if named is None else _wanted(layer, named.get(layer, ()), codecs[layer].d_sae)
         found, refused = layer_sources(context.store, layer, wanted, codecs[layer], context.norms[layer], cfg, among)
         left_out |= refused
         if found:
@@ -69,11 +71,11 @@ def plan_field(context: MeasurementContext, chosen: Mapping[int, Sequence[int]] 
 
 
 def _targets(context: MeasurementContext) -> dict[int, list[int]]:
-    """Of each site that can drive another one of its window, these."""
+    """Of each site that can drive another one of its window, these; by plain numbers, which the seeds of a plan's samples are made from."""
     sites = {key: context.model.sites[key] for key in keys_of(context.cfg) if key in context.codecs}
     found: dict[int, list[int]] = {}
     for source, target in pairs_in_window(sites, context.cfg.layer_window):
-        found.setdefault(source, []).append(target)
+        found.setdefault(int(source), []).append(int(target))
     return found
 
 

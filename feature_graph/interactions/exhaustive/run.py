@@ -70,7 +70,7 @@ def measure_exhaustive(
     path: str | Path,
     *,
     parts_dir: str | Path,
-    sources: Mapping[int, Sequence[int]] | None = None,
+    sources: Mapping[Any, Sequence[int]] | None = None,
     confirm: bool = True,
     progress: bool = True,
     clean_bytes: int = CLEAN_BYTES,
@@ -87,7 +87,7 @@ def measure_exhaustive(
         cfg: The configuration.
         path: Where ``interactions.parquet`` is written.
         parts_dir: Folder for part files; a killed run resumes from them with the same result.
-        sources: Layer → features to clamp; default: all.
+        sources: Layer or name of the site → features to clamp; default: all.
         confirm: Whether the total effect is measured again on the confirmation documents.
         progress: Whether to show a progress bar.
         clean_bytes: Memory for the clean run; see :func:`feature_graph.interactions.exhaustive.field.plan_field`.
