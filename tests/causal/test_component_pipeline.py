@@ -237,7 +237,6 @@ def test_a_dictionary_of_another_kind_is_refused(mixed: tuple[Config, RunPaths])
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"targets": "all"}, "targets: got all, expected candidates: with dictionaries on components"),
         ({"interaction_method": "both"}, "interaction_method: got both, expected clamping"),
         ({"n_placebo": 4}, "n_placebo: got 4, expected 0"),
         ({"sites": [*SITES, SITES[2]]}, "two of the kind transcoder on layer 1"),

@@ -72,9 +72,9 @@ def plan_field(context: MeasurementContext, chosen: Mapping[Any, Sequence[int]] 
 
 def _targets(context: MeasurementContext) -> dict[int, list[int]]:
     """Of each site that can drive another one of its window, these; by plain numbers, which the seeds of a plan's samples are made from."""
-    sites = {key: context.model.sites[key] for key in keys_of(context.cfg) if key in context.codecs}
-    found: dict[int, list[int]] = {}
-    for source, target in pairs_in_window(sites, context.cfg.layer_window):
+    cfg, found = context.cfg, dict[int, list[int]]()
+    sites = {key: context.model.sites[key] for key in keys_of(cfg) if key in context.codecs}
+    for source, target in pairs_in_window(sites, cfg.layer_window, weights=cfg.weight_pairs):
         found.setdefault(int(source), []).append(int(target))
     return found
 

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 #: Samples of one batch; a block holds as many sources as fit.
 BLOCK_SAMPLES = 1280
 _VERSION = 3
-_FIELDS = SAMPLING | {"placebo_quantile", "significance_level"}
+_FIELDS = SAMPLING | {"placebo_quantile", "significance_level", "weight_pairs"}
 
 
 @dataclass(frozen=True)
