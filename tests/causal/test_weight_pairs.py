@@ -272,7 +272,7 @@ def test_a_shortlist_has_them_by_their_total_effects_alone(run: Run, responses: 
 def test_forecasts_of_them_are_what_is_measured(run: Run, responses: ResponseStore) -> None:
     options = ComparisonOptions(n_sources=10, n_tokens=4, min_documents=2, jacobian_tokens=8, path_tokens=3, rare_targets=5, resamples=20)
     for given in (responses, None):
-        pairs = compare_forecasts(run.model, run.saes, run.store, run.cfg, given, options)
+        pairs = compare_forecasts(run.model, run.saes, run.store, run.cfg, given, options).pairs
         ends = zip(pairs["source"].str.rpartition("_F")[0], pairs["target"].str.rpartition("_F")[0], strict=True)
         own = pairs[[pair in run.weights for pair in ends]]
         assert len(own) > 5
