@@ -20,7 +20,7 @@ from feature_graph.evaluation.forecasts.draw import TokenDraw, draw_sources
 from feature_graph.evaluation.forecasts.scores import score
 from feature_graph.evaluation.planted import PlantedModel, planted_model
 from feature_graph.interventions import AnalysedModel, Perturbation, Perturber, SamplePositions
-from feature_graph.responses import measure_responses
+from feature_graph.responses import ResponseScreen, measure_responses
 from tests.tiny_run import write_tiny_run
 
 OPTIONS = ComparisonOptions(n_sources=30, multiple=0.3, min_documents=3, resamples=20, rare_targets=5)
@@ -92,6 +92,21 @@ def test_paths_are_products_of_steps(found: Planted) -> None:
     np.testing.assert_allclose(one["paths"], one["response"])
     two = found.pairs[found.pairs["crossed"] == 2]
     assert np.abs(two["paths"]).max() > 0.1
+    analysed = AnalysedModel.of(found.planted.model, found.planted.saes, found.cfg)
+    screen = ResponseScreen(found.responses, found.store, analysed.codecs)
+    layers = sorted(analysed.codecs)
+    step = np.zeros((analysed.codecs[layers[1]].d_sae, analysed.codecs[layers[2]].d_sae))
+    for block in screen.blocks(layers[1], layers[2]):
+        step[block.sources] = block.effects["total"]
+    seen = 0
+    for name, part in two.groupby("source"):
+        layer, index = parse_feature_id(str(name))
+        if layer == layers[0]:
+            (first,) = screen.blocks(layer, layers[1], np.array([index]))
+            targets = [parse_feature_id(target)[1] for target in part["target"]]
+            np.testing.assert_allclose(part["paths"], (first.effects["total"][0] @ step)[targets], rtol=1e-6, atol=1e-9)
+            seen += len(targets)
+    assert seen > 50
 
 
 def test_what_is_measured_is_the_mean_over_the_documents_of_the_source(found: Planted) -> None:
