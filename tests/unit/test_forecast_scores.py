@@ -141,10 +141,12 @@ def test_resamples_are_repeated_rows_with_the_truth_of_the_drawn_documents() -> 
         left_out += int((~seen).any())
         truth = (weights * known.total).sum(axis=1) / np.maximum(weights.sum(axis=1), 1)
         rows = np.repeat(np.arange(len(pairs)), counts[owner] * seen)
-        table = pairs[["response", *BASELINES]].assign(truth=pairs["measured"]).iloc[rows]
-        scores.append(table.apply(lambda column, t=truth[rows]: stats.spearmanr(column, t).statistic))
+        scores.append(pairs[list(FORECASTERS)].iloc[rows].apply(lambda column, t=truth[rows]: stats.spearmanr(column, t).statistic))
     table = pd.DataFrame(scores)
-    table = table.div(table["truth"].mean()).clip(-1, 1)
+    values = pairs[list(FORECASTERS)].apply(lambda column: stats.spearmanr(column, pairs["measured"]).statistic)
+    kept = values @ table.mean() / (values @ values)
+    table = (table / kept).clip(-1, 1)
+    assert 0.71 < kept < 0.95
     gains = table["response"] - table[list(BASELINES)].max(axis=1)
     assert left_out > 10
     assert found["documents"] == len(used)
@@ -192,6 +194,15 @@ def test_a_noisy_truth_makes_no_interval_lie_below_its_value() -> None:
     weights = np.random.default_rng(0).multinomial(12, np.full(12, 1 / 12), size=100)
     raw = [stats.spearmanr(columns["forecast"], truth.parts @ w / 12).statistic for w in weights]
     assert np.mean(raw) < 0.85 * found.pooled["forecast"][0]
+
+
+def test_the_factor_is_the_same_for_all_forecasts() -> None:
+    columns, truth = world(np.random.default_rng(4), shared=0.0, noise=5.0)
+    rng = np.random.default_rng(5)
+    columns |= {"worse": columns["forecast"] + 2 * rng.standard_normal(len(truth.owner)), "none": rng.standard_normal(len(truth.owner))}
+    found = two_way(columns, truth, 300, 0)
+    for name, tolerance in (("forecast", 0.01), ("worse", 0.03), ("none", 0.05)):
+        assert found.pooled[name][1:].mean() == pytest.approx(found.pooled[name][0], abs=tolerance)
 
 
 def test_ranks_of_rows_are_mean_ranks() -> None:

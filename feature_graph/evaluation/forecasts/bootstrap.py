@@ -4,10 +4,10 @@
    drawn documents of its source, each as often as it was drawn. One draw of documents holds for all sources, since they share them. A
    source none of whose documents was drawn is left out of that resample, with all its pairs.
 2. Ranks are made anew in each resample.
-3. A mean over documents drawn with replacement is noisier than the mean that was measured, so that every correlation with it is lower,
-   although no forecast is worse. Where noise adds up, the loss is a factor, the same for all forecasts: the correlation of the
-   resample's truth with the measured one. Correlations are divided by its mean over resamples; within a source by the source's own.
-   Without that an interval would lie below the value that it belongs to.
+3. A mean over documents drawn with replacement has up to twice the noise of the mean that was measured, so that every correlation with
+   it is lower, although no forecast is worse. Where noise adds up, the loss is a factor, the same for all forecasts. It is estimated by
+   least squares over them, from their values and their means over resamples, and divided out; without that an interval would lie below
+   the value that it belongs to.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 #: Resamples whose truths are held at once.
 _AT_ONCE = 25
+#: What correlations keep at least if the noise of the truth doubles.
+_LEAST = math.sqrt(0.5)
 
 
 @dataclass(frozen=True)
@@ -72,21 +74,17 @@ def two_way(columns: Mapping[str, Floats], truth: DocumentTruth, resamples: int,
     group, rng = _Group(columns, truth), np.random.default_rng(seed)
     sources = rng.multinomial(group.n_sources, np.full(group.n_sources, 1 / group.n_sources), size=resamples).astype(np.float64)
     documents = rng.multinomial(group.n_documents, np.full(group.n_documents, 1 / group.n_documents), size=resamples).astype(np.float64)
-    everything = group.correlations(truth.whole[None], np.ones((1, group.n_sources)))
-    parts = [everything]
+    parts = [group.correlations(truth.whole[None], np.ones((1, group.n_sources)))]
     for first in range(0, resamples, _AT_ONCE):
         chosen = slice(first, first + _AT_ONCE)
         drawn, seen = group.drawn(documents[chosen])
         parts.append(group.correlations(drawn, sources[chosen] * seen))
-    pooled, within, counts = (np.concatenate(some) for some in zip(*parts, strict=True))
-    return Correlations(
-        dict(zip(columns, _restored(pooled).T, strict=True)),
-        dict(zip(columns, _mean_of_sources(_restored(within), counts).T, strict=True)),
-    )
+    pooled, within = (_restored(np.concatenate(some)) for some in zip(*parts, strict=True))
+    return Correlations(*(dict(zip(columns, some.T, strict=True)) for some in (pooled, within)))
 
 
 class _Group:
-    """The pairs that are scored together; the measured truth is a column beside the forecasts, the last one."""
+    """The pairs that are scored together."""
 
     def __init__(self, columns: Mapping[str, Floats], truth: DocumentTruth) -> None:
         self._owner, self._values = truth.owner, truth.parts
@@ -96,7 +94,7 @@ class _Group:
         names, slots = np.unique(truth.documents[begins], return_inverse=True)
         empty = int(names[0] < 0)
         self.n_documents, self._slots = len(names) - empty, slots.reshape(self.n_sources, -1) - empty
-        table = np.stack([*columns.values(), truth.whole])
+        table = np.stack(list(columns.values()))
         self._numbers = [number_by_size(values) for values in table]
         self._ranks = [row_ranks(table[:, block]) for block in self._blocks]
 
@@ -115,16 +113,16 @@ class _Group:
             found[:, block] = (weights / np.maximum(whole, 1)) @ self._values[block][:, own].T.astype(np.float64)
         return found, seen
 
-    def correlations(self, truths: Floats, counts: Floats) -> tuple[Floats, Floats, Floats]:
-        """Pooled [resamples, columns] and of each source [resamples, columns, sources]; counts are handed on.
+    def correlations(self, truths: Floats, counts: Floats) -> tuple[Floats, Floats]:
+        """Pooled, and means over sources: [resamples, columns] each.
 
         Args:
             truths: [resamples, pairs].
             counts: How often each source counts [resamples, sources].
         """
         pooled = np.array([self._pooled(*resample) for resample in zip(truths, counts, strict=True)])
-        within = np.stack([row_ranks(truths[:, block]) @ ranks.T for block, ranks in zip(self._blocks, self._ranks, strict=True)], axis=-1)
-        return pooled, within, counts
+        each = np.stack([row_ranks(truths[:, block]) @ ranks.T for block, ranks in zip(self._blocks, self._ranks, strict=True)], axis=-1)
+        return pooled, _mean_of_sources(each, counts)
 
     def _pooled(self, truth: Floats, counts: Floats) -> list[float]:
         weights = counts[self._owner]
@@ -133,27 +131,22 @@ class _Group:
 
 
 def _restored(found: Floats) -> Floats:
-    """Correlations divided by the mean, over resamples, of that of the resample's truth with the measured one; [1 + resamples, columns, …].
-
-    Args:
-        found: The same, and as the last column the correlation with the measured truth.
-    """
-    others = found[1:, -1]
-    some = np.isfinite(others)
-    kept = np.divide(
-        np.where(some, others, 0).sum(axis=0), some.sum(axis=0), out=np.full(others.shape[1:], math.nan), where=some.any(axis=0)
-    )
-    restored = found[:, :-1].copy()
-    restored[1:] = np.clip(restored[1:] / np.where(kept > 0, kept, math.nan), -1, 1)
-    return restored
+    """Correlations without what they lose by a noisier truth, [1 + resamples, columns]; the first row, of what was measured, stays."""
+    values, resampled = found[0], found[1:]
+    some = np.isfinite(resampled)
+    means = np.where(some, resampled, 0).sum(axis=0) / np.maximum(some.sum(axis=0), 1)
+    known = np.isfinite(values) & some.any(axis=0)
+    size = float(values[known] @ values[known])
+    kept = float(np.clip(values[known] @ means[known] / size, _LEAST, 1)) if size > 0 else 1.0
+    return np.concatenate([found[:1], np.clip(resampled / kept, -1, 1)])
 
 
 def _mean_of_sources(found: Floats, counts: Floats) -> Floats:
-    """Mean over the sources that have a correlation, each as often as it counts; [1 + resamples, columns].
+    """Mean over the sources that have a correlation, each as often as it counts; [resamples, columns].
 
     Args:
-        found: [1 + resamples, columns, sources].
-        counts: [1 + resamples, sources].
+        found: [resamples, columns, sources].
+        counts: [resamples, sources].
     """
     weights = counts[:, None] * np.isfinite(found)
     whole = weights.sum(axis=-1)

@@ -65,7 +65,7 @@ def score(compared: ComparedForecasts, effect: Effect, resamples: int = 500, see
         correlation over their own targets): forecaster → ``value``, ``ci`` (95 %), and ``split half`` (correlation of the halves of the
         truth); ``sign``: forecaster → share of right signs among measured effects of more than 1.96 standard errors, ``signed``: their
         number; ``gain`` and ``gain_within``: response minus the best baseline, which is chosen anew in every resample (``best``, ``value``,
-        ``ci``; over one site paths are the response, and so no baseline), ``over_edge``: response minus edge, pooled.
+        ``ci``; over one site paths are the response or the virtual weight, and no baseline), ``over_edge``: response minus edge, pooled.
     """
     owner, sources = pd.factorize(compared.pairs["source"])
     order = np.argsort(owner, kind="stable")
@@ -78,7 +78,7 @@ def score(compared: ComparedForecasts, effect: Effect, resamples: int = 500, see
     found = two_way(columns, DocumentTruth(truth, parts, compared.documents, owner), resamples, seed)
     pooled, within = found.pooled, found.within
     clear = np.abs(truth) > _Z * error
-    # From one site to the next a path is the response itself, not something to beat.
+    # From one site to the next a path is the response itself (between components the virtual weight), not something to beat.
     baselines = tuple(name for name in BASELINES if name != "paths" or (pairs["crossed"] > 1).any())
     return {
         "pairs": len(pairs),
