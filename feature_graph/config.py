@@ -146,7 +146,7 @@ class Config(BaseModel):
     """How many analysed layers downstream of its source a target may lie (1: only the next one). Counts analysed layers, not blocks; pairs
     inside a block count as 0."""
     weight_pairs: bool = False
-    """Whether pairs are chosen, too, between which nothing is computed: what an MLP or a transcoder (in blocks whose two parts run in
+    """Whether pairs take part between which nothing is computed: what an MLP or a transcoder (in blocks whose two parts run in
     parallel also attention) writes, and a dictionary that reads the residual stream right after the same block. Their effects are a fixed
     weight, read through the target's gate; without this field such pairs are refused where they are asked for."""
     importance_tokens: int = Field(4_096, ge=1)
@@ -180,7 +180,7 @@ class Config(BaseModel):
     targets: Literal["candidates", "all"] = "candidates"
     """What is measured: the chosen candidate pairs (``candidates``), or the effect of every feature that can be clamped on every feature of
     its window (``all``). With ``all`` there is no candidate list, and the fields under "Choosing candidates" are not used, except
-    ``layer_window``."""
+    ``layer_window`` and ``weight_pairs``."""
     max_edges_per_target: int | None = Field(None, ge=1)
     """With ``targets: all``, only this many significant edges into a feature are kept, the strongest. ``None``: all are kept."""
     n_intervention_samples: int = Field(30, ge=2)

@@ -115,7 +115,7 @@ STAGES: tuple[Stage, ...] = (
         | _TESTING
         | {"interaction_method", "position_horizon", "min_effect", "min_effect_sd", "n_placebo", "placebo_quantile", "layer_window"}
         | {"activity_threshold", "seed", "targets", "max_edges_per_target", "sample_doublings"}
-        | {"specificity_directions", "specificity_samples"},
+        | {"specificity_directions", "specificity_samples", "weight_pairs"},
         ("activations.h5", "responses.h5", "candidates.parquet"),
         ("features.parquet", "interactions.parquet"),
         ("model_name", "sae_release"),

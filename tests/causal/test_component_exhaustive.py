@@ -135,6 +135,17 @@ def test_the_same_edges_with_the_same_numbers(both: Both) -> None:
     np.testing.assert_allclose(two["q_value"][passed], one["q_value"][passed], rtol=0.05, atol=1e-12)
 
 
+def test_weight_pairs_are_among_all_pairs_on_request(both: Both, tmp_path: Path) -> None:
+    found, asked = both.measure(tmp_path, weight_pairs=True), both.cfg.model_copy(update={"weight_pairs": True})
+    ends = {*window_of(both.model.codecs, asked)} - {*window_of(both.model.codecs, both.cfg)}
+    names = {(str(s), str(t)) for s, t in ends}
+    edges = edges_of(InteractionSet.load(found.path)).reset_index()
+    own = edges[[(u.partition("_F")[0], v.partition("_F")[0]) in names for u, v in zip(edges["src_id"], edges["tgt_id"], strict=True)]]
+    assert (found.n_tests > both.found.n_tests) == bool(ends) == bool(len(own))
+    np.testing.assert_allclose(own["computed_strength"], 0, atol=1e-5)
+    assert (own["direct_strength"] == own["mean_strength"]).all()
+
+
 def test_families_and_what_was_left_out_are_those_of_all_pairs(both: Both) -> None:
     assert both.found.n_tests == len(both.pairwise) == both.found.meta["families"]["total"]
     assert both.found.meta["sources"]["left_out"] == both.pairwise.meta["sources"]["left_out"]
