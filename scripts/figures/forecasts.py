@@ -25,11 +25,13 @@ def figures(run: Path, name: str) -> dict[str, str]:
     often, rare = found["scores"]["often"], found["scores"]["rare"]
     tables = {f"{name}.{effect}": _table(often[effect]) for effect in EFFECTS}
     documents = often["total"]["all"]["documents"]
-    return tables | {
-        f"{name}.rare": _table(rare["total"]),
-        f"{name}.sources": str(len(found["sources"])),
-        f"{name}.documents": str(documents),
+    pooled = {
+        f"{name}.{effect}.{forecast.replace(' ', '_').lower()}": texts.number(often[effect]["all"]["pooled"][forecast]["value"])
+        for effect in ("total", "computed")
+        for forecast in ("response", "mean Jacobian", "virtual weight", "cosine")
     }
+    facts = {"rare": _table(rare["total"]), "sources": str(len(found["sources"])), "documents": str(documents)}
+    return tables | pooled | {f"{name}.{fact}": text for fact, text in facts.items()}
 
 
 def _table(scores: dict[str, dict[str, object]]) -> str:
