@@ -311,14 +311,13 @@ class Config(BaseModel):
         return self
 
     def _refuse_with_components(self) -> None:
-        asked = {
-            "interaction_method": (self.interaction_method, "clamping"),
-            "n_placebo": (self.n_placebo, 0),
-        }
-        wrong = [f"{name}: got {got}, expected {wanted}" for name, (got, wanted) in asked.items() if got != wanted]
-        if wrong:
+        if self.interaction_method != "clamping":
             kinds = ", ".join(dict.fromkeys(site.kind for site in self.sites or () if site.kind != "residual"))
-            raise ValueError(f"{'; '.join(wrong)}: with dictionaries on components (sites has {kinds}) nothing else is measured")
+            raise ValueError(
+                f"interaction_method: got {self.interaction_method}, expected clamping: with dictionaries on components (sites has "
+                f"{kinds}) direct and later effects are not measured by derivatives. Derivatives at the same position are in responses.h5 "
+                "(candidates: responses), which feature_graph.responses.ResponseScreen reads"
+            )
 
     @property
     def has_components(self) -> bool:

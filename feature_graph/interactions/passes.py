@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -54,7 +54,8 @@ def measure_blocks(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of all sources, and rows of all placebos."""
     passes = list(split_passes(context, plan, clean_bytes))
-    blocks = [make_blocks(plan, chosen, context.slices.d_model, context.cfg, number) for number, chosen in enumerate(passes)]
+    widths = {layer: int(codec.w_dec.shape[1]) for layer, codec in context.codecs.items()}
+    blocks = [make_blocks(plan, chosen, widths, context.cfg, number) for number, chosen in enumerate(passes)]
     work = _work(context, plan, parts, passes, blocks)
     total = sum(map(len, blocks))
     found = list(progress_over(work, "measuring interactions", total) if progress else work)
@@ -80,12 +81,20 @@ def _measure(setting: Callable[[], Setting], plan: Plan, block: ProbeBlock, cfg:
     return source_rows(setting(), plan, [s for s in block.probes if isinstance(s, Source)], cfg.interaction_method)
 
 
-def make_blocks(plan: Plan, chosen: list[Source], d_model: int, cfg: Config, number: int) -> list[ProbeBlock]:
-    """Sources and placebos of one pass in blocks of a fixed size, site by site: the same whatever was measured before."""
+def make_blocks(plan: Plan, chosen: list[Source], widths: Mapping[int, int], cfg: Config, number: int) -> list[ProbeBlock]:
+    """Sources and placebos of one pass in blocks of a fixed size, site by site: the same whatever was measured before.
+
+    Args:
+        plan: What is measured.
+        chosen: Sources of the pass.
+        widths: Layer → length of what its dictionary writes.
+        cfg: The configuration.
+        number: Of the pass.
+    """
     blocks = []
     for layer in sorted({s.layer for s in chosen}):
         mine = {s.index for s in chosen if s.layer == layer}
-        random = [p for p in placebos(plan.sources[layer], cfg.n_placebo, d_model, cfg.seed) if p.source.index in mine]
+        random = [p for p in placebos(plan.sources[layer], cfg.n_placebo, widths[layer], cfg.seed) if p.source.index in mine]
         sources = [s for s in chosen if s.layer == layer]
         for kind, probes in (("sources", sources), ("placebos", random)):
             for k, some in enumerate(_filled(probes, cfg.n_intervention_samples)):

@@ -60,7 +60,7 @@ class Probe:
     @property
     def id(self) -> str:
         """Short id of the source, or what the placebo is called in messages."""
-        return self.source.id if self.number < 0 else f"placebo {self.number} of layer {self.source.layer}"
+        return self.source.id if self.number < 0 else f"placebo {self.number} of {self.source.id.partition('_F')[0]}"
 
 
 @dataclass(frozen=True)
@@ -120,13 +120,13 @@ def path_of(plan: Plan, codecs: dict[int, SiteCodec], layer: int) -> list[Readin
     return [Reading(codecs[n], torch.as_tensor(targets.get(n, none), device=codecs[n].device)) for n in after]
 
 
-def placebos(sources: Sequence[Source], n: int, d_model: int, seed: int) -> list[Probe]:
-    """``n`` random directions for one site; each borrows from a source drawn at random."""
+def placebos(sources: Sequence[Source], n: int, width: int, seed: int) -> list[Probe]:
+    """``n`` random directions for one site, of the tensor that it writes, ``width`` long; each borrows from a source drawn at random."""
     layer = sources[0].layer
     rng = np.random.default_rng(derived_seed(seed, "placebo hosts", layer))
     generator = torch.Generator().manual_seed(derived_seed(seed, "placebo directions", layer))
     hosts = rng.integers(0, len(sources), n)
-    directions = random_directions(n, d_model, generator)
+    directions = random_directions(n, width, generator)
     return [Probe(sources[host], directions[k], k) for k, host in enumerate(hosts.tolist())]
 
 

@@ -26,7 +26,7 @@ from ingest.formats import CANDIDATES
 from ingest.rundir import open_run
 from ingest.validate import validate
 from tests.support.component_dictionaries import copying_sae, linear_transcoder
-from tests.support.component_models import TOKENS, as_hooked
+from tests.support.component_models import TOKENS, as_bridge, as_hooked
 from tests.support.mixed_run import NAMES, write_mixed_run
 
 KEYS = ["src_id", "tgt_id"]
@@ -79,11 +79,11 @@ def every_pair(model: AnalysedModel, cfg: Config) -> pd.DataFrame:
     return with_sites(pd.DataFrame(rows, columns=[name for name in CANDIDATES.names if not name.endswith("_site")]))
 
 
-def random_run(name: str) -> tuple[Any, dict[str, Any], Config, Any]:
-    """A random model with dictionaries of five kinds, and a text."""
-    model = as_hooked(name)
+def random_run(name: str, form: Any = as_hooked, sites: Any = SITES) -> tuple[Any, dict[str, Any], Config, Any]:
+    """A random model with dictionaries of several kinds, and a text."""
+    model = form(name)
     saes: dict[str, Any] = {}
-    for layer, kind, tensor in SITES:
+    for layer, kind, tensor in sites:
         site = f"L{layer}" + {"residual": "", "hook_z": ".z", "attn_out": ".attn", "transcoder": ".tc", "mlp_out": ".mlp"}[kind]
         if kind == "transcoder":
             hooks = [tensor_hook(model, which, layer) for which in ("mlp_in", "mlp_out")]
@@ -93,7 +93,7 @@ def random_run(name: str) -> tuple[Any, dict[str, Any], Config, Any]:
             saes[site] = copying_sae(width_of(model, tensor), scale=1.0)
     tokens = np.random.default_rng(3).integers(3, int(TOKENS.max()), (60, 16))
     cfg = Config(
-        model_name="tiny", sites=[{"layer": layer, "kind": kind} for layer, kind, _ in SITES], context_length=16, n_tokens=tokens.size,
+        model_name="tiny", sites=[{"layer": layer, "kind": kind} for layer, kind, _ in sites], context_length=16, n_tokens=tokens.size,
         n_intervention_samples=16, min_documents=3, specificity_directions=0, position_horizon=2, significance_level=0.2, layer_window=2,
     )  # fmt: skip
     return model, saes, cfg, tokens
@@ -163,6 +163,38 @@ def test_one_family_of_all_effects_is_as_large(both: Both, tmp_path: Path) -> No
         assert where.any()
         ratio = two[name][where] / one[name][where]  # a list does not count the direct effect of a pair whose effects are all 0
         assert ratio.between(1 - 1e-3, 1.03).all(), name
+
+
+def test_random_directions_set_the_same_floors_in_both_ways(both: Both, tmp_path: Path) -> None:
+    """Of what each site writes: the floor of a target differs from site to site, and is the same for all sources of one."""
+    cfg = both.cfg.model_copy(update={"n_placebo": 12})
+    source = window_of(both.model.codecs, cfg)[0][0]
+    pairs = every_pair(both.model, cfg)
+    few = pairs[pairs["src_site"] == str(source)] if len(pairs) > 10_000 else pairs
+    one = measure_interactions(both.model, both.model.saes, CandidateSet(few, both.store), cfg, progress=False).frame.set_index(KEYS)
+    two = InteractionSet.load(both.measure(tmp_path, n_placebo=12).path).frame.set_index(KEYS)
+    shared = one.index.intersection(two.index)
+    assert len(shared) > 5
+    one, two = one.loc[shared], two.loc[shared]
+    for name in ("floor", "floor_direct", "floor_later", "floor_computed", "placebo_quantile"):
+        np.testing.assert_allclose(two[name], one[name], rtol=2e-3, atol=1e-5, err_msg=name)
+    assert (one["floor"] >= cfg.min_effect).all()
+    assert (one["floor"] > cfg.min_effect).any()
+    assert (one["mean_strength"].abs() >= one["floor"])[one["significant_by"].str.contains("total")].all()
+
+
+def test_placebos_are_as_long_as_what_a_site_writes(tmp_path: Path) -> None:
+    """Heads of this model are wider than the stream together."""
+    given, saes, cfg, tokens = random_run("llama head_dim", as_bridge, [site for site in SITES if site[1] != "transcoder"])
+    cfg = cfg.model_copy(update={"n_placebo": 3})
+    model = AnalysedModel.of(given, saes, cfg, components=True)
+    assert model.codecs["L1.z"].w_dec.shape[1] != model.codecs["L1.attn"].w_dec.shape[1]  # type: ignore[index]
+    store = collect_activations(model, model.saes, cfg, tokens=tokens, path=tmp_path / "activations.h5")
+    pairs = every_pair(model, cfg)
+    few = pairs[(pairs["src_site"] == "L1.z") & (pairs["src_index"] < 8) & (pairs["tgt_index"] < 8)]
+    frame = measure_interactions(model, model.saes, CandidateSet(few, store), cfg, progress=False).frame
+    assert (frame["floor"] > cfg.min_effect).any()
+    assert frame["placebo_quantile"].between(0, 1).all()
 
 
 def test_chosen_sources_are_named_by_their_sites(both: Both, tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_little_memory_means_more_passes_and_the_same_numbers(stage: Stage, whol
     assert len(found) > 1
     everyone = sorted((s.layer, s.index) for chosen in found for s in chosen)
     assert everyone == sorted((s.layer, s.index) for sources in plan.sources.values() for s in sources)
-    blocks = [b for k, chosen in enumerate(found) for b in passes.make_blocks(plan, chosen, 32, stage.cfg, k)]
+    blocks = [b for k, chosen in enumerate(found) for b in passes.make_blocks(plan, chosen, dict.fromkeys(plan.sources, 32), stage.cfg, k)]
     numbers = [probe.number for block in blocks if block.placebo for probe in block.probes]
     assert sorted(numbers) == sorted(list(range(5)) * len(plan.sources))
     again = stage.run(clean_bytes=150_000).frame

@@ -181,7 +181,7 @@ def _work(
 
 def _prepare(sweep: SiteSweep, field: Field, layer: int, parts: FrameFiles, context: MeasurementContext) -> tuple[SiteContext, Bar]:
     site, cfg = sweep.site(layer), context.cfg
-    random = placebos(field.sources[layer], cfg.n_placebo, site.setting.slices.d_model, cfg.seed)
+    random = placebos(field.sources[layer], cfg.n_placebo, site.source.w_dec.shape[1], cfg.seed)
     floors = site_floors(site, random, cfg, block_size(cfg))
 
     def table() -> pd.DataFrame:
