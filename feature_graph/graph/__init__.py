@@ -10,6 +10,7 @@ from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.families import collapsed, copy_families
 from feature_graph.graph.files import GraphFileError, load_graph, save_graph
 from feature_graph.graph.named_responses import NamedResponses, name_responses
+from feature_graph.graph.passing import PassedSites
 from feature_graph.graph.run import built_graph, graph_of_run, with_standardised
 from feature_graph.graph.views import (
     Effect,
@@ -32,6 +33,7 @@ __all__ = [
     "GraphFileError",
     "InteractionGraphError",
     "NamedResponses",
+    "PassedSites",
     "as_asked",
     "build_interaction_graph",
     "built_graph",

@@ -17,6 +17,7 @@ from feature_graph.config import Config
 from feature_graph.graph.attributes import EDGE, KIND, NODE, VERSION, unknowns
 from feature_graph.graph.errors import InteractionGraphError
 from feature_graph.graph.families import name_families
+from feature_graph.graph.passing import PassedSites
 from feature_graph.graph.views import scale
 from ingest.feature_ids import sites_of
 from ingest.strength import leading_effect, leading_of, sign_of_edge
@@ -58,6 +59,7 @@ def build_interaction_graph(
     kept = chosen[chosen["significant"].astype(bool)]
     _check(kept)
     graph: nx.DiGraph = nx.DiGraph(**_facts(interactions, cfg, chosen, kept))
+    graph.graph |= _passed(chosen, features, graph.graph["method"]).facts
     graph.add_nodes_from(_nodes(kept, _described(interactions, kept) if features is None else features))
     graph.add_edges_from(zip(kept["src_id"], kept["tgt_id"], _edge_attributes(kept), strict=True))
     graph.graph["scale"] = scale(graph)
@@ -97,6 +99,11 @@ def _check(kept: pd.DataFrame) -> None:
         raise InteractionGraphError(
             f"{row['src_id']} → {row['tgt_id']}: got {len(twice) + 1} or more results for one pair and method; expected one"
         )
+
+
+def _passed(chosen: pd.DataFrame, features: pd.DataFrame | None, method: str) -> PassedSites:
+    ids = [chosen["src_id"], chosen["tgt_id"], *([] if features is None else [features["id"]])]
+    return PassedSites.of_sites(sites_of(pd.concat(ids).astype(str).drop_duplicates()).unique(), method)
 
 
 def _described(interactions: InteractionSet | Sequence[Interaction], kept: pd.DataFrame) -> pd.DataFrame | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,12 +15,14 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
+from feature_graph.graph import PassedSites
 from feature_graph.steering.errors import SteeringError
 
 logger = logging.getLogger(__name__)
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 
 
 #: Relative difference of two effects that are measured apart and are the same; a hundredth of it where they are next to nothing.
@@ -42,6 +44,7 @@ class DirectEffects:
         freedom: Degrees of freedom of that error (documents − 1); infinite where not known [m].
         total_ends: Source and target of the edges that have sites in between [2, k], sorted by source.
         totals: Measured total strength of those [k].
+        passed: Whether paths may lead through a feature (:class:`feature_graph.graph.PassedSites`); any may be their first or last [n].
     """
 
     nodes: list[str]
@@ -53,6 +56,7 @@ class DirectEffects:
     freedom: Floats
     total_ends: Ints
     totals: Floats
+    passed: Bools
 
     @classmethod
     def of(cls, graph: nx.DiGraph, start: str | None = None) -> DirectEffects:
@@ -64,8 +68,8 @@ class DirectEffects:
         Raises:
             SteeringError: If an edge has no strength, or the edges close a cycle.
         """
-        rows, totals, without = [], [], 0
-        for u, v, data in graph.edges(data=True) if start is None else _downstream(graph, start):
+        rows, totals, without, sites = [], [], 0, PassedSites.of(graph)
+        for u, v, data in graph.edges(data=True) if start is None else _downstream(graph, start, sites):
             if _crosses(data) and data.get("kind") != "later":
                 totals.append((u, v, data.get("total", data.get("strength", math.nan))))
             if data.get("structural", True) and data.get("kind") != "later":
@@ -80,7 +84,8 @@ class DirectEffects:
         ends = np.array([(number[r[0]], number[r[1]]) for r in rows], dtype=np.int64).reshape(-1, 2)
         values = np.array([r[2:5] for r in rows], dtype=np.float64).reshape(-1, 3)
         far = np.array([(number[t[0]], number[t[1]], t[2]) for t in totals], dtype=np.float64).reshape(-1, 3)
-        return cls.from_arrays(names, ends[:, 0], ends[:, 1], values[:, 0], values[:, 1], values[:, 2] - 1, labels, far)
+        passed = np.array([sites.has(name) for name in names], dtype=bool)
+        return cls.from_arrays(names, ends[:, 0], ends[:, 1], values[:, 0], values[:, 1], values[:, 2] - 1, labels, far, passed)
 
     @classmethod
     def from_arrays(
@@ -93,8 +98,9 @@ class DirectEffects:
         freedom: Floats | None = None,
         labels: list[str] | None = None,
         totals: Floats | None = None,
+        passed: Bools | None = None,
     ) -> DirectEffects:
-        """From numbered edges [m]; ``totals`` is [k, 3]: source, target, total strength.
+        """From numbered edges [m]; ``totals`` is [k, 3]: source, target, total strength. Without ``passed`` [n], every feature is passed.
 
         Raises:
             SteeringError: If the edges close a cycle.
@@ -109,7 +115,8 @@ class DirectEffects:
         degrees = np.full(m, np.inf) if freedom is None else np.where(freedom[order] >= 1, freedom[order], np.inf)
         far = np.zeros((0, 3)) if totals is None else totals[np.argsort(totals[:, 0], kind="stable")]
         starts = np.searchsorted(s, np.arange(n + 1)).astype(np.int64)
-        return cls(nodes, labels or [""] * n, starts, t, direct[order], error, degrees, far[:, :2].T.astype(np.int64), far[:, 2])
+        through = np.ones(n, dtype=bool) if passed is None else passed
+        return cls(nodes, labels or [""] * n, starts, t, direct[order], error, degrees, far[:, :2].T.astype(np.int64), far[:, 2], through)
 
     @cached_property
     def number(self) -> dict[str, int]:
@@ -122,17 +129,8 @@ class DirectEffects:
             return self
         keep = np.abs(self.direct) >= min_strength
         starts = np.concatenate([[0], np.cumsum(keep)])[self.starts].astype(np.int64)
-        return DirectEffects(
-            self.nodes,
-            self.labels,
-            starts,
-            self.targets[keep],
-            self.direct[keep],
-            self.se[keep],
-            self.freedom[keep],
-            self.total_ends,
-            self.totals,
-        )
+        kept = {name: getattr(self, name)[keep] for name in ("targets", "direct", "se", "freedom")}
+        return replace(self, starts=starts, **kept)
 
     def measured(self, source: int) -> dict[str, float]:
         """Measured totals of one feature over sites in between: target → strength."""
@@ -159,8 +157,8 @@ def _direct(u: Any, v: Any, data: dict[str, Any]) -> tuple[float, bool]:
     return float(value), False
 
 
-def _downstream(graph: nx.DiGraph, start: str) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
-    """Edges that leave a feature and what a cascade reaches from it, each once."""
+def _downstream(graph: nx.DiGraph, start: str, passed: PassedSites) -> Iterator[tuple[Any, Any, dict[str, Any]]]:
+    """Edges that leave a feature and what a cascade leads through from it, each once."""
     seen, front = {start}, [start]
     while front:
         after = []
@@ -169,5 +167,5 @@ def _downstream(graph: nx.DiGraph, start: str) -> Iterator[tuple[Any, Any, dict[
                 yield u, v, data
                 if v not in seen and data.get("structural", True) and data.get("kind") != "later":
                     seen.add(v)
-                    after.append(v)
+                    after += [v] if passed.has(v) else []
         front = after

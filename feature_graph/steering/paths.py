@@ -45,7 +45,7 @@ def _largest(values: Floats, k: int) -> list[int]:
 
 
 def _gains(effects: DirectEffects, n_hops: int, decay: float) -> list[Floats]:
-    """For r = 0 … n_hops − 1: the largest product of a path of 1 to r further edges from each feature (0 if it has none), [n] each."""
+    """For r = 0 … n_hops − 1: the largest product of a path's 1 to r further edges through each feature (0 if there are none), [n] each."""
     n, strength = len(effects.nodes), np.abs(effects.direct) * decay
     has = np.flatnonzero(np.diff(effects.starts))
     gains = [np.zeros(n)]
@@ -53,5 +53,6 @@ def _gains(effects: DirectEffects, n_hops: int, decay: float) -> list[Floats]:
         best = np.zeros(n)
         if len(has):
             best[has] = np.maximum.reduceat(strength * np.maximum(1.0, gains[-1][effects.targets]), effects.starts[has])
+        best[~effects.passed] = 0
         gains.append(best)
     return gains

@@ -85,8 +85,8 @@ INTERVALS, NO_INTERVALS = IntervalOptions(), IntervalOptions(draws=0)
 def propagate(effects: DirectEffects, source: int, delta: float, decay: float = 1.0) -> Propagation:
     """Sum over all paths of the product of direct strengths; each edge after a path's first times ``decay``.
 
-    A feature's change is the sum over its edges of what their sources change by, so it is taken when all of those are known: paths of
-    any length, none of them listed.
+    Paths lead through features that are ``passed``. A feature's change is the sum over its edges of what their sources change by, so it is
+    taken when all of those are known: paths of any length, none of them listed.
     """
     levels = _levels(effects, source)
     n = len(effects.nodes)
@@ -110,7 +110,7 @@ def _levels(effects: DirectEffects, source: int) -> list[PathLevel]:
     front, level = np.array([source]), 0
     while len(front):
         rank[front], level = level, level + 1
-        met, times = np.unique(effects.targets[_outgoing(effects, front)[0]], return_counts=True)
+        met, times = np.unique(effects.targets[_outgoing(effects, source, front)[0]], return_counts=True)
         waiting[met] -= times
         front = met[waiting[met] == 0]
     targets = effects.targets[edges]
@@ -130,13 +130,14 @@ def _downstream(effects: DirectEffects, source: int) -> tuple[Ints, Ints]:
     front = np.array([source])
     while len(front):
         seen[front] = True
-        met = np.unique(effects.targets[_outgoing(effects, front)[0]])
+        met = np.unique(effects.targets[_outgoing(effects, source, front)[0]])
         front = met[~seen[met]]
-    return _outgoing(effects, np.flatnonzero(seen))
+    return _outgoing(effects, source, np.flatnonzero(seen))
 
 
-def _outgoing(effects: DirectEffects, front: Ints) -> tuple[Ints, Ints]:
-    """Numbers of all edges that leave the features of ``front``, and for each the feature that it leaves."""
+def _outgoing(effects: DirectEffects, source: int, front: Ints) -> tuple[Ints, Ints]:
+    """Numbers of all edges by which paths from ``source`` leave the features of ``front``, and for each the feature that it leaves."""
+    front = front[effects.passed[front] | (front == source)]
     counts = effects.starts[front + 1] - effects.starts[front]
     before = np.cumsum(counts) - counts
     edges = np.arange(int(counts.sum())) - np.repeat(before, counts) + np.repeat(effects.starts[front], counts)

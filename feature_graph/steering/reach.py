@@ -45,7 +45,7 @@ def between(G: nx.DiGraph, source: str, target: str, *, min_strength: float = 0.
     back = _reversed(ahead)
     start, end = ahead.number[source], ahead.number[target]
     there, onward = propagate(ahead, start, 1.0), propagate(back, end, 1.0)
-    found = np.flatnonzero((there.hop > 0) & (onward.hop > 0))
+    found = np.flatnonzero((there.hop > 0) & (onward.hop > 0) & ahead.passed)
     effect, paths = (there.total * onward.total)[found], (there.paths * onward.paths)[found]
     whole = there.total[end]
     names = [ahead.nodes[i] for i in found]
@@ -105,4 +105,4 @@ def _followed(edge: dict[str, Any], edges: str, min_strength: float) -> bool:
 def _reversed(effects: DirectEffects) -> DirectEffects:
     """Every edge reversed."""
     sources = np.repeat(np.arange(len(effects.nodes)), np.diff(effects.starts))
-    return DirectEffects.from_arrays(effects.nodes, effects.targets, sources, effects.direct, labels=effects.labels)
+    return DirectEffects.from_arrays(effects.nodes, effects.targets, sources, effects.direct, labels=effects.labels, passed=effects.passed)
