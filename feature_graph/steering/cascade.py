@@ -19,9 +19,11 @@ response file and its hash; where it names none, or another file lies there now,
 forecast from responses, the sum over paths says how much of it the edges of the graph explain.
 
 Only DIRECT strengths are multiplied: a total effect already contains every path through the features between, and products of totals
-would count those paths again. Followed are the structural edges: no analysed site in between, or a direct effect that is itself
-significant; edges that act only on later positions are left out. A graph with a cycle is refused. The sum over paths is one of products of
-mean slopes, each measured where its own source is active, at the same position, and it knows neither clipping at zero nor saturation.
+would count those paths again. In runs with dictionaries on components direct effects hold the MLPs between and nothing else, and paths lead
+only through features of MLPs (:mod:`feature_graph.graph.passing`). Followed are the structural edges: no analysed site in between, or a
+direct effect that is itself significant; edges that act only on later positions are left out. A graph with a cycle is refused. The sum
+over paths is one of products of mean slopes, each measured where its own source is active, at the same position, and it knows neither
+clipping at zero nor saturation.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """What lies between two features, and how far one reaches: paths of any length, in process.
 
-The same answers as the Cypher templates ``between`` and ``reach`` give, which follow six edges at most and refuse deeper graphs.
+The same answers as the Cypher templates ``between`` and ``reach`` give, which follow six edges at most and refuse deeper graphs. What one
+feature carries to another leads through the features that a cascade leads through; how far one reaches counts each feature once, and goes
+through all of them.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@
 // returns:
 //   seed: short id of the seed at which the path begins
 //   target: short id of the feature at which it ends
-//   path: short ids along the path, the strongest one from any seed to that feature
+//   path: short ids along the path, the strongest one from any seed to that feature; with dictionaries on components only features of MLPs are in between
 //   hops: edges
 //   effect: product of the direct effects, with its sign
 //   output: direct effect of the target on the behaviour's metric, past all later blocks; empty if it has none
@@ -22,11 +22,17 @@
 // requires: [gds]
 // example: {behavior: capital_of}
 MATCH (run:Run {id: $run, status: 'ready'})
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})
 // the behaviour itself is where all paths begin, at no cost
-CALL (run, b) {
+CALL (run, passed, b) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE e.structural AND e.by <> 'later' AND e.direct <> 0
+  WHERE e.structural AND e.by <> 'later' AND e.direct <> 0 AND (passed IS NULL OR EXISTS { (b)-[:SEEDED_BY]->(s) } OR EXISTS {
+    MATCH (s)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed
+  })
   RETURN s, t, -log(abs(e.direct) / run.scale) AS cost
   UNION ALL
   MATCH (b)-[:SEEDED_BY]->(t:Feature)

@@ -11,7 +11,7 @@
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "edges with a smaller |direct| are not followed"}
 //   limit: {type: int, min: 1, max: 10000, default: 50, about: "at most this many rows"}
 // returns:
-//   id: short id of a feature in between
+//   id: short id of a feature in between; with dictionaries on components only features of MLPs are
 //   layer: its layer
 //   paths: paths from source to target through it, of any length
 //   effect: sum over these paths of the product of direct effects
@@ -20,11 +20,15 @@
 //   label: top activating tokens in context
 // example: {source: L2_F28, target: L11_F1}
 MATCH (run:Run {id: $run, status: 'ready'})
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 MATCH (:Observation {run: run.n, id: $source})-[:OF]->(source:Feature)
 MATCH (:Observation {run: run.n, id: $target})-[:OF]->(target:Feature)
 // From the source forwards and from the target backwards: the paths through x are those to x times those from it. Seven sites allow six steps.
-WITH run, source, target, [{feature: source, effect: 1.0, paths: 1, hops: 0}] AS ahead0, [{feature: target, effect: 1.0, paths: 1, hops: 0}] AS back0
-CALL (run, ahead0) {
+WITH run, passed, source, target, [{feature: source, effect: 1.0, paths: 1, hops: 0}] AS ahead0, [{feature: target, effect: 1.0, paths: 1, hops: 0}] AS back0
+CALL (run, passed, ahead0) {
   UNWIND ahead0 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
@@ -32,55 +36,61 @@ CALL (run, ahead0) {
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS ahead1
 }
-CALL (run, ahead1) {
+CALL (run, passed, ahead1) {
   UNWIND ahead1 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS ahead2
 }
-CALL (run, ahead2) {
+CALL (run, passed, ahead2) {
   UNWIND ahead2 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS ahead3
 }
-CALL (run, ahead3) {
+CALL (run, passed, ahead3) {
   UNWIND ahead3 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS ahead4
 }
-CALL (run, ahead4) {
+CALL (run, passed, ahead4) {
   UNWIND ahead4 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS ahead5
 }
-CALL (run, ahead5) {
+CALL (run, passed, ahead5) {
   UNWIND ahead5 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 6}) AS ahead6
 }
-CALL (run, ahead6) {
+CALL (run, passed, ahead6) {
   UNWIND ahead6 AS step
-  WITH run, step.feature AS f
+  WITH run, passed, step.feature AS f
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH e LIMIT 1
   RETURN count(e) > 0 AS on
 }
-CALL (run, back0) {
+CALL (run, passed, back0) {
   UNWIND back0 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
@@ -88,56 +98,62 @@ CALL (run, back0) {
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS back1
 }
-CALL (run, back1) {
+CALL (run, passed, back1) {
   UNWIND back1 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS back2
 }
-CALL (run, back2) {
+CALL (run, passed, back2) {
   UNWIND back2 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS back3
 }
-CALL (run, back3) {
+CALL (run, passed, back3) {
   UNWIND back3 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS back4
 }
-CALL (run, back4) {
+CALL (run, passed, back4) {
   UNWIND back4 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS back5
 }
-CALL (run, back5) {
+CALL (run, passed, back5) {
   UNWIND back5 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 6}) AS back6
 }
-CALL (run, back6) {
+CALL (run, passed, back6) {
   UNWIND back6 AS step
-  WITH run, step.feature AS f
+  WITH run, passed, step.feature AS f
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)<-[e:AFFECTS {run: run.n, method: $method}]-(:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH e LIMIT 1
   RETURN count(e) > 0 AS before
 }
 // Too deep a run is an error, not a cut sum; Cypher's own way to raise one is a function given what it refuses.
-WITH run, target, ahead1 + ahead2 + ahead3 + ahead4 + ahead5 + ahead6 AS ahead,
+WITH run, passed, target, ahead1 + ahead2 + ahead3 + ahead4 + ahead5 + ahead6 AS ahead,
      back1 + back2 + back3 + back4 + back5 + back6 AS back,
      CASE WHEN on AND before THEN point({x: 0, y: 0, crs:
   'between: paths of more than 6 steps lead on from ' + $source + ' and to ' + $target + ', and this template follows no more, so its sums would be '
@@ -145,14 +161,15 @@ WITH run, target, ahead1 + ahead2 + ahead3 + ahead4 + ahead5 + ahead6 AS ahead,
   + '(G: feature_graph.graph.load_graph of graph.json)'}) END AS refused
 WHERE refused IS NULL
 // The source itself is on every path: what arrives at the target is the whole.
-WITH run, back, ahead, reduce(sum = 0.0, s IN ahead | CASE s.feature WHEN target THEN sum + s.effect ELSE sum END) AS whole,
+WITH run, passed, back, ahead, reduce(sum = 0.0, s IN ahead | CASE s.feature WHEN target THEN sum + s.effect ELSE sum END) AS whole,
      reduce(n = 0, s IN ahead | CASE s.feature WHEN target THEN n + s.paths ELSE n END) AS every
 UNWIND [s IN ahead | {to: s}] + [s IN back | {from: s}] AS found
-WITH run, whole, every, coalesce(found.to, found.from).feature AS f,
+WITH run, passed, whole, every, coalesce(found.to, found.from).feature AS f,
      sum(found.to.effect) AS arriving, sum(found.to.paths) AS before, min(found.to.hops) AS hops_before,
      sum(found.from.effect) AS leaving, sum(found.from.paths) AS after, min(found.from.hops) AS hops_after
 WHERE before > 0 AND after > 0 AND hops_before + hops_after <= $max_hops
 MATCH (f)<-[:OF]-(o:Observation {run: run.n})
+WHERE passed IS NULL OR split(o.id, '_F')[0] IN passed
 WITH o, whole, every, before * after AS paths, arriving * leaving AS effect
 RETURN o.id AS id, o.layer AS layer, paths, effect, CASE WHEN whole <> 0 THEN effect / whole END AS share, paths = every AS bottleneck, o.label AS label
 ORDER BY abs(effect) DESC, id

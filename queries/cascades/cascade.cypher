@@ -16,15 +16,19 @@
 //   id: short id
 //   layer: layer
 //   hops: fewest steps from the feature that is turned up
-//   effect: "predicted change in activation units: the sum over all paths, of any length, of the product of direct effects"
+//   effect: "predicted change in activation units: the sum over all paths, of any length, of the product of direct effects; with dictionaries on components paths lead only through features of MLPs"
 //   paths: paths summed
 //   label: top activating tokens in context
 // example: {feature: L2_F28, delta: 2.0, limit: 8}
 MATCH (run:Run {id: $run, status: 'ready'})
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(start:Feature)
 // Direct effects only: a total already holds what passes through features between. Six steps are all that seven sites allow.
-WITH run, [{feature: start, effect: $delta, paths: 1, hops: 0}] AS level0
-CALL (run, level0) {
+WITH run, passed, [{feature: start, effect: $delta, paths: 1, hops: 0}] AS level0
+CALL (run, passed, level0) {
   UNWIND level0 AS step
   WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
@@ -32,49 +36,55 @@ CALL (run, level0) {
   WITH x, sum(arriving * e.direct) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 1}) AS level1
 }
-CALL (run, level1) {
+CALL (run, passed, level1) {
   UNWIND level1 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 2}) AS level2
 }
-CALL (run, level2) {
+CALL (run, passed, level2) {
   UNWIND level2 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 3}) AS level3
 }
-CALL (run, level3) {
+CALL (run, passed, level3) {
   UNWIND level3 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 4}) AS level4
 }
-CALL (run, level4) {
+CALL (run, passed, level4) {
   UNWIND level4 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 5}) AS level5
 }
-CALL (run, level5) {
+CALL (run, passed, level5) {
   UNWIND level5 AS step
-  WITH run, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WITH run, passed, step.feature AS f, step.effect AS arriving, step.paths AS paths
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(x:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH x, sum(arriving * e.direct * $decay) AS effect, sum(paths) AS paths
   RETURN collect({feature: x, effect: effect, paths: paths, hops: 6}) AS level6
 }
-CALL (run, level6) {
+CALL (run, passed, level6) {
   UNWIND level6 AS step
-  WITH run, step.feature AS f
+  WITH run, passed, step.feature AS f
+  WHERE passed IS NULL OR EXISTS { MATCH (f)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed }
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(:Feature)
   WHERE e.structural AND e.by <> 'later' AND abs(e.direct) >= $min_strength
   WITH e LIMIT 1

@@ -10,18 +10,24 @@
 //   k: {type: int, min: 1, max: 100, default: 5, about: "at most this many paths"}
 //   graph: {type: projection}
 // returns:
-//   path: short ids along the path
+//   path: short ids along the path; with dictionaries on components only features of MLPs are in between
 //   hops: edges
 //   effect: product of the direct effects, with its sign
 //   cost: sum of −ln(|direct| / scale of the run); the cheapest path is the first
 // requires: [gds]
 // example: {source: L2_F28, target: L11_F1}
 MATCH (run:Run {id: $run, status: 'ready'})
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 MATCH (:Observation {run: run.n, id: $source})-[:OF]->(a:Feature)
 MATCH (:Observation {run: run.n, id: $target})-[:OF]->(b:Feature)
-CALL (run, a, b) {
+CALL (run, passed, a, b) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE e.structural AND e.by <> 'later' AND e.direct <> 0
+  WHERE e.structural AND e.by <> 'later' AND e.direct <> 0 AND (s = a OR passed IS NULL OR EXISTS {
+    MATCH (s)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed
+  })
   RETURN s, t, -log(abs(e.direct) / run.scale) AS cost
   UNION ALL
   UNWIND [a, b] AS s

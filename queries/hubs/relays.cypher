@@ -9,7 +9,7 @@
 //   site: {type: text, max: 60, optional: true, about: "only relays of this site of their layer, as ids name it (mlp, attn, tc …); residual: of the residual stream"}
 //   limit: {type: int, min: 1, max: 1000, default: 20, about: "at most this many rows"}
 // returns:
-//   id: short id of the feature in the middle
+//   id: short id of the feature in the middle; with dictionaries on components only features of MLPs pass influence on
 //   layer: its layer
 //   paths: two-step paths through it (sources times targets)
 //   passed: sum of |first direct effect × second direct effect| over these paths
@@ -18,14 +18,18 @@
 //   label: top activating tokens in context
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 MATCH (:Feature)-[x:AFFECTS {run: run.n, method: $method}]->(m:Feature)
 WHERE x.structural AND x.by <> 'later'
-WITH run, m, count(*) AS sources, sum(abs(x.direct)) AS arriving, sum(x.direct) AS net_arriving
+WITH run, passed, m, count(*) AS sources, sum(abs(x.direct)) AS arriving, sum(x.direct) AS net_arriving
 MATCH (m)-[y:AFFECTS]->(:Feature)
 WHERE y.run = run.n AND y.method = $method AND y.structural AND y.by <> 'later'
-WITH run, m, sources, arriving, net_arriving, count(*) AS targets, sum(abs(y.direct)) AS leaving, sum(y.direct) AS net_leaving
+WITH run, passed, m, sources, arriving, net_arriving, count(*) AS targets, sum(abs(y.direct)) AS leaving, sum(y.direct) AS net_leaving
 MATCH (m)<-[:OF]-(o:Observation {run: run.n})
-WHERE ($layer IS NULL OR o.layer = $layer)
+WHERE (passed IS NULL OR split(o.id, '_F')[0] IN passed) AND ($layer IS NULL OR o.layer = $layer)
   AND ($site IS NULL OR CASE $site WHEN 'residual' THEN NOT o.id CONTAINS '.' ELSE o.id CONTAINS '.' + $site + '_F' END)
 WITH run, m, o, sources * targets AS paths, arriving * leaving AS passed, net_arriving * net_leaving AS net
 ORDER BY round(passed, 10) DESC, o.id

@@ -12,7 +12,7 @@
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   source: short id
-//   middle: short id
+//   middle: short id; with dictionaries on components only features of MLPs are in the middle
 //   target: short id
 //   first: direct effect of the source on the middle
 //   second: direct effect of the middle on the target
@@ -20,6 +20,10 @@
 //   total: measured total effect of the source on the target; empty if no such edge
 // example: {limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 // Where to begin: at the feature given, in each of its roles, else everywhere.
 CALL (run) {
   MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(a:Feature)
@@ -39,9 +43,10 @@ CALL (run) {
   WHERE ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
   RETURN a, ab, b, bc, c
 }
-WITH run, a, ab, b, bc, c
+WITH run, passed, a, ab, b, bc, c
 WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
   AND bc.structural AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
+  AND (passed IS NULL OR EXISTS { MATCH (b)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed })
   AND NOT EXISTS { (a)-[x:AFFECTS]->(c) WHERE x.run = run.n AND x.method = $method AND x.by CONTAINS 'direct' }
   AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
   AND ($signs = 'any' OR $signs = CASE WHEN ab.direct >= 0 AND bc.direct >= 0 THEN 'excitation' WHEN bc.direct >= 0 THEN 'inhibited_excitation'

@@ -18,9 +18,13 @@
 //   net: direct + through
 //   total: measured total effect, to compare with net
 //   compensation: 1 if the two cancel exactly, near 0 if one is far larger
-//   between: the features between, largest product first
+//   between: the features between, largest product first; with dictionaries on components only features of MLPs
 // example: {min_compensation: 0.2, limit: 5}
 MATCH (run:Run {id: $run, status: 'ready'})
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 // Where to begin: at the feature given, else at the layer given, else everywhere.
 CALL (run) {
   MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(a:Feature)
@@ -42,6 +46,7 @@ WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
 MATCH (b)-[bc:AFFECTS {run: run.n, method: $method}]->(c)
 WHERE bc.structural AND bc.by <> 'later' AND abs(bc.direct) >= $min_strength
 MATCH (b)<-[:OF]-(ob:Observation {run: run.n})
+WHERE passed IS NULL OR split(ob.id, '_F')[0] IN passed
 WITH run, a, c, ac, ob.id AS middle, ab.direct * bc.direct AS product
 ORDER BY abs(product) DESC, middle
 WITH run, a, c, ac, collect(middle) AS between, sum(product) AS through

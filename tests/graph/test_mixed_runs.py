@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,7 +72,7 @@ def test_every_edge_leads_from_what_is_written_to_what_is_read_later(loaded: Loa
     assert rows["n"] == rows["edges"] == rows["forward"] == len(loaded.files.edges())
 
 
-@pytest.mark.parametrize("site", ["mlp", "attn", "tc", "residual"])
+@pytest.mark.parametrize("site", ["mlp", "tc"])
 def test_relays_of_one_site(loaded: Loaded, site: str) -> None:
     every = loaded.ask("relays", limit=1000).records
     wanted = [row for row in every if twins.at(row["id"], site)]
@@ -81,6 +82,34 @@ def test_relays_of_one_site(loaded: Loaded, site: str) -> None:
     assert drawn
     layer = wanted[0]["layer"]
     assert loaded.ask("relays", site=site, layer=layer, limit=1000).records == [row for row in wanted if row["layer"] == layer]
+
+
+#: Of block 3 both MLP dictionaries are there, and paths take the transcoder.
+LED_THROUGH = {"L2.mlp", "L3.tc", "L5.tc"}
+
+
+def test_relays_are_features_of_mlp_dictionaries(loaded: Loaded) -> None:
+    assert {twins.site_of(row["id"]) for row in loaded.ask("relays", limit=1000).records} == {"L2.mlp", "L3.tc"}  # nothing follows L5.tc
+    assert not loaded.ask("relays", site="residual").rows
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("cascade", {"feature": "FIRST", "min_effect": 0.0}),
+        ("between", {"source": "FROM", "target": "TO"}),
+        ("paths", {"source": "FROM", "target": "TO", "k": 50}),
+        ("chain", {}),
+        ("relays", {}),
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
+)
+def test_pictures_lead_paths_through_the_same_features(loaded: Loaded, name: str, given: dict[str, Any]) -> None:
+    words = {"FIRST": loaded.first_source(), **dict(zip(("FROM", "TO"), loaded.far_pair(), strict=True))}
+    rows = loaded.ask(name, visual=True, **{k: words.get(v, v) for k, v in given.items()}).rows
+    passed = {node["properties"]["id"] for row in rows for path in row for node in path["nodes"][1:-1]}
+    assert passed
+    assert {twins.site_of(node) for node in passed} <= LED_THROUGH
 
 
 @pytest.mark.parametrize("edges", ["structural", "all"])

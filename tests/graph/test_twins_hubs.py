@@ -94,7 +94,7 @@ def relays(run: twins.RunFiles, limit: int = 20, layer: int | None = None, site:
     rows = []
     for middle in run.features["id"]:
         paths = {(a, b): kept[a, middle] * kept[middle, b] for a, m in kept if m == middle for m2, b in kept if m2 == middle}
-        if paths and layer in (None, run.layer[middle]) and twins.at(middle, site):
+        if paths and middle in twins.led_through(run) and layer in (None, run.layer[middle]) and twins.at(middle, site):
             passed = sum(map(abs, paths.values()))
             rows.append(
                 {"id": middle, "layer": run.layer[middle], "paths": len(paths), "passed": passed, "balance": sum(paths.values()) / passed}

@@ -158,6 +158,22 @@ def carries(edge: dict[str, Any]) -> bool:
     return structural(edge) and edge["by"] != "later"
 
 
+#: What ids call the dictionaries of one MLP, the one that paths lead through first.
+_OF_AN_MLP = ("tc", "mlp", "mlpin")
+
+
+def led_through(run: RunFiles, method: str = "clamping") -> set[str]:
+    """Features that paths may lead through: all of them, but where dictionaries sit on components those of one dictionary per MLP."""
+    ids = set(run.features["id"])
+    parts = {site_of(i) for i in ids if site_of(i).partition(".")[2] in ("mid", "z", "attn", *_OF_AN_MLP)}
+    if not parts or method not in ("clamping", "jacobian"):
+        return ids
+    kept = set()
+    for layer in {part.partition(".")[0] for part in parts}:
+        kept.update([f"{layer}.{kind}" for kind in _OF_AN_MLP if f"{layer}.{kind}" in parts][:1])
+    return {i for i in ids if site_of(i) in kept}
+
+
 def top(rows: Iterable[dict[str, Any]], limit: int, *keys: Callable[[dict[str, Any]], Any]) -> Rows:
     return list(islice(sorted(rows, key=lambda r: tuple(k(r) for k in keys)), limit))
 
@@ -398,11 +414,15 @@ def feed_forward(
 
 
 def chain(run: RunFiles, min_strength: float, limit: int, method: str, feature: str | None = None, **_: Any) -> Rows:
-    across = {(e["source"], e["target"]): e for e in run.edges(method)}
+    across, through = {(e["source"], e["target"]): e for e in run.edges(method)}, led_through(run, method)
     rows = []
     for ab, bc in triads(run, feature, method):
         ac = across.get((ab["source"], bc["target"]))
-        if not all(carries(e) and abs(e["direct"]) >= min_strength for e in (ab, bc)) or (ac is not None and "direct" in ac["by"]):
+        if (
+            ab["target"] not in through
+            or not all(carries(e) and abs(e["direct"]) >= min_strength for e in (ab, bc))
+            or (ac is not None and "direct" in ac["by"])
+        ):
             continue
         ends = {"source": ab["source"], "middle": ab["target"], "target": bc["target"], "first": ab["direct"], "second": bc["direct"]}
         rows.append(ends | {"product": ab["direct"] * bc["direct"], "total": None if ac is None else ac["total"]})
@@ -444,7 +464,8 @@ def cascade(
 ) -> Rows:
     """A linear system: (1 − A·decay)⁻¹ applied to the first step holds paths of any length; path counts the same with ones."""
     n = len(run.features)
-    kept = [e for e in run.edges(method) if carries(e) and abs(e["direct"]) >= min_strength]
+    starts = {feature} | led_through(run, method)
+    kept = [e for e in run.edges(method) if carries(e) and abs(e["direct"]) >= min_strength and e["source"] in starts]
     at = ([run.fid[e["target"]] for e in kept], [run.fid[e["source"]] for e in kept])
     step = sp.csr_array(([e["direct"] for e in kept], at), shape=(n, n)).toarray()
     ways = sp.csr_array((np.ones(len(kept)), at), shape=(n, n)).toarray()
@@ -470,10 +491,10 @@ def cascade(
 
 
 def paths(run: RunFiles, source: str, target: str, k: int, method: str, **_: Any) -> Rows:
-    g = nx.DiGraph()
+    g, starts = nx.DiGraph(), {source} | led_through(run, method)
     g.add_nodes_from([source, target])
     for e in run.edges(method):
-        if carries(e) and e["direct"]:
+        if carries(e) and e["direct"] and e["source"] in starts:
             g.add_edge(e["source"], e["target"], cost=-np.log(abs(e["direct"]) / run.scale), direct=e["direct"])
     rows = []
     if not nx.has_path(g, source, target):

@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 
 from tests.graph import twins
-from tests.graph.twins import Rows, RunFiles, carries, default_effect, effect, structural, top
+from tests.graph.twins import Rows, RunFiles, carries, default_effect, effect, led_through, structural, top
 
 
 def _kept(run: RunFiles, edges: str, min_strength: float, method: str, by: str | None = None) -> dict[tuple[str, str], float]:
@@ -151,13 +151,13 @@ def compensation(
     layer: int | None = None,
 ) -> Rows:
     every = {(e["source"], e["target"]): e for e in run.edges(method)}
-    step = {p: e["direct"] for p, e in every.items() if carries(e) and abs(e["direct"]) >= min_strength}
+    step, through_ = {p: e["direct"] for p, e in every.items() if carries(e) and abs(e["direct"]) >= min_strength}, led_through(run, method)
     rows = []
     for (a, c), e in every.items():
         skips = "direct" in e["by"] and abs(e["direct"]) >= min_strength and e["direct"]
         if not skips or not _begins(run, a, feature, layer):
             continue
-        products = {b: step[a, b] * step[b, c] for s, b in step if s == a and (b, c) in step}
+        products = {b: step[a, b] * step[b, c] for s, b in step if s == a and (b, c) in step and b in through_}
         through, direct = sum(products.values()), e["direct"]
         if not products or not through or (through < 0) == (direct < 0):
             continue
@@ -173,9 +173,10 @@ def compensation(
 
 def _paths(run: RunFiles, source: str, min_strength: float, method: str) -> list[tuple[list[str], float]]:
     """Every path that a cascade may take from a feature, and its product."""
-    g = nx.DiGraph()
+    g, starts = nx.DiGraph(), {source} | led_through(run, method)
     g.add_node(source)
-    g.add_edges_from((e["source"], e["target"], e) for e in run.edges(method) if carries(e) and abs(e["direct"]) >= min_strength)
+    kept = [e for e in run.edges(method) if carries(e) and abs(e["direct"]) >= min_strength]
+    g.add_edges_from((e["source"], e["target"], e) for e in kept if e["source"] in starts)
     paths = [p for node in nx.descendants(g, source) for p in nx.all_simple_paths(g, source, node)]
     return [(p, float(np.prod([g.edges[s]["direct"] for s in pairwise(p)]))) for p in paths]
 

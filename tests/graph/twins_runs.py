@@ -10,7 +10,7 @@ from typing import Any
 import networkx as nx
 import numpy as np
 
-from tests.graph.twins import Rows, RunFiles, carries, graph, outputs, seeds, site_of, structural, top
+from tests.graph.twins import Rows, RunFiles, carries, graph, led_through, outputs, seeds, site_of, structural, top
 
 
 def feature_in_runs(runs: list[tuple[str, str, RunFiles]], uid: str, method: str) -> Rows:
@@ -45,10 +45,10 @@ def behavior_hubs(run: RunFiles, hops: int, edges: str, min_behaviors: int, limi
 
 
 def seed_paths(run: RunFiles, behavior: str, limit: int, method: str, to: str, layer: int | None = None, **_: Any) -> Rows:
-    g = nx.DiGraph()
+    g, starts = nx.DiGraph(), seeds(run, behavior) | led_through(run, method)
     g.add_nodes_from(run.features["id"])
     for e in run.edges(method):
-        if carries(e) and e["direct"] != 0:
+        if carries(e) and e["direct"] != 0 and e["source"] in starts:
             g.add_edge(e["source"], e["target"], direct=e["direct"], cost=-math.log(abs(e["direct"]) / run.scale))
     costs, paths = nx.multi_source_dijkstra(g, seeds(run, behavior) & set(g), weight="cost")
     last = max(run.layer.values()) if layer is None else layer
