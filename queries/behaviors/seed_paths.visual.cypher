@@ -1,18 +1,18 @@
 // From the seeds of a behaviour to the last layer or to the answer: as a graph
 MATCH (run:Run {id: $run, status: 'ready'})
-// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
-WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
-WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
-  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 MATCH (b:Behavior {uid: toString(run.n) + '/' + $behavior})
-CALL (run, passed, b) {
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, b, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, b, [(b)-[:SEEDED_BY]->(f:Feature) | f] AS seeds, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
+CALL (run, passed, seeds, b) {
   MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
-  WHERE e.structural AND e.by <> 'later' AND e.direct <> 0 AND (passed IS NULL OR EXISTS { (b)-[:SEEDED_BY]->(s) } OR EXISTS {
+  WHERE e.structural AND e.by <> 'later' AND e.direct <> 0 AND (passed IS NULL OR s IN seeds OR EXISTS {
     MATCH (s)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed
   })
   RETURN s, t, -log(abs(e.direct) / run.scale) AS cost
   UNION ALL
-  MATCH (b)-[:SEEDED_BY]->(t:Feature)
+  UNWIND seeds AS t
   RETURN b AS s, t, 0.0 AS cost
 }
 WITH run, b, gds.graph.project($graph, s, t, {relationshipProperties: {cost: cost}}) AS g

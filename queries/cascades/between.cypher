@@ -20,12 +20,12 @@
 //   label: top activating tokens in context
 // example: {source: L2_F28, target: L11_F1}
 MATCH (run:Run {id: $run, status: 'ready'})
-// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
-WITH run, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
-WITH run, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
-  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 MATCH (:Observation {run: run.n, id: $source})-[:OF]->(source:Feature)
 MATCH (:Observation {run: run.n, id: $target})-[:OF]->(target:Feature)
+// Where dictionaries sit on components, a direct effect holds the MLPs in between and nothing else: paths lead only through one dictionary per MLP.
+WITH run, source, target, [(run)-[:COVERS]->(p:Site) WHERE $method IN ['clamping', 'jacobian'] AND p.name =~ 'L[0-9]+[.](mid|z|attn|mlpin|mlp|tc)' | p.name] AS parts
+WITH run, source, target, CASE WHEN parts <> [] THEN [p IN parts WHERE p ENDS WITH '.tc' OR p ENDS WITH '.mlp' AND NOT split(p, '.')[0] + '.tc' IN parts
+  OR p ENDS WITH '.mlpin' AND none(kind IN ['.tc', '.mlp'] WHERE split(p, '.')[0] + kind IN parts)] END AS passed
 // From the source forwards and from the target backwards: the paths through x are those to x times those from it. Seven sites allow six steps.
 WITH run, passed, source, target, [{feature: source, effect: 1.0, paths: 1, hops: 0}] AS ahead0, [{feature: target, effect: 1.0, paths: 1, hops: 0}] AS back0
 CALL (run, passed, ahead0) {
