@@ -20,6 +20,7 @@ from ingest.casting import FormatError
 from ingest.feature_ids import FeatureId, feature_id, is_site, site_name
 from ingest.formats import FEATURES
 from ingest.frames.columns import UserTable, missing
+from ingest.site_kinds import kind_named, place_in_layer
 
 _MODEL = re.compile(r"(?P<name>.+?)(@(?P<hash>[0-9a-f]{8}))?")
 _MADE_OF = re.compile(r"(?P<model>.+@[0-9a-f]{8})/(?P<release>[^/]+)/")
@@ -61,7 +62,7 @@ def nodes_of(table: UserTable | None, ends: dict[str, int | None], model: str, r
         ends: Names that the edges have → layer, if they say it.
         model: Name, or name@hash, of the model; "unknown" if empty and no uid says it.
         release: Name of the set of dictionaries; one made of the features if empty.
-        site_order: Names of the sites of a layer, in their order.
+        site_order: Names of the sites of a layer, in their order; that of their kinds if empty.
 
     Raises:
         FormatError: If a feature has no layer, stands twice, is named by an edge and not in the table, or its names contradict each other.
@@ -84,9 +85,9 @@ def nodes_of(table: UserTable | None, ends: dict[str, int | None], model: str, r
 
 
 def _fact(place: tuple[Any, ...]) -> dict[str, Any]:
-    """What the file's metadata say of a site; ``order`` where a layer has several."""
+    """What the file's metadata say of a site; ``order`` where a layer may have several."""
     layer, site, order = place
-    return {"layer": int(layer)} | ({"site": site, "order": int(order)} if site else {})
+    return {"layer": int(layer)} | ({"site": site} if site else {}) | ({"order": int(order)} if site or order else {})
 
 
 def _places(table: UserTable | None, ends: dict[str, int | None], site_order: Sequence[str]) -> pd.DataFrame:
@@ -153,7 +154,7 @@ def _sites(table: UserTable | None, parsed: list[str], site_order: Sequence[str]
         if len(set(orders)) > 1:
             names = [name or f"s{order}" for name, order in zip(names, orders, strict=True)]
     else:
-        places = {name: i for i, name in enumerate(site_order)}
+        places = {name: i for i, name in enumerate(site_order or _by_kind(set(names)))}
         unknown = sorted(set(names) - set(places) - {""}) if site_order else []
         if unknown:
             raise FormatError(f"site_order: got {', '.join(site_order)}; the features have a site {unknown[0]!r}, too")
@@ -161,6 +162,11 @@ def _sites(table: UserTable | None, parsed: list[str], site_order: Sequence[str]
     for name in sorted({name for name in names if name and not is_site(name)}):
         raise FormatError(f"site: got {name!r}; expected letters, digits, - and _ (such as attn, mlp or resid)")
     return names, orders
+
+
+def _by_kind(names: set[str]) -> list[str]:
+    """Names of sites in their order in a block; none if one of them is another program's."""
+    return [] if any(kind_named(name) is None for name in names) else sorted(names, key=place_in_layer)
 
 
 def _given_out(frame: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from feature_graph.database.store import Store
 from ingest import digest
 from ingest.formats import FEATURES, INTERACTIONS, write_table
 from ingest.rows import EDGE_PROPERTIES
+from tests.mixed_runs import mixed_run
 from tests.rundirs import random_run
 from tests.support.commands import Run
 
@@ -61,6 +62,21 @@ def test_what_an_export_holds_is_read_back_with_the_same_digest(
         assert database.verify(tmp_path / f"{kind}-run").ok
     counts = database.cypher("MATCH (f:Feature) RETURN count(f) AS n")["n"].iloc[0]
     assert counts == len(labels)  # the same features, by uid
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet", "graphml"])
+def test_an_export_with_several_dictionaries_a_layer_is_read_back(command: Run, database: Store, tmp_path: Path, kind: str) -> None:
+    run = database.ingest(mixed_run(tmp_path / "run")).run
+    rows = edge_rows(database, run)
+    inside = EDGE_PROPERTIES.index("blocks") + 2
+    assert sum(row[inside] == 0 for row in rows) > 10
+    command("runs", "export", run, tmp_path / "out", "-f", kind)
+    done = command("ingest", tmp_path / "out")
+    assert done.exit_code == 0, done.output
+    back = edge_rows(database, ingest.run_id(tmp_path / "out-run"))
+    held = EDGE_PROPERTIES.index("structural") + 2  # follows from the number of held features, which a graph does not have
+    assert digest.of_rows([row[:held] + row[held + 1 :] for row in back]) == digest.of_rows([row[:held] + row[held + 1 :] for row in rows])
+    assert database.verify(tmp_path / "out-run").ok
 
 
 def test_a_file_of_edges_answers_questions(command: Run, database: Store, tmp_path: Path) -> None:

@@ -112,8 +112,9 @@ def test_names_that_runs_share(tmp_path: Path) -> None:
 
 def test_edges_within_a_layer_need_the_order_of_its_sites(tmp_path: Path) -> None:
     edges = pd.DataFrame({"source": ["L5.attn_F1", "L5.mlp_F1"], "target": ["L5.mlp_F1", "L6.attn_F1"], "strength": [1.0, -1.0]})
+    other = edges.replace(r"\.attn", ".heads", regex=True)
     with pytest.raises(InvalidRun, match=r"edges, row 0: source layer 5 is not before target layer 5; edges go forward only"):
-        from_frames(None, edges, out=tmp_path / "none")
+        from_frames(None, other, out=tmp_path / "none")
     with pytest.raises(InvalidRun, match=r"edges, row 0: source layer 5 is not before"):
         from_frames(None, edges, site_order=["mlp", "attn"], out=tmp_path / "none")
     root = from_frames(None, edges, site_order=["attn", "mlp"], out=tmp_path / "run")
@@ -125,6 +126,18 @@ def test_edges_within_a_layer_need_the_order_of_its_sites(tmp_path: Path) -> Non
     features = pd.DataFrame({"id": ["x", "y"], "layer": [0, 0], "site": ["up", "down"], "site_order": [1, 0]})
     back = pd.DataFrame({"source": ["y"], "target": ["x"], "strength": [1.0]})
     assert loaded(from_frames(features, back, out=tmp_path / "own"))[1]["src_id"].tolist() == ["L0.down_F0"]
+
+
+def test_sites_of_known_kinds_have_their_order(tmp_path: Path) -> None:
+    inside = [("z", "attn"), ("attn", "mid"), ("mid", "mlpin"), ("mlpin", "tc"), ("tc", "mlp"), ("mlp", "")]
+    ids = [tuple(f"L1.{site}_F2" if site else "L1_F2" for site in pair) for pair in inside]
+    edges = pd.DataFrame(ids, columns=["source", "target"]).assign(strength=1.0)
+    features, rows = loaded(from_frames(None, edges, out=tmp_path / "run"))
+    assert list(zip(rows["src_id"], rows["tgt_id"], strict=True)) == ids
+    assert features.features["id"].tolist() == [*(source for source, _ in ids), "L1_F2"]
+    for k, pair in enumerate(ids):
+        with pytest.raises(InvalidRun, match="edges go forward only"):
+            from_frames(None, pd.DataFrame([pair[::-1]], columns=["source", "target"]).assign(strength=1.0), out=tmp_path / f"back{k}")
 
 
 # --- what counts ---
