@@ -15,6 +15,7 @@ from feature_graph.dictionaries.models import Dictionaries, HookedModel
 from feature_graph.dictionaries.placements import placements
 from feature_graph.dictionaries.quality import check_quality, judge, measure_quality, published
 from feature_graph.dictionaries.reconstruction import longest_typical
+from feature_graph.dictionaries.recorded import refuse_cross_layer_names
 from feature_graph.dictionaries.sites import describe_sites, model_name, weights_hash
 from feature_graph.dictionaries.tensors import (
     POST_NORM,
@@ -65,6 +66,7 @@ __all__ = [
     "published",
     "random_tokens",
     "read_tensors",
+    "refuse_cross_layer_names",
     "residual_norms",
     "stream_rows",
     "tensor_hook",

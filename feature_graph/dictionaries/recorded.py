@@ -110,7 +110,20 @@ def refuse_cross_layer(sae: Any, layer: int) -> None:
         raise UnsupportedSAEError(
             f"layer {layer}: W_dec has shape {tuple(sae.W_dec.shape)}: a crosscoder or cross-layer transcoder; not supported"
         )
-    for name in _names(sae.cfg.metadata):
+    refuse_cross_layer_names(sae.cfg.metadata, layer)
+
+
+def refuse_cross_layer_names(meta: Any, layer: int) -> None:
+    """The same by the names alone, before anything is loaded.
+
+    Args:
+        meta: What is known of a dictionary; of it, the release, the id and the page.
+        layer: The caller's number for it.
+
+    Raises:
+        UnsupportedSAEError: Naming the name.
+    """
+    for name in _names(meta):
         if _CROSS_LAYER.search(name):
             raise UnsupportedSAEError(
                 f"layer {layer}: {name!r} names a cross-layer transcoder or crosscoder. Its features write to several layers, and a "

@@ -17,7 +17,7 @@ from feature_graph.config import BUNDLED_SAES, Config
 from feature_graph.dictionaries import block_in
 from feature_graph.loading.errors import LoadingError
 from feature_graph.loading.families import find_dictionaries
-from feature_graph.loading.families.folders import what_is_there
+from feature_graph.loading.families.folders import cross_layer_file, what_is_there
 
 if TYPE_CHECKING:
     from sae_lens.loading.pretrained_saes_directory import PretrainedSAELookup
@@ -199,6 +199,8 @@ def _not_there(release: Release, missing: Mapping[int, str]) -> str:
             f"{release.folder} is itself one dictionary: name the folder above it, or list the dictionaries one by one under sites "
             "({layer, release})"
         )
+    if release.folder is not None and not release.ids and cross_layer_file(release.folder):
+        return text + f"{release.folder} {what_is_there(release.folder)}"
     if not release.ids:
         return text + f"{release.folder} and the folders below it hold no dictionary. Change sae_release"
     near = list(dict.fromkeys(i for layer, wanted in missing.items() for i in _near(release.ids, layer_of(layer), wanted)))[:_NEAR]

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from feature_graph.artifacts import kind_of, layer_of
 from feature_graph.config import Config
-from feature_graph.dictionaries import ID_KEY, RELEASE_KEY, block_in, hook_in, non_linearity, parse_hook, placements, weights_hash
+from feature_graph.dictionaries import (
+    ID_KEY,
+    RELEASE_KEY,
+    block_in,
+    hook_in,
+    non_linearity,
+    parse_hook,
+    placements,
+    refuse_cross_layer_names,
+    weights_hash,
+)
 from feature_graph.loading.errors import LoadingError, OfflineError
 from feature_graph.loading.families import read_dictionary
 from feature_graph.loading.hub import Need, access
@@ -37,6 +47,9 @@ def load_saes(cfg: Config, device: str) -> dict[Any, SAE[Any]]:
     """
     saes: dict[Any, SAE[Any]] = {}
     for layer, place in choose(cfg).items():
+        named = dict(zip((RELEASE_KEY, ID_KEY), place.names(), strict=True))
+        if kind_of(layer) != "residual":
+            refuse_cross_layer_names(named, layer_of(layer))
         with warnings.catch_warnings():  # settings for the model are honoured, see model_settings
             warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs", category=UserWarning)
             try:
@@ -45,13 +58,14 @@ def load_saes(cfg: Config, device: str) -> dict[Any, SAE[Any]]:
                 raise  # about the hub, not about one dictionary
             except LoadingError as error:
                 raise type(error)(f"layer {layer}: {error}") from error
+        for key, name in named.items():
+            sae.cfg.metadata[key] = name
         if kind_of(layer) == "residual":
             non_linearity(sae, layer_of(layer))
             _settle_hook(sae, layer_of(layer), place)
         else:
             non_linearity(sae, layer_of(layer), components=True)
             placements(sae, layer_of(layer), kind_of(layer))
-        sae.cfg.metadata[RELEASE_KEY], sae.cfg.metadata[ID_KEY] = place.names()
         saes[layer] = sae.eval().requires_grad_(False)
     _mention_copies(saes)
     _mention_training(saes, cfg)

@@ -11,11 +11,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sae_lens.loading.pretrained_saes_directory import get_pretrained_saes_directory
 from safetensors.torch import save_file
 
 from feature_graph.cli.common import load_config
 from feature_graph.config import Config, ConfigError
-from feature_graph.loading.errors import LoadingError
+from feature_graph.dictionaries import block_in
+from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.releases import Release, choose, find_release, resolve_ids
 from feature_graph.loading.saes import load_saes
 from feature_graph.pipeline.manifest import Manifest
@@ -327,7 +329,8 @@ def test_dictionaries_of_the_hub_go_through_the_same_readers(tmp_path):
 from feature_graph.cli.common import load_config
 from feature_graph.config import Config
 from feature_graph.loading.saes import load_saes
-from feature_graph.loading.errors import LoadingError
+from feature_graph.dictionaries import block_in
+from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 saes = load_saes(Config(sae_release="gpt2-small-res-jb", layers=[0, 1]), "cpu")
 for layer, sae in saes.items():
     meta = sae.cfg.metadata
@@ -352,3 +355,25 @@ for changes in ({"layers": [1, 2]}, {"sae_release": "someone/sae-pythia", "sae_i
     assert "sae_weights.safetensors is a Git LFS pointer" in lines[3]
     assert "someone/sae-pythia/layers.1.mlp is not in the cache" in lines[4]
     assert len(lines) == 5
+
+
+def test_a_cross_layer_transcoder_released_by_layers_is_refused_before_it_is_fetched(monkeypatch):
+    monkeypatch.setattr("feature_graph.loading.saes.load_from_hub", lambda *_: pytest.fail("it was fetched"))
+    release = next(name for name in get_pretrained_saes_directory() if "clt" in name.lower())
+    ids = sorted(get_pretrained_saes_directory()[release].saes_map)
+    sites = [{"layer": block_in(name), "kind": "transcoder", "id": name} for name in ids[:2]]
+    with pytest.raises(UnsupportedSAEError, match=r"clt.* names a cross-layer transcoder or crosscoder"):
+        load_saes(Config(sae_release=release, sites=sites), "cpu")
+
+
+@pytest.mark.parametrize("file", ["W_enc_3.safetensors", "width_65k_l0_big/params_layer_3.safetensors"])
+def test_files_of_a_cross_layer_transcoder_are_refused_by_name(tmp_path, file):
+    path = tmp_path / "r" / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    (tmp_path / "r" / "config.yaml").write_text("model_kind: cross_layer_transcoder\n")
+    sites = [{"layer": n, "kind": "transcoder", "id": f"layer_{n}"} for n in (1, 3)]
+    with pytest.raises(
+        LoadingError, match=rf"holds {path.name}, a part of a cross-layer transcoder, whose features write to several layers"
+    ):
+        choose(Config(sae_release=str(tmp_path / "r"), sites=sites))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ log = logging.getLogger(__name__)
 #: Files by which a folder is known to hold a dictionary, the first that is there deciding.
 MARKERS = (saelens.WEIGHTS, sparsify.WEIGHTS, dictionary_learning.WEIGHTS, gemma_scope.NPZ, gemma_scope.SAFETENSORS, saelens.CFG)
 _DEEPEST = 8
+_CROSS_LAYER = re.compile(r"W_(?:enc|dec)_\d+\.safetensors|params_layer_\d+\.(?:safetensors|npz)")
 
 
 def find_dictionaries(root: Path) -> frozenset[str]:
@@ -83,11 +85,25 @@ def what_is_there(folder: Path) -> str:
     if not folder.is_dir():
         return "is not a folder" if folder.exists() else "does not exist"
     names = sorted(p.name for p in folder.iterdir())
+    if crossing := cross_layer_file(folder):
+        return f"holds {crossing.name}, a part of a cross-layer transcoder, whose features write to several layers; not supported"
     return (
         f"holds no dictionary; expected {saelens.CFG} with {saelens.WEIGHTS} (SAELens) or {sparsify.WEIGHTS} (sparsify), "
-        f"{dictionary_learning.CFG} with {dictionary_learning.WEIGHTS} (dictionary_learning), or {gemma_scope.NPZ} (Gemma Scope); "
+        f"{dictionary_learning.CFG} with {dictionary_learning.WEIGHTS} (dictionary_learning), {circuit_tracer.CFG} with "
+        f"layer_N.safetensors (circuit-tracer), or {gemma_scope.NPZ} (Gemma Scope); "
         f"there is {', '.join(names[:6]) or 'nothing'}{' …' if len(names) > 6 else ''}"
     )
+
+
+def cross_layer_file(root: Path) -> Path | None:
+    """A file below ``root`` of a cross-layer transcoder, in the layout of circuit-tracer or Gemma Scope 2; None if there is none."""
+    for here, below, files in os.walk(root):
+        if len(Path(here).relative_to(root).parts) >= _DEEPEST:
+            below.clear()
+        found = sorted(name for name in files if _CROSS_LAYER.fullmatch(name))
+        if found:
+            return Path(here) / found[0]
+    return None
 
 
 def _trained(parts: DictionaryParts, folder: Path, device: str, factor: float | None) -> SAE[Any]:
