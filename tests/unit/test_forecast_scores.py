@@ -248,6 +248,10 @@ def test_tables_of_two_runs_have_names_of_their_own(tmp_path: Path) -> None:
     found = {"sources": ["L0_F0", "L0_F1"], "bootstrap": BOOTSTRAP, "scores": forecast_scores(compared(simulated()), resamples=5)}
     (tmp_path / "forecasts.json").write_text(json.dumps(found), encoding="utf-8")
     texts = figures(tmp_path, "band")
-    assert set(texts) == {*(f"band.{effect}" for effect in EFFECTS), "band.rare", "band.sources", "band.documents"}
+    quoted = {
+        f"band.{effect}.{name}" for effect in ("total", "computed") for name in ("response", "mean_jacobian", "virtual_weight", "cosine")
+    }
+    assert set(texts) == {*(f"band.{effect}" for effect in EFFECTS), "band.rare", "band.sources", "band.documents", *quoted}
+    assert float(texts["band.total.response"]) == round(found["scores"]["often"]["total"]["all"]["pooled"]["response"]["value"], 2)
     assert (texts["band.sources"], texts["band.documents"]) == ("2", "10")
     assert texts["band.total"].startswith("| forecast | 1 crossed | 2 crossed | 3 crossed | 4+ crossed | all |")
