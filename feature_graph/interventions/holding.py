@@ -173,8 +173,8 @@ def _without(codec: SiteCodec, members: Tensor, change: Tensor) -> _Left:
     near = (~(found.condition < ELIMINATED)).nonzero()[:, 0]
     if len(near):
         exact = [_by_orthogonal_factors(codec, members[k], change[k]) for k in near]
-        for item in fields(_Left):
-            getattr(found, item.name)[near] = torch.cat([getattr(one, item.name) for one in exact])
+        joined = {item.name: torch.cat([getattr(one, item.name) for one in exact]) for item in fields(_Left)}
+        found = _Left(**{name: getattr(found, name).index_copy(0, near, value) for name, value in joined.items()})
     full = (found.rank == change.shape[-1]).view(-1, 1, 1)
     return _Left(torch.where(full, torch.zeros_like(change), found.change), found.rank, found.condition)
 
@@ -264,10 +264,11 @@ def _by_orthogonal_factors(codec: SiteCodec, members: Tensor, change: Tensor) ->
     rank = int((sizes > RANK_TOLERANCE * sizes[0]).sum())
     if not rank:
         return _Left(change[None], torch.tensor([0], device=change.device), torch.ones(1, device=change.device))
-    right = q[:, :rank].T @ rows.read(change[None])[0].cpu().numpy()
     basis, upper = linalg.qr(r[:rank].T, mode="economic")
-    amounts = np.empty((len(pivots), change.shape[0]))
-    amounts[pivots] = basis @ linalg.solve_triangular(upper, right, trans="T")
-    left = change.to(rows.writers) - rows.written(torch.as_tensor(amounts, device=rows.writers.device)[None])[0]
+    reading = rows.read(change[None])[0]
+    first, second, third = (torch.as_tensor(part, device=reading.device) for part in (q[:, :rank].T.copy(), upper.T.copy(), basis))
+    amounts = third @ torch.linalg.solve_triangular(second, first @ reading, upper=False)  # by torch: derivatives go through it
+    placed = torch.zeros_like(amounts).index_copy(0, torch.as_tensor(pivots, dtype=torch.long, device=reading.device), amounts)
+    left = change.to(rows.writers) - rows.written(placed[None])[0]
     condition = torch.tensor([1 / linalg.lapack.dtrcon(upper)[0]], dtype=torch.float32, device=change.device)
     return _Left(left.to(change)[None], torch.tensor([rank], device=change.device), condition)
