@@ -34,28 +34,30 @@ class Need:
         repo_id: Repository on the hub.
         path: Folder (or file) within it; empty for the whole repository.
         local_way: What a user without network can name instead.
+        revision: Branch, tag or commit.
     """
 
     what: str
     repo_id: str
     path: str = ""
     local_way: str = "a local folder"
+    revision: str = "main"
 
     def is_cached(self) -> bool:
-        """Whether weights below ``path`` are in the hub's cache, at the commit that ``main`` points to."""
-        snapshot = snapshot_folder(self.repo_id)
+        """Whether weights below ``path`` are in the hub's cache, at the commit that ``revision`` points to."""
+        snapshot = snapshot_folder(self.repo_id, revision=self.revision)
         if snapshot is None:
             return False
         place = snapshot / self.path
         return place.is_file() or (place.is_dir() and any(p.suffix in _WEIGHTS for p in place.iterdir()))
 
 
-def snapshot_folder(repo_id: str, repo_type: str = "model") -> Path | None:
-    """Folder of the cached snapshot that ``main`` points to, or None."""
+def snapshot_folder(repo_id: str, repo_type: str = "model", revision: str = "main") -> Path | None:
+    """Folder of the cached snapshot of a branch, tag or commit, or None."""
     base = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repo_id, repo_type=repo_type)
-    ref = base / "refs" / "main"
-    folder = base / "snapshots" / ref.read_text().strip() if ref.is_file() else None
-    return folder if folder is not None and folder.is_dir() else None
+    ref = base / "refs" / revision
+    folder = base / "snapshots" / (ref.read_text().strip() if ref.is_file() else revision)
+    return folder if folder.is_dir() else None
 
 
 def dataset_snapshot(repo_id: str) -> Path | None:

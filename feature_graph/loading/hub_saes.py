@@ -48,7 +48,7 @@ def load_from_hub(release: Release, sae_id: str, device: str) -> SAE[Any]:
     if entry is not None and loader not in _FILES:
         return _by_saelens(release.name, sae_id, device)
     repo, path = (release.name, sae_id) if entry is None else (entry.repo_id, entry.saes_map[sae_id])
-    with _named(sae_id, release.name):
+    with named_errors(sae_id, release.name):
         folder = _fetch(repo, path, _UNLISTED if entry is None else _FILES[loader])
     overrides = get_config_overrides(release.name, sae_id)
     sae = read_dictionary(folder, device, overrides, get_norm_scaling_factor(release.name, sae_id))
@@ -61,7 +61,7 @@ def load_from_hub(release: Release, sae_id: str, device: str) -> SAE[Any]:
 def _by_saelens(release: str, sae_id: str, device: str) -> SAE[Any]:
     from sae_lens import SAE
 
-    with _named(sae_id, release):
+    with named_errors(sae_id, release):
         sae: SAE[Any] = SAE.from_pretrained(release, sae_id, device=device, dtype="float32")
     broken = [name for name, tensor in sae.named_parameters() if not bool(torch.isfinite(tensor).all())]
     if broken:
@@ -88,7 +88,12 @@ def _fetch(repo: str, path: str, families: tuple[tuple[str, ...], ...]) -> Path:
 
 
 @contextlib.contextmanager
-def _named(sae_id: str, release: str) -> Iterator[None]:
+def named_errors(sae_id: str, release: str) -> Iterator[None]:
+    """Turn what the hub's client and the readers of files raise into one sentence that names the dictionary.
+
+    Raises:
+        LoadingError: Instead of theirs.
+    """
     try:
         yield
     except LoadingError:

@@ -124,15 +124,24 @@ def resolve(release: Release, asked: Mapping[int, str]) -> dict[int, str]:
     asked = {layer: _tidy(release, sae_id) for layer, sae_id in asked.items()}
     if not release.ids and release.folder is None:
         return dict(asked)
-    found = {layer: next((i for i in (wanted, same_tensor(wanted)) if i in release.ids), None) for layer, wanted in asked.items()}
+    found = {layer: next((i for i in _spellings(wanted) if i in release.ids), None) for layer, wanted in asked.items()}
     missing = {layer: asked[layer] for layer, sae_id in found.items() if sae_id is None}
     if missing:
         raise LoadingError(_not_there(release, missing))
     resolved = {layer: sae_id for layer, sae_id in found.items() if sae_id is not None}
     changed = [f"{asked[layer]} -> {sae_id}" for layer, sae_id in resolved.items() if sae_id != asked[layer]]
     if changed:
-        log.info("%s names these residuals otherwise, the same tensors are read: %s", release.name, ", ".join(changed))
+        log.info("%s names these otherwise, the same tensors are read: %s", release.name, ", ".join(changed))
     return resolved
+
+
+def _spellings(sae_id: str) -> tuple[str | None, ...]:
+    """An id, the other name of the same residual, and the file that holds a transcoder."""
+    return (
+        sae_id,
+        same_tensor(sae_id),
+        sae_id.removesuffix(".safetensors") if sae_id.endswith(".safetensors") else f"{sae_id}.safetensors",
+    )
 
 
 def choose(cfg: Config) -> dict[int, DictionarySource]:

@@ -27,6 +27,7 @@ from feature_graph.loading.hub import Need, access
 from feature_graph.loading.hub_saes import load_from_hub
 from feature_graph.loading.model_names import same_model
 from feature_graph.loading.releases import DictionarySource, choose
+from feature_graph.loading.transcoder_sets import find_member, load_member
 
 if TYPE_CHECKING:
     from sae_lens import SAE
@@ -53,11 +54,14 @@ def load_saes(cfg: Config, device: str) -> dict[Any, SAE[Any]]:
         with warnings.catch_warnings():  # settings for the model are honoured, see model_settings
             warnings.filterwarnings("ignore", message=r"\s*This SAE has non-empty model_from_pretrained_kwargs", category=UserWarning)
             try:
-                sae = _load_one(place, device)
+                member = find_member(place)
+                sae = _load_one(place, device) if member is None else load_member(member, device)
             except OfflineError:
                 raise  # about the hub, not about one dictionary
             except LoadingError as error:
                 raise type(error)(f"layer {layer}: {error}") from error
+        if member is not None and place.folder is None:
+            named[ID_KEY] = member.sae_id  # one id, however it was asked for
         for key, name in named.items():
             sae.cfg.metadata[key] = name
         if kind_of(layer) == "residual":

@@ -114,7 +114,7 @@ def folder(root: Path, kind: str, config: dict[str, Any] | None = None, drop: tu
         "feature_input_hook": "mlp.hook_in",
         "feature_output_hook": "hook_mlp_out",
     }
-    said |= {"transcoders": ["layer_0.safetensors", "layer_3.safetensors"]} | (config or {})
+    said |= config or {}
     (root / "config.yaml").write_text(yaml.safe_dump({key: value for key, value in said.items() if value is not None}))
     return root
 

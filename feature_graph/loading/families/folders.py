@@ -63,6 +63,22 @@ def read_dictionary(folder: Path, device: str, overrides: dict[str, Any] | None 
     return sae
 
 
+def read_member(config: Path, layer: int, file: Path, device: str) -> SAE[Any]:
+    """Read one transcoder of a circuit-tracer set, float32.
+
+    Args:
+        config: ``config.yaml`` of the set.
+        layer: Block of the transcoder.
+        file: Its weights.
+        device: Torch device.
+
+    Raises:
+        LoadingError: Naming the file that is missing, damaged or inconsistent.
+        UnsupportedSAEError: If it is of a kind that is not analysed.
+    """
+    return build(circuit_tracer.read_member(config, layer, file), device)
+
+
 def _parts(folder: Path, overrides: dict[str, Any] | None) -> DictionaryParts:
     def there(name: str) -> bool:
         return (folder / name).exists() or (folder / name).is_symlink()

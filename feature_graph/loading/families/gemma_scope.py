@@ -49,13 +49,23 @@ def read(folder: Path) -> DictionaryParts:
     file = folder / (SAFETENSORS if new else NPZ)
     places = _places_of_config(folder) if new else {}
     places = places or _places_of_folders(folder, new)
-    tensors = read_safetensors(file) if new else read_npz(file)
-    weights: dict[str, Tensor] = {f"W_{key[2:]}" if key.startswith("w_") else key: value for key, value in tensors.items()}
-    if _SKIP in weights:
-        weights["W_skip"] = weights.pop(_SKIP).T
+    weights = read_tensors(file)
     metadata: dict[str, Any] = places | {"prepend_bos": True, "context_size": 1024}
     kind = "jumprelu" if "hook_name_out" not in places else f"jumprelu_{'skip_' if 'W_skip' in weights else ''}transcoder"
     return DictionaryParts({"architecture": kind, "apply_b_dec_to_input": False, "metadata": metadata}, weights, file)
+
+
+def read_tensors(file: Path) -> dict[str, Tensor]:
+    """Tensors of one file, ``.npz`` or ``.safetensors``, by SAELens' names and orientation.
+
+    Raises:
+        LoadingError: If it is missing or damaged.
+    """
+    tensors = read_npz(file) if file.suffix == ".npz" else read_safetensors(file)
+    weights = {f"W_{key[2:]}" if key.startswith("w_") else key: value for key, value in tensors.items()}
+    if _SKIP in weights:
+        weights["W_skip"] = weights.pop(_SKIP).T
+    return weights
 
 
 def _places_of_config(folder: Path) -> dict[str, Any]:
