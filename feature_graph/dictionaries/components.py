@@ -27,12 +27,12 @@ from feature_graph.dictionaries.keys import ID_KEY, RELEASE_KEY
 from feature_graph.dictionaries.models import HookedModel
 from feature_graph.dictionaries.placements import Placement, placements
 from feature_graph.dictionaries.reconstruction import choose_placement
-from feature_graph.dictionaries.recorded import BARE_OUTPUT, is_bare_output
+from feature_graph.dictionaries.recorded import BARE_OUTPUTS, bare_output
 from feature_graph.dictionaries.sites import model_name, weights_hash
 from feature_graph.dictionaries.tensors import (
     TensorHook,
     TensorName,
-    has_norm_after_mlp,
+    has_norm_after,
     is_parallel,
     output_weights,
     read_tensors,
@@ -107,10 +107,11 @@ def _given(model: HookedModel, name: str, sae: Any) -> _Given:
     if not allowed:
         raise lacking[0]
     _check_widths(model, name, sae, found[0])
-    if is_bare_output(sae.cfg.metadata) and has_norm_after_mlp(model, layer):
+    bare = bare_output(sae.cfg.metadata)
+    if bare is not None and has_norm_after(model, bare, layer):
         raise UnsupportedSAEError(
-            f"{name}: the dictionary records that it writes what the MLP gives before the norm that follows it in this model "
-            f"({BARE_OUTPUT}); supported are those that write what is added to the stream (hook_mlp_out)"
+            f"{name}: the dictionary records that it writes what {BARE_OUTPUTS[bare]} gives before the norm that follows it in this model "
+            f"({bare}); supported are those that write what is added to the stream (hook_{bare.split('.')[0]}_out)"
         )
     tried = {placement.reads for placement in found}
     others = [replace(found[0], reads=reads) for reads in _BEFORE_MLP if reads not in tried] if kind == "transcoder" else []

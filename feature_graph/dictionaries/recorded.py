@@ -15,8 +15,8 @@ from feature_graph.dictionaries.tensors import TensorName
 
 _HOOK = re.compile(r"blocks\.(\d+)\.([\w.]+)")
 _MODULE = re.compile(r"(?:(?:gpt_neox|model|language_model|transformer|backbone)\.)*(?:layers|h|blocks)\.(\d+)((?:\.\w+)*)")
-#: What the MLP itself gives: the same as what it adds to the stream only where no norm follows it.
-BARE_OUTPUT = "mlp.hook_out"
+#: What attention and the MLP themselves give: the same as what they add to the stream only where no norm follows them.
+BARE_OUTPUTS = {"attn.hook_out": "attention", "mlp.hook_out": "the MLP"}
 #: TransformerLens' names below a block → the tensors that they may mean.
 _HOOKS: dict[str, tuple[TensorName, ...]] = {
     "hook_resid_pre": ("resid_pre",),
@@ -24,11 +24,12 @@ _HOOKS: dict[str, tuple[TensorName, ...]] = {
     "hook_resid_post": ("resid_post",),
     "attn.hook_z": ("z",),
     "hook_attn_out": ("attn_out",),
+    "attn.hook_out": ("attn_out",),
     "ln2.hook_normalized": ("mlp_normalized",),
     "mlp.hook_in": ("mlp_in",),
     "hook_mlp_in": ("mlp_in", "mlp_stream"),
     "hook_mlp_out": ("mlp_out",),
-    BARE_OUTPUT: ("mlp_out",),
+    "mlp.hook_out": ("mlp_out",),
 }
 #: The same for names of transformers' modules with their side; a norm's name says enough only where one architecture has it.
 _MODULES: dict[str, tuple[TensorName, ...]] = {
@@ -92,9 +93,10 @@ def _place(name: str) -> RecordedPlace | None:
     return None
 
 
-def is_bare_output(meta: Any) -> bool:
-    """Whether the dictionary records that it writes the MLP's output before a norm that may follow."""
-    return str(meta.get("hook_name_out") or meta.get("hook_name")).endswith(f".{BARE_OUTPUT}")
+def bare_output(meta: Any) -> str | None:
+    """The hook of ``BARE_OUTPUTS`` that the dictionary records to write; None if it records another."""
+    written = str(meta.get("hook_name_out") or meta.get("hook_name"))
+    return next((hook for hook in BARE_OUTPUTS if written.endswith(f".{hook}")), None)
 
 
 def refuse_cross_layer(sae: Any, layer: int) -> None:

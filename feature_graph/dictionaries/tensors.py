@@ -123,9 +123,10 @@ def output_weights(model: HookedModel, block: int) -> Tensor:
     return weights if by == 1.0 else weights * by
 
 
-def has_norm_after_mlp(model: HookedModel, block: int) -> bool:
-    """Whether what the MLP gives is normalised before it is added to the stream (Gemma 2 and 3, OLMo 2)."""
-    return _architecture(model) in POST_NORM or getattr(model.blocks[block], "ln2_post", None) is not None  # type: ignore[attr-defined]
+def has_norm_after(model: HookedModel, hook: str, block: int) -> bool:
+    """Whether what ``attn.hook_out`` or ``mlp.hook_out`` gives is normalised before it is added to the stream (Gemma 2 and 3, OLMo 2)."""
+    after = "ln1_post" if hook.startswith("attn") else "ln2_post"
+    return _architecture(model) in POST_NORM or getattr(model.blocks[block], after, None) is not None  # type: ignore[attr-defined]
 
 
 def _before_mlp(model: HookedModel, name: TensorName, block: int) -> TensorHook:

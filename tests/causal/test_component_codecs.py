@@ -188,11 +188,12 @@ def test_what_does_not_fit_is_refused() -> None:
         build_site_codecs(as_hooked("llama", fold_ln=True), {"L1.mlpin": copying_sae(WIDTH)}, TOKENS)
     with pytest.raises(SiteError, match=r"got 'L1\.mlps'; expected a layer with the kind of site"):
         build_site_codecs(llama, {"L1.mlps": copying_sae(WIDTH)}, TOKENS)
-    bare = copying_sae(WIDTH, metadata={"hook_name": "blocks.1.mlp.hook_out"})
-    assert build_site_codecs(llama, {"L1.mlp": bare}, TOKENS)
-    for form, name in ((as_hooked, "gemma2"), (as_bridge, "gemma3"), (as_hooked, "olmo2 ungrouped"), (as_bridge, "olmo2 head_dim")):
-        with pytest.raises(UnsupportedSAEError, match=r"L1\.mlp: .* before the norm that follows it in this model \(mlp\.hook_out\)"):
-            build_site_codecs(form(name), {"L1.mlp": bare}, TOKENS)
+    for part in ("mlp", "attn"):
+        bare = copying_sae(WIDTH, metadata={"hook_name": f"blocks.1.{part}.hook_out"})
+        assert build_site_codecs(llama, {f"L1.{part}": bare}, TOKENS)
+        for form, name in ((as_hooked, "gemma2"), (as_bridge, "gemma3"), (as_hooked, "olmo2 ungrouped"), (as_bridge, "olmo2 head_dim")):
+            with pytest.raises(UnsupportedSAEError, match=rf"before the norm that follows it in this model \({part}\.hook_out\)"):
+                build_site_codecs(form(name), {f"L1.{part}": bare}, TOKENS)
     summed = transcoder_of("transcoder", torch.eye(WIDTH), torch.zeros(WIDTH), torch.eye(WIDTH), torch.zeros(WIDTH))
     summed.cfg.metadata = SAEMetadata(**{RELEASE_KEY: "mntss-gemma-2-2b-2.5m-clt-as-per-layer", ID_KEY: "1"})
     with pytest.raises(UnsupportedSAEError, match="cross-layer transcoder or crosscoder"):

@@ -10,10 +10,12 @@ import torch
 from safetensors.torch import save_file
 
 from feature_graph.artifacts import Site
+from feature_graph.config import Config
 from feature_graph.dictionaries.build import SiteCodec
 from feature_graph.dictionaries.codec_check import check_codec
 from feature_graph.loading.errors import LoadingError, UnsupportedSAEError
 from feature_graph.loading.families import find_dictionaries, read_dictionary
+from feature_graph.loading.saes import load_saes
 
 D_IN, D_SAE, K = 16, 48, 5
 
@@ -211,10 +213,51 @@ def test_places_that_are_the_stream_in_other_words(tmp_path, place):
     assert read_dictionary(folder, "cpu").cfg.metadata.hook_name == "blocks.8.hook_resid_post"
 
 
-def test_an_attention_dictionary_keeps_the_name_that_it_is_refused_by(tmp_path):
-    t = tensors()
-    folder = dictionary_learning(tmp_path / "a", "AutoEncoder", linear(t) | {"bias": t["c"]}, submodule_name="attn_out_layer_8")
-    assert read_dictionary(folder, "cpu").cfg.metadata.hook_name == "attn_out_layer_8"
+@pytest.mark.parametrize(
+    ("folder", "submodule", "io", "hook"),
+    [
+        ("attn_out_layer_8/trainer_0", "attn_out_layer_8", "out", "attn.hook_out"),
+        ("attn_out_layer8/10_32768", "", "out", "attn.hook_out"),
+        ("mlp_out_layer8/10_32768", "", "out", "mlp.hook_out"),
+        ("a", "attention_out_layer_8", "out", "attn.hook_out"),
+        ("a", "mlp_layer_8", "in", "mlp.hook_in"),
+        ("a", "gpt_neox.layers.8.mlp", "out", "mlp.hook_out"),
+        ("a", "model.layers.8.self_attn", "out", "attn.hook_out"),
+        ("resid_out_layer8/10_32768", "", "out", "hook_resid_post"),
+    ],
+)
+def test_dictionary_learning_names_attention_and_mlp(tmp_path, folder, submodule, io, hook):
+    assert read_dictionary(placed(tmp_path / folder, submodule, io), "cpu").cfg.metadata.hook_name == f"blocks.8.{hook}"
+
+
+def placed(folder, submodule, io):
+    """A dictionary of the family that says where it reads, and nothing else of it."""
+    dictionary_learning(folder, "AutoEncoder", linear(tensors()) | {"bias": tensors()["c"]}, submodule_name=submodule)
+    raw = json.loads((folder / "config.json").read_text())
+    raw["buffer"]["io"] = io
+    (folder / "config.json").write_text(json.dumps(raw))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("submodule", "io"), [("attn_layer_8", "in"), ("model.layers.8.self_attn", "in"), ("mlp_out_layer_8", "in"), ("mlp_in_layer_8", "out")]
+)
+def test_dictionary_learning_places_that_cannot_be_told_are_refused(tmp_path, submodule, io):
+    with pytest.raises(UnsupportedSAEError, match=f"io = '{io}' of {submodule}; read are attention's output and"):
+        read_dictionary(placed(tmp_path / "a", submodule, io), "cpu")
+
+
+def test_dictionary_learning_on_components_is_what_a_site_of_that_kind_takes(tmp_path):
+    for name in ("attn_out_layer8", "mlp_out_layer8"):
+        placed(tmp_path / name / "10_32768", "", "out")
+    sites = [{"layer": 8, "kind": kind, "id": f"{kind}_layer8/10_32768"} for kind in ("attn_out", "mlp_out")]
+    found = load_saes(Config(sae_release=str(tmp_path), sites=sites), "cpu")
+    assert list(found) == ["L8.attn", "L8.mlp"]
+    swapped = [{**site, "kind": other} for site, other in zip(sites, ("mlp_out", "attn_out"), strict=True)]
+    with pytest.raises(LoadingError, match="the dictionary records that it reads"):
+        load_saes(Config(sae_release=str(tmp_path), sites=swapped), "cpu")
+    with pytest.raises(UnsupportedSAEError, match=r"reads 'blocks\.8\.attn\.hook_out'; only SAEs on the residual stream"):
+        load_saes(Config(sae_release=str(tmp_path), sites=[{"layer": 8, "id": sites[0]["id"]}, sites[1]]), "cpu")
 
 
 # --- Gemma Scope

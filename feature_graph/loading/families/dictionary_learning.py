@@ -7,6 +7,9 @@ Each class by its own ``encode``; W, b, b′ stand for encoder, encoder bias and
 - BatchTopKSAE, MatryoshkaBatchTopKSAE: relu(W (x − b′) + b) where above one threshold, else 0;
 - JumpReluAutoEncoder: W x + b where above each feature's threshold (and 0), else 0;
 - GatedAutoEncoder: relu(e^r ∘ W (x − b′) + b_mag) where W (x − b′) + b_gate > 0, else 0.
+
+What is read is the output of a module of the transformers model, or its input (``buffer.io``); which module, the settings say, else the
+folders' names: ``resid_out_layer3/10_32768``, ``mlp_out_layer3``, ``attn_out_layer_8/trainer_0``, ``gpt_neox.layers.3.mlp``.
 """
 
 from __future__ import annotations
@@ -37,6 +40,12 @@ _NAMES = {
     "mag_bias": "b_mag",
 }
 _TRANSPOSED = ("encoder.weight", "decoder.weight")
+_COMPONENTS = (
+    re.compile(r"(?P<what>attention|attn|att|mlp)(?:_(?P<side>out|in))?_layer_?(?P<block>\d+)"),
+    re.compile(r"(?:\w+\.)*(?:layers|h|blocks)\.(?P<block>\d+)\.(?P<what>self_attn|attention|attn|mlp)(?P<side>)"),
+)
+#: Part of a block, side of the module → the hook; attention's input is no place at which dictionaries are read.
+_HOOKS = {("attn", "out"): "attn.hook_out", ("mlp", "out"): "mlp.hook_out", ("mlp", "in"): "mlp.hook_in"}
 _ELSEWHERE = re.compile(r"att|mlp|embed|coder|query|key|value|head", re.IGNORECASE)
 #: Class → SAELens' architecture, and whether b′ is taken off the input.
 _CLASSES = {
@@ -68,7 +77,7 @@ def read(folder: Path) -> DictionaryParts:
 
     Raises:
         LoadingError: If a file is missing or damaged, or settings and weights do not fit.
-        UnsupportedSAEError: If the class of the dictionary is not one of those above.
+        UnsupportedSAEError: If the class of the dictionary is not one of those above, or its place cannot be told.
     """
     raw, file = read_settings(folder / CFG), folder / WEIGHTS
     trainer = _group(raw, "trainer") or raw
@@ -98,7 +107,7 @@ def _metadata(raw: dict[str, Any], trainer: dict[str, Any], folder: Path) -> dic
     if io not in ("in", "out"):
         raise UnsupportedSAEError(f"{folder / CFG}: the buffer recorded io = {io!r}: it reads one place and writes another")
     place = str(trainer.get("submodule_name") or "")
-    hook = hook_in(place) or hook_in(f"{folder.parent.name}/{folder.name}")
+    hook = _hook(place, io, folder) or _hook(f"{folder.parent.name}/{folder.name}", io, folder)
     if hook is None and isinstance(trainer.get("layer"), int) and not _ELSEWHERE.search(place):
         hook = f"blocks.{trainer['layer']}.hook_resid_post"
     if hook is not None and io == "in":
@@ -106,6 +115,23 @@ def _metadata(raw: dict[str, Any], trainer: dict[str, Any], folder: Path) -> dic
     model = str(trainer.get("lm_name") or "").split("/")[-1]
     said = {"hook_name": hook or place, "model_name": model, "context_size": buffer.get("ctx_len"), "prepend_bos": True}
     return {key: value for key, value in said.items() if value not in (None, "")}
+
+
+def _hook(name: str, io: str, folder: Path) -> str | None:
+    """The hook that a name of a module or a folder means; None if it means none.
+
+    Raises:
+        UnsupportedSAEError: If name and settings disagree on the side of the module, or it is attention's input.
+    """
+    match = next((found for pattern in _COMPONENTS for part in name.split("/") if (found := pattern.fullmatch(part))), None)
+    if match is None:
+        return hook_in(name)
+    side, what = match["side"] or io, "mlp" if match["what"] == "mlp" else "attn"
+    if side != io or (what, side) not in _HOOKS:
+        raise UnsupportedSAEError(
+            f"{folder / CFG}: the buffer recorded io = {io!r} of {match[0]}; read are attention's output and an MLP's input and output"
+        )
+    return f"blocks.{match['block']}.{_HOOKS[what, side]}"
 
 
 def _settings(name: str, trainer: dict[str, Any], weights: dict[str, Tensor], file: Path) -> dict[str, Any]:
