@@ -248,7 +248,7 @@ def demo_candidates(bench: EngineBenchmark) -> CandidateSet:
     """The 50 most frequent features of each layer, all 22,500 pairs of the window."""
     top = {n: np.sort(np.argsort(-bench.store.feature_frequencies[n])[:TOP]) for n in LAYERS}
     rows = [(s, int(i), t, int(j), 0.0, 0.0, 0, 0.0, "kept") for s, t in bench.cfg.layer_pairs for i in top[s] for j in top[t]]
-    return CandidateSet(pd.DataFrame(rows, columns=CANDIDATES.names), bench.store)
+    return CandidateSet(pd.DataFrame(rows, columns=CANDIDATES.given), bench.store)
 
 
 @torch.no_grad()

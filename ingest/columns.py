@@ -71,6 +71,11 @@ class FileFormat:
         """Column names in order."""
         return [c.name for c in self.columns]
 
+    @property
+    def given(self) -> list[str]:
+        """Names of the columns that do not follow from others, in order."""
+        return [c.name for c in self.columns if not c.derived_from]
+
     def column(self, name: str) -> Column:
         """A column by its name."""
         return next(c for c in self.columns if c.name == name)

@@ -1,4 +1,7 @@
-"""Columns of interactions.parquet that follow from others. The truth is the strengths, with their signs, and what passed the test."""
+"""Columns of interactions.parquet and candidates.parquet that follow from others.
+
+The truth is the strengths, with their signs, and what passed the test.
+"""
 
 from __future__ import annotations
 

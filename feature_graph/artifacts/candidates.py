@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from feature_graph.artifacts.activations import ActivationStore
-from feature_graph.artifacts.site_keys import BySite, read_key, without_empty_sites
+from feature_graph.artifacts.site_keys import BySite, blocks_between, read_key, without_empty_sites
 from feature_graph.artifacts.sites import feature_id
 from feature_graph.utils import whole_file
 from ingest.formats import CANDIDATES, CANDIDATES_BY_SITE, read_meta, read_table, write_table
@@ -52,6 +52,11 @@ class Candidate:
     arm: str
 
     @property
+    def blocks(self) -> int:
+        """Distance in blocks; 0 inside a block."""
+        return self.tgt.layer - self.src.layer
+
+    @property
     def src_id(self) -> str:
         """Short id of the source."""
         return self.src.id
@@ -77,6 +82,7 @@ class CandidateSet(Sequence[Candidate]):
 
     Attributes:
         frame: One row per pair, columns of ``ingest.formats.CANDIDATES``, and of ``CANDIDATES_BY_SITE`` where layers have several sites.
+            ``blocks`` follows from the layers, whether it is given or not.
         store: Activations of the run; measuring draws its samples from it. None after :meth:`load` without one.
         stages: What each pruning stage kept.
         importance: Layer → float64 [d_sae], frequency × causal effect; NaN where not measured.
@@ -88,6 +94,11 @@ class CandidateSet(Sequence[Candidate]):
     stages: tuple[StageCount, ...] = ()
     importance: dict[int, NDArray[np.float64]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        blocks = blocks_between(self.frame)
+        if "blocks" not in self.frame or not np.array_equal(self.frame["blocks"], blocks):
+            object.__setattr__(self, "frame", ordered_columns(self.frame.assign(blocks=blocks)))
 
     @classmethod
     def empty(cls, store: ActivationStore | None = None, facts: dict[str, Any] | None = None) -> Self:
@@ -141,6 +152,12 @@ class CandidateSet(Sequence[Candidate]):
             importance[read_key(layer)] = array
         stages = tuple(StageCount(**s) for s in meta.get("stages", []))
         return cls(frame, store, stages, importance, meta.get("facts", {}))
+
+
+def ordered_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """A table of pairs with its columns in the order of the format; others come last."""
+    known = [name for name in CANDIDATES_BY_SITE.names if name in frame]
+    return frame[known + [name for name in frame if name not in known]]
 
 
 def _ref(row: pd.Series[Any], side: str) -> FeatureRef:

@@ -142,6 +142,13 @@ def with_sites(frame: pd.DataFrame) -> pd.DataFrame:
     return made
 
 
+def blocks_between(frame: pd.DataFrame) -> NDArray[np.int32]:
+    """Distance in blocks of each row of a table of pairs, with layers or with keys."""
+    source, target = (frame[f"{side}_layer"].to_numpy(np.int64) for side in ("src", "tgt"))
+    source, target = (np.where(keys < _FIRST, keys, (keys - _FIRST) // _STEP) for keys in (source, target))
+    return (target - source).astype(np.int32)
+
+
 def without_empty_sites(frame: pd.DataFrame) -> pd.DataFrame:
     """A table of pairs without its columns of sites, where these name none."""
     return frame.drop(columns=SITE_COLUMNS) if not frame[SITE_COLUMNS[0]].any() else frame

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import ActivationStore, CoactivationAtlas, with_sites
+from feature_graph.artifacts import ActivationStore, CoactivationAtlas, blocks_between, with_sites
 from feature_graph.candidates.grid import Cells, Choice, Grid, Joint, count_joint, joint_of
 from ingest.formats import CANDIDATES, CANDIDATES_BY_SITE
 
@@ -23,6 +23,7 @@ def candidate_frame(choices: Iterable[Choice], atlas: CoactivationAtlas, store: 
     keys = [frame[name].to_numpy() for name in ("tgt_index", "src_index", "tgt_layer", "src_layer")]
     order = np.lexsort((*keys, -frame["pmi"].to_numpy()))
     made = with_sites(frame.iloc[order].reset_index(drop=True))
+    made = made.assign(blocks=blocks_between(made))
     return made[[name for name in CANDIDATES_BY_SITE.names if name in made]]
 
 

@@ -62,6 +62,7 @@ CANDIDATES = FileFormat(
             "why the pair was chosen: kept, rescue_jacobian or rescue_random; with candidates: responses, the effect it was chosen by: "
             "specific, computed or total, or seed: one of its ends is a seed of a behaviour",
         ),
+        Column("blocks", "int32", "distance in blocks: tgt_layer − src_layer, 0 inside a block", derived_from=("tgt_layer", "src_layer")),
     ),
 )
 

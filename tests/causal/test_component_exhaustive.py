@@ -76,7 +76,7 @@ def every_pair(model: AnalysedModel, cfg: Config) -> pd.DataFrame:
     for source, target in window_of(model.codecs, cfg):
         ends = np.ogrid[: model.codecs[source].d_sae, : model.codecs[target].d_sae]
         rows += [(source, i, target, j, 0.0, 0.0, 0, 0.0, "kept") for i in ends[0].ravel() for j in ends[1].ravel()]
-    return with_sites(pd.DataFrame(rows, columns=[name for name in CANDIDATES.names if not name.endswith("_site")]))
+    return with_sites(pd.DataFrame(rows, columns=CANDIDATES.given))
 
 
 def random_run(name: str, form: Any = as_hooked, sites: Any = SITES) -> tuple[Any, dict[str, Any], Config, Any]:

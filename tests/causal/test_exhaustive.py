@@ -57,7 +57,7 @@ def exhaustive(stage: Stage, folder: Path, **arguments: object) -> Exhaustive:
 
 def every_pair(stage: Stage) -> InteractionSet:
     rows = [(s, i, t, j, 0.0, 0.0, 0, 0.0, "kept") for s, t in stage.cfg.layer_pairs for i in range(40) for j in range(40)]
-    candidates = CandidateSet(pd.DataFrame(rows, columns=CANDIDATES.names), stage.store)
+    candidates = CandidateSet(pd.DataFrame(rows, columns=CANDIDATES.given), stage.store)
     return measure_interactions(stage.tiny.model, stage.tiny.saes, candidates, stage.cfg, progress=False)
 
 

@@ -43,7 +43,7 @@ class Stage:
         rng = np.random.default_rng(0)
         pairs = {(s, int(i), t, int(j)) for s, t in self.cfg.layer_pairs for i, j in rng.integers(0, 40, (40, 2))}
         rows = [(*pair, 0.5, 0.25, 10, 0.1, "kept") for pair in sorted(pairs)]
-        self.candidates = CandidateSet(pd.DataFrame(rows, columns=CANDIDATES.names), self.store)
+        self.candidates = CandidateSet(pd.DataFrame(rows, columns=CANDIDATES.given), self.store)
 
     def run(self, **changes: object) -> InteractionSet:
         arguments: dict[str, object] = {"candidates": self.candidates, "cfg": self.cfg, "progress": False} | changes

@@ -7,6 +7,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import scipy.sparse as sp
 from hypothesis import given
@@ -116,6 +117,19 @@ def test_candidates_round_trip(n: int) -> None:
     assert read.facts == made.facts
     assert np.array_equal(read.importance[0], importance[0], equal_nan=True)
     assert read[:3] == list(made)[:3]
+
+
+def test_candidates_say_how_many_blocks_apart_they_are(tmp_path: Path) -> None:
+    """A column of the file; a file of an earlier version, without it, reads the same."""
+    pairs = frame(4).assign(src_layer=[1, 1, 2, 0], tgt_layer=[3, 1, 3, 5], src_site=["L1.tc", "L1.attn", "L2", "L0"], tgt_site="L3.tc")
+    made = CandidateSet(pairs.assign(blocks=9))  # what is given wrongly does not stay
+    assert [one.blocks for one in made] == made.frame["blocks"].tolist() == [2, 0, 1, 5]
+    path = tmp_path / "c.parquet"
+    made.save(path)
+    stored = pq.read_table(path)
+    assert stored["blocks"].to_pylist() == [2, 0, 1, 5]
+    pq.write_table(stored.drop_columns("blocks"), path)
+    pd.testing.assert_frame_equal(CandidateSet.load(path).frame, made.frame, check_dtype=False)
 
 
 def test_candidate_files_of_another_form_are_refused(tmp_path: Path) -> None:

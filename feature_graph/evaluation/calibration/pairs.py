@@ -27,4 +27,4 @@ def all_pairs(model: HasDictionaries, cfg: Config) -> pd.DataFrame:
         for i in range(model.saes[source].cfg.d_sae)
         for j in range(model.saes[target].cfg.d_sae)
     ]
-    return pd.DataFrame(rows, columns=CANDIDATES.names)
+    return pd.DataFrame(rows, columns=CANDIDATES.given)
