@@ -7,7 +7,7 @@ with the matrix products that the arithmetic needs at this machine's best rate.
 
 ``screen`` draws sources and targets of a run, half of the targets with P̂ ≥ 0.1, and compares the screen, with and without the term for
 tokens near a JumpReLU's threshold, with two exact effects at the very same select tokens: the gated derivative, and the clamp between the
-run's levels. Both are averaged within documents, then over documents.
+run's levels. Both are averaged within documents, then over documents. Runs with dictionaries on components are taken as well.
 
     python benchmarks/responses.py speed [--json]
     python benchmarks/responses.py band [--json]
@@ -30,7 +30,7 @@ import pandas as pd
 import torch
 from scipy import stats as scipy_stats
 
-from feature_graph.artifacts import SELECT, ActivationStore, RunPaths, parse_feature_id
+from feature_graph.artifacts import SELECT, ActivationStore, RunPaths, feature_id, feature_key
 from feature_graph.cli.common import load_config
 from feature_graph.config import Config
 from feature_graph.dictionaries import TensorName
@@ -45,8 +45,8 @@ from feature_graph.interventions import (
     arrivals,
     carry_directions,
     carry_site_directions,
-    clamp_effects,
     clean_for,
+    site_effects,
     site_tangents,
 )
 from feature_graph.loading import draw_contexts, load_model_and_saes
@@ -172,7 +172,7 @@ def screen(run_dir: Path, n_sources: int, n_targets: int) -> dict[str, Any]:
     """Agreement of the screen with exact effects on sources × targets pairs of a run."""
     paths = RunPaths.of(run_dir)
     cfg, store = Config.load(paths.config), ActivationStore.load(paths.activations)
-    analysed = AnalysedModel.of(*load_model_and_saes(cfg), cfg)
+    analysed = AnalysedModel.of(*load_model_and_saes(cfg), cfg, components=True)
     context = MeasurementContext.open(analysed, store, cfg)
     rng = np.random.default_rng(0)
     everything = plan_responses(context)
@@ -206,7 +206,8 @@ def _pairs(
     cfg: Config,
 ) -> pd.DataFrame:
     found = {
-        name: made.edges(source=f"L{layer}_F{one.index[0]}").sort_values("target").reset_index(drop=True) for name, made in screens.items()
+        name: made.edges(source=feature_id(layer, int(one.index[0]))).sort_values("target").reset_index(drop=True)
+        for name, made in screens.items()
     }
     frame = found["with threshold term"][["source", "target", "on", "copy"]].copy()
     for name, table in found.items():
@@ -215,8 +216,8 @@ def _pairs(
     some = rng.choice(often, min(len(often), n_targets // 2), replace=False)
     rest = rng.choice(np.setdiff1d(np.arange(len(frame)), some), n_targets - len(some), replace=False)
     frame = frame.iloc[np.r_[some, rest]].reset_index(drop=True)
-    frame["site"], frame["feature"] = zip(*map(parse_feature_id, frame["target"]), strict=True)
-    exact = [_exact(setting, store, layer, later, one, group, cfg) for group in _by_site(frame, later)]
+    frame["site"], frame["feature"] = zip(*(feature_key(name, setting.codecs) for name in frame["target"]), strict=True)
+    exact = [_exact(setting, store, layer, one, group, cfg) for group in _by_site(frame, later)]
     return pd.concat(exact, ignore_index=True)
 
 
@@ -224,31 +225,25 @@ def _by_site(frame: pd.DataFrame, later: list[int]) -> Iterator[pd.DataFrame]:
     return (frame[frame["site"] == n].reset_index(drop=True) for n in later if (frame["site"] == n).any())
 
 
-def _exact(
-    setting: Setting, store: ActivationStore, layer: int, later: list[int], one: LayerSamples, frame: pd.DataFrame, cfg: Config
-) -> pd.DataFrame:
+def _exact(setting: Setting, store: ActivationStore, layer: int, one: LayerSamples, frame: pd.DataFrame, cfg: Config) -> pd.DataFrame:
     """Derivative and clamp of one source on some targets of one site, at the tokens of its response."""
-    target = int(frame["site"].iloc[0])
-    model, codec = setting.model, setting.model.codecs[target]
+    source, codec = setting.codecs[layer].site, setting.codecs[frame["site"].iloc[0]]
     features = torch.tensor(frame["feature"].tolist())
     documents, positions = torch.as_tensor(setting.rows[one.documents]), torch.as_tensor(one.positions)
-    directions = model.codecs[layer].w_dec[int(one.index[0])].expand(len(documents), -1)
+    directions = setting.codecs[layer].w_dec[int(one.index[0])].expand(len(documents), -1)
     at = DirectionTokens.distinct(documents, positions)
-    (v,) = carry_directions(setting.slices, setting.clean, model.point(layer), at, directions, [model.point(target)])
-    pre = codec.preactivation(setting.clean.residuals[model.point(target)][documents, positions], features)
-    derivative = codec.gate(pre, features) * (v @ codec.w_enc[:, features])
+    (found,) = carry_site_directions(setting.slices, setting.clean, source, at, directions, [codec.site])
+    pre = codec.preactivation(found.clean[at.owner], features)
+    derivative = codec.gate(pre, features) * (found.arrived @ codec.w_enc[:, features])
     values = np.asarray(store.activations[layer][:, [int(one.index[0])]].toarray()).ravel()
     now = torch.as_tensor(values[one.documents * store.context_length + one.positions])
     mine = values[store.rows_of(SELECT)]
     high = float(np.quantile(mine[mine > 0], cfg.clamp_high_quantile))
     clamps = Clamps(documents, positions, directions, high - now, cfg.clamp_low - now)
-    passed = [Reading(model.codecs[n], torch.zeros(0, dtype=torch.long)) for n in later if n < target]
-    effects = clamp_effects(
-        setting.slices, setting.clean, model.point(layer), clamps, [*passed, Reading(codec, features)], 0,
-        torch.ones_like(setting.clean.tokens, dtype=torch.bool), direct=False,
-    )  # fmt: skip
+    counted = torch.ones_like(setting.clean.tokens, dtype=torch.bool)
+    (effects,) = site_effects(setting.slices, setting.clean, source, clamps, [Reading(codec, features)], 0, counted)
     by = pd.DataFrame({"document": one.documents})
-    for name, sample in (("derivative", derivative), ("clamp", effects[-1].total / (high - cfg.clamp_low))):
+    for name, sample in (("derivative", derivative), ("clamp", effects.total / (high - cfg.clamp_low))):
         means = pd.DataFrame(sample.double().numpy()).groupby(by["document"]).mean()
         frame[name] = means.mean().to_numpy()
     return frame
