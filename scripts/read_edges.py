@@ -1,13 +1,15 @@
 """Lay out edges of a run for reading by hand: what docs/findings.md was read from.
 
     python -m scripts.read_edges RUN --effect specific --top 40
+    python -m scripts.read_edges RUN --effect specific --top 20 --brief
     python -m scripts.read_edges RUN --pairs L8.tc_F998:L11.tc_F170
     python -m scripts.read_edges RUN --pairs L8.tc_F998:L11.tc_F170 --text "She came from the" --text "She saw the"
 
-For each edge: its effects; the strongest contexts of both features, one per document, the token between « and »; the tokens that their
-decoder rows promote and demote most (final norm's gain, unembedding); how often the target is active at all, where the source is active,
-and where it is not although the token is one at which it can be. With ``--text``, what both features are at the last token of each text,
-in the model as it is, BOS before each as at the beginning of a document: a change of the text is an intervention that needs no dictionary.
+For each edge: its effects; the strongest contexts of both features, one per document, the token between « and », and before the text what
+the source and the target are there; the tokens that their decoder rows promote and demote most (final norm's gain, unembedding); how often
+the target is active at all, where the source is active, and where it is not although the token is one at which it can be. With ``--brief``
+three contexts of each feature and nothing else. With ``--text``, what both features are at the last token of each text, in the model as it
+is, BOS before each as at the beginning of a document: a change of the text is an intervention that needs no dictionary.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from feature_graph.interventions import AnalysedModel
 from feature_graph.loading import load_model_and_saes
 
 EFFECTS = ("total", "copy", "computed", "specific")
-CONTEXTS, BEFORE, AFTER = 6, 12, 4
+CONTEXTS, BRIEF, BEFORE, AFTER = 6, 3, 12, 4
 PROMOTED = 8
 PER_FEATURE = 1  # edges per source and per target, so that no hub fills the page
 
@@ -78,17 +80,19 @@ class EdgeReader:
         """The store's key of a site."""
         return next(key for key, one in self.store.sites.items() if str(one.name) == site)
 
-    def contexts(self, values: NDArray[np.float32]) -> list[str]:
-        """Where a feature is most active, one line per document."""
+    def contexts(
+        self, values: NDArray[np.float32], source: NDArray[np.float32], target: NDArray[np.float32], n: int = CONTEXTS
+    ) -> list[str]:
+        """Where a feature is most active, one line per document: source and target there, and the text."""
         lines: dict[int, str] = {}
         for row in np.argsort(-values, kind="stable"):
             document, position = divmod(int(row), self.store.context_length)
-            if values[row] <= 0 or len(lines) == CONTEXTS:
+            if values[row] <= 0 or len(lines) == n:
                 break
             tokens = self.store.tokens[document]
             parts = (tokens[max(0, position - BEFORE) : position], tokens[position : position + 1], tokens[position + 1 :][:AFTER])
             text = "{}«{}»{}".format(*map(self.text, parts)).replace("\n", "↵")
-            lines.setdefault(document, f"{values[row]:6.2f}  {text}")
+            lines.setdefault(document, f"{source[row]:6.2f} {target[row]:6.2f}  {text}")
         return list(lines.values())
 
     def text(self, tokens: Sequence[int] | NDArray[np.int64]) -> str:
@@ -152,10 +156,20 @@ def show(reader: EdgeReader, edge: dict[str, Any], number: int, texts: Sequence[
     print(f"target active: {reader.rates(*columns)}")
     for feature, values in zip(ends, columns, strict=True):
         print(f"{feature}  active at {(values > 0).sum() / reader.store.valid.sum():.4f} of the tokens\n  {reader.promoted(feature)}")
-        for line in reader.contexts(values):
+        for line in reader.contexts(values, columns[0], columns[1]):
             print(f"  {line}")
     for text, (source, target) in zip(texts, reader.last(texts, ends), strict=True):
         print(f"  {source:6.2f} {target:6.2f}  {text}")
+
+
+def show_brief(reader: EdgeReader, edge: dict[str, Any], number: int) -> None:
+    """The contexts of one edge alone."""
+    ends = (edge["source"], edge["target"])
+    source, target = (reader.column(feature) for feature in ends)
+    print(f"\n{number:2}  {ends[0]} → {ends[1]}")
+    for name, values in (("source", source), ("target", target)):
+        for line in reader.contexts(values, source, target, BRIEF):
+            print(f"{name}  {line}")
 
 
 def main() -> None:
@@ -168,13 +182,17 @@ def main() -> None:
     parser.add_argument("--effect", choices=EFFECTS, default="specific", help="without --pairs: by this effect (default: specific)")
     parser.add_argument("--top", type=int, default=20, help="without --pairs: so many (default: 20)")
     parser.add_argument("--blocks", type=int, default=1, help="without --pairs: those that cross so many blocks or more (default: 1)")
+    parser.add_argument("--brief", action="store_true", help="three contexts of each feature, and nothing else")
     parser.add_argument("--text", action="append", default=[], help="a text to ask at its last token; repeatable")
     parser.add_argument("--no-bos", action="store_true", help="put no BOS before a text, as in most contexts of a run without it")
     options = parser.parse_args()
     reader = EdgeReader(options.run, with_bos=not options.no_bos)
     edges = reader.pairs(options.pairs.split(",")) if options.pairs else reader.strongest(options.effect, options.top, options.blocks)
     for number, edge in enumerate(edges, 1):
-        show(reader, edge, number, options.text)
+        if options.brief:
+            show_brief(reader, edge, number)
+        else:
+            show(reader, edge, number, options.text)
 
 
 if __name__ == "__main__":
