@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -20,20 +21,31 @@ _OPEN = {"often": "targets with P̂ ≥ 0.1", "rare": "targets with P̂ < 0.1"}
 def forecasts(
     run_dir: RunDirectory,
     sources: Annotated[int, typer.Option("--sources", min=4, help="Random features to steer, equally many per site.")] = 60,
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            "--text",
+            metavar="FILE",
+            help="Text to steer on, a file or a folder, instead of the run's confirm documents; preferably held out.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compare forecasts of steering: response, measured edge, paths, and baselines such as the cosine and its negative.
 
-    Random features are steered on held-out documents, by a size and sign that nothing was measured with. Needs the run's activations; if
-    the run has no responses, those of the steered features are measured first. Writes forecasts.json.
+    Random features are steered on held-out documents, by a size and sign that nothing was measured with: the run's confirm documents, or
+    with --text another text, which can be one that trained no dictionary. Needs the run's activations; if the run has no responses, those
+    of the steered features are measured first. Writes forecasts.json.
     """
     from feature_graph.artifacts import RunPaths
     from feature_graph.evaluation.forecasts import ComparisonOptions, compare_run
     from feature_graph.pipeline import locked
 
+    if text is not None and not text.exists():
+        raise typer.BadParameter(f"there is no file {text}", param_hint="--text")
     common.load_config(str(run_dir))
     with locked(RunPaths.of(run_dir).lock):
-        found = compare_run(run_dir, ComparisonOptions(n_sources=sources))
+        found = compare_run(run_dir, ComparisonOptions(n_sources=sources), text=None if text is None else str(text))
     if as_json:
         common.out.print_json(data=found)
         return
@@ -49,7 +61,8 @@ def _show(found: dict[str, Any]) -> None:
             heads = ["forecast", *scores]
             title = f"{_TITLES[effect]}; {name}"
             common.out.print(common.table(title, heads, score_rows(scores, _number), right=heads[1:]))
-    common.out.print(f"{len(found['sources'])} sources were steered", highlight=False)
+    where = "held-out documents of the run" if found["text"] is None else found["text"]
+    common.out.print(f"{len(found['sources'])} sources were steered on {where}", highlight=False, soft_wrap=True)
 
 
 def _number(value: float | None) -> str:

@@ -216,7 +216,7 @@ def test_forecasts_are_compared_between_transcoders(tmp_path: Path) -> None:
     np.testing.assert_allclose(one["paths"], one["virtual weight"])
     name = pairs["source"].iloc[0]
     layer, index = feature_key(name, model.codecs)
-    (samples,) = TokenDraw(store, cfg, options.most_documents).of_layer(layer, np.array([index]), CONFIRM, options.n_tokens)
+    (samples,) = TokenDraw(store, cfg, CONFIRM, options.most_documents).of_layer(layer, np.array([index]), options.n_tokens)
     delta = options.multiple * float(store.mean_activations[layer][index])
     rows, documents = np.unique(samples.documents, return_inverse=True)
     mine = pairs[pairs["source"] == name]

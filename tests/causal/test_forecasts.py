@@ -16,7 +16,7 @@ from feature_graph.artifacts import CONFIRM, TEST, RunPaths, parse_feature_id
 from feature_graph.cli import app
 from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.forecasts import FORECASTERS, ComparisonOptions, compare_forecasts
-from feature_graph.evaluation.forecasts.draw import TokenDraw, draw_sources
+from feature_graph.evaluation.forecasts.draw import Draws, draw_sources
 from feature_graph.evaluation.forecasts.scores import score
 from feature_graph.evaluation.planted import PlantedModel, planted_model
 from feature_graph.interventions import AnalysedModel, Perturbation, Perturber, SamplePositions
@@ -132,9 +132,9 @@ def test_every_forecast_is_there_for_every_pair(found: Planted) -> None:
 
 
 def test_sources_are_steered_at_tokens_that_nothing_was_measured_at(found: Planted) -> None:
-    draw = TokenDraw(found.store, found.cfg, 64)
+    draws = Draws.of(found.store, found.cfg, 64)
     among = {layer: sources.index for layer, sources in found.responses.sources.items()}
-    sources = draw_sources(draw, among, 30, 24, 3, np.random.default_rng(0))
+    sources = draw_sources(draws, among, 30, 24, 3, np.random.default_rng(0))
     for source in sources:
         active = found.store.activations[source.layer][:, [source.index]].toarray().reshape(found.store.tokens.shape)
         for samples, split in ((source.truth, CONFIRM), (source.edge, TEST)):
@@ -148,10 +148,10 @@ def test_sources_are_steered_at_tokens_that_nothing_was_measured_at(found: Plant
 
 def test_the_truth_is_what_perturbing_the_model_gives(found: Planted) -> None:
     """One source, steered by another engine."""
-    draw = TokenDraw(found.store, found.cfg, OPTIONS.most_documents)
+    draws = Draws.of(found.store, found.cfg, OPTIONS.most_documents)
     name = found.pairs["source"].iloc[0]
     layer, index = parse_feature_id(name)
-    (samples,) = draw.of_layer(layer, np.array([index]), CONFIRM, OPTIONS.n_tokens)
+    (samples,) = draws.truth.of_layer(layer, np.array([index]), OPTIONS.n_tokens)
     analysed = AnalysedModel.of(found.planted.model, found.planted.saes)
     delta = OPTIONS.multiple * float(found.store.mean_activations[layer][index])
     rows, documents = np.unique(samples.documents, return_inverse=True)
@@ -168,9 +168,9 @@ def test_the_truth_is_what_perturbing_the_model_gives(found: Planted) -> None:
 
 
 def test_too_little_text_is_said(found: Planted) -> None:
-    draw = TokenDraw(found.store, found.cfg, 64)
+    draws = Draws.of(found.store, found.cfg, 64)
     with pytest.raises(EvaluationError, match="active in 500 documents"):
-        draw_sources(draw, {0: np.arange(3)}, 30, 24, 500, np.random.default_rng(0))
+        draw_sources(draws, {0: np.arange(3)}, 30, 24, 500, np.random.default_rng(0))
 
 
 def test_a_run_is_compared_and_printed(tmp_path: Path) -> None:
@@ -192,6 +192,59 @@ def test_a_run_is_compared_and_printed(tmp_path: Path) -> None:
     assert shown.exit_code == 0, shown.output
     for part in ("Total change", "Computed change", "|cosine| < 0.02", "−cosine", "response − best baseline", "8 sources were steered"):
         assert part in shown.stdout
+
+
+def test_the_truth_may_be_of_another_text(found: Planted, tmp_path: Path) -> None:
+    """Steered in all documents of a text that the run does not have; the forecasts are the run's, and so are they for the pairs of both."""
+    words = np.asarray(found.planted.tokens)[:60]
+    tokens = np.random.default_rng(1).permutation(words.ravel()).reshape(words.shape)
+    path = tmp_path / "other.h5"
+    other = collect_activations(found.planted.model, found.planted.saes, found.cfg, tokens=tokens, path=path)
+    compared = compare_forecasts(found.planted.model, found.planted.saes, found.store, found.cfg, found.responses, OPTIONS, truth=other)
+    used = np.unique(compared.documents[compared.documents >= 0])
+    assert {*other.splits[used]} == {0, 1, 2}
+    elsewhere = 0
+    for row in compared.pairs.groupby("source").head(1).index:
+        layer, index = parse_feature_id(compared.pairs["source"][row])
+        mine = compared.documents[row][compared.documents[row] >= 0]
+        theirs, own = (store.activations[layer][:, [index]].toarray().reshape(store.tokens.shape)[mine] for store in (other, found.store))
+        assert (theirs > 0).any(axis=1).all()
+        elsewhere += int((own <= 0).all(axis=1).sum())
+    assert elsewhere > 0  # in some of these documents the run's own text would have nothing to steer
+    both = found.pairs.merge(compared.pairs, on=["source", "target"], suffixes=("", " again"))
+    assert len(both) > 50
+    for name in ("response", "virtual weight", "paths", "edge"):
+        np.testing.assert_allclose(both[f"{name} again"], both[name], rtol=1e-6, atol=1e-7)
+    known = {pair for pair in found.planted.edges if pair not in {*found.planted.nonlinear, *found.planted.faint}}
+    wired = [pair for pair in compared.pairs.itertuples() if (parse_feature_id(pair.source), parse_feature_id(pair.target)) in known]
+    assert len(wired) >= 6
+    for pair in wired:
+        planted = found.planted.edges[parse_feature_id(pair.source), parse_feature_id(pair.target)].total
+        assert pair.measured == pytest.approx(planted, abs=1e-4)
+
+
+def test_another_text_is_asked_for_by_its_file(tmp_path: Path) -> None:
+    from feature_graph.pipeline import run as do
+
+    cfg = write_tiny_run(tmp_path, behaviors=[], candidates="responses", shortlist_pairs=60, response_documents=3, n_tokens=200 * 16)
+    do(cfg, only="collect")
+    asked = ["--quiet", "forecasts", cfg.output_dir, "--sources", "8"]
+    refused = CliRunner().invoke(app, [*asked, "--text", str(tmp_path / "missing.txt")], env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert "there is no file" in refused.stderr
+    assert not RunPaths.of(cfg.output_dir).forecasts.exists()
+    words = Path(cfg.dataset).read_text(encoding="utf-8").split()
+    other = tmp_path / "other.txt"
+    other.write_text(" ".join(reversed(words)), encoding="utf-8")
+    done = CliRunner().invoke(app, [*asked, "--text", str(other)], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert f"8 sources were steered on {other}" in done.stdout
+    mine = json.loads(RunPaths.of(cfg.output_dir).forecasts.read_text(encoding="utf-8"))
+    assert mine["text"] == str(other)
+    again = CliRunner().invoke(app, [*asked, "--json"], env={"COLUMNS": "200"})
+    found = json.loads(again.stdout)
+    assert found["text"] is None
+    assert found["scores"]["often"] != mine["scores"]["often"]
 
 
 def test_without_responses_those_of_the_sources_are_measured(found: Planted) -> None:

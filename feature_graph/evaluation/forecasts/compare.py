@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from feature_graph.artifacts import CONFIRM, SELECT, TEST, ActivationStore, ResponseStore, RunPaths, feature_id, indices_by_layer, spans
+from feature_graph.activations import collect_activations
+from feature_graph.artifacts import SELECT, ActivationStore, ResponseStore, RunPaths, feature_id, indices_by_layer, spans
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries, HookedModel
 from feature_graph.evaluation.forecasts.compared import ComparedForecasts
-from feature_graph.evaluation.forecasts.draw import DrawnSource, TokenDraw, draw_sources
+from feature_graph.evaluation.forecasts.draw import DrawnSource, Draws, draw_sources
 from feature_graph.evaluation.forecasts.forecasters import FORECASTERS, Forecasts, SiteForecast, mean_jacobian
 from feature_graph.evaluation.forecasts.paths import PathSums, is_passed, path_sums
 from feature_graph.evaluation.forecasts.scores import forecast_scores
@@ -43,8 +44,8 @@ class ComparisonOptions:
         n_sources: Sources, equally many per site.
         multiple: Delta of the steer, in units of the source's mean activation where active: a size and sign that no clamp had.
         n_tokens: Tokens at which a source is steered, and as many at which its edges are measured; distinct documents first.
-        min_documents: Documents of each split that a source must be active in.
-        most_documents: Documents of each split that are run.
+        min_documents: Documents of each split (and of another text) that a source must be active in.
+        most_documents: Documents of each split (and of another text) that are run.
         jacobian_tokens: Tokens of the mean Jacobian.
         path_tokens: Tokens of each feature at which the steps of paths are measured, where the run has no responses.
         rare_targets: Targets with P̂ below 0.1 that are kept per source and site, at random.
@@ -69,26 +70,36 @@ _JACOBIAN_DOCUMENTS = 16
 _DEAD_ROW = 0.5
 
 
-def compare_run(run_dir: str | Path, options: ComparisonOptions = DEFAULTS) -> dict[str, Any]:
+def compare_run(run_dir: str | Path, options: ComparisonOptions = DEFAULTS, *, text: str | None = None) -> dict[str, Any]:
     """Compare forecasts on a run, and write ``forecasts.json`` into its directory.
 
+    Args:
+        run_dir: The run.
+        options: Sources, tokens, delta.
+        text: Text to steer on, in any form that ``dataset`` takes, instead of the run's own confirm documents: such as text that trained
+            none of its dictionaries.
+
     Returns:
-        ``options``, ``bootstrap`` (what a resample draws anew; files without it are of a bootstrap over sources alone), ``responses`` (hash
-        of the run's responses; None if it has none, and those of the sources were measured here), ``sources`` (ids), and ``scores``
-        (:func:`forecast_scores`).
+        ``options``, ``text`` (that was steered on; None: the run's own), ``bootstrap`` (what a resample draws anew; files without it are of
+        a bootstrap over sources alone), ``responses`` (hash of the run's responses; None if it has none, and those of the sources were
+        measured here), ``sources`` (ids), and ``scores`` (:func:`forecast_scores`).
 
     Raises:
         feature_graph.artifacts.ArtifactError: If the activations are missing, a file is damaged, or a dictionary is not the one
             that the run used.
+        feature_graph.loading.LoadingError: If there is no such text.
         EvaluationError: If no source can be steered.
     """
     paths = RunPaths.of(run_dir)
     cfg, store = Config.load(paths.config), ActivationStore.load(paths.activations)
     responses = ResponseStore(paths.responses) if paths.responses.is_file() else None
     model, saes = load_model_and_saes(cfg, run_dir)
-    compared = compare_forecasts(model, saes, store, cfg, responses, options)
+    analysed = AnalysedModel.of(model, saes, cfg, components=True)
+    other = None if text is None else _recorded(analysed, cfg, text, options.most_documents)
+    compared = compare_forecasts(analysed, saes, store, cfg, responses, options, truth=other)
     found = {
         "options": asdict(options),
+        "text": text,
         "bootstrap": BOOTSTRAP,
         "responses": None if responses is None else sha256_file(paths.responses),
         "sources": sorted(compared.pairs["source"].unique()),
@@ -98,6 +109,12 @@ def compare_run(run_dir: str | Path, options: ComparisonOptions = DEFAULTS) -> d
     return found
 
 
+def _recorded(model: AnalysedModel, cfg: Config, text: str, n_documents: int) -> ActivationStore:
+    """Activations on another text. How good dictionaries are there is not asked: that, too, is what is compared."""
+    told = {"dataset": text, "n_tokens": n_documents * cfg.context_length, "sae_quality": "off"}
+    return collect_activations(model, model.saes, cfg.model_copy(update=told))
+
+
 def compare_forecasts(
     model: HookedModel | AnalysedModel,
     saes: Dictionaries,
@@ -105,6 +122,8 @@ def compare_forecasts(
     cfg: Config,
     responses: ResponseStore | None = None,
     options: ComparisonOptions = DEFAULTS,
+    *,
+    truth: ActivationStore | None = None,
 ) -> ComparedForecasts:
     """Steer random sources, and put every forecast beside what was measured.
 
@@ -116,6 +135,7 @@ def compare_forecasts(
         responses: Responses of the same run. Without them those of the sources are measured here, and those that paths are made of (every
             feature's at the next site) at fewer tokens.
         options: Sources, tokens, delta.
+        truth: Recorded activations of another text, on which sources are steered. None: on the confirm documents of ``store``.
 
     Raises:
         EvaluationError: If no source can be steered.
@@ -123,18 +143,19 @@ def compare_forecasts(
     """
     analysed = AnalysedModel.of(model, saes, cfg, components=True)
     context = MeasurementContext.open(analysed, store, cfg)
+    elsewhere = context if truth is None else MeasurementContext.open(analysed, truth, cfg)
     if responses is not None:
         check_responses(responses, analysed.saes, str(context.input_hashes()["tokens"]))
     rng = np.random.default_rng(derived_seed(cfg.seed, "forecasts"))
-    draw = TokenDraw(store, cfg, options.most_documents)
+    draws = Draws.of(store, cfg, options.most_documents, truth)
     least = max(options.min_documents, cfg.response_documents)
-    sources = draw_sources(draw, _able(analysed, responses), options.n_sources, options.n_tokens, least, rng)
+    sources = draw_sources(draws, _able(analysed, responses), options.n_sources, options.n_tokens, least, rng)
     with TemporaryDirectory(prefix="forecasts.") as folder:
         mine, steps = (responses, responses) if responses is not None else _responses(context, sources, Path(folder), options)
         screen, further = (ResponseScreen(some, store, analysed.codecs) for some in (mine, steps))
         later = {layer: analysed.later(layer) for layer in analysed.codecs}
         along = path_sums(screen, further, indices_by_layer((source.layer, source.index) for source in sources), later)
-        comparison = _Comparison(context, Forecasts(screen, store), along, draw, options, rng)
+        comparison = _Comparison(context, elsewhere, Forecasts(screen, store), along, draws, options, rng)
         tables = progress(comparison.tables(sources), "steering", len(sources))
         return ComparedForecasts.joined(tables)
 
@@ -173,16 +194,18 @@ class _Comparison:
     def __init__(
         self,
         context: MeasurementContext,
+        elsewhere: MeasurementContext,
         forecasts: Forecasts,
         along: PathSums,
-        draw: TokenDraw,
+        draws: Draws,
         options: ComparisonOptions,
         rng: np.random.Generator,
     ) -> None:
         self.context, self.forecasts, self.along, self.options, self.rng = context, forecasts, along, options, rng
-        self.tokens = draw.anywhere(SELECT, _JACOBIAN_DOCUMENTS, options.jacobian_tokens, rng)
-        chosen = (draw.documents(CONFIRM), draw.documents(TEST), np.unique(self.tokens[0]))
-        self.truth, self.edges, self.anywhere = (CleanDocuments(context, documents) for documents in chosen)
+        self.tokens = draws.select.anywhere(_JACOBIAN_DOCUMENTS, options.jacobian_tokens, rng)
+        self.truth = CleanDocuments(elsewhere, draws.truth.documents)
+        self.edges = CleanDocuments(context, draws.edge.documents)
+        self.anywhere = CleanDocuments(context, np.unique(self.tokens[0]))
 
     def tables(self, sources: Sequence[DrawnSource]) -> Iterator[ComparedForecasts]:
         """One table per source."""

@@ -24,7 +24,7 @@ class DrawnSource:
     Attributes:
         layer: Its layer.
         index: Its index.
-        truth: Tokens of confirm documents at which it is steered.
+        truth: Tokens at which it is steered: of confirm documents, or of another text.
         edge: Tokens of test documents at which its edges are measured by clamps.
     """
 
@@ -35,52 +35,73 @@ class DrawnSource:
 
 
 class TokenDraw:
-    """Tokens at which features are active, among a fixed choice of documents of each split.
+    """Tokens at which features are active, among a fixed choice of documents.
 
     Args:
         store: Recorded activations.
         cfg: Gives the seed.
-        most_documents: Documents of a split that are used.
+        split: The split that documents are taken from; None: from all.
+        most_documents: Documents that are used.
+
+    Attributes:
+        store: Where it draws from.
+        documents: The documents used, ascending.
     """
 
-    def __init__(self, store: ActivationStore, cfg: Config, most_documents: int) -> None:
-        self._store, self._priority = store, document_priority(store, cfg)
+    def __init__(self, store: ActivationStore, cfg: Config, split: int | None, most_documents: int) -> None:
+        self.store, self._priority = store, document_priority(store, cfg)
         self._order = np.random.default_rng(derived_seed(cfg.seed, "forecast tokens")).random(store.tokens.size)
-        self._most = most_documents
+        mine = np.flatnonzero(store.splits == split) if split is not None else np.arange(len(store.splits))
+        self.documents: Ints = np.sort(mine[np.argsort(self._priority[mine])][:most_documents])
 
-    def documents(self, split: int) -> Ints:
-        """The documents used of a split, ascending."""
-        mine = np.flatnonzero(self._store.splits == split)
-        return np.sort(mine[np.argsort(self._priority[mine])][: self._most])
-
-    def of_layer(self, layer: int, indices: Ints, split: int, n: int) -> list[SampleRows]:
+    def of_layer(self, layer: int, indices: Ints, n: int) -> list[SampleRows]:
         """Up to ``n`` tokens of each feature, distinct documents first."""
-        used = self.documents(split)
         found = []
-        for at in active_rows(self._store, layer, indices):
-            kept = np.flatnonzero(np.isin(at.documents, used) & self._store.valid[at.documents, at.positions])
+        for at in active_rows(self.store, layer, indices):
+            kept = np.flatnonzero(np.isin(at.documents, self.documents) & self.store.valid[at.documents, at.positions])
             found.append(draw_samples(at.documents, at.positions, at.values, kept, self._priority, self._order[at.rows], n))
         return found
 
-    def anywhere(self, split: int, n_documents: int, n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    def anywhere(self, n_documents: int, n: int, rng: np.random.Generator) -> tuple[Ints, Ints]:
         """Counted tokens of a few documents, whatever is active there: documents and positions, [n] or fewer."""
-        used = self.documents(split)[:n_documents]
-        rows, positions = np.nonzero(self._store.valid[used])
+        used = self.documents[:n_documents]
+        rows, positions = np.nonzero(self.store.valid[used])
         chosen = np.sort(rng.permutation(len(rows))[:n])
         return used[rows[chosen]], positions[chosen].astype(np.int64)
 
 
+@dataclass(frozen=True)
+class Draws:
+    """Where tokens are drawn from, for each purpose.
+
+    Attributes:
+        truth: At which sources are steered.
+        edge: At which their edges are measured by clamps.
+        select: That responses and mean Jacobians are measured at.
+    """
+
+    truth: TokenDraw
+    edge: TokenDraw
+    select: TokenDraw
+
+    @classmethod
+    def of(cls, store: ActivationStore, cfg: Config, most_documents: int, truth: ActivationStore | None = None) -> Draws:
+        """From a run's confirm, test and select documents; the truth from another text, if there is one."""
+        held_out = TokenDraw(store, cfg, CONFIRM, most_documents) if truth is None else TokenDraw(truth, cfg, None, most_documents)
+        return cls(held_out, *(TokenDraw(store, cfg, split, most_documents) for split in (TEST, SELECT)))
+
+
 def draw_sources(
-    draw: TokenDraw, among: Mapping[int, Ints], n_sources: int, n_tokens: int, min_documents: int, rng: np.random.Generator
+    draws: Draws, among: Mapping[int, Ints], n_sources: int, n_tokens: int, min_documents: int, rng: np.random.Generator
 ) -> list[DrawnSource]:
     """Sources at random, equally many per site (as far as it goes), in the order of layers.
 
     Args:
-        draw: Where they are active.
+        draws: Where they are active.
         among: Layer → features to draw from.
         n_sources: How many.
         n_tokens: Tokens of each at most, for the truth and for its edges.
-        min_documents: Documents of each split that a source must be active in.
+        min_documents: Documents of each draw that a source must be active in.
         rng: Draws them.
 
     Raises:
@@ -91,7 +112,7 @@ def draw_sources(
     for k, layer in enumerate(layers):
         wanted = n_sources // len(layers) + (k < n_sources % len(layers))
         order = rng.permutation(among[layer].astype(np.int64))
-        samples = (draw.of_layer(layer, order, split, n_tokens) for split in (CONFIRM, TEST, SELECT))
+        samples = (draw.of_layer(layer, order, n_tokens) for draw in (draws.truth, draws.edge, draws.select))
         able = [
             DrawnSource(layer, int(index), truth, edge)
             for index, truth, edge, chosen in zip(order, *samples, strict=True)
@@ -99,5 +120,6 @@ def draw_sources(
         ]
         found += sorted(able[:wanted], key=lambda source: source.index)
     if not found:
-        raise EvaluationError(f"no feature is active in {min_documents} documents of each split, as is asked for here; collect more text")
+        where = "of each split" if draws.truth.store is draws.edge.store else "of each split and of the other text"
+        raise EvaluationError(f"no feature is active in {min_documents} documents {where}, as is asked for here; collect more text")
     return found
