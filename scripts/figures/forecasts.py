@@ -12,10 +12,11 @@ from scripts.figures.commands import command
 
 
 def measure(run: Path) -> None:
-    """Compare the forecasts of a run, unless that was done after its graph was made, and with today's bootstrap."""
+    """Compare the forecasts of a run, unless that was done after its graph was made, on its own text, and with today's bootstrap."""
     paths = RunPaths.of(run)
     newer = paths.forecasts.is_file() and paths.forecasts.stat().st_mtime >= paths.graph_json.stat().st_mtime
-    if not newer or json.loads(paths.forecasts.read_text(encoding="utf-8")).get("bootstrap") != BOOTSTRAP:
+    found = json.loads(paths.forecasts.read_text(encoding="utf-8")) if newer else {}
+    if found.get("bootstrap") != BOOTSTRAP or found.get("text") is not None:
         command("forecasts", run, quiet=False)
 
 
