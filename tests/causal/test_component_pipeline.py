@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from benchmarks.responses import screen
 from feature_graph.artifacts import ActivationStore, ArtifactError, CandidateSet, PruningRecall, RunPaths, feature_key, is_pair
 from feature_graph.artifacts.recall import STAGE_NAMES
 from feature_graph.cli import app
@@ -96,6 +97,14 @@ def test_behaviours_rest_on_features_of_every_site(mixed: tuple[Config, RunPaths
     assert len({seed["id"].partition("_F")[0] for behavior in found for seed in behavior["seeds"]}) >= 3
     report = (mixed[1].root / "report.html").read_text()
     assert all(seed["id"] in report for behavior in found for seed in behavior["seeds"][:3])
+
+
+def test_the_benchmark_compares_screened_with_exact_effects_between_components(mixed: tuple[Config, RunPaths]) -> None:
+    """At the very same tokens: the screen leaves out how gate and derivative vary together, and nothing else."""
+    found = screen(mixed[1].root, n_sources=20, n_targets=12)
+    assert found["pairs"] >= 100
+    assert found["all: derivative, without: Spearman"] > 0.9
+    assert found["all: clamp, with threshold term: Spearman"] > 0.5
 
 
 def test_seeds_of_components_have_places_of_their_own(mixed: tuple[Config, RunPaths], tmp_path: Path) -> None:
