@@ -1,10 +1,16 @@
-"""Compile RASP programs into transformers with Tracr, and write weights, labels and wiring as package data (maintainers only).
+"""Compile RASP programs into transformers with Tracr, and write weights, labels and wiring: those of the package, or your own.
 
 Needs an environment of its own, since JAX is no dependency of this project. What the committed files were made with:
 
     uv venv --python 3.11 tracr-env
     uv pip install --python tracr-env/bin/python tracr-pypi==1.0.0 safetensors    (brings dm-haiku 0.0.17, jax 0.10.2)
     JAX_PLATFORMS=cpu tracr-env/bin/python scripts/compile_tracr.py
+
+With a Python file of yours it compiles your programs instead, into another folder:
+
+    JAX_PLATFORMS=cpu tracr-env/bin/python scripts/compile_tracr.py mine.py --output-dir outputs/programs
+
+The file has PROGRAMS, which maps names to what Program takes: {"text": "…", "make": function, "vocabulary": ("a", "b"), "length": 8}.
 
 A program becomes two files: NAME.safetensors with the weights as Tracr gives them (float32), and NAME.json with
 
@@ -27,6 +33,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import runpy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,24 +142,35 @@ def library() -> dict[str, Program]:
 
 def main() -> None:
     """Write every program."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, help="Python file with PROGRAMS; without it, the programs of the package")
+    parser.add_argument("--output-dir", type=Path, help="where the files go; needed with a file of yours")
+    asked = parser.parse_args()
+    if (asked.file is None) != (asked.output_dir is None):
+        parser.error("a file of yours and --output-dir go together")
+    folder = FOLDER if asked.output_dir is None else asked.output_dir
+    folder.mkdir(parents=True, exist_ok=True)
     failures = {}
-    for name, program in programs().items():
+    for name, program in (programs() if asked.file is None else programs_of(asked.file)).items():
         try:
-            write(name, program)
+            write(name, program, folder)
         except (ValueError, NotImplementedError, TypeError, KeyError) as error:
             failures[name] = f"{type(error).__name__}: {error}"
     print("do not compile:", failures or "none")
 
 
-def write(name: str, program: Program) -> None:
+def programs_of(path: Path) -> dict[str, Program]:
+    """Programs of somebody's Python file."""
+    return {name: Program(**values) for name, values in runpy.run_path(str(path))["PROGRAMS"].items()}
+
+
+def write(name: str, program: Program, folder: Path) -> None:
     """Compile a program and write its two files."""
     from tracr.compiler import compiling
 
     expression = program.make()
     model = compiling.compile_rasp_to_model(expression, set(program.vocabulary), program.length, causal=True, compiler_bos=BOS)
-    save_file(weights(model), FOLDER / f"{name}.safetensors")
+    save_file(weights(model), folder / f"{name}.safetensors")
     labels = list(model.residual_labels)
     facts = {
         "text": program.text,
@@ -166,7 +184,7 @@ def write(name: str, program: Program) -> None:
         "distinct": program.distinct,
         "examples": examples(expression, program),
     }
-    (FOLDER / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
+    (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(name, facts["wiring"], len(labels), "directions")
 
 

@@ -29,8 +29,12 @@ def calibrate(
         True, "--programs/--no-programs", help="Include programs compiled into transformers by Tracr, with the library."
     ),
     library: bool = typer.Option(
-        True, "--library/--no-library", help="Include Tracr's own library of programs in their own width: the longest part."
+        True, "--library/--no-library", help="Include these programs and Tracr's own library, in their own width: the longest part."
     ),
+    own: Annotated[
+        list[Path] | None,
+        typer.Option("--own-program", help="Instead, run this compiled program (NAME.json) in its own width; may be repeated."),
+    ] = None,
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-o", help="Folder for calibration.json; an interrupted run is resumed there.")
     ] = Path("outputs/calibration"),
@@ -63,10 +67,11 @@ def calibrate(
     asked = QUICK_LIBRARY if quick else None
     done = run(
         QUICK_SEEDS if quick else seeds,
-        names,
-        nulls=nulls,
-        programs=programs,
+        () if own else names,
+        nulls=nulls and not own,
+        programs=programs and not own,
         library=asked if library else (),
+        own=own or (),
         folder=str(output_dir),
         workers=workers or None,
     )
@@ -83,9 +88,16 @@ def calibrate(
 
 def _show(done: Calibration, folder: Path) -> None:
     figures = done.figures
-    columns = ["variant", "recall", "FDR", "signs", "error total", "direct", "later", "decoys", "gates", "coverage"]
-    rows = [[name, *_row(values)] for name, values in figures["variants"].items()]
-    out.print(table(f"Planted truth, {figures['seeds']} seeds", columns, rows, right=columns[1:]))
+    if figures["variants"]:
+        columns = ["variant", "recall", "FDR", "signs", "error total", "direct", "later", "decoys", "gates", "coverage"]
+        rows = [[name, *_row(values)] for name, values in figures["variants"].items()]
+        out.print(table(f"Planted truth, {figures['seeds']} seeds", columns, rows, right=columns[1:]))
+    if crowds := {name: values for name, values in figures["variants"].items() if values["unresolved"]}:
+        columns = ["variant", "specific", "unresolved", "room for"]
+        rows = [
+            [name, _share(v["specific_found"]), _share(v["unresolved"]), f"{v['room']:.0f} equal drivers"] for name, v in crowds.items()
+        ]
+        out.print(table("Drivers that must be specific, and drivers that cannot be", columns, rows, right=columns[1:]))
     if figures["nulls"]:
         rows = [[name, *_null_row(values)] for name, values in figures["nulls"].items()]
         out.print(table("Null runs", ["run", "tests", "found", "interval", "at or below the level"], rows, right=["tests", "found"]))

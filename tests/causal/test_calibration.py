@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,19 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from feature_graph.artifacts import JsonParts, PartFiles
+from feature_graph.artifacts import JsonParts, PartFiles, feature_id
 from feature_graph.cli import app
 from feature_graph.evaluation.calibration import CalibrationError, calibrate
 from feature_graph.evaluation.calibration.cells import Cell, make_cells
 from feature_graph.evaluation.calibration.compiled import compare, measure_program
 from feature_graph.evaluation.calibration.nulls import measure_null
 from feature_graph.evaluation.calibration.report import pool, share
+from feature_graph.evaluation.calibration.specific import count_specific
 from feature_graph.evaluation.calibration.variants import judge, measure_variant, run_stages
 from feature_graph.evaluation.planted import VARIANTS, TrueEffect, planted_model, simulated_effects
 from feature_graph.evaluation.planted.compiled import LIBRARY, PROGRAMS, load_program
 from feature_graph.evaluation.planted.compiled_truth import results, run_program
+from feature_graph.evaluation.planted.plans import many_wiring
 from feature_graph.evaluation.planted.simulate import Simulation
 from tests.support.variants import OPPOSING, n_planted, opposing
 
@@ -86,6 +89,10 @@ def test_every_variant_meets_the_aims(name: str) -> None:
     if VARIANTS[name].gates:
         assert (cell["n_gates_found"], cell["n_gates_false"]) == (1, 0)
         assert cell["n_gate_controls"] > 15
+    assert (cell["n_specific_found"], cell["n_unresolved_found"]) == (cell["n_specific"], cell["n_unresolved"])
+    assert cell["n_unresolved"] == {"many": 90, "crowded": 16}.get(name, 0)
+    if name == "many":
+        assert cell["room"] < 50  # of ninety
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +129,29 @@ def test_edges_that_are_not_there_and_edges_not_found_are_counted(relu_run: tupl
     missed = {aim["name"] for aim in figures["aims"] if not aim["met"]}
     assert missed == {"recall"}  # one false among 23 is within the level
     assert figures["variants"]["relu"]["fdr_by_effect"]["total"]["value"] > 0
+
+
+def test_as_few_equal_drivers_as_there_is_room_for_are_specific_and_wrong_ones_are_counted() -> None:
+    pairs = tuple((f"many{k}", "sum") for k in range(12))
+    variant = replace(VARIANTS["many"], plan=partial(many_wiring, 12), specific=pairs, unresolved=())
+    planted = variant.build(2)
+    cfg = variant.config(planted).model_copy(update={"specificity_directions": 16})
+    candidates, measured = run_stages(planted, cfg)
+    cell = judge(variant, planted, cfg, candidates, measured)
+    assert (cell["n_specific"], cell["n_specific_found"]) == (12, 12)
+
+    too_many = replace(variant, specific=(), unresolved=pairs)
+    frame = measured.frame.copy()
+    drivers = frame.index[frame["tgt_id"] == feature_id(*planted.key(1, "sum"))]
+    assert count_specific(too_many, planted, frame, cfg)["n_unresolved_found"] == 0
+    frame.loc[drivers, "q_specific"] = 0.5
+    assert count_specific(variant, planted, frame, cfg)["n_specific_found"] == 0
+    assert count_specific(too_many, planted, frame, cfg)["n_unresolved_found"] == 12
+    frame.loc[drivers, "significant"] = False  # what does not exist is not unresolved
+    assert count_specific(too_many, planted, frame, cfg)["n_unresolved_found"] == 0
+    wrong = cell | {"n_specific_found": 11, "n_unresolved": 12, "n_unresolved_found": 11, "room": 36.0}
+    figures = pool({Cell("variant", "many", 0): wrong}, 0.05)
+    assert {aim["name"] for aim in figures["aims"] if not aim["met"]} == {"specific found", "unresolved"}
 
 
 @pytest.mark.parametrize("name", ["disjoint", "placebo", "scrambled"])

@@ -17,14 +17,14 @@ from feature_graph.evaluation.calibration.own_width import compare_own_width, me
 from feature_graph.evaluation.calibration.own_width_report import own_width_aims, pool_own_width
 from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import TrueEffect
-from feature_graph.evaluation.planted.compiled import LIBRARY, load_program
+from feature_graph.evaluation.planted.compiled import LIBRARY, PROGRAMS, load_program
 from feature_graph.evaluation.planted.compiled_model import as_hooked
 from feature_graph.evaluation.planted.compiled_truth import run_program, step_effects
 from feature_graph.interactions import measure_exhaustive
 from feature_graph.utils import without_progress
 
 
-@pytest.mark.parametrize(("name", "basis"), [("shift_by", "original"), ("shift_by", "rotated"), ("hist", "original")])
+@pytest.mark.parametrize(("name", "basis"), [("shift_by", "original"), ("shift_by", "rotated"), ("repeats", "original")])
 def test_wiring_comes_back_in_the_programs_own_width(name: str, basis: Any) -> None:
     found = measure_own_width(name, basis, documents=300)
     assert found["width"] == len(load_program(name).labels)
@@ -36,8 +36,8 @@ def test_wiring_comes_back_in_the_programs_own_width(name: str, basis: Any) -> N
 
 @pytest.mark.long
 @pytest.mark.parametrize("basis", ["original", "rotated"])
-@pytest.mark.parametrize("name", LIBRARY)
-def test_every_program_of_the_library_comes_back(name: str, basis: Any) -> None:
+@pytest.mark.parametrize("name", [*PROGRAMS, *LIBRARY])
+def test_every_program_comes_back(name: str, basis: Any) -> None:
     aims = own_width_aims(pool_own_width({name: measure_own_width(name, basis)}), 0.05)
     assert [aim.name for aim in aims if not aim.met] == []
 

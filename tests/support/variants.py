@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: Of the standard plan.
 STANDARD = 20
-_MORE = {"erased": 3, "attenuated": 3, "turned": 6, "crowded": 17, "many": 60}
+_MORE = {"erased": 3, "attenuated": 3, "turned": 6, "crowded": 17, "many": 90}
 #: A direction that is turned into another is a copy erased and a new edge.
 OPPOSING = {"erased": {"erases_copy": 3}, "attenuated": {"attenuates_copy": 3}, "turned": {"erases_copy": 3}}
 

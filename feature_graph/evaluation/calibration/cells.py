@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from feature_graph.evaluation.calibration.compiled import measure_program
+from feature_graph.evaluation.calibration.errors import CalibrationError
 from feature_graph.evaluation.calibration.nulls import NULLS, measure_null
 from feature_graph.evaluation.calibration.own_width import measure_own_width
 from feature_graph.evaluation.calibration.variants import measure_variant
 from feature_graph.evaluation.planted import COMPONENT_VARIANTS, VARIANTS
-from feature_graph.evaluation.planted.compiled import PROGRAMS
+from feature_graph.evaluation.planted.compiled import LIBRARY, PROGRAMS, read_program
 from feature_graph.evaluation.planted.compiled_model import BASES
+from feature_graph.utils import sha256_file, sha256_json
 
 
 @dataclass(frozen=True)
@@ -23,16 +27,20 @@ class Cell:
         kind: What is run.
         name: Which variant, null run or program.
         seed: Of its world.
+        path: File of a program that does not ship; empty for all others.
+        digest: Of that program's files.
     """
 
     kind: Literal["variant", "null", "program", "own_width"]
     name: str
     seed: int
+    path: str = ""
+    digest: str = ""
 
     @property
     def file(self) -> str:
         """Name of its part."""
-        return f"{self.kind}-{self.name}-{self.seed:04d}"
+        return "-".join(filter(None, [self.kind, self.name, f"{self.seed:04d}", self.digest]))
 
 
 def make_cells(
@@ -45,6 +53,26 @@ def make_cells(
     return cells + [Cell("own_width", f"{name}-{basis}", 0) for basis in BASES for name in library]
 
 
+def cells_of_files(paths: Sequence[str | Path]) -> list[Cell]:
+    """Programs that do not ship, in their own width; each is read once, so that what is wrong shows before anything runs.
+
+    Raises:
+        ProgramError: If a file holds no program.
+        CalibrationError: If two have the same name, or one has that of a program that ships.
+    """
+    programs = [(read_program(path).name, Path(path)) for path in paths]
+    names = Counter([*PROGRAMS, *LIBRARY, *(name for name, _ in programs)])
+    taken = [str(path) for name, path in programs if names[name] > 1]
+    if taken:
+        raise CalibrationError(f"programs: got {', '.join(taken)}; expected names of their own, which no other program has")
+    digests = [sha256_json([sha256_file(path), sha256_file(path.with_suffix(".safetensors"))])[:8] for _, path in programs]
+    return [
+        Cell("own_width", f"{name}-{basis}", 0, str(path), digest)
+        for basis in BASES
+        for (name, path), digest in zip(programs, digests, strict=True)
+    ]
+
+
 def run_cell(cell: Cell) -> dict[str, Any]:
     """Run it; plain values.
 
@@ -52,8 +80,8 @@ def run_cell(cell: Cell) -> dict[str, Any]:
         KeyError: If there is no variant, null run or program of that name.
     """
     if cell.kind == "own_width":
-        name, basis = cell.name.split("-")
-        return measure_own_width(name, "original" if basis == "original" else "rotated")
+        name, _, basis = cell.name.rpartition("-")
+        return measure_own_width(read_program(cell.path) if cell.path else name, "original" if basis == "original" else "rotated")
     if cell.kind == "program":
         return measure_program(cell.name)
     return measure_variant(cell.name, cell.seed) if cell.kind == "variant" else measure_null(cell.name, cell.seed)

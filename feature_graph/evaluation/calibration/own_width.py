@@ -34,24 +34,24 @@ STRONG = 5
 TOLD = 20
 
 
-def measure_own_width(name: str, basis: Basis, documents: int = DOCUMENTS) -> dict[str, Any]:
+def measure_own_width(program: str | CompiledProgram, basis: Basis, documents: int = DOCUMENTS) -> dict[str, Any]:
     """Measure every pair one step apart with the configuration that ships, and compare with the truth.
 
     Args:
-        name: Of the program.
+        program: The program, or the name of one that ships.
         basis: ``original``, or ``rotated``.
         documents: Random inputs.
 
     Raises:
         KeyError: If there is no program of that name.
     """
-    program = load_program(name)
+    program = load_program(program) if isinstance(program, str) else program
     loaded = as_hooked(program, None, basis=basis)
     tokens = program.random_tokens(documents, seed=0)
     cfg = loaded.own_width_config(int(tokens.size))
     measured, splits = _measure(loaded, tokens, cfg)
     truth = step_effects(program, tokens, cfg, splits == SELECT, splits == TEST)
-    about = {"text": program.text, "program": name, "basis": basis, "width": len(program.labels), "documents": documents}
+    about = {"text": program.text, "program": program.name, "basis": basis, "width": len(program.labels), "documents": documents}
     return about | compare_own_width(program, measured, truth, cfg.min_effect)
 
 

@@ -41,14 +41,11 @@ def own_width_aims(figures: Mapping[str, Values], level: float) -> list[Aim]:
     signs = sum(values["wrong_signs"] for values in alone)
     found = [Aim("own width: signs", "every one right", 1.0 if signs == 0 else 0.0, signs == 0)]
     for where, group in (("the worst program", alone), ("all programs", [figures[POOLED]])):
-        recall, rate = _worst_recall(group), _worst_rate(group)
-        found.append(Aim(f"own width: recall, {where}", f"at least {MIN_RECALL}", recall, recall >= MIN_RECALL))
+        recalls, rate = [values["recall"]["value"] for values in group if values["recall"]], _worst_rate(group)
+        if recalls:
+            found.append(Aim(f"own width: recall, {where}", f"at least {MIN_RECALL}", min(recalls), min(recalls) >= MIN_RECALL))
         found.append(Aim(f"own width: false discoveries, {where}", f"at most {level:g}, edges and each effect", rate, rate <= level))
     return found
-
-
-def _worst_recall(group: Iterable[Values]) -> float:
-    return min((values["recall"]["value"] for values in group if values["recall"]), default=1.0)
 
 
 def _worst_rate(group: Iterable[Values]) -> float:

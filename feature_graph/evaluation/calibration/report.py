@@ -11,6 +11,7 @@ from feature_graph.evaluation.calibration.aims import Aim
 from feature_graph.evaluation.calibration.cells import Cell
 from feature_graph.evaluation.calibration.own_width_report import own_width_aims, pool_own_width
 from feature_graph.evaluation.calibration.shares import share
+from feature_graph.evaluation.calibration.specific import SPECIFIC_COUNTS
 from feature_graph.evaluation.calibration.variants import COUNTS
 from feature_graph.evaluation.planted import COMPONENT_VARIANTS, VARIANTS, ComponentVariant, Variant
 from feature_graph.evaluation.planted.score import EFFECTS
@@ -26,7 +27,7 @@ def known(name: str) -> Variant | ComponentVariant:
 
 def pool_variant(name: str, cells: list[Values]) -> Values:
     """Figures of one variant over its seeds."""
-    sums = {count: sum(int(cell.get(count, 0)) for cell in cells) for count in (*COUNTS, *_GATES)}
+    sums = {count: sum(int(cell.get(count, 0)) for cell in cells) for count in (*COUNTS, *SPECIFIC_COUNTS, *_GATES)}
     hits = sums["n_planted"] - sums["n_missed"]
     values: Values = {"text": known(name).text, "seeds": len(cells), "tests": sum(cell["n_tests"] for cell in cells)}
     values["counts"] = sums
@@ -39,6 +40,10 @@ def pool_variant(name: str, cells: list[Values]) -> Values:
     values["zero_error"] = max((cell["zero_error"] for cell in cells), default=0.0)
     values["decoys_rejected"] = share(sums["n_decoys"] - sums["n_decoys_found"], sums["n_decoys"])
     values["faint_rejected"] = share(sums["n_faint"] - sums["n_faint_found"], sums["n_faint"])
+    values["specific_found"] = share(sums["n_specific_found"], sums["n_specific"])
+    values["unresolved"] = share(sums["n_unresolved_found"], sums["n_unresolved"])
+    if known(name).unresolved:
+        values["room"] = float(np.median([cell["room"] for cell in cells]))
     values["gates_found"] = share(sums["n_gates_found"], sums["n_gates"])
     values["gates_false"] = share(sums["n_gates_false"], sums["n_gate_controls"])
     values["gate_fdr"] = share(sums["n_gates_false"], sums["n_gates_found"] + sums["n_gates_false"])
@@ -131,7 +136,13 @@ def judge(variants: Mapping[str, Values], nulls: Mapping[str, Values], programs:
 
 
 #: Figure of a variant → what it must be: all of them.
-_ALL = {"decoys_rejected": "every decoy", "faint_rejected": "every wire under min_effect", "gates_found": "every gate"}
+_ALL = {
+    "decoys_rejected": "every decoy",
+    "faint_rejected": "every wire under min_effect",
+    "specific_found": "every driver that stands out",
+    "unresolved": "every one of too many drivers exists and is not specific",
+    "gates_found": "every gate",
+}
 
 
 def _planted_aims(variants: Mapping[str, Values], level: float) -> list[Aim]:

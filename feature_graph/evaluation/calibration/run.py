@@ -10,12 +10,12 @@ from typing import Any
 
 from feature_graph.artifacts import JsonParts, PartFiles
 from feature_graph.config import Config
-from feature_graph.evaluation.calibration.cells import known_variants, make_cells
+from feature_graph.evaluation.calibration.cells import cells_of_files, known_variants, make_cells
 from feature_graph.evaluation.calibration.errors import CalibrationError
 from feature_graph.evaluation.calibration.provenance import code_key, versions
 from feature_graph.evaluation.calibration.report import pool
 from feature_graph.evaluation.calibration.schedule import default_workers, run_cells
-from feature_graph.evaluation.planted.compiled import LIBRARY
+from feature_graph.evaluation.planted.compiled import LIBRARY, PROGRAMS
 from feature_graph.utils import write_json
 
 FILE, PARTS = "calibration.json", "parts"
@@ -51,6 +51,7 @@ def calibrate(
     nulls: bool = True,
     programs: bool = True,
     library: Sequence[str] | None = None,
+    own: Sequence[str | Path] = (),
     folder: str | Path | None = None,
     workers: int | None = None,
 ) -> Calibration:
@@ -60,19 +61,22 @@ def calibrate(
         seeds: Planted worlds per variant, from seed 0 on. Null runs take half as many (at least one).
         variants: Names; None takes all.
         nulls: Whether to run the null runs and the comparison with shuffled weights.
-        programs: Whether to run compiled programs: three in a wide residual stream, and the library.
-        library: Programs of Tracr's library to run in their own width, in both bases; None takes all, ``()`` none.
+        programs: Whether to run the compiled programs that ship: three in a wide residual stream, and ``library``.
+        library: Which of them to run in their own width, in both bases: those three and Tracr's library; None takes all, ``()`` none.
+        own: Files of compiled programs of your own (NAME.json, with NAME.safetensors beside it), which are run in the same way.
         folder: Where calibration.json goes, with a part file per cell under ``parts``, from which a killed run resumes. None keeps nothing.
         workers: Processes of one thread each; None: two, where there are two cores.
 
     Raises:
         CalibrationError: If a number is below 1, or a variant or program is not known.
+        ProgramError: If a file of ``own`` is missing or holds no program.
     """
     names = _checked(seeds, variants, workers)
-    library = _known("library", library, list(LIBRARY))
+    library = _known("library", library, [*PROGRAMS, *LIBRARY])
     place = Path(folder) if folder is not None else None
     begun = time.monotonic()
     cells = make_cells(names, seeds, max(1, seeds // 2), nulls=nulls, programs=programs, library=library if programs else ())
+    cells += cells_of_files(own)
     parts = PartFiles(place / PARTS if place else None, code_key(), JsonParts())
     level = float(Config.model_fields["significance_level"].default)
     results = run_cells(cells, parts, workers or default_workers())

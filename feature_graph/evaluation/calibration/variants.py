@@ -15,6 +15,7 @@ from feature_graph.coactivation import build_coactivation_atlas
 from feature_graph.config import Config
 from feature_graph.dictionaries import Dictionaries
 from feature_graph.evaluation.calibration.gates import measure_gates
+from feature_graph.evaluation.calibration.specific import count_specific
 from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.planted import (
     COMPONENT_VARIANTS,
@@ -93,7 +94,8 @@ def judge(variant: Variant, planted: PlantedModel, cfg: Config, candidates: Cand
     if sources is not None:  # the truth of the others is not known
         frame = frame[[source in {feature_id(*source) for source in sources} for source in frame["src_id"]]]
     found = score(frame, planted, truth=truth, min_effect=cfg.min_effect)
-    return _plain(found, planted, measured) | {"documents": int((store.splits == TEST).sum())}
+    values = _plain(found, planted, measured) | count_specific(variant, planted, frame, cfg)
+    return values | {"documents": int((store.splits == TEST).sum())}
 
 
 def _store(candidates: CandidateSet) -> ActivationStore:

@@ -1,6 +1,7 @@
 """Programs compiled into transformers by Tracr, whose every residual direction has a name: truth that nobody here wrote.
 
-The files under ``programs`` are made by scripts/compile_tracr.py: three programs of ours, and every program of Tracr's own library.
+The files under ``programs`` are made by scripts/compile_tracr.py: three programs of ours, and every program of Tracr's own library. It
+makes such files of other programs, too (:func:`read_program`).
 :func:`feature_graph.evaluation.planted.compiled_model.as_hooked` makes of one what the engine sees.
 
 Lindner et al., "Tracr: Compiled Transformers as a Laboratory for Interpretability", https://arxiv.org/abs/2301.05062.
@@ -8,14 +9,15 @@ Lindner et al., "Tracr: Compiled Transformers as a Laboratory for Interpretabili
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
+
+from feature_graph.evaluation.planted.compiled_checks import BOS, PADDING, read_facts, read_weights
 
 #: Ours.
 PROGRAMS = ("share_of_x", "so_far", "repeats")
@@ -24,9 +26,8 @@ LIBRARY = (
     *("frac_prevs", "hist", "length", "count", "count_less_freq", "shift_by", "detect_pattern", "pair_balance", "sort_unique"),
     *("sort", "sort_freq", "reverse", "nary_sequencemap", "shuffle_dyck", "shuffle_dyck2"),
 )
-BOS = "BOS"
-#: Always 1: the compiler's constant, part of no program. Never written: its padding.
-CONSTANT, PADDING = "one", "tokens:compiler_pad"
+#: Always 1: the compiler's constant, part of no program.
+CONSTANT = "one"
 Floats = NDArray[np.float64]
 
 
@@ -47,6 +48,7 @@ class CompiledProgram:
         weights: Path → float64, in Tracr's basis.
         n_layers: Tracr's layers.
         n_heads: Heads of each.
+        bos: The token that every input begins with.
     """
 
     name: str
@@ -61,6 +63,7 @@ class CompiledProgram:
     weights: dict[str, Floats]
     n_layers: int
     n_heads: int
+    bos: str = BOS
 
     @property
     def context(self) -> int:
@@ -82,11 +85,11 @@ class CompiledProgram:
 
     def tokens(self, texts: list[list[str]]) -> NDArray[np.int64]:
         """Ids of some inputs, BOS first, [n, length + 1]."""
-        return np.array([[self.vocabulary[BOS], *(self.vocabulary[t] for t in text)] for text in texts], dtype=np.int64)
+        return np.array([[self.vocabulary[self.bos], *(self.vocabulary[t] for t in text)] for text in texts], dtype=np.int64)
 
     def random_tokens(self, n: int, seed: int) -> NDArray[np.int64]:
         """Random inputs of full length, [n, context]."""
-        words = sorted(set(self.vocabulary) - {BOS, PADDING.split(":")[1]})
+        words = sorted(set(self.vocabulary) - {self.bos, PADDING})
         rng, length = np.random.default_rng([seed, 3]), self.context - 1
         if self.distinct:
             return self.tokens([rng.permutation(words)[:length].tolist() for _ in range(n)])
@@ -104,9 +107,25 @@ def load_program(name: str) -> CompiledProgram:
     if name not in known:
         raise KeyError(f"program: got {name!r}; known are {', '.join(known)}")
     folder = files("feature_graph.evaluation.planted") / "programs"
-    facts = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-    with as_file(folder / f"{name}.safetensors") as path:
-        weights = {key: value.astype(np.float64) for key, value in load_file(path).items()}
+    with as_file(folder / f"{name}.json") as facts, as_file(folder / f"{name}.safetensors") as weights:
+        return _read(name, facts, weights)
+
+
+def read_program(path: str | Path) -> CompiledProgram:
+    """Read a compiled program of your own.
+
+    Args:
+        path: NAME.json; the weights lie beside it, in NAME.safetensors. docs/method.md says what they hold.
+
+    Raises:
+        ProgramError: If one of the files is missing or does not hold a program.
+    """
+    path = Path(path)
+    return _read(path.stem, path, path.with_suffix(".safetensors"))
+
+
+def _read(name: str, path: Path, weights: Path) -> CompiledProgram:
+    facts = read_facts(path)
     return CompiledProgram(
         name=name,
         text=facts["text"],
@@ -117,7 +136,8 @@ def load_program(name: str) -> CompiledProgram:
         values=facts["values"],
         distinct=facts["distinct"],
         examples=tuple((e["input"], e["output"]) for e in facts["examples"]),
-        weights=weights,
+        weights=read_weights(weights, facts),
         n_layers=facts["layers"],
         n_heads=facts["heads"],
+        bos=facts["bos"],
     )

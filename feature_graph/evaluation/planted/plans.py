@@ -117,6 +117,10 @@ def crowded_wiring(n: int = 16, weak: float = 0.04, strong: float = 1.5) -> Wiri
     return with_wires(standard_wiring(), (*wires, Wire(1, "strong", "crowd", strong)), ("crowd",))
 
 
-def many_wiring(n: int = 60, slope: float = 0.15) -> Wiring:
-    """The standard plan with one target of ``n`` equal drivers: more than any of them stands out from among random directions."""
-    return with_wires(standard_wiring(), tuple(Wire(1, f"many{k}", "sum", slope) for k in range(n)))
+def many_wiring(n: int = 90, slope: float = 0.15) -> Wiring:
+    """The standard plan with one target of ``n`` equal drivers, all active at the same tokens: too many for one to stand out.
+
+    A driver that is off at a token is none there: of drivers that each act at tokens of their own, nearly all stand out.
+    """
+    wires = tuple(Wire(1, f"many{k}", "sum", slope) for k in range(n))
+    return replace(with_wires(standard_wiring(), wires), together=tuple(w.read for w in wires))

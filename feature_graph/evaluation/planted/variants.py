@@ -49,6 +49,8 @@ class Variant:
         population: So many fresh documents stand for the text that the samples were drawn from: the truth is the mean over them, and what
             is judged is whether the intervals hold it. 0: the truth of the measured documents themselves.
         gates: Whether gates are tested too; where nothing but a gate makes two sources interact, so that every other one found is false.
+        specific: (source, target) names of the first block's edges that must pass as specific.
+        unresolved: Those that exist and are no larger than what random directions do, so that they must not pass.
         settings: Fields of the configuration that differ from the planted default.
     """
 
@@ -61,6 +63,8 @@ class Variant:
     every_sample: bool = False
     population: int = 0
     gates: bool = False
+    specific: tuple[tuple[str, str], ...] = ()
+    unresolved: tuple[tuple[str, str], ...] = ()
     settings: tuple[tuple[str, Any], ...] = ()
 
     def build(self, seed: int) -> PlantedModel:
@@ -118,6 +122,10 @@ class ComponentVariant:
         return planted.config(activity_threshold=ACTIVE, n_intervention_samples=EVERY_SAMPLE)
 
 
+def _drivers(plan: Wiring, begin: str) -> tuple[tuple[str, str], ...]:
+    return tuple((w.read, w.write) for w in plan.wires if w.read.startswith(begin))
+
+
 _SHIPPED = tuple((name, Config.model_fields[name].default) for name in ("min_coactivation", "min_decoder_alignment"))
 
 #: Floors of random directions would hide weak drivers beside a strong one, and each of very many.
@@ -140,8 +148,22 @@ VARIANTS = {
         Variant("erased", "three copies that a block takes away: a computed effect of −1, and in total none", plan=erased_wiring),
         Variant("attenuated", "three copies of which a block leaves two fifths", plan=attenuated_wiring),
         Variant("turned", "three directions that a block turns into others: edges between decoders of cosine 0", plan=turned_wiring),
-        Variant("crowded", "one target with a strong driver and sixteen of a fortieth of it", plan=crowded_wiring, settings=_NO_FLOOR),
-        Variant("many", "one target with sixty equal drivers, too many to stand out", plan=many_wiring, settings=_NO_FLOOR),
+        Variant(
+            "crowded",
+            "one target with a strong driver and sixteen of a fortieth of it",
+            plan=crowded_wiring,
+            specific=(("strong", "crowd"),),
+            unresolved=_drivers(crowded_wiring(), "weak"),
+            settings=_NO_FLOOR,
+        ),
+        Variant(
+            "many",
+            "one target with ninety equal drivers, too many to stand out",
+            plan=many_wiring,
+            unresolved=_drivers(many_wiring(), "many"),
+            # Sixteen random directions know their scale to 18 %: of ninety drivers one would now and then look larger than it is.
+            settings=(*_NO_FLOOR, ("specificity_directions", 64)),
+        ),
         Variant("pruned", "the thresholds of candidate choice as shipped", settings=_SHIPPED),
     )
 }

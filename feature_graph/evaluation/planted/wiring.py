@@ -84,6 +84,7 @@ class Wiring:
         driven: Directions that tokens write themselves.
         decoys: (source, target) names that are active together without a causal path.
         faint: Wires too weak to count as an effect: they are in the model and must not be reported.
+        together: Driven directions that are written by the very same tokens.
     """
 
     dictionaries: tuple[tuple[str, ...], ...]
@@ -94,6 +95,7 @@ class Wiring:
     driven: tuple[str, ...]
     decoys: tuple[tuple[str, str], ...]
     faint: tuple[Wire, ...] = ()
+    together: tuple[str, ...] = ()
 
     @property
     def units(self) -> tuple[Wire, ...]:

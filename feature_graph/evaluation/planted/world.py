@@ -82,6 +82,8 @@ def token_values(plan: Wiring, rng: np.random.Generator, n_vocab: int) -> Floats
         values[target] = values[source] * rng.uniform(0.5, 1.0, n_vocab)
     for first, second in ((g.first, g.second) for g in plan.gates):  # often both, or the gate would never open
         values[second] = np.where(rng.random(n_vocab) < 0.7, (values[first] > 0) * rng.uniform(1, 3, n_vocab), values[second])
+    for name in plan.together[1:]:
+        values[name] = (values[plan.together[0]] > 0) * rng.uniform(1, 3, n_vocab)
     rows = np.stack([values.get(name, np.zeros(n_vocab)) for name in plan.names], axis=1)
     rows[0] = 0
     return rows
