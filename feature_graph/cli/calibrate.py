@@ -31,10 +31,10 @@ def calibrate(
     library: bool = typer.Option(
         True, "--library/--no-library", help="Include these programs and Tracr's own library, in their own width: the longest part."
     ),
-    own: Annotated[
-        list[Path] | None,
-        typer.Option("--own-program", help="Instead, run this compiled program (NAME.json) in its own width; may be repeated."),
-    ] = None,
+    own_width: str = typer.Option(
+        "", "--own-width", help="Instead, run these programs in their own width, separated by commas: names, or files NAME.json of yours."
+    ),
+    documents: int = typer.Option(1000, "--documents", help="Inputs of each program in its own width."),
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-o", help="Folder for calibration.json; an interrupted run is resumed there.")
     ] = Path("outputs/calibration"),
@@ -64,14 +64,17 @@ def calibrate(
         out.print(table("Variants", ["name", "what is different"], known_variants().items()))
         return
     names = [name.strip() for name in variants.split(",") if name.strip()] or None
-    asked = QUICK_LIBRARY if quick else None
+    alone = [name.strip() for name in own_width.split(",") if name.strip()]
+    files = [name for name in alone if name.endswith(".json")]
+    asked = [name for name in alone if name not in files] if alone else QUICK_LIBRARY if quick else None
     done = run(
         QUICK_SEEDS if quick else seeds,
-        () if own else names,
-        nulls=nulls and not own,
-        programs=programs and not own,
-        library=asked if library else (),
-        own=own or (),
+        () if alone else names,
+        nulls=nulls and not alone,
+        programs=programs and not alone,
+        library=asked if alone or (library and programs) else (),
+        own=files,
+        documents=documents,
         folder=str(output_dir),
         workers=workers or None,
     )

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from feature_graph.cli import app
 from feature_graph.evaluation.calibration import CalibrationError, calibrate
-from feature_graph.evaluation.calibration.cells import cells_of_files, make_cells
+from feature_graph.evaluation.calibration.cells import own_width_cells
 from feature_graph.evaluation.calibration.own_width_report import own_width_aims, pool_own_width
 from feature_graph.evaluation.planted import compiled
 from feature_graph.evaluation.planted.compiled import read_program
@@ -49,7 +49,7 @@ def test_a_program_of_ones_own_is_measured_in_both_bases(tmp_path: Path) -> None
     program = read_program(path)
     assert (program.name, program.text, program.bos, program.wiring) == ("my-shift", "", "start", frozenset())
     assert (program.random_tokens(9, seed=0)[:, 0] == program.vocabulary["start"]).all()
-    words = ["calibrate", "--own-program", str(path), "-o", str(tmp_path / "out"), "--workers", "1"]
+    words = ["calibrate", "--own-width", str(path), "-o", str(tmp_path / "out"), "--workers", "1"]
     done = CliRunner().invoke(app, [*words, "--json", "--strict"])
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout)
@@ -61,7 +61,7 @@ def test_a_program_of_ones_own_is_measured_in_both_bases(tmp_path: Path) -> None
 
     parts = sorted(file.name for file in (tmp_path / "out" / "parts").iterdir())
     write(tmp_path, name="my-shift")  # another program under the same name
-    cells = cells_of_files([path])
+    cells = own_width_cells([], [path])
     assert len(parts) == len(cells) == 2
     assert not {f"{cell.file}.json" for cell in cells} & set(parts)
 
@@ -110,14 +110,14 @@ def test_what_is_refused_before_anything_runs(tmp_path: Path) -> None:
         calibrate(1, [], nulls=False, programs=False, own=[tmp_path / "other.json"], folder=tmp_path / "out")
     assert not (tmp_path / "out").exists()
     with pytest.raises(CalibrationError, match="expected names of their own"):
-        cells_of_files([path, path])
+        own_width_cells([], [path, path])
     with pytest.raises(CalibrationError, match=r"hist\.json; expected names of their own"):
-        cells_of_files([write(tmp_path, name="hist")])
+        own_width_cells([], [write(tmp_path, name="hist")])
     path.write_text("[]")
     with pytest.raises(ProgramError, match="got list; expected an object"):
         read_program(path)
     path.write_text("{")
-    assert CliRunner().invoke(app, ["calibrate", "--own-program", str(path)]).exit_code == 2
+    assert CliRunner().invoke(app, ["calibrate", "--own-width", str(path)]).exit_code == 2
     path = write(tmp_path)
     path.with_suffix(".safetensors").write_bytes(b"nothing")
     with pytest.raises(ProgramError, match="not a safetensors file"):
@@ -133,8 +133,17 @@ def test_a_program_without_strong_wiring_meets_no_aim_of_recall() -> None:
     assert [aim.name for aim in own_width_aims(pool_own_width({"mine-original": cell}), 0.05) if "recall" in aim.name] == []
 
 
-def test_the_three_programs_of_ours_run_in_their_own_width_as_well() -> None:
-    names = {cell.name for cell in make_cells([], 1, 1, nulls=False, library=("repeats", "hist")) if cell.kind == "own_width"}
-    assert names == {"repeats-original", "repeats-rotated", "hist-original", "hist-rotated"}
-    with pytest.raises(CalibrationError, match="known are share_of_x, so_far, repeats, frac_prevs"):
-        calibrate(1, library=["sort_of"])
+def test_programs_are_asked_for_by_name_or_by_file(tmp_path: Path) -> None:
+    words = ["calibrate", "-o", str(tmp_path), "--workers", "1", "--json", "--documents", "60"]
+    done = CliRunner().invoke(app, [*words, "--own-width", "share_of_x"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)["own_width"]["share_of_x-original"]
+    assert (found["documents"], found["wiring"], found["false"]) == (60, 10, 0)
+    assert {file.name for file in (tmp_path / "parts").iterdir()} >= {"own_width-share_of_x-rotated-0000-60.json"}
+    refused = CliRunner().invoke(app, [*words, "--own-width", "share_of_y"])
+    assert (refused.exit_code, json.loads(refused.stderr)["error"][:55]) == (
+        2,
+        "library: got share_of_y; known are share_of_x, so_far, ",
+    )
+    assert CliRunner().invoke(app, [*words[:-1], "9", "--own-width", "hist"]).exit_code == 2
+    assert {cell.name for cell in own_width_cells(["repeats"])} == {"repeats-original", "repeats-rotated"}

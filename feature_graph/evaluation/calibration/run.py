@@ -10,8 +10,9 @@ from typing import Any
 
 from feature_graph.artifacts import JsonParts, PartFiles
 from feature_graph.config import Config
-from feature_graph.evaluation.calibration.cells import cells_of_files, known_variants, make_cells
+from feature_graph.evaluation.calibration.cells import known_variants, make_cells, own_width_cells
 from feature_graph.evaluation.calibration.errors import CalibrationError
+from feature_graph.evaluation.calibration.own_width import DOCUMENTS
 from feature_graph.evaluation.calibration.provenance import code_key, versions
 from feature_graph.evaluation.calibration.report import pool
 from feature_graph.evaluation.calibration.schedule import default_workers, run_cells
@@ -20,6 +21,8 @@ from feature_graph.utils import write_json
 
 FILE, PARTS = "calibration.json", "parts"
 SEEDS = 20
+#: Inputs of a program with which anything can be found.
+FEWEST = 50
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,7 @@ def calibrate(
     programs: bool = True,
     library: Sequence[str] | None = None,
     own: Sequence[str | Path] = (),
+    documents: int = DOCUMENTS,
     folder: str | Path | None = None,
     workers: int | None = None,
 ) -> Calibration:
@@ -61,9 +65,11 @@ def calibrate(
         seeds: Planted worlds per variant, from seed 0 on. Null runs take half as many (at least one).
         variants: Names; None takes all.
         nulls: Whether to run the null runs and the comparison with shuffled weights.
-        programs: Whether to run the compiled programs that ship: three in a wide residual stream, and ``library``.
-        library: Which of them to run in their own width, in both bases: those three and Tracr's library; None takes all, ``()`` none.
+        programs: Whether to run three compiled programs in a wide residual stream.
+        library: Compiled programs that ship to run in their own width, in both bases: those three, and Tracr's library. None takes all of
+            them, or none without ``programs``.
         own: Files of compiled programs of your own (NAME.json, with NAME.safetensors beside it), which are run in the same way.
+        documents: Random inputs of each program in its own width; four tenths of them are test documents.
         folder: Where calibration.json goes, with a part file per cell under ``parts``, from which a killed run resumes. None keeps nothing.
         workers: Processes of one thread each; None: two, where there are two cores.
 
@@ -72,11 +78,13 @@ def calibrate(
         ProgramError: If a file of ``own`` is missing or holds no program.
     """
     names = _checked(seeds, variants, workers)
-    library = _known("library", library, [*PROGRAMS, *LIBRARY])
+    if documents < FEWEST:
+        raise CalibrationError(f"documents: got {documents}; expected at least {FEWEST}, of which four tenths are test documents")
+    library = _known("library", library if library is not None or programs else (), [*PROGRAMS, *LIBRARY])
     place = Path(folder) if folder is not None else None
     begun = time.monotonic()
-    cells = make_cells(names, seeds, max(1, seeds // 2), nulls=nulls, programs=programs, library=library if programs else ())
-    cells += cells_of_files(own)
+    cells = make_cells(names, seeds, max(1, seeds // 2), nulls=nulls, programs=programs)
+    cells += own_width_cells(library, own, documents)
     parts = PartFiles(place / PARTS if place else None, code_key(), JsonParts())
     level = float(Config.model_fields["significance_level"].default)
     results = run_cells(cells, parts, workers or default_workers())
