@@ -42,8 +42,8 @@ def pool_variant(name: str, cells: list[Values]) -> Values:
     values["faint_rejected"] = share(sums["n_faint"] - sums["n_faint_found"], sums["n_faint"])
     values["specific_found"] = share(sums["n_specific_found"], sums["n_specific"])
     values["unresolved"] = share(sums["n_unresolved_found"], sums["n_unresolved"])
-    if known(name).unresolved:
-        values["room"] = float(np.median([cell["room"] for cell in cells]))
+    if rooms := [cell["room"] for cell in cells if "room" in cell]:
+        values["room"] = float(np.median(rooms))
     values["gates_found"] = share(sums["n_gates_found"], sums["n_gates"])
     values["gates_false"] = share(sums["n_gates_false"], sums["n_gate_controls"])
     values["gate_fdr"] = share(sums["n_gates_false"], sums["n_gates_found"] + sums["n_gates_false"])
