@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ SETTINGS: dict[str, Any] = {"layer_window": 2, "top_k_features": 4, "min_coactiv
 EFFECTS = ["mean_strength", "direct_strength", "later_strength", "copy_strength", "computed_strength", "p_value", "p_computed"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Run:
     """A planted model with transcoders, its activations, and all its pairs measured as candidates."""
 
@@ -41,6 +42,11 @@ class Run:
         """Of all sources that can be measured."""
         given = {"n_sources": 64, "importance": importance(self), "progress": False} | changes
         return pruning_recall(self.model, self.planted.saes, self.store, self.atlas, self.cfg, **given)
+
+    @cached_property
+    def whole(self) -> PruningRecall:
+        """As the run stands."""
+        return self.recall()
 
     @property
     def edges(self) -> pd.DataFrame:
@@ -100,11 +106,11 @@ def test_the_slice_has_every_planted_edge_and_nothing_that_is_not_there(run: Run
     found = set(zip(run.edges["src_id"], run.edges["tgt_id"], strict=True))
     assert {pair for pair, size in named.items() if size >= PLANTED} <= found
     assert found <= {pair for pair, size in named.items() if size >= run.cfg.min_effect}
-    assert run.recall().edges == len(found)
+    assert run.whole.edges == len(found)
 
 
 def test_each_stage_loses_what_is_counted_by_hand(run: Run) -> None:
-    found, edges = run.recall(), run.edges
+    found, edges = run.whole, run.edges
     assert set(found.sources) == {"L0", "L1.tc", "L2.tc"}  # what the transcoder of block 3 writes is a weight at L3
     assert found.tested == len(run.pairs)
     inside = edges[edges["span"] <= 2]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,18 +61,23 @@ def every_pair(stage: Stage) -> InteractionSet:
     return measure_interactions(stage.tiny.model, stage.tiny.saes, candidates, stage.cfg, progress=False)
 
 
-@pytest.fixture(
-    scope="module", params=[("llama", "standard", 10), ("gpt2", "topk", 14), ("gemma2", "jumprelu", 14)], ids=lambda p: f"{p[0]}-{p[1]}"
-)
-def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    shape, kind, samples = request.param
-    folder = tmp_path_factory.mktemp("exhaustive")
+def made(folder: Path, shape: str, kind: str, samples: int) -> Stage:
     return Stage(folder, shape, kind, n_intervention_samples=samples, min_documents=2, significance_level=0.2)
 
 
+@dataclass(frozen=True)
+class BothWays:
+    """One model's pairs, measured by both ways."""
+
+    stage: Stage
+    pairwise: InteractionSet
+    found: Exhaustive
+
+
 @pytest.fixture(scope="module")
-def pairwise(stage: Stage) -> InteractionSet:
-    return every_pair(stage)
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    """For all that has nothing to do with the kind of model."""
+    return made(tmp_path_factory.mktemp("exhaustive"), "gpt2", "topk", 14)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +85,17 @@ def found(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Exhaustive:
     return exhaustive(stage, tmp_path_factory.mktemp("found"))
 
 
-def test_the_same_edges_with_the_same_numbers(pairwise: InteractionSet, found: Exhaustive) -> None:
+@pytest.fixture(scope="module", params=["llama-standard", "gpt2-topk", "gemma2-jumprelu"])
+def both_ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, stage: Stage, found: Exhaustive) -> BothWays:
+    shape, _, kind = request.param.partition("-")
+    if shape == "gpt2":
+        return BothWays(stage, every_pair(stage), found)
+    other = made(tmp_path_factory.mktemp("exhaustive"), shape, kind, {"llama": 10, "gemma2": 14}[shape])
+    return BothWays(other, every_pair(other), exhaustive(other, tmp_path_factory.mktemp("found")))
+
+
+def test_the_same_edges_with_the_same_numbers(both_ways: BothWays) -> None:
+    pairwise, found = both_ways.pairwise, both_ways.found
     one = pairwise.frame[pairwise.frame["significant"]].set_index(KEYS).sort_index()
     two = InteractionSet.load(found.path).frame.set_index(KEYS).sort_index()
     assert len(two) == found.n_edges
@@ -102,7 +117,8 @@ def test_the_same_edges_with_the_same_numbers(pairwise: InteractionSet, found: E
         np.testing.assert_allclose(two[column][passed], one[column][passed], rtol=0.05, atol=1e-12, err_msg=column)
 
 
-def test_families_and_what_was_left_out_are_reported(stage: Stage, pairwise: InteractionSet, found: Exhaustive) -> None:
+def test_families_and_what_was_left_out_are_reported(both_ways: BothWays) -> None:
+    pairwise, found = both_ways.pairwise, both_ways.found
     assert found.n_tests == len(pairwise) == found.meta["families"]["total"]
     assert found.meta["sources"]["left_out"] == pairwise.meta["sources"]["left_out"]
     assert found.n_kept >= found.n_significant == found.n_edges

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import Result
 from typer.testing import CliRunner
 
 from feature_graph.activations import collect_activations
 from feature_graph.artifacts import CONFIRM, TEST, RunPaths, parse_feature_id
 from feature_graph.cli import app
+from feature_graph.config import Config
 from feature_graph.evaluation.errors import EvaluationError
 from feature_graph.evaluation.forecasts import FORECASTERS, ComparisonOptions, compare_forecasts
 from feature_graph.evaluation.forecasts.draw import Draws, draw_sources
@@ -173,25 +175,46 @@ def test_too_little_text_is_said(found: Planted) -> None:
         draw_sources(draws, {0: np.arange(3)}, 30, 24, 500, np.random.default_rng(0))
 
 
-def test_a_run_is_compared_and_printed(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """A run whose activations are there."""
     from feature_graph.pipeline import run as do
 
-    cfg = write_tiny_run(tmp_path, behaviors=[], candidates="responses", shortlist_pairs=60, response_documents=3, n_tokens=200 * 16)
+    fields = {"behaviors": [], "candidates": "responses", "shortlist_pairs": 60, "response_documents": 3, "n_tokens": 200 * 16}
+    cfg = write_tiny_run(tmp_path_factory.mktemp("tiny"), **fields)
     do(cfg, only="collect")
-    asked = ["--quiet", "forecasts", cfg.output_dir, "--sources", "8"]
-    done = CliRunner().invoke(app, [*asked, "--json"], env={"COLUMNS": "200"})
+    return cfg
+
+
+def asked(cfg: Config, *further: str) -> Result:
+    return CliRunner().invoke(app, ["--quiet", "forecasts", cfg.output_dir, "--sources", "8", *further], env={"COLUMNS": "200"})
+
+
+def test_a_run_is_compared(tiny: Config) -> None:
+    done = asked(tiny, "--json")
     assert done.exit_code == 0, done.output
-    printed, kept = json.loads(done.stdout), json.loads(RunPaths.of(cfg.output_dir).forecasts.read_text(encoding="utf-8"))
+    printed, kept = json.loads(done.stdout), json.loads(RunPaths.of(tiny.output_dir).forecasts.read_text(encoding="utf-8"))
     assert (kept.pop("kind"), kept.pop("version")) == ("forecasts", 1)
     assert printed == kept
     assert len(printed["sources"]) == 8
     assert printed["scores"]["often"]["total"]["all"]["pairs"] > 0
     assert printed["responses"] is None
+    assert printed["text"] is None
     assert printed["bootstrap"] == "sources and documents"
-    shown = CliRunner().invoke(app, asked, env={"COLUMNS": "200"})
+
+
+def test_another_text_is_asked_for_by_its_file_and_tables_are_printed(tiny: Config, tmp_path: Path) -> None:
+    refused = asked(tiny, "--text", str(tmp_path / "missing.txt"))
+    assert refused.exit_code == 2
+    assert "there is no file" in refused.stderr
+    other = tmp_path / "other.txt"
+    other.write_text(" ".join(reversed(Path(tiny.dataset).read_text(encoding="utf-8").split())), encoding="utf-8")
+    shown = asked(tiny, "--text", str(other))
     assert shown.exit_code == 0, shown.output
-    for part in ("Total change", "Computed change", "|cosine| < 0.02", "−cosine", "response − best baseline", "8 sources were steered"):
+    said = f"8 sources were steered on {other}"
+    for part in ("Total change", "Computed change", "|cosine| < 0.02", "−cosine", "response − best baseline", said):
         assert part in shown.stdout
+    assert json.loads(RunPaths.of(tiny.output_dir).forecasts.read_text(encoding="utf-8"))["text"] == str(other)
 
 
 def test_the_truth_may_be_of_another_text(found: Planted, tmp_path: Path) -> None:
@@ -221,30 +244,6 @@ def test_the_truth_may_be_of_another_text(found: Planted, tmp_path: Path) -> Non
     for pair in wired:
         planted = found.planted.edges[parse_feature_id(pair.source), parse_feature_id(pair.target)].total
         assert pair.measured == pytest.approx(planted, abs=1e-4)
-
-
-def test_another_text_is_asked_for_by_its_file(tmp_path: Path) -> None:
-    from feature_graph.pipeline import run as do
-
-    cfg = write_tiny_run(tmp_path, behaviors=[], candidates="responses", shortlist_pairs=60, response_documents=3, n_tokens=200 * 16)
-    do(cfg, only="collect")
-    asked = ["--quiet", "forecasts", cfg.output_dir, "--sources", "8"]
-    refused = CliRunner().invoke(app, [*asked, "--text", str(tmp_path / "missing.txt")], env={"COLUMNS": "200"})
-    assert refused.exit_code == 2
-    assert "there is no file" in refused.stderr
-    assert not RunPaths.of(cfg.output_dir).forecasts.exists()
-    words = Path(cfg.dataset).read_text(encoding="utf-8").split()
-    other = tmp_path / "other.txt"
-    other.write_text(" ".join(reversed(words)), encoding="utf-8")
-    done = CliRunner().invoke(app, [*asked, "--text", str(other)], env={"COLUMNS": "200"})
-    assert done.exit_code == 0, done.output
-    assert f"8 sources were steered on {other}" in done.stdout
-    mine = json.loads(RunPaths.of(cfg.output_dir).forecasts.read_text(encoding="utf-8"))
-    assert mine["text"] == str(other)
-    again = CliRunner().invoke(app, [*asked, "--json"], env={"COLUMNS": "200"})
-    found = json.loads(again.stdout)
-    assert found["text"] is None
-    assert found["scores"]["often"] != mine["scores"]["often"]
 
 
 def test_without_responses_those_of_the_sources_are_measured(found: Planted) -> None:
