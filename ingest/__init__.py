@@ -6,7 +6,7 @@ Public modules in addition to this face:
 - ``site_kinds``: the kinds of sites, what ids call them, and the order in which they read and write; ``sites``: those of a run
 - ``formats``: every Parquet file's columns, types, versions and meaning; ``measures``: those of further measures of chosen edges
 - ``schema``: the graph's nodes, relationships and properties; ``migrations``: its numbered changes
-- ``strength``: an edge's strength, its sign, whether it is structural; ``families``: features that are copies of one another
+- ``strength``: an edge's strength and sign, whether it is structural or takes from a copy; ``families``: features that are copies
 - ``rundir``: a run directory and which run it is; ``graphml``: GraphML as a stream
 - ``frames``: your own edges as a run directory; ``attribution_graphs``: those of circuit-tracer and Neuronpedia
 - ``connection``: one interface over both drivers; ``environment``, ``address`` and ``password``: where the server is, and how to log in

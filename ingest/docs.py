@@ -71,6 +71,9 @@ _RULES = """- `AFFECTS` goes from an earlier site to a later one. There is one p
 - `computed` is the total effect minus `copy`, and `specific` is `computed` minus what the blocks compute from any direction.
   `sign_computed` and `sign_specific` are their signs: 0 where the effect is smaller than the smallest that counts (`floor_computed`), and
   absent where it was not measured. The total, computed and specific effects of one edge may differ in sign.
+- An edge of type `attenuates_copy` or `erases_copy` is not inhibition, whatever its signs: its computed effect is taken from a copy.
+  Questions that filter or count by sign leave it out of the inhibitory edges, and count it as `from_copy`. By its strength or its total
+  effect, a copy that is attenuated and still raises the target is excitatory.
 - Runs that were loaded before schema version 7 have `computed`, but neither `q_computed` nor specificity, and `sign_computed` only where
   the computed effect passed the test; to have all of it, drop such a run and load it again. Loading it again without dropping it only adds
   its families.

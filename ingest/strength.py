@@ -82,6 +82,20 @@ def sign_of_edge(strength: Any, kind: Any) -> pa.Array:
     return pc.if_else(erased, pa.scalar(0, pa.int64()), sign(strength))
 
 
+def takes_from_copy(strength: float, kind: str, effect: str) -> bool:
+    """Whether an edge, by the effect asked about, does nothing but take from a copy: it neither excites nor inhibits then.
+
+    What erases a copy does, by every effect. What attenuates one does by its computed and its specific effect, whatever their sign, and by
+    any effect that is negative; by a positive total effect, which holds what is left of the copy, it excites.
+
+    Args:
+        strength: The effect asked about, with its sign.
+        kind: ``interaction_type``, or ``type`` of an edge of the graph.
+        effect: Which effect that is: ``strength``, ``total``, ``direct``, ``later``, ``computed``, ``specific`` or ``copy``.
+    """
+    return kind == "erases_copy" or (kind == "attenuates_copy" and (effect in ("computed", "specific") or strength < 0))
+
+
 def computed(total: Any, copy: Any) -> pa.Array:
     """What the blocks compute [n]: the total effect without the copy; null where that was not measured."""
     return pc.subtract(_column(total), _column(copy))

@@ -5,6 +5,8 @@ from queries import names, run, text
 names()                                        # what can be asked
 text("hubs")                                   # the Cypher, as it is run
 run(driver, "hubs", measure="pagerank").records
+
+Public module in addition to this face: ``signs``, whether an edge excites, inhibits, or takes from a copy, in Cypher.
 """
 
 from queries.check import Checked, check, example_run

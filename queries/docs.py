@@ -58,7 +58,8 @@ What to know before you write your own:
   is its sign (0 if the edge erases a copy), and `type` says in words what the edge does.
 - **`computed`** is the total effect without `copy`, what the residual stream merely carries on; **`specific`** is `computed` without what
   the blocks compute from any direction, where the run measured it. The three may differ in sign: `sign_computed` and `sign_specific` are 1,
-  −1, or 0 where the effect is too small to count. The statements below rank by `strength`, since the example has no specific effects; in
+  −1, or 0 where the effect is too small to count. An edge whose `type` is `attenuates_copy` or `erases_copy` is not inhibition, though its
+  computed effect is negative under a positive copy. The statements below rank by `strength`, since the example has no specific effects; in
   the guide they rank by `specific` where your run measured it.
 - **Copies** of one direction from layer to layer form a family: `(:Feature)-[:MEMBER_OF]->(:Family {run: 1, method: 'clamping'})`, with
   its `lifetime` in layers and the `id` of its first member.

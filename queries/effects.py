@@ -48,7 +48,7 @@ def choose_effect(read: Read, asked: Sequence[tuple[Mapping[str, Any], str]], wa
                 return "strength"
             raise ParameterError(
                 f"effect: got 'specific', which run {run['id']} did not measure by {method}, or which an earlier version did not load: run "
-                "it with specificity_directions above 0, drop it and ingest it again, or choose another effect"
+                "it with specificity_directions above 0 and targets: candidates, drop it and ingest it again, or choose another effect"
             )
     return "specific"
 

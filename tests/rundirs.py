@@ -66,11 +66,39 @@ def by_direct_alone(interactions: pd.DataFrame, edges: int) -> pd.DataFrame:
     return agreeing(frame)
 
 
+def with_erased(interactions: pd.DataFrame, edges: int) -> pd.DataFrame:
+    """With so many edges between successive layers that erase a copy: next to nothing is left of it, in either direction."""
+    frame = interactions.copy()
+    at = frame.index[frame["significant"] & (frame["span"] == 1)][:edges]
+    assert len(at) == edges
+    turns = np.where(np.arange(edges) % 3 == 0, -1.0, 1.0)
+    frame.loc[at, "significant_by"] = "computed"
+    frame.loc[at, "copy_strength"] = 0.2 * turns
+    frame.loc[at, "mean_strength"] = frame.loc[at, "direct_strength"] = 0.004 * np.where(np.arange(edges) % 2 == 0, -1.0, 1.0)
+    frame.loc[at, ["q_value", "q_direct", "q_later", "q_computed"]] = 0.9, 0.9, 0.9, 0.01
+    before = frame["interaction_type"]
+    frame = agreeing(frame).assign(interaction_type=before)
+    frame.loc[at, "interaction_type"] = "erases_copy"
+    frame.loc[at, "specific_strength"] = frame.loc[at, "computed_strength"] / 2
+    return frame
+
+
 def random_run(
-    root: Path, n_layers: int = 4, n_features: int = 12, n_edges: int = 120, seed: int = 0, window: int = 2, direct_alone: int = 0
+    root: Path,
+    n_layers: int = 4,
+    n_features: int = 12,
+    n_edges: int = 120,
+    seed: int = 0,
+    window: int = 2,
+    direct_alone: int = 0,
+    erased: int = 0,
 ) -> Path:
-    """A run directory with random interactions; ``direct_alone`` of its edges were let in by their direct effect alone."""
+    """A run directory with random interactions.
+
+    ``direct_alone`` of its edges were let in by their direct effect alone, ``erased`` of them erase a copy.
+    """
     made = random_interactions(n_layers, n_features, n_edges, seed, window)
     features, frame = dense(made, seed)
     frame = by_direct_alone(frame, direct_alone) if direct_alone else frame
+    frame = with_erased(frame, erased) if erased else frame
     return write_files(root, features, frame, made.meta, seed)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from feature_graph.analysis.evidence import mostly_copy
 from feature_graph.artifacts import site_sequence
-from feature_graph.graph import is_structural, structural_degrees
+from feature_graph.graph import acts, is_structural, structural_degrees
 from feature_graph.terminal import percent
 
 
@@ -32,6 +32,7 @@ class GraphStatistics:
         edges_per_type: excitatory, inhibitory, pass_through, attenuates_copy, erases_copy → edges.
         edges_per_effect: Which effects passed (such as ``total+direct``) → edges.
         positive_share: Share of edges that excite; NaN without edges.
+        negative_share: Share of edges that inhibit; the others take from a copy.
         copy_share: Share of edges whose identity path alone gives more than half of the total effect; NaN if not measured.
         median_strength: Median |strength|; NaN without edges.
         max_strength: Largest |strength|; NaN without edges.
@@ -56,6 +57,7 @@ class GraphStatistics:
     edges_per_type: dict[str, int] = field(default_factory=dict)
     edges_per_effect: dict[str, int] = field(default_factory=dict)
     positive_share: float = nan
+    negative_share: float = nan
     copy_share: float = nan
     median_strength: float = nan
     max_strength: float = nan
@@ -139,10 +141,12 @@ def _strengths(edges: list[dict[str, Any]]) -> dict[str, float]:
         return {}
     strength = np.array([d.get("strength", d.get("weight", 1.0)) for d in edges], dtype=float)
     total, copy = (np.array([d.get(name, nan) for d in edges], dtype=float) for name in ("total", "copy"))
+    does = np.array([acts(d) for d in edges])
     known = np.isfinite(total) & np.isfinite(copy)
     mostly = mostly_copy(total[known], copy[known])
     return {
-        "positive_share": float((strength > 0).mean()),
+        "positive_share": float((does > 0).mean()),
+        "negative_share": float((does < 0).mean()),
         "copy_share": float(mostly.mean()) if known.any() else nan,
         "median_strength": float(np.median(np.abs(strength))),
         "max_strength": float(np.abs(strength).max()),

@@ -32,7 +32,7 @@ class StageLoss:
         stage: ``source`` or ``target`` (importance), ``coactivation``, ``alignment``, ``all_stages`` (any of these four), ``layer_window``;
             ``responses`` (the shortlist by responses, which takes the place of these four).
         sources: Whose edges: ``all`` testable sources, the ``top`` ones by importance, or the ``chosen`` ones of the shortlist.
-        sign: ``both``, ``excitatory`` or ``inhibitory``.
+        sign: ``both``, ``excitatory`` or ``inhibitory``; what takes from a copy is counted in ``both`` only.
         edges: Significant edges of the slice that the stage was asked about.
         lost: Those that it would remove.
         share: Share lost of the edges of all the sources that the measured ones stand for; None without edges.

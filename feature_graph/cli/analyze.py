@@ -219,13 +219,13 @@ def _load(source: Path) -> nx.DiGraph:
 
 
 def _chosen(graph: nx.DiGraph, wide: bool, sign: Sign, orientation: Orientation, effect: str) -> nx.DiGraph:
-    from feature_graph.graph import default_effect, edge_strength, restated, structural
+    from feature_graph.graph import acts, default_effect, restated, structural
 
     part = graph if wide else structural(graph)
     part = restated(part, effect or default_effect(graph))  # type: ignore[arg-type]
     if sign is not Sign.ANY:
         wanted = 1 if sign is Sign.EXCITATORY else -1
-        part.remove_edges_from([(u, v) for u, v, d in part.edges(data=True) if edge_strength(d) * wanted <= 0])
+        part.remove_edges_from([(u, v) for u, v, d in part.edges(data=True) if acts(d) != wanted])
     return part.reverse() if orientation is Orientation.REVERSED else part
 
 

@@ -47,7 +47,9 @@ class DemoQuestion:
 QUESTIONS = (
     DemoQuestion("runs", {}, ("id", "name", "status", "model", "nodes", "edges")),
     DemoQuestion("quality", {}, ("span", "count", "excitatory", "computed", "only_later", "replicated", "median_strength", "median_q")),
-    DemoQuestion("layer_flow", {}, ("source_layer", "target_layer", "count", "excitatory", "inhibitory", "mean_strength", "largest")),
+    DemoQuestion(
+        "layer_flow", {}, ("source_layer", "target_layer", "count", "excitatory", "inhibitory", "from_copy", "mean_strength", "largest")
+    ),
     DemoQuestion("hubs", {"measure": "degree", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
     DemoQuestion("hubs", {"measure": "pagerank", "limit": 8}, ("id", "score", "incoming", "outgoing", "label")),
     DemoQuestion("communities", {"algorithm": "leiden", "limit": 6, "members": 4}, ("community", "size", "layers", "members", "labels")),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from feature_graph.database.store import FoundMotif, Store
-    from feature_graph.motifs import NullTest
+    from feature_graph.motifs import NullTest, SignedGraph
 
 _EXAMPLES = 5
 Instances = dict[str, list[tuple[tuple[str, ...], float]]]
@@ -198,19 +198,29 @@ def _match(graph: nx.DiGraph, text: str, limit: int) -> tuple[str, int, pd.DataF
 def _counts(graph: nx.DiGraph, by_span: bool) -> pd.DataFrame:
     import pandas as pd
 
-    from feature_graph.motifs import TYPES, census
+    from feature_graph.motifs import TYPES, SignedGraph, census
 
-    found = census(graph)
+    found = census(_said(SignedGraph.of(graph)))
     if by_span:
         return found.by_span()
     rows = [(t.name, found.counts[t.name], " | ".join(t.patterns), t.meaning) for t in TYPES]
     return pd.DataFrame(rows, columns=["motif", "count", "pattern", "meaning"])
 
 
+def _said(arrays: SignedGraph) -> SignedGraph:
+    """The edges that excite or inhibit, and a line about the others."""
+    from ingest import counted
+
+    if taking := int(arrays.from_copy.sum()):
+        text = f"{counted(taking, 'edge')} not counted: what takes from a copy neither excites nor inhibits; --pattern with ~> finds it"
+        common.err.print(text, highlight=False)
+    return arrays.decided
+
+
 def _tested(graph: nx.DiGraph, wanted: _Wanted, title: str) -> tuple[NullTest, Instances]:
     from feature_graph.motifs import TYPES, SignedGraph, find_pattern, null_test
 
-    arrays = SignedGraph.of(graph)
+    arrays = _said(SignedGraph.of(graph))
     result = null_test(arrays, wanted.null, wanted.seed, swaps_per_edge=wanted.swaps, workers=wanted.workers)
     examples: Instances = {}
     for kind in TYPES:

@@ -43,10 +43,10 @@ def fetched_graph(store: Store, run: str, method: str | None, edges: str, effect
     frame["total"] = frame["total"].where(frame["total"].notna(), frame["strength"])
     if edges == "structural":
         frame["strength"] = frame["direct"].where((frame["by"] != "later") & frame["direct"].notna(), frame["strength"])
-    numbers = frame[["strength", *_EFFECTS, "floor_computed"]].astype(float).assign(span=frame["span"].astype(int)).to_dict("records")
+    numbers = frame[["strength", *_EFFECTS, "floor_computed"]].astype(float).assign(span=frame["span"].astype(int), type=frame["type"])
     graph: nx.DiGraph = nx.DiGraph()
     graph.add_nodes_from((f["id"], {"layer": int(f["layer"]), "label": f["label"]}) for f in features.to_dict("records"))
-    graph.add_edges_from((u, v, dict(row)) for u, v, row in zip(frame["source"], frame["target"], numbers, strict=True))  # type: ignore[arg-type]
+    graph.add_edges_from((u, v, dict(row)) for u, v, row in zip(frame["source"], frame["target"], numbers.to_dict("records"), strict=True))  # type: ignore[arg-type]
     stated = restated(graph, effect)  # type: ignore[arg-type]
     say_edges(stated.size(), effect, none_left(graph, stated))
     return stated

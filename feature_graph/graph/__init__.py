@@ -14,6 +14,7 @@ from feature_graph.graph.passing import PassedSites
 from feature_graph.graph.run import built_graph, graph_of_run, with_standardised
 from feature_graph.graph.views import (
     Effect,
+    acts,
     default_effect,
     edge_strength,
     is_structural,
@@ -23,6 +24,7 @@ from feature_graph.graph.views import (
     standardised,
     structural,
     structural_degrees,
+    takes_from_copy,
 )
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "InteractionGraphError",
     "NamedResponses",
     "PassedSites",
+    "acts",
     "as_asked",
     "build_interaction_graph",
     "built_graph",
@@ -54,6 +57,7 @@ __all__ = [
     "standardised",
     "structural",
     "structural_degrees",
+    "takes_from_copy",
     "unknowns",
     "with_standardised",
 ]

@@ -43,7 +43,7 @@ NODE = (
 EDGE = (
     Attribute("strength", "", 0.0, "the effect the edge stands for: total, or the first of direct and later where that did not pass"),
     Attribute("weight", "", 0.0, "|strength|"),
-    Attribute("sign", "", 0, "1 excites, -1 inhibits, 0 erases a copy"),
+    Attribute("sign", "", 0, "sign of strength; 0 where the edge erases a copy"),
     Attribute("kind", "", "total", "which effect strength is: total, direct or later"),
     Attribute("structural", "", False, "no analysed site lies in between, or a direct effect that is itself significant"),
     Attribute("total", "mean_strength", nan, "total effect at the same position"),

@@ -10,6 +10,7 @@ import networkx as nx
 import numpy as np
 
 from feature_graph.graph.errors import InteractionGraphError
+from ingest.strength import takes_from_copy as takes
 
 #: What an edge may weigh; ``strength`` is what the edge stands for.
 Effect = Literal["strength", "total", "direct", "later", "computed", "specific", "copy"]
@@ -49,7 +50,8 @@ def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
     Edges for which that effect is not known, is 0 or is smaller than the smallest that counts (their floor) are left out.
     ``restated(G, "computed")`` therefore asks about what the blocks compute, without what the residual stream only carries along;
     ``restated(G, "specific")`` also without what they would compute from any direction. ``restated(G, "strength")`` keeps all edges as they
-    are. ``G.graph["effect"]`` of the copy names the effect, and what ranks by |specific| otherwise then ranks by it.
+    are. ``G.graph["effect"]`` of the copy names the effect, and what ranks by |specific| otherwise then ranks by it. ``sign`` is 0 where an
+    edge takes from a copy by that effect (:func:`takes_from_copy`).
 
     Raises:
         InteractionGraphError: If ``effect`` is none of :data:`Effect`, or was measured for no edge.
@@ -58,7 +60,8 @@ def restated(graph: nx.DiGraph, effect: Effect) -> nx.DiGraph:
         raise InteractionGraphError(f"effect: got {effect!r}, expected one of {', '.join(get_args(Effect))}")
     if effect == "specific" and graph.size() and not any(np.isfinite(d.get(effect, np.nan)) for *_, d in graph.edges(data=True)):
         raise InteractionGraphError(
-            "effect: got 'specific', which this run did not measure; run it with specificity_directions above 0, or choose another effect"
+            "effect: got 'specific', which this run did not measure; run it with specificity_directions above 0 and targets: candidates, "
+            "or choose another effect"
         )
     edges = []
     for u, v, d in graph.edges(data=True):
@@ -81,6 +84,19 @@ def scale(graph: nx.DiGraph) -> float:
 def edge_strength(data: Mapping[str, Any]) -> float:
     """Signed strength of one edge: ``strength``, else ``weight``, else 1 (graphs made elsewhere)."""
     return float(data.get("strength", data.get("weight", 1.0)))
+
+
+def takes_from_copy(data: Mapping[str, Any]) -> bool:
+    """Whether an edge, by the effect that it states, takes from a copy and so neither excites nor inhibits.
+
+    The rule is :func:`ingest.strength.takes_from_copy`; an edge without a ``type`` (graphs made elsewhere) does not.
+    """
+    return takes(edge_strength(data), str(data.get("type", "")), str(data.get("kind", "")))
+
+
+def acts(data: Mapping[str, Any]) -> int:
+    """1 for an edge that excites, −1 for one that inhibits, 0 for one that takes from a copy or has a strength of 0."""
+    return 0 if takes_from_copy(data) else int(np.sign(edge_strength(data)))
 
 
 def standardised(data: Mapping[str, Any]) -> float:
@@ -123,7 +139,8 @@ def _floor(data: Mapping[str, Any]) -> float:
 
 
 def _stating(data: Mapping[str, Any], value: float, effect: str) -> dict[str, Any]:
-    return dict(data) | {"strength": value, "weight": abs(value), "sign": int(np.sign(value)), "kind": effect}
+    stated = dict(data) | {"strength": value, "weight": abs(value), "kind": effect}
+    return stated | {"sign": acts(stated)}
 
 
 def _copy_edges(graph: nx.DiGraph, edges: list[tuple[Any, Any, dict[str, Any]]]) -> nx.DiGraph:

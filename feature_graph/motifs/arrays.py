@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse.csgraph import connected_components
 
 from feature_graph.artifacts import site_sequence
+from ingest.strength import takes_from_copy
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -37,6 +38,7 @@ class SignedGraph:
         strengths: Signed strength of each edge [m]; a strength of 0 counts as exciting.
         spans: Analysed layers that each edge crosses [m]; 0 within a layer.
         sites: Place of each node's site in the order of the model [n]; None if a node has no layer.
+        from_copy: Whether each edge takes from a copy, and so neither excites nor inhibits [m].
     """
 
     nodes: Sequence[Hashable]
@@ -46,10 +48,11 @@ class SignedGraph:
     strengths: Floats
     spans: Ints
     sites: Ints | None
+    from_copy: NDArray[np.bool_]
 
     @classmethod
     def of(cls, graph: nx.DiGraph | SignedGraph) -> SignedGraph:
-        """From a networkx graph: ``layer`` of nodes; ``strength`` (else ``weight``, else 1) and ``span`` of edges.
+        """From a networkx graph: ``layer`` of nodes; ``strength`` (else ``weight``, else 1), ``type``, ``kind`` and ``span`` of edges.
 
         Raises:
             MotifError: If the graph has a cycle.
@@ -64,8 +67,9 @@ class SignedGraph:
         layers = [d.get("layer") for _, d in graph.nodes(data=True)]
         known = None if any(x is None for x in layers) else layers
         spans = [d.get("span", -1) for d in data]
+        taking = [takes_from_copy(s, d.get("type", ""), d.get("kind", "")) for s, d in zip(strengths, data, strict=True)]
         place = site_sequence(graph).place
-        return cls.from_arrays(ends[:, 0], ends[:, 1], strengths, known, list(graph), spans, [place[node] for node in graph])
+        return cls.from_arrays(ends[:, 0], ends[:, 1], strengths, known, list(graph), spans, [place[node] for node in graph], taking)
 
     @classmethod
     def from_arrays(
@@ -77,6 +81,7 @@ class SignedGraph:
         nodes: Sequence[Hashable] | int,
         spans: ArrayLike | None = None,
         sites: Sequence[Any] | Ints | None = None,
+        from_copy: ArrayLike | None = None,
     ) -> SignedGraph:
         """From numbered edges.
 
@@ -88,6 +93,7 @@ class SignedGraph:
             nodes: Names of the nodes, or how many there are.
             spans: int [m]; where negative (or not given) the distance between the layers in the order of those that occur.
             sites: int [n], places of the nodes' sites; not given, each layer is one. Counts for nothing where there are no layers.
+            from_copy: bool [m]; not given, no edge takes from a copy.
 
         Raises:
             MotifError: If the graph has a cycle or parallel edges.
@@ -102,7 +108,8 @@ class SignedGraph:
         _check_forward(s, t, level, len(names))
         given = np.full(len(s), -1) if spans is None else np.asarray(spans, dtype=np.int64)[order]
         place = level if level is None or sites is None else np.asarray(sites, dtype=np.int64)
-        return cls(names, level, s, t, np.asarray(strengths, dtype=np.float64)[order], _spans(s, t, level, given), place)
+        taking = np.zeros(len(s), dtype=bool) if from_copy is None else np.asarray(from_copy, dtype=bool)[order]
+        return cls(names, level, s, t, np.asarray(strengths, dtype=np.float64)[order], _spans(s, t, level, given), place, taking)
 
     @property
     def n_nodes(self) -> int:
@@ -116,8 +123,13 @@ class SignedGraph:
 
     @cached_property
     def negative(self) -> NDArray[np.uint8]:
-        """1 for an inhibiting edge, 0 for an exciting one [m]."""
-        return (self.strengths < 0).astype(np.uint8)
+        """1 for an inhibiting edge, else 0 [m]."""
+        return ((self.strengths < 0) & ~self.from_copy).astype(np.uint8)
+
+    @cached_property
+    def decided(self) -> SignedGraph:
+        """The same nodes with the edges that excite or inhibit: without those that take from a copy."""
+        return self.only(~self.from_copy) if self.from_copy.any() else self
 
     @cached_property
     def adjacency(self) -> sp.csr_array:
@@ -126,8 +138,8 @@ class SignedGraph:
 
     @cached_property
     def signed(self) -> sp.csr_array:
-        """Signs ±1, int64 [n, n]."""
-        return self.matrix(1 - 2 * self.negative.astype(np.int64))
+        """Signs ±1, and 0 for what takes from a copy, int64 [n, n]."""
+        return self.matrix(np.where(self.from_copy, 0, 1 - 2 * self.negative.astype(np.int64)))
 
     def matrix(self, values: NDArray[Any]) -> sp.csr_array:
         """Values of the edges as a sparse matrix [n, n]."""
@@ -141,7 +153,7 @@ class SignedGraph:
     def only(self, keep: NDArray[np.bool_]) -> SignedGraph:
         """The same nodes with some of the edges [m]."""
         edges = self.sources[keep], self.targets[keep], self.strengths[keep], self.spans[keep]
-        return SignedGraph(self.nodes, self.layers, *edges, self.sites)
+        return SignedGraph(self.nodes, self.layers, *edges, self.sites, self.from_copy[keep])
 
 
 def _check_forward(sources: Ints, targets: Ints, layers: Ints | None, n: int) -> None:

@@ -141,12 +141,16 @@ class Census:
 
 
 def census(graph: nx.DiGraph | SignedGraph) -> Census:
-    """Count every motif of :data:`TYPES`, exactly.
+    """Count every motif of :data:`TYPES`, exactly. Edges that take from a copy have no sign, and are left out.
 
     Raises:
         MotifError: If the graph has a cycle.
     """
-    g = SignedGraph.of(graph)
+    return census_of_all(SignedGraph.of(graph).decided)
+
+
+def census_of_all(g: SignedGraph) -> Census:
+    """The same of every edge, where one that takes from a copy stands among the exciting ones: for sums over all signs."""
     n_spans = int(g.spans.max()) + 1 if g.n_edges else 1
     chains, loops, diamonds = kernels.triads(g.starts, g.targets, g.negative, g.spans, n_spans)
     counts = dict(zip((t.name for t in FFLS), loops.sum(axis=(0, 1)).tolist(), strict=True))

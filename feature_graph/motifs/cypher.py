@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from feature_graph.motifs.pattern import Pattern, PatternEdge, parse_pattern
+from queries.signs import takes_from_copy
 
 _COUNTS = (
     "($edges = 'all' OR {e}.structural) AND "
@@ -88,7 +89,7 @@ def _edges(pattern: Pattern, values: dict[str, Any]) -> list[str]:
 
 def _conditions(edge: PatternEdge, e: str, prefix: str, values: dict[str, Any]) -> list[str]:
     effect = f"({_EFFECT.format(e=e)})"
-    found = [] if edge.sign == 0 else [f"{effect} {'>=' if edge.sign > 0 else '<'} 0"]
+    found = [] if edge.sign == 0 else [f"{effect} {'>=' if edge.sign > 0 else '<'} 0", f"NOT {takes_from_copy(e, effect)}"]
     subjects = {"span": f"{e}.span", "strength": effect, "|strength|": f"abs({effect})"}
     for k, condition in enumerate(edge.conditions):
         values[f"{prefix}{k}"] = condition.value

@@ -62,7 +62,7 @@ def allowed(g: SignedGraph, pattern: Pattern, edge: PatternEdge) -> Bools:
     Raises:
         MotifError: If the pattern names a layer and the graph has none.
     """
-    keep = np.ones(g.n_edges, dtype=bool) if edge.sign == 0 else g.negative == (edge.sign < 0)
+    keep = np.ones(g.n_edges, dtype=bool) if edge.sign == 0 else (g.negative == (edge.sign < 0)) & ~g.from_copy
     for condition in edge.conditions:
         value = {"span": g.spans, "strength": g.strengths, "|strength|": np.abs(g.strengths)}[condition.subject]
         keep &= COMPARE[condition.compare](value, condition.value)

@@ -29,6 +29,7 @@ from feature_graph.analysis import (
 )
 from feature_graph.graph import (
     EDGE,
+    acts,
     as_asked,
     collapsed,
     edge_strength,
@@ -75,6 +76,7 @@ class Findings:
         structural: The structural edges by the effect that counts by default, of which motifs are counted.
         between: The same with each copy family as one feature: what hubs and communities are asked of, and what is drawn.
         effect: Which effect that is.
+        unspecific: Why no edge has a specific effect; empty if some have, or if the run found none.
         none_left: Why it has no edges; empty if it has some, or if the run found none.
         hubs: Most connected features.
         edges: Strongest edges, by their standardised effect.
@@ -92,6 +94,7 @@ class Findings:
     structural: nx.DiGraph
     between: nx.DiGraph
     effect: str
+    unspecific: str
     none_left: str
     hubs: list[dict[str, Any]]
     edges: list[dict[str, Any]]
@@ -119,6 +122,7 @@ def find(material: Material) -> Findings:
         structural=backbone,
         between=between,
         effect=effect_of(backbone),
+        unspecific=unspecific(graph, material.config or {}),
         none_left=none_left(graph, backbone),
         hubs=hubs(between),
         edges=strongest_edges(graph),
@@ -131,6 +135,15 @@ def find(material: Material) -> Findings:
         replication=None if frame is None else replication(frame),
         agreement=None if frame is None else edge_agreement(frame),
     )
+
+
+def unspecific(graph: nx.DiGraph, config: dict[str, Any]) -> str:
+    """Why no edge has a specific effect, in a clause; empty if some have, or if there are no edges."""
+    if not graph.size() or any(math.isfinite(d.get("specific", math.nan)) for *_, d in graph.edges(data=True)):
+        return ""
+    if config.get("targets") == "all":
+        return "with targets: all no random directions are measured"
+    return "specificity_directions is 0" if config.get("specificity_directions") == 0 else "no random directions were measured"
 
 
 def hubs(graph: nx.DiGraph, top_k: int = HUBS) -> list[dict[str, Any]]:
@@ -175,6 +188,7 @@ def strongest_edges(graph: nx.DiGraph, top_k: int = EDGES) -> list[dict[str, Any
             **d,
             "standardised": standardised(d),
             "structural": is_structural(d),
+            "acts": acts(d),
         }
         for u, v, d in ordered
     ]
@@ -193,8 +207,7 @@ def summary(material: Material, found: Findings) -> list[str]:
     share = f" ({percent(s.n_edges / facts['tested'])} of them)" if facts.get("tested") else ""
     lines = [
         f"{tested} {s.n_edges:,} edges{share} between {s.n_nodes:,} features passed at q < {facts.get('alpha', 0.05):g}"
-        f"{', corrected by ' + facts['correction'] if facts.get('correction') else ''}; {percent(s.positive_share)} excite, the rest "
-        "inhibit."
+        f"{', corrected by ' + facts['correction'] if facts.get('correction') else ''}; {_signs(s)}."
     ]
     if math.isfinite(s.copy_share):
         lines.append(
@@ -216,6 +229,13 @@ def summary(material: Material, found: Findings) -> list[str]:
             f"{h['in_degree']}, by structural edges{'' if found.effect == 'strength' else f' with a {found.effect} effect'}."
         )
     return lines
+
+
+def _signs(s: GraphStatistics) -> str:
+    """How many edges excite, inhibit, and take from a copy, where there are such."""
+    if (rest := 1 - s.positive_share - s.negative_share) < 1 / (2 * s.n_edges):
+        return f"{percent(s.positive_share)} excite, the rest inhibit"
+    return f"{percent(s.positive_share)} excite, {percent(s.negative_share)} inhibit, {percent(rest)} take from a copy"
 
 
 def evidence(material: Material) -> dict[str, Any]:

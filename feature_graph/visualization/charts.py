@@ -11,8 +11,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from feature_graph.artifacts import site_sequence
-from feature_graph.graph import edge_strength, structural_degrees
-from feature_graph.visualization.style import EXCITES, FONT, INHIBITS, INK, MUTED, OPPOSES, PAPER, PASSES, plain
+from feature_graph.graph import acts, edge_strength, structural_degrees, takes_from_copy
+from feature_graph.visualization.style import EXCITES, FONT, INHIBITS, INK, MUTED, OPPOSES, PAPER, PASSES, SIGN_NAMES, edge_color, plain
 
 _TYPES = {"excitatory": EXCITES, "inhibitory": INHIBITS, "attenuates_copy": OPPOSES, "erases_copy": OPPOSES, "pass_through": PASSES}
 _SHADES = (0.95, 0.72, 0.52, 0.38, 0.28, 0.2, 0.14)
@@ -134,18 +134,27 @@ def plot_layer_matrix(graph: nx.DiGraph) -> go.Figure | None:
 
 
 def plot_strengths(graph: nx.DiGraph) -> go.Figure | None:
-    """Histogram of |strength| (logarithmic) for edges that excite and that inhibit."""
+    """Histogram of |strength| (logarithmic) for edges that excite, that inhibit, and that take from a copy, where there are some."""
     strengths = np.array([edge_strength(d) for *_, d in graph.edges(data=True)])
+    does = np.array([acts(d) for *_, d in graph.edges(data=True)])
+    taking = np.array([takes_from_copy(d) for *_, d in graph.edges(data=True)], dtype=bool) & (strengths != 0)
     sizes = np.abs(strengths[strengths != 0])
     if not len(sizes):
         return None
     edges = np.linspace(np.log10(sizes.min()) - 0.01, np.log10(sizes.max()) + 0.01, 31)
     middle = 10 ** ((edges[:-1] + edges[1:]) / 2)
     figure = go.Figure()
-    for name, chosen, color in (("excites", strengths > 0, EXCITES), ("inhibits", strengths < 0, INHIBITS)):
+    parts = [(EXCITES, does > 0), (INHIBITS, does < 0), *([(OPPOSES, taking)] if taking.any() else [])]
+    for color, chosen in parts:
         count, _ = np.histogram(np.log10(np.abs(strengths[chosen])), edges)
         figure.add_scatter(
-            x=middle, y=count, name=name, mode="lines", line={"color": color, "shape": "hvh", "width": 2}, fill="tozeroy", opacity=0.6
+            x=middle,
+            y=count,
+            name=SIGN_NAMES[color],
+            mode="lines",
+            line={"color": color, "shape": "hvh", "width": 2},
+            fill="tozeroy",
+            opacity=0.6,
         )
     return styled(figure, "Strengths", "|strength|, target units per source unit", "edges").update_xaxes(**_log_axis(middle))
 
@@ -153,12 +162,14 @@ def plot_strengths(graph: nx.DiGraph) -> go.Figure | None:
 def plot_copy_share(graph: nx.DiGraph) -> go.Figure | None:
     """Each edge's copied part beside its total effect: on the diagonal it is only passed along, on the level line it is computed."""
     known = [
-        (d["total"], d["copy"], f"{u} → {v}") for u, v, d in graph.edges(data=True) if _finite(d.get("total")) and _finite(d.get("copy"))
+        (d["total"], d["copy"], f"{u} → {v}", edge_color(d, d["total"]))
+        for u, v, d in graph.edges(data=True)
+        if _finite(d.get("total")) and _finite(d.get("copy"))
     ]
     if not known:
         return None
     known = sorted(known, key=lambda k: -abs(k[0]))[:3000]
-    total, copy, names = zip(*known, strict=True)
+    total, copy, names, colors = zip(*known, strict=True)
     low, high = min(*total, *copy, 0.0), max(*total, *copy, 0.0)
     figure = go.Figure()
     for x, y, name in (([low, high], [low, high], "all copied"), ([low, high], [0, 0], "all computed")):
@@ -170,7 +181,6 @@ def plot_copy_share(graph: nx.DiGraph) -> go.Figure | None:
             line={"color": "#c7ccd4", "dash": "dot" if name == "all computed" else "solid", "width": 1.5},
             hoverinfo="skip",
         )
-    colors = [EXCITES if t > 0 else INHIBITS for t in total]
     figure.add_scatter(
         x=total,
         y=copy,

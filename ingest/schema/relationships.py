@@ -32,7 +32,11 @@ RELATIONSHIPS = (
                 "FLOAT",
                 f"total effect, {_STRENGTH}; where by begins with direct, the direct effect; where by is later, the later effect",
             ),
-            Property("sign", "INTEGER", "sign of strength: 1 excites, −1 inhibits, 0 where it is exactly 0 or the edge erases a copy"),
+            Property(
+                "sign",
+                "INTEGER",
+                "sign of strength: 1 or −1, and 0 where it is exactly 0 or the edge erases a copy; what inhibits is what type says",
+            ),
             Property("total", "FLOAT", "total effect; only where strength is another effect", True),
             Property(
                 "direct",

@@ -93,8 +93,8 @@ ORDER BY f.importance DESC LIMIT 20""",
     Statement(
         "plain-inhibit",
         "Which feature inhibits one that inhibits another? (drawn)",
-        """MATCH path = (:Feature)-[a:AFFECTS {run: $n, method: $method, structural: true, sign: -1}]->(:Feature)
-             -[b:AFFECTS {run: $n, method: $method, structural: true, sign: -1}]->(:Feature)
+        """MATCH path = (:Feature)-[a:AFFECTS {run: $n, method: $method, structural: true, type: 'inhibitory'}]->(:Feature)
+             -[b:AFFECTS {run: $n, method: $method, structural: true, type: 'inhibitory'}]->(:Feature)
 RETURN path
 ORDER BY abs(a.strength * b.strength) DESC LIMIT 10""",
     ),

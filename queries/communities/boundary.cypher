@@ -9,7 +9,7 @@
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
 //   families: {type: bool, default: true, about: "whether a copy family counts as one feature, under its first member; of several edges between the same two, the strongest then counts"}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign; what attenuates or erases a copy is never inhibitory"}
 //   seed: {type: int, min: 0, max: 2147483647, default: 42, about: "seed of leiden; the others have none"}
 //   min_size: {type: int, min: 1, max: 1000000, default: 2, about: "communities of at least this many features"}
 //   graph: {type: projection}
@@ -20,6 +20,7 @@
 //   count: edges that cross from one to the other
 //   excitatory: those that raise their target
 //   inhibitory: those that lower it
+//   from_copy: those that take from a copy, which is neither; they erase one, or attenuate one (by a computed, specific or negative effect)
 //   strength: sum of their magnitudes
 //   balance: sum with signs over sum of magnitudes
 //   strongest_source: short id at the beginning of the strongest of them; of a family, that of its first member
@@ -36,7 +37,7 @@ CALL (run, copies) {
   WHERE $edges = 'all' OR e.structural
   WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
-    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
   OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
   OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
   WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
@@ -105,25 +106,26 @@ CALL (run, copies) {
   WHERE $edges = 'all' OR e.structural
   WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
-    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
   OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
   OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
-  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, min(signed) AS low, max(signed) AS high
+  WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max([abs(signed), signed, (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0))]) AS strongest
   WHERE s <> t
-  RETURN s, t, CASE WHEN high >= -low THEN high ELSE low END AS signed
+  RETURN s, t, strongest[1] AS signed, strongest[2] AS taking
 }
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
 MATCH (t)<-[:OF]-(b:Observation {run: run.n})
-WITH a, b, signed, community_of[a.fid] AS source_community, community_of[b.fid] AS target_community,
+WITH a, b, signed, taking, community_of[a.fid] AS source_community, community_of[b.fid] AS target_community,
      size_of[a.fid] AS source_size, size_of[b.fid] AS target_size
 WHERE source_community <> target_community AND source_size >= $min_size AND target_size >= $min_size
-WITH a, b, source_community, target_community, signed
+WITH a, b, source_community, target_community, signed, taking
 ORDER BY abs(signed) DESC, a.fid, b.fid
-WITH source_community, target_community, count(*) AS count, sum(CASE WHEN signed > 0 THEN 1 ELSE 0 END) AS excitatory,
-     sum(CASE WHEN signed < 0 THEN 1 ELSE 0 END) AS inhibitory, sum(abs(signed)) AS strength, sum(signed) AS net,
+WITH source_community, target_community, count(*) AS count, sum(CASE WHEN signed > 0 AND NOT taking THEN 1 ELSE 0 END) AS excitatory,
+     sum(CASE WHEN signed < 0 AND NOT taking THEN 1 ELSE 0 END) AS inhibitory, sum(CASE WHEN taking THEN 1 ELSE 0 END) AS from_copy,
+     sum(abs(signed)) AS strength, sum(CASE WHEN taking THEN 0.0 ELSE signed END) AS net, sum(CASE WHEN taking THEN 0.0 ELSE abs(signed) END) AS whole,
      collect({source: a.id, target: b.id, signed: signed})[0] AS top
-RETURN source_community, target_community, count, excitatory, inhibitory, strength,
-       CASE WHEN strength = 0 THEN 0.0 ELSE net / strength END AS balance,
+RETURN source_community, target_community, count, excitatory, inhibitory, from_copy, strength,
+       CASE WHEN whole = 0 THEN 0.0 ELSE net / whole END AS balance,
        top.source AS strongest_source, top.target AS strongest_target, top.signed AS largest
 ORDER BY round(strength, 10) DESC, source_community, target_community
 LIMIT $limit

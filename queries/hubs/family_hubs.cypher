@@ -8,7 +8,7 @@
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: degree, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target)"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign; what attenuates or erases a copy is never inhibitory"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
 //   id: short id; of a family, that of its first member
@@ -25,7 +25,7 @@ MATCH (s:Feature)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
 WHERE $edges = 'all' OR e.structural
 WITH run, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
 WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
-  AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+  AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
 OPTIONAL MATCH (s)-[:MEMBER_OF]->(x:Family) WHERE x.run = run.n AND x.method = $method
 OPTIONAL MATCH (t)-[:MEMBER_OF]->(y:Family) WHERE y.run = run.n AND y.method = $method
 WITH run, coalesce(x, s) AS source, coalesce(y, t) AS target, abs(signed) AS size

@@ -10,7 +10,7 @@
 //   measure: {type: choice, of: [degree, in_degree, out_degree, strength, in_strength, out_strength], default: strength, about: "degree counts edges, strength sums their magnitudes (target units per source unit, which differ from target to target)"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
 //   effect: {type: effect}
-//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign"}
+//   sign: {type: choice, of: [any, excitatory, inhibitory], default: any, about: "only edges of this sign; what attenuates or erases a copy is never inhibitory"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many hubs of the first run"}
 // returns:
 //   id: short id in the first run
@@ -35,7 +35,7 @@ CALL (r, method, f) {
     AND (NOT $measure STARTS WITH 'in_' OR endNode(e) = f) AND (NOT $measure STARTS WITH 'out_' OR startNode(e) = f)
   WITH e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
-    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
   RETURN CASE WHEN $measure ENDS WITH 'degree' THEN toFloat(count(*)) ELSE sum(abs(signed)) END AS score
 }
 WITH side, f, o, score, round(score, 10) AS rounded

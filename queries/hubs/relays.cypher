@@ -13,7 +13,7 @@
 //   layer: its layer
 //   paths: two-step paths through it (sources times targets)
 //   passed: sum of |first direct effect × second direct effect| over these paths
-//   balance: the same sum with signs over the sum without; 1 if all excite, -1 if all inhibit, 0 if they cancel
+//   balance: the same sum with signs over the sum without; 1 if every product is positive, -1 if every one is negative, 0 if they cancel
 //   unbridged: paths whose two ends have no edge of their own, so that only relays join them
 //   label: top activating tokens in context
 // example: {limit: 5}

@@ -7,7 +7,7 @@
 //   method: {type: method}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only chains that begin in this layer"}
-//   signs: {type: choice, of: [any, excitation, inhibited_excitation, excited_inhibition, disinhibition], default: any, about: "excitation: both excite; inhibited_excitation: the source inhibits a feature that excites the target; excited_inhibition: it excites one that inhibits it; disinhibition: both inhibit"}
+//   signs: {type: choice, of: [any, excitation, inhibited_excitation, excited_inhibition, disinhibition], default: any, about: "excitation: both excite; inhibited_excitation: the source inhibits a feature that excites the target; excited_inhibition: it excites one that inhibits it; disinhibition: both inhibit; what takes from a copy does neither, and is in no chain of a sign"}
 //   min_strength: {type: float, min: 0, max: 1000000, default: 0, about: "each edge has at least this magnitude"}
 //   limit: {type: int, min: 1, max: 10000, default: 20, about: "at most this many rows"}
 // returns:
@@ -49,7 +49,7 @@ WHERE ab.structural AND ab.by <> 'later' AND abs(ab.direct) >= $min_strength
   AND (passed IS NULL OR EXISTS { MATCH (b)<-[:OF]-(o:Observation {run: run.n}) WHERE split(o.id, '_F')[0] IN passed })
   AND NOT EXISTS { (a)-[x:AFFECTS]->(c) WHERE x.run = run.n AND x.method = $method AND x.by CONTAINS 'direct' }
   AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
-  AND ($signs = 'any' OR $signs = CASE WHEN ab.direct >= 0 AND bc.direct >= 0 THEN 'excitation' WHEN bc.direct >= 0 THEN 'inhibited_excitation'
+  AND ($signs = 'any' OR NOT (ab.type = 'erases_copy' OR ab.type = 'attenuates_copy' AND ab.direct < 0) AND NOT (bc.type = 'erases_copy' OR bc.type = 'attenuates_copy' AND bc.direct < 0) AND $signs = CASE WHEN ab.direct >= 0 AND bc.direct >= 0 THEN 'excitation' WHEN bc.direct >= 0 THEN 'inhibited_excitation'
                                        WHEN ab.direct >= 0 THEN 'excited_inhibition' ELSE 'disinhibition' END)
 WITH run, a, b, c, ab, bc
 ORDER BY abs(ab.direct * bc.direct) DESC, a.uid, b.uid, c.uid

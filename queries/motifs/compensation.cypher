@@ -17,6 +17,7 @@
 //   through: sum over the features between of the product of direct effects
 //   net: direct + through
 //   total: measured total effect, to compare with net
+//   type: of the edge from source to target; what attenuates or erases a copy takes from it, and is no inhibition
 //   compensation: 1 if the two cancel exactly, near 0 if one is far larger
 //   between: the features between, largest product first; with dictionaries on components only features of MLPs
 // example: {min_compensation: 0.2, limit: 5}
@@ -51,11 +52,11 @@ WITH run, a, c, ac, ob.id AS middle, ab.direct * bc.direct AS product
 ORDER BY abs(product) DESC, middle
 WITH run, a, c, ac, collect(middle) AS between, sum(product) AS through
 WHERE through <> 0 AND (through < 0) <> (ac.direct < 0)
-WITH run, a, c, ac.direct AS direct, through, ac.direct + through AS net, coalesce(ac.total, ac.strength) AS total, between
+WITH run, a, c, ac.direct AS direct, through, ac.direct + through AS net, coalesce(ac.total, ac.strength) AS total, ac.type AS type, between
 WITH *, 1 - abs(net) / CASE WHEN abs(direct) > abs(through) THEN abs(direct) ELSE abs(through) END AS compensation
 WHERE compensation >= $min_compensation
 MATCH (a)<-[:OF]-(oa:Observation {run: run.n})
 MATCH (c)<-[:OF]-(oc:Observation {run: run.n})
-RETURN oa.id AS source, oc.id AS target, direct, through, net, total, compensation, between
+RETURN oa.id AS source, oc.id AS target, direct, through, net, total, type, compensation, between
 ORDER BY compensation DESC, source, target
 LIMIT $limit

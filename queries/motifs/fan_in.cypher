@@ -17,7 +17,8 @@
 //   layer: its layer
 //   excitatory: sources that raise it
 //   inhibitory: sources that lower it
-//   balance: sum of the effects, with its sign
+//   from_copy: sources whose edge takes from a copy, which is neither; it erases one, or attenuates one (by a computed, specific or negative effect)
+//   balance: sum of the effects that raise or lower, with its sign
 //   competition: 0 if all agree, 1 if raising and lowering cancel
 //   sources: the sources, strongest first
 //   label: top activating tokens of the target
@@ -42,12 +43,14 @@ WHERE $edges = 'all' OR e.structural
 WITH run, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
 WHERE abs(effect) >= $min_strength AND effect <> 0 AND ($effect = 'strength' OR abs(effect) >= coalesce(e.floor_computed, 0.0))
 MATCH (s)<-[:OF]-(a:Observation {run: run.n})
-WITH run, t, a.id AS source, effect
+WITH run, t, a.id AS source, effect, (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR effect < 0)) AS taking
 ORDER BY abs(effect) DESC, source
-WITH run, t, collect(source) AS sources, sum(effect) AS balance, sum(abs(effect)) AS whole,
-     sum(CASE WHEN effect > 0 THEN 1 ELSE 0 END) AS excitatory, sum(CASE WHEN effect < 0 THEN 1 ELSE 0 END) AS inhibitory
+WITH run, t, collect(source) AS sources, sum(CASE WHEN taking THEN 0.0 ELSE effect END) AS balance, sum(CASE WHEN taking THEN 0.0 ELSE abs(effect) END) AS whole,
+     sum(CASE WHEN effect > 0 AND NOT taking THEN 1 ELSE 0 END) AS excitatory, sum(CASE WHEN effect < 0 AND NOT taking THEN 1 ELSE 0 END) AS inhibitory,
+     sum(CASE WHEN taking THEN 1 ELSE 0 END) AS from_copy
 WHERE size(sources) >= $sources
 MATCH (t)<-[:OF]-(o:Observation {run: run.n})
-RETURN o.id AS target, o.layer AS layer, excitatory, inhibitory, balance, 1 - abs(balance) / whole AS competition, sources, o.label AS label
-ORDER BY excitatory + inhibitory DESC, target
+RETURN o.id AS target, o.layer AS layer, excitatory, inhibitory, from_copy, balance,
+       CASE WHEN whole = 0 THEN 0.0 ELSE 1 - abs(balance) / whole END AS competition, sources, o.label AS label
+ORDER BY size(sources) DESC, target
 LIMIT $limit

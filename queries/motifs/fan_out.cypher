@@ -17,8 +17,9 @@
 //   layer: its layer
 //   excitatory: targets that it raises
 //   inhibitory: targets that it lowers
-//   balance: sum of the effects, with its sign
-//   opposition: 0 if all have the same sign, 1 if raising and lowering are equal
+//   from_copy: targets whose edge takes from a copy, which is neither; it erases one, or attenuates one (by a computed, specific or negative effect)
+//   balance: sum of the effects that raise or lower, with its sign
+//   opposition: 0 if all that raise or lower have the same sign, 1 if raising and lowering are equal
 //   targets: the targets, most affected first
 //   label: top activating tokens of the source
 // example: {targets: 4, limit: 5}
@@ -42,12 +43,14 @@ WHERE $edges = 'all' OR e.structural
 WITH run, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS effect
 WHERE abs(effect) >= $min_strength AND effect <> 0 AND ($effect = 'strength' OR abs(effect) >= coalesce(e.floor_computed, 0.0))
 MATCH (t)<-[:OF]-(a:Observation {run: run.n})
-WITH run, s, a.id AS target, effect
+WITH run, s, a.id AS target, effect, (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR effect < 0)) AS taking
 ORDER BY abs(effect) DESC, target
-WITH run, s, collect(target) AS targets, sum(effect) AS balance, sum(abs(effect)) AS whole,
-     sum(CASE WHEN effect > 0 THEN 1 ELSE 0 END) AS excitatory, sum(CASE WHEN effect < 0 THEN 1 ELSE 0 END) AS inhibitory
+WITH run, s, collect(target) AS targets, sum(CASE WHEN taking THEN 0.0 ELSE effect END) AS balance, sum(CASE WHEN taking THEN 0.0 ELSE abs(effect) END) AS whole,
+     sum(CASE WHEN effect > 0 AND NOT taking THEN 1 ELSE 0 END) AS excitatory, sum(CASE WHEN effect < 0 AND NOT taking THEN 1 ELSE 0 END) AS inhibitory,
+     sum(CASE WHEN taking THEN 1 ELSE 0 END) AS from_copy
 WHERE size(targets) >= $targets
 MATCH (s)<-[:OF]-(o:Observation {run: run.n})
-RETURN o.id AS source, o.layer AS layer, excitatory, inhibitory, balance, 1 - abs(balance) / whole AS opposition, targets, o.label AS label
-ORDER BY excitatory + inhibitory DESC, source
+RETURN o.id AS source, o.layer AS layer, excitatory, inhibitory, from_copy, balance,
+       CASE WHEN whole = 0 THEN 0.0 ELSE 1 - abs(balance) / whole END AS opposition, targets, o.label AS label
+ORDER BY size(targets) DESC, source
 LIMIT $limit

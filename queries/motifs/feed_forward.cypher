@@ -5,7 +5,7 @@
 // params:
 //   run: {type: run}
 //   method: {type: method}
-//   kind: {type: choice, of: [any, coherent, incoherent], default: any, about: "coherent: both paths have the same sign; incoherent: they have opposite signs"}
+//   kind: {type: choice, of: [any, coherent, incoherent, neither], default: any, about: "coherent: both paths have the same sign; incoherent: they have opposite signs; neither: one of the edges takes from a copy, which has no sign"}
 //   feature: {type: feature, optional: true, about: "only motifs with this feature in any role"}
 //   layer: {type: int, min: 0, max: 10000, optional: true, about: "only loops that begin in this layer"}
 //   edges: {type: choice, of: [structural, all], default: structural, about: "structural: edges without an analysed site in between, or with a direct effect that is itself significant; all: every edge"}
@@ -16,7 +16,7 @@
 //   source: short id
 //   middle: short id
 //   target: short id
-//   kind: coherent or incoherent
+//   kind: coherent, incoherent or neither
 //   source_middle: the effect asked for along that edge; by strength the direct one, or the total one with edges = all
 //   middle_target: the same
 //   source_target: the same
@@ -47,10 +47,13 @@ WHERE ($edges = 'all' OR ab.structural) AND abs(CASE WHEN $effect <> 'strength' 
   AND ($edges = 'all' OR bc.structural) AND abs(CASE WHEN $effect <> 'strength' THEN bc[$effect] WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END) >= $min_strength AND ($effect = 'strength' OR (bc[$effect] <> 0 AND abs(bc[$effect]) >= coalesce(bc.floor_computed, 0.0)))
 MATCH (a)-[ac:AFFECTS {run: run.n, method: $method}]->(c)
 WHERE ($edges = 'all' OR ac.structural) AND abs(CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END) >= $min_strength AND ($effect = 'strength' OR (ac[$effect] <> 0 AND abs(ac[$effect]) >= coalesce(ac.floor_computed, 0.0)))
-WITH run, a, b, c, CASE WHEN $effect <> 'strength' THEN ab[$effect] WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END AS ab,
+WITH run, a, b, c, ab AS first, bc AS second, ac AS across, CASE WHEN $effect <> 'strength' THEN ab[$effect] WHEN $edges = 'all' OR ab.by = 'later' THEN ab.strength ELSE ab.direct END AS ab,
      CASE WHEN $effect <> 'strength' THEN bc[$effect] WHEN $edges = 'all' OR bc.by = 'later' THEN bc.strength ELSE bc.direct END AS bc,
      CASE WHEN $effect <> 'strength' THEN ac[$effect] WHEN $edges = 'all' OR ac.by = 'later' THEN ac.strength ELSE ac.direct END AS ac
-WITH run, a, b, c, ab, bc, ac, CASE WHEN sign(ab) * sign(bc) = sign(ac) THEN 'coherent' ELSE 'incoherent' END AS kind
+WITH run, a, b, c, ab, bc, ac, CASE WHEN (first.type = 'erases_copy' OR first.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR ab < 0))
+    OR (second.type = 'erases_copy' OR second.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR bc < 0))
+    OR (across.type = 'erases_copy' OR across.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR ac < 0)) THEN 'neither'
+  WHEN sign(ab) * sign(bc) = sign(ac) THEN 'coherent' ELSE 'incoherent' END AS kind
 WHERE ($kind = 'any' OR kind = $kind)
   AND ($layer IS NULL OR EXISTS { (a)<-[:OF]-(:Observation {run: run.n, layer: $layer}) })
 WITH run, a, b, c, ab, bc, ac, kind,

@@ -36,7 +36,9 @@ def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     wipe(connected)
     root = tmp_path_factory.mktemp("motifs")
     roots = {"example": EXAMPLE}
-    roots |= {f"random{s}": random_run(root / f"run{s}", n_layers=5, n_features=8, n_edges=170, seed=s, window=3) for s in (11, 12)}
+    roots |= {
+        f"random{s}": random_run(root / f"run{s}", n_layers=5, n_features=8, n_edges=170, seed=s, window=3, erased=9) for s in (11, 12)
+    }
     roots["mixed"] = mixed_run(root / "mixed", n_features=4, n_edges=130, seed=5)
     return {name: Loaded(connected.ingest(r).run, twins.RunFiles.read(r), connected) for name, r in roots.items()}
 
@@ -44,18 +46,18 @@ def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 CASES: list[tuple[str, dict[str, Any]]] = [
     *[("chain", {"signs": s, "limit": ALL}) for s in ("excitation", "inhibited_excitation", "excited_inhibition", "disinhibition")],
     ("chain", {"layer": "LAYER", "limit": ALL}),
-    *[("feed_forward", {"kind": k, "layer": "LAYER", "limit": ALL}) for k in ("any", "incoherent")],
+    *[("feed_forward", {"kind": k, "layer": "LAYER", "limit": ALL}) for k in ("any", "incoherent", "neither")],
     ("feed_forward", {"edges": "all", "min_strength": 0.05, "limit": ALL}),
     ("fan_in", {"feature": "SINK", "sources": 2, "limit": ALL}),
     ("fan_in", {"layer": "LAST", "sources": 2, "edges": "all", "limit": ALL}),
     *[("fan_out", {"targets": 2, "edges": e, "limit": ALL}) for e in ("structural", "all")],
     ("fan_out", {"targets": 2, "feature": "BUSY", "limit": ALL}),
     ("fan_out", {"layer": "LAYER", "min_strength": 0.05, "limit": 3}),
-    *[("bi_fan", {"kind": k, "limit": ALL}) for k in ("any", "alike", "opposed", "mixed")],
+    *[("bi_fan", {"kind": k, "limit": ALL}) for k in ("any", "alike", "opposed", "mixed", "neither")],
     ("bi_fan", {"feature": "BUSY", "edges": "all", "limit": ALL}),
     ("bi_fan", {"layer": "LAYER", "limit": ALL}),
     ("bi_fan", {"min_strength": 0.1, "limit": 5}),
-    *[("diamond", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent")],
+    *[("diamond", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent", "neither")],
     ("diamond", {"feature": "SOURCE", "edges": "all", "limit": ALL}),
     ("diamond", {"layer": "LAYER", "min_strength": 0.03, "limit": 7}),
     *[(name, {"effect": e, "limit": ALL}) for name in ("feed_forward", "bi_fan", "diamond") for e in ("strength", "computed", "copy")],
@@ -92,18 +94,26 @@ def in_process(run: Loaded, edges: str, effect: str | None = None) -> nx.DiGraph
     """The run's graph as the command line would build it."""
     g = nx.DiGraph()
     g.add_nodes_from((i, {"layer": layer}) for i, layer in run.files.layer.items())
+    chosen = effect or twins.default_effect(run.files)
     for e in run.files.edges():
-        size = twins.effect(e, edges, effect or twins.default_effect(run.files))
+        size = twins.effect(e, edges, chosen)
         if twins.structural(e, edges) and size is not None:
-            g.add_edge(e["source"], e["target"], strength=size, span=e["span"])
+            g.add_edge(e["source"], e["target"], strength=size, span=e["span"], type=e["type"], kind=chosen)
     return g
+
+
+def _sign(data: dict[str, Any]) -> int | None:
+    """Which arrow of a pattern the edge is; none where it takes from a copy."""
+    if twins.takes(data, data["strength"], data["kind"]):
+        return None
+    return -1 if data["strength"] < 0 else 1
 
 
 def by_networkx(g: nx.DiGraph, text: str, fits: Callable[[dict[str, Any]], bool]) -> int:
     """Subgraph monomorphisms of a pattern without layers, each counted once an automorphism."""
     pattern = parse_pattern(text)
     shape = nx.DiGraph((e.source, e.target, {"sign": e.sign}) for e in pattern.present)
-    signed = nx.DiGraph((u, v, {"sign": -1 if d["strength"] < 0 else 1}) for u, v, d in g.edges(data=True) if fits(d))
+    signed = nx.DiGraph((u, v, {"sign": _sign(d)}) for u, v, d in g.edges(data=True) if fits(d))
     matcher = nx.algorithms.isomorphism.DiGraphMatcher(signed, shape, edge_match=lambda a, b: b["sign"] in (0, a["sign"]))
     return sum(1 for _ in matcher.subgraph_monomorphisms_iter()) // len(pattern.automorphisms)
 

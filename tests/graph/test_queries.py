@@ -30,7 +30,9 @@ MEASURES = queries.template("hubs").parameter("measure").of
 def loaded(connected: Store, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Loaded]:
     """The shipped example, a random run and one with several sites a layer, side by side in one database."""
     wipe(connected)
-    random = random_run(tmp_path_factory.mktemp("random") / "run", n_layers=5, n_features=9, n_edges=200, seed=3, window=3, direct_alone=4)
+    random = random_run(
+        tmp_path_factory.mktemp("random") / "run", n_layers=5, n_features=9, n_edges=200, seed=3, window=3, direct_alone=4, erased=8
+    )
     mixed = mixed_run(tmp_path_factory.mktemp("mixed") / "run", n_features=4, n_edges=150, seed=4)
     roots = {"mixed": mixed, "example": EXAMPLE, "random": random}  # in the order of loading: the newest is what tests take by default
     return {name: Loaded(connected.ingest(root).run, twins.RunFiles.read(root), connected) for name, root in roots.items()}
@@ -47,6 +49,11 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
         ("strongest", {"effect": "specific", "by": "value", "limit": ALL}),
         *[("neighbours", {"feature": "BUSY", "effect": e, "limit": 5}) for e in ("direct", "computed", "copy", "specific")],
         *[("strongest", {"sign": s, "span": 1, "limit": 7}) for s in ("excitatory", "inhibitory")],
+        *[
+            ("strongest", {"sign": s, "effect": e, "limit": ALL})
+            for s in ("excitatory", "inhibitory")
+            for e in ("total", "computed", "copy")
+        ],
         *[("strongest", {"by": b, "edges": e, "limit": 9}) for b in ("standardised", "value") for e in ("all", "structural")],
         *[("co_drivers", {"feature": "BUSY", "edges": e, "limit": ALL}) for e in EDGES],
         ("co_drivers", {"feature": "BUSY", "min_shared": 2}),
@@ -68,7 +75,7 @@ def cases() -> list[tuple[str, dict[str, Any]]]:
         *[(name, {"edges": e}) for name in ("layer_flow", "site_flow") for e in EDGES],
         *[("search", {"text": "a", "site": s}) for s in ("mlp", "residual")],
         *[("hubs", {"measure": "strength", "site": s, "per_layer": True, "limit": 2}) for s in ("tc", "attn", "residual")],
-        *[("feed_forward", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent")],
+        *[("feed_forward", {"kind": k, "limit": ALL}) for k in ("any", "coherent", "incoherent", "neither")],
         ("feed_forward", {"edges": "all", "min_strength": 0.05, "limit": ALL}),
         ("feed_forward", {"feature": "BUSY", "edges": "all", "limit": ALL}),
         ("chain", {"limit": ALL}),

@@ -212,18 +212,20 @@ def boundary(
     run: twins.RunFiles, groups: list[list[str]], edges: str, sign: str, min_size: int, effect: str | None = None, families: bool = True
 ) -> list[dict[str, Any]]:
     number = {n: i for i, group in enumerate(groups, 1) for n in group}
-    crossing: dict[tuple[int, int], list[tuple[float, str, str]]] = {}
+    crossing: dict[tuple[int, int], list[tuple[float, str, str, int]]] = {}
     for u, v, d in twins.graph(run, edges, sign, by=effect, families=families).edges(data=True):
         ends = number[u], number[v]
         if ends[0] != ends[1] and min(len(groups[e - 1]) for e in ends) >= min_size:
-            crossing.setdefault(ends, []).append((d["signed"], u, v))
+            crossing.setdefault(ends, []).append((d["signed"], u, v, d["acts"]))
     rows = []
     for (a, b), across in crossing.items():
         values = np.array([x for x, *_ in across])
-        largest, u, v = min(across, key=lambda e: (-abs(e[0]), run.fid[e[1]], run.fid[e[2]]))
+        does = np.array([x[3] for x in across])
+        largest, u, v, _ = min(across, key=lambda e: (-abs(e[0]), run.fid[e[1]], run.fid[e[2]]))
         rows.append(
-            {"source_community": a, "target_community": b, "count": len(across), "excitatory": int((values > 0).sum())}
-            | {"inhibitory": int((values < 0).sum()), "strength": np.abs(values).sum(), "balance": values.sum() / np.abs(values).sum()}
+            {"source_community": a, "target_community": b, "count": len(across), "excitatory": int((does > 0).sum())}
+            | {"inhibitory": int((does < 0).sum()), "from_copy": int((does == 0).sum()), "strength": np.abs(values).sum()}
+            | {"balance": values[does != 0].sum() / np.abs(values[does != 0]).sum() if does.any() else 0.0}
             | {"strongest_source": u, "strongest_target": v, "largest": largest}
         )
     return sorted(rows, key=lambda r: (-round(r["strength"], 10), r["source_community"], r["target_community"]))

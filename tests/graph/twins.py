@@ -122,8 +122,20 @@ def default_effect(run: RunFiles, method: str = "clamping") -> str:
     return "specific" if any(e["specific"] is not None for e in run.edges(method)) else "strength"
 
 
-def passes(value: float, sign: str) -> bool:
-    return sign == "any" or (value > 0) == (sign == "excitatory")
+def takes(edge: dict[str, Any], value: float, by: str = "strength") -> bool:
+    """Whether the edge, by that effect, only takes from a copy."""
+    if edge["type"] == "attenuates_copy":
+        return by in {"computed", "specific"} or value < 0
+    return edge["type"] == "erases_copy"
+
+
+def acts(edge: dict[str, Any], value: float, by: str = "strength") -> int:
+    """1 for excitation, −1 for inhibition, 0 for neither."""
+    return 0 if takes(edge, value, by) else int(np.sign(value))
+
+
+def passes(edge: dict[str, Any], value: float, sign: str, by: str = "strength") -> bool:
+    return sign == "any" or acts(edge, value, by) == {"excitatory": 1, "inhibitory": -1}[sign]
 
 
 def graph(
@@ -135,12 +147,13 @@ def graph(
     made = nx.DiGraph()
     made.add_nodes_from(i for i in run.features["id"] if head.get(i, i) == i)
     for edge in measured:
-        value = effect(edge, edges, by or default_effect(run, method))
+        chosen = by or default_effect(run, method)
+        value = effect(edge, edges, chosen)
         source, target = (head.get(edge[end], edge[end]) for end in ("source", "target"))
-        if source == target or not structural(edge, edges) or value is None or not passes(value, sign):
+        if source == target or not structural(edge, edges) or value is None or not passes(edge, value, sign, chosen):
             continue
         if abs(value) > made.get_edge_data(source, target, {"weight": -1.0})["weight"]:
-            made.add_edge(source, target, weight=abs(value), signed=value, edge=edge)
+            made.add_edge(source, target, weight=abs(value), signed=value, acts=acts(edge, value, chosen), edge=edge)
     return made
 
 
@@ -224,7 +237,7 @@ def strongest(
     rows, chosen = [], effect or default_effect(run, method)
     for e in run.edges(method):
         value = weight(e, "all", chosen)
-        if value is not None and passes(value, sign) and span in (None, e["span"]) and structural(e, edges):
+        if value is not None and passes(e, value, sign, chosen) and span in (None, e["span"]) and structural(e, edges):
             more = {"source_label": run.label[e["source"]], "target_label": run.label[e["target"]], "structural": structural(e)}
             size = None if e["standardised"] is None or e["total"] == 0 else e["standardised"] * value / e["total"]
             known = {k: e[k] for k in ("source", "target", "type", "span", "copy", "q", "replicated")}
@@ -341,6 +354,7 @@ def hubs(
 def layer_flow(run: RunFiles, edges: str, method: str, **_: Any) -> Rows:
     frame = pd.DataFrame(
         {"a": run.layer[e["source"]], "b": run.layer[e["target"]], "s": e["source"], "t": e["target"], "x": effect(e, edges)}
+        | {"acts": acts(e, effect(e, edges)), "takes": takes(e, effect(e, edges))}
         for e in run.edges(method)
         if structural(e, edges)
     )
@@ -348,8 +362,13 @@ def layer_flow(run: RunFiles, edges: str, method: str, **_: Any) -> Rows:
     for (a, b), part in frame.groupby(["a", "b"]):
         size = part["x"].abs()
         rows.append(
-            {"source_layer": a, "target_layer": b, "count": len(part), "excitatory": int((part["x"] > 0).sum())}
-            | {"inhibitory": int((part["x"] < 0).sum()), "mean_strength": size.mean(), "largest": size.max()}
+            {"source_layer": a, "target_layer": b, "count": len(part), "excitatory": int((part["acts"] > 0).sum())}
+            | {
+                "inhibitory": int((part["acts"] < 0).sum()),
+                "from_copy": int(part["takes"].sum()),
+                "mean_strength": size.mean(),
+                "largest": size.max(),
+            }
             | {"sources": part["s"].nunique(), "targets": part["t"].nunique()}
         )
     return rows
@@ -364,7 +383,8 @@ def site_flow(run: RunFiles, edges: str, method: str, **_: Any) -> Rows:
         low, high = (run.layer[part[0][end]] for end in ("source", "target"))
         rows.append(
             {"source_site": source, "target_site": target, "blocks": high - low, "count": len(part), "low": low, "high": high}
-            | {"excitatory": sum(v > 0 for v in values), "inhibitory": sum(v < 0 for v in values)}
+            | {"excitatory": sum(acts(e, effect(e, edges)) > 0 for e in part)}
+            | {"inhibitory": sum(acts(e, effect(e, edges)) < 0 for e in part), "from_copy": sum(takes(e, effect(e, edges)) for e in part)}
             | {"mean_strength": float(np.mean(np.abs(values))), "largest": float(np.max(np.abs(values)))}
             | {"sources": len({e["source"] for e in part}), "targets": len({e["target"] for e in part})}
         )
@@ -394,8 +414,10 @@ def feed_forward(
     feature: str | None = None,
     **_: Any,
 ) -> Rows:
+    chosen = effect or default_effect(run, method)
+
     def weighs(e: dict[str, Any]) -> Any:
-        return weight(e, edges, effect or default_effect(run, method))
+        return weight(e, edges, chosen)
 
     across = {(e["source"], e["target"]): e for e in run.edges(method)}
     rows = []
@@ -407,6 +429,8 @@ def feed_forward(
         if None in (x, y, z):
             continue
         found = "coherent" if np.sign(x) * np.sign(y) == np.sign(z) else "incoherent"
+        if any(takes(e, value, chosen) for e, value in ((ab, x), (bc, y), (ac, z))):
+            found = "neither"
         if kind in ("any", found):
             ends = {"source": ab["source"], "middle": ab["target"], "target": bc["target"], "kind": found}
             rows.append(ends | {"source_middle": x, "middle_target": y, "source_target": z, "weakest": min(map(abs, (x, y, z)))})
@@ -432,23 +456,25 @@ def chain(run: RunFiles, min_strength: float, limit: int, method: str, feature: 
 def fan_in(
     run: RunFiles, edges: str, sources: int, min_strength: float, limit: int, method: str, effect: str | None = None, **_: Any
 ) -> Rows:
-    arriving: dict[str, list[tuple[float, str]]] = {}
+    arriving: dict[str, list[tuple[float, str, bool]]] = {}
+    chosen = effect or default_effect(run, method)
     for e in run.edges(method):
-        x = weight(e, edges, effect or default_effect(run, method)) or 0.0
+        x = weight(e, edges, chosen) or 0.0
         if structural(e, edges) and abs(x) >= min_strength and x != 0:
-            arriving.setdefault(e["target"], []).append((x, e["source"]))
+            arriving.setdefault(e["target"], []).append((x, e["source"], takes(e, x, chosen)))
     rows = []
     for target, effects in arriving.items():
         if len(effects) < sources:
             continue
         effects.sort(key=lambda p: (-abs(p[0]), p[1]))
-        x = np.array([v for v, _ in effects])
+        x = np.array([v for v, _, taking in effects if not taking])
         rows.append(
             {"target": target, "layer": run.layer[target], "excitatory": int((x > 0).sum()), "inhibitory": int((x < 0).sum())}
-            | {"balance": x.sum(), "competition": 1 - abs(x.sum()) / np.abs(x).sum(), "sources": [s for _, s in effects]}
+            | {"from_copy": len(effects) - len(x), "balance": float(x.sum())}
+            | {"competition": 1 - abs(x.sum()) / np.abs(x).sum() if len(x) else 0.0, "sources": [s for _, s, _ in effects]}
             | {"label": run.label[target]}
         )
-    return top(rows, limit, lambda r: -(r["excitatory"] + r["inhibitory"]), lambda r: r["target"])
+    return top(rows, limit, lambda r: -len(r["sources"]), lambda r: r["target"])
 
 
 def cascade(
@@ -580,7 +606,9 @@ def quality(run: RunFiles, method: str, **_: Any) -> Rows:
     for span, part in frame.groupby("span"):
         known = part["replicated"].dropna()
         rows.append(
-            {"span": span, "count": len(part), "excitatory": (part["strength"] > 0).mean()}
+            {"span": span, "count": len(part)}
+            | {"excitatory": float(np.mean([acts(e, e["strength"]) > 0 for e in part.to_dict("records")]))}
+            | {"from_copy": float(np.mean([takes(e, e["strength"]) for e in part.to_dict("records")]))}
             | {"computed": (part["computed"].abs() >= part["copy"].abs()).mean()}
             | {
                 "mostly_copy": (part["copy"] * np.sign(part["total"]) > part["total"].abs() / 2).mean(),

@@ -29,7 +29,7 @@ def family_hubs(run: RunFiles, method: str, measure: str, edges: str, sign: str,
     for e in run.edges(method):
         ends = kin.get(e["source"], [e["source"]])[0], kin.get(e["target"], [e["target"]])[0]
         value = effect(e, edges, by)
-        if structural(e, edges) and value is not None and passes(value, sign) and ends[0] != ends[1]:
+        if structural(e, edges) and value is not None and passes(e, value, sign, by) and ends[0] != ends[1]:
             between[ends] = max(between.get(ends, 0.0), abs(value))
     out: dict[str, list[float]] = defaultdict(list)
     into: dict[str, list[float]] = defaultdict(list)

@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 
 from tests.graph import twins
-from tests.graph.twins import Rows, RunFiles, carries, default_effect, effect, led_through, structural, top
+from tests.graph.twins import Rows, RunFiles, carries, default_effect, effect, led_through, structural, takes, top
 
 
 def _kept(run: RunFiles, edges: str, min_strength: float, method: str, by: str | None = None) -> dict[tuple[str, str], float]:
@@ -21,6 +21,13 @@ def _kept(run: RunFiles, edges: str, min_strength: float, method: str, by: str |
         if structural(e, edges) and size is not None and abs(size) >= min_strength:
             found[e["source"], e["target"]] = size
     return found
+
+
+def _taking(run: RunFiles, edges: str, method: str, by: str | None = None) -> set[tuple[str, str]]:
+    """Pairs whose edge has no sign, by what it weighs."""
+    chosen = by or default_effect(run, method)
+    weighed = [(e, effect(e, edges, chosen)) for e in run.edges(method)]
+    return {(e["source"], e["target"]) for e, size in weighed if size is not None and takes(e, size, chosen)}
 
 
 def _after(kept: dict[tuple[str, str], float]) -> dict[str, list[str]]:
@@ -38,9 +45,11 @@ def chain(run: RunFiles, signs: str, layer: int | None = None, **given: Any) -> 
     """The plain twin, then signs and layer; without its limit first."""
     names = {(True, True): "excitation", (False, True): "inhibited_excitation", (True, False): "excited_inhibition"}
     rows = twins.chain(run, **given | {"limit": 10**9})
+    neither = {(e["source"], e["target"]) for e in run.edges(given["method"]) if takes(e, e["direct"])}
     kept = [
         r
         for r in rows
+        if signs == "any" or not {(r["source"], r["middle"]), (r["middle"], r["target"])} & neither
         if signs in ("any", names.get((r["first"] >= 0, r["second"] >= 0), "disinhibition")) and layer in (None, run.layer[r["source"]])
     ]
     return kept[: given["limit"]]
@@ -68,16 +77,18 @@ def fan_out(
     layer: int | None = None,
 ) -> Rows:
     kept = {p: w for p, w in _kept(run, edges, min_strength, method, effect).items() if w}
+    taking = _taking(run, edges, method, effect)
     rows = []
     for source, ends in _after(kept).items():
         ends.sort(key=lambda t: (-abs(kept[source, t]), t))
-        x = np.array([kept[source, t] for t in ends])
-        if len(x) >= targets and _begins(run, source, feature, layer):
+        if len(ends) >= targets and _begins(run, source, feature, layer):
+            x = np.array([kept[source, t] for t in ends if (source, t) not in taking])
             rows.append(
                 {"source": source, "layer": run.layer[source], "excitatory": int((x > 0).sum()), "inhibitory": int((x < 0).sum())}
-                | {"balance": x.sum(), "opposition": 1 - abs(x.sum()) / np.abs(x).sum(), "targets": ends, "label": run.label[source]}
+                | {"from_copy": len(ends) - len(x), "balance": float(x.sum())}
+                | {"opposition": 1 - abs(x.sum()) / np.abs(x).sum() if len(x) else 0.0, "targets": ends, "label": run.label[source]}
             )
-    return top(rows, limit, lambda r: -(r["excitatory"] + r["inhibitory"]), lambda r: r["source"])
+    return top(rows, limit, lambda r: -len(r["targets"]), lambda r: r["source"])
 
 
 def _uid(run: RunFiles) -> dict[str, str]:
@@ -95,7 +106,7 @@ def bi_fan(
     feature: str | None = None,
     layer: int | None = None,
 ) -> Rows:
-    kept, uid = _kept(run, edges, min_strength, method, effect), _uid(run)
+    kept, uid, taking = _kept(run, edges, min_strength, method, effect), _uid(run), _taking(run, edges, method, effect)
     after = {s: set(t) for s, t in _after(kept).items()}
     rows = []
     for pair in combinations(sorted(after, key=uid.get), 2):
@@ -107,7 +118,7 @@ def bi_fan(
         for c, d in combinations(sorted(after[a] & after[b], key=uid.get), 2):
             x = [kept[a, c], kept[a, d], kept[b, c], kept[b, d]]
             alike = ((x[0] < 0) == (x[2] < 0)) + ((x[1] < 0) == (x[3] < 0))
-            found = ("opposed", "mixed", "alike")[alike]
+            found = "neither" if {(a, c), (a, d), (b, c), (b, d)} & taking else ("opposed", "mixed", "alike")[alike]
             if kind in ("any", found):
                 ends = {"first": a, "second": b, "target": c, "other_target": d}
                 rows.append(ends | {"kind": found, "effects": x, "weakest": min(map(abs, x))})
@@ -125,7 +136,7 @@ def diamond(
     feature: str | None = None,
     layer: int | None = None,
 ) -> Rows:
-    kept, uid = _kept(run, edges, min_strength, method, effect), _uid(run)
+    kept, uid, taking = _kept(run, edges, min_strength, method, effect), _uid(run), _taking(run, edges, method, effect)
     after = _after(kept)
     rows = []
     for a in after:
@@ -135,6 +146,7 @@ def diamond(
             for d in set(after.get(b, [])) & set(after.get(c, [])):
                 x = [kept[a, b], kept[b, d], kept[a, c], kept[c, d]]
                 found = "coherent" if ((x[0] < 0) == (x[1] < 0)) == ((x[2] < 0) == (x[3] < 0)) else "incoherent"
+                found = "neither" if {(a, b), (b, d), (a, c), (c, d)} & taking else found
                 if kind in ("any", found):
                     ends = {"source": a, "middle": b, "other_middle": c, "target": d, "kind": found}
                     rows.append(ends | {"through_middle": x[0] * x[1], "through_other": x[2] * x[3], "weakest": min(map(abs, x))})
@@ -166,6 +178,7 @@ def compensation(
             between = sorted(products, key=lambda b: (-abs(products[b]), b))
             rows.append(
                 {"source": a, "target": c, "direct": direct, "through": through, "net": direct + through, "total": e["total"]}
+                | {"type": e["type"]}
                 | {"compensation": found, "between": between}
             )
     return top(rows, limit, lambda r: -r["compensation"], lambda r: r["source"], lambda r: r["target"])

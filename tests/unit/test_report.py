@@ -5,12 +5,14 @@ import math
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from feature_graph.artifacts import ArtifactError, RunPaths
-from feature_graph.graph import copy_families, load_graph, save_graph
+from feature_graph.artifacts import ArtifactError, InteractionSet, RunPaths
+from feature_graph.graph import build_interaction_graph, copy_families, load_graph, save_graph
 from feature_graph.report import write_report
 from feature_graph.report.material import gather
 from feature_graph.report.sections import evidence, find, hubs, strongest_edges, summary
@@ -221,3 +223,56 @@ def test_a_graph_from_before_standardised_effects_gets_them_from_the_table(tmp_p
     paths.interactions.unlink()
     write_report(paths.root)
     assert "ordered by strength, whose unit differs from pair to pair" in words(paths.report)
+
+
+def changed(paths: RunPaths, **columns: Any) -> pd.DataFrame:
+    """Other columns in the interactions of the run, and the graph built of them."""
+    interactions = InteractionSet.load(paths.interactions)
+    frame = interactions.frame.assign(**columns)
+    InteractionSet(frame, interactions.meta).save(paths.interactions)
+    save_graph(build_interaction_graph(InteractionSet(frame, interactions.meta)), paths.graph_json)
+    return frame
+
+
+def test_edges_show_what_is_computed_and_what_is_specific(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    changed(paths, q_specific=np.where(np.arange(120) % 2, 0.4, 0.0031))
+    found = find(gather(paths.root))
+    text = words(write_report(paths.root))
+    head, _, rest = text.partition("Strongest edges")[2].partition("confirmed")
+    assert head.split()[-6:] == ["later", "copied", "computed", "specific", "span", "type"]
+    assert {e["q_specific"] for e in found.edges} == {0.4, 0.0031}
+    for e in found.edges:
+        mark = "q 0.0031" if e["q_specific"] < 0.05 else "unresolved"
+        assert f"{e['computed']:.3g} {e['specific']:.3g} {mark} {e['span']} {e['type']} ".replace("-", "−").replace("_", " ") in rest
+    assert not found.unspecific
+
+
+@pytest.mark.parametrize(
+    ("targets", "reason"), [("all", "with targets: all no random directions are measured"), ("candidates", "no random")]
+)
+def test_a_run_that_did_not_measure_specificity_says_so(tmp_path: Path, targets: str, reason: str) -> None:
+    paths = make_run(tmp_path)
+    changed(paths, specific_strength=np.nan, p_specific=np.nan, q_specific=np.nan)
+    paths.config.write_text(json.dumps(json.loads(paths.config.read_text()) | {"targets": targets}))
+    text = words(write_report(paths.root))
+    assert f"What is specific of an edge was not measured in this run: {reason}" in text
+    assert f"How many are specific is not known: {reason}" in text
+    assert "specific span" not in text
+    assert "unresolved" not in text
+
+
+def test_what_takes_from_a_copy_is_told_apart(tmp_path: Path) -> None:
+    paths = make_run(tmp_path)
+    frame = InteractionSet.load(paths.interactions).frame
+    copies = frame.index[frame["significant"] & (frame["span"] == 1)][:9]
+    frame = changed(paths, interaction_type=frame["interaction_type"].where(~frame.index.isin(copies), "erases_copy"))
+    material = gather(paths.root)
+    found = find(material)
+    told = re.search(r"([\d.]+)% excite, ([\d.]+)% inhibit, ([\d.]+)% take from a copy\.", summary(material, found)[0])
+    assert told is not None
+    assert float(told[2]) == pytest.approx(100 * found.stats.negative_share, abs=0.6)
+    assert float(told[3]) >= 100 * 9 / frame["significant"].sum() - 0.6
+    shown = [e for e in found.edges if e["type"] == "erases_copy"]
+    assert {e["acts"] for e in shown} == {0}
+    assert write_report(paths.root).read_text(encoding="utf-8").count('<td class="n taken">') >= 2 * len(shown)

@@ -9,7 +9,9 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
+from feature_graph.report import write_report
 from feature_graph.visualization import render_interactive_graph
+from tests.support.report_run import make_run
 from tests.support.web_browser import chromium
 
 COLUMNS = 8
@@ -20,11 +22,14 @@ _MEASURE = """<script>window.addEventListener("load", () => setTimeout(() => {
 }, 500));</script></body>"""
 
 
-def measured(page: Path, width: int) -> list[int]:
-    """Of the page in a window: the picture's room, what it takes, its width, the window's, the page's, how far below the side panel is."""
+def measured(page: Path, width: int, script: str = _MEASURE) -> list[int]:
+    """What the script says of the page in a window.
+
+    By default of the picture: its room, what it takes, its width, the window's, the page's, how far below the side panel is.
+    """
     text = page.read_text(encoding="utf-8")
     shown = page.with_name(f"{width}.html")
-    shown.write_text(text.replace("</body>", _MEASURE), encoding="utf-8")
+    shown.write_text(text.replace("</body>", script), encoding="utf-8")
     command = [chromium(), "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},1200", "--virtual-time-budget=20000"]
     command += [f"--user-data-dir={page.parent / 'browser'}", "--dump-dom", shown.as_uri()]
     dom = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
@@ -50,3 +55,20 @@ def test_eight_columns_fit_a_small_window(tmp_path: Path) -> None:
     room, takes, picture, *_ = measured(page, 700)
     assert takes > room  # here it scrolls
     assert picture > 900
+
+
+_TABLE = """<script>window.addEventListener("load", () => setTimeout(() => {
+  const table = document.querySelector("#edges table");
+  document.title = [innerWidth, document.documentElement.scrollWidth, table.parentElement.clientWidth, table.scrollWidth].join(" ");
+}, 500));</script></body>"""
+
+
+@pytest.mark.slow
+def test_the_strongest_edges_fit_a_small_window(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path / "run").root, tmp_path / "report.html")
+    window, whole, room, takes = measured(page, 1280, _TABLE)
+    assert whole <= window
+    assert takes <= room
+    window, whole, room, takes = measured(page, 500, _TABLE)
+    assert whole <= window, "the table scrolls in its own box"
+    assert takes > room

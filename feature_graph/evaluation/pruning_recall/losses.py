@@ -14,6 +14,7 @@ from feature_graph.config import Config
 from feature_graph.evaluation.pruning_recall.sample import CHOSEN, TOP, Drawn
 from feature_graph.interactions import leading_strength
 from feature_graph.utils import derived_seed
+from ingest.strength import leading_effect, takes_from_copy
 
 #: Stages inside the window, in the order in which a pair meets them.
 INSIDE = ("source", "target", "coactivation", "alignment")
@@ -40,8 +41,11 @@ def losses(edges: pd.DataFrame, verdicts: pd.DataFrame, drawn: Mapping[int, Draw
     known = pd.concat([_known(d) for d in drawn.values()], ignore_index=True)
     table = table.merge(known, on="source_id", how="left")
     anywhere = pd.Series(True, index=table.index)
-    inhibitory = pd.Series(table["strength"].to_numpy(dtype=float) < 0, index=table.index)
-    signs = {"both": anywhere, "excitatory": ~inhibitory, "inhibitory": inhibitory}
+    size, effect = table["strength"].to_numpy(dtype=float), leading_effect(edges["significant_by"]).to_pylist()
+    taking = np.array([takes_from_copy(*row) for row in zip(size, edges["interaction_type"], effect, strict=True)], dtype=bool)
+    signs = {"both": anywhere} | {
+        name: pd.Series(right & ~taking, index=table.index) for name, right in (("excitatory", size >= 0), ("inhibitory", size < 0))
+    }
     groups = {"all": known} | {
         name: known[known["stratum"] == name] for name in (CHOSEN, TOP) if (known["stratum"] == name).any() or name == TOP
     }

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import queries
 from feature_graph.database.store.database import Store
 from feature_graph.database.store.errors import GdsUnavailable, StoreError
+from queries.signs import takes_from_copy
 
 if TYPE_CHECKING:
     from graphdatascience import GraphDataScience
@@ -24,7 +25,8 @@ Edges = Literal["structural", "all"]
 Sign = Literal["any", "excitatory", "inhibitory"]
 Orientation = Literal["natural", "reversed"]
 
-_EDGES = """
+_EDGES = (
+    """
 MATCH (run:Run {id: $run, status: 'ready'})
 OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $method})
 WHERE $families AND m.place > 0
@@ -36,7 +38,10 @@ CALL (run, copies) {
     WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct
   END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
-    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0) OR ($sign = 'inhibitory' AND signed < 0))
+    AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0)
+      AND NOT """
+    + takes_from_copy("e", "signed")
+    + """)
   OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
   OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
   WITH run, copies, coalesce(a, s) AS s, coalesce(b, t) AS t, abs(signed) AS weight
@@ -45,6 +50,7 @@ CALL (run, copies) {
   WITH run, copies, s, t, weight, $ties AND s.uid > t.uid AS turned
   WITH run, copies, CASE WHEN turned THEN t ELSE s END AS s, CASE WHEN turned THEN s ELSE t END AS t, max(weight) AS weight
 """
+)
 _PROJECT = (
     _EDGES
     + """
@@ -81,7 +87,7 @@ class Projection:
             or ``copy``, without edges of which it is smaller than counts; ``specific`` where the run measured it, else ``strength``, if not
             given.
         families: Whether a copy family counts as one feature, under its first member.
-        sign: ``any``, ``excitatory`` or ``inhibitory``.
+        sign: ``any``, ``excitatory`` or ``inhibitory``; what attenuates or erases a copy is never inhibitory.
         orientation: ``natural`` from cause to effect, or ``reversed``; what is computed without direction does not notice.
     """
 
