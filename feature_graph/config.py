@@ -187,7 +187,7 @@ class Config(BaseModel):
     """Test samples per source, taken from distinct documents first."""
     sample_doublings: int = Field(0, ge=0, le=12)
     """How many times the number of samples of a source may be doubled if its effects vary so much that they would be missed otherwise. To
-    find out, the pairs are first measured on the select documents; with 0 that is left out."""
+    find out, the pairs are first measured on the select documents; with 0 that is left out. Not used with ``targets: all``."""
     clamp_high_quantile: float = Field(0.9, gt=0, le=1)
     """The high level of the clamp: this quantile of the source's active values on the select documents."""
     clamp_low: float = Field(0.0, ge=0)

@@ -170,7 +170,6 @@ def write(name: str, program: Program, folder: Path) -> None:
 
     expression = program.make()
     model = compiling.compile_rasp_to_model(expression, set(program.vocabulary), program.length, causal=True, compiler_bos=BOS)
-    save_file(weights(model), folder / f"{name}.safetensors")
     labels = list(model.residual_labels)
     facts = {
         "text": program.text,
@@ -184,6 +183,7 @@ def write(name: str, program: Program, folder: Path) -> None:
         "distinct": program.distinct,
         "examples": examples(expression, program),
     }
+    save_file(weights(model), folder / f"{name}.safetensors")
     (folder / f"{name}.json").write_text(json.dumps(facts, indent=1) + "\n")
     print(name, facts["wiring"], len(labels), "directions")
 

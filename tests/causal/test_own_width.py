@@ -42,7 +42,7 @@ def test_every_program_comes_back(name: str, basis: Any) -> None:
     assert [aim.name for aim in aims if not aim.met] == []
 
 
-def test_calibration_measures_what_a_run_with_the_shipped_configuration_does(tmp_path: Path) -> None:
+def test_calibration_measures_what_a_run_with_the_shipped_configuration_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     program = load_program("shift_by")
     loaded = as_hooked(program, None, basis="original")
     tokens = program.random_tokens(300, seed=0)
@@ -53,10 +53,17 @@ def test_calibration_measures_what_a_run_with_the_shipped_configuration_does(tmp
             loaded.model, loaded.saes, store, cfg, tmp_path / "edges.parquet", parts_dir=tmp_path / "parts", progress=False
         )
         wide = measure_exhaustive(
-            *(loaded.model, loaded.saes, store, cfg.model_copy(update={"layer_window": 2}), tmp_path / "wide.parquet"),
+            *(
+                loaded.model,
+                loaded.saes,
+                store,
+                cfg.model_copy(update={"layer_window": 2, "sample_doublings": 1}),
+                tmp_path / "wide.parquet",
+            ),
             parts_dir=tmp_path / "wide",
             progress=False,
         )
+    assert sum("sample_doublings is not used with targets = all" in record.message for record in caplog.records) == 1
     assert cfg.targets == "all"
     assert wide.n_edges > done.n_edges  # with direct effects, in a model of float64
     assert (done.n_edges, done.n_tests) == tuple(measure_own_width("shift_by", "original", documents=300)[k] for k in ("found", "tests"))

@@ -100,6 +100,8 @@ def measure_exhaustive(
     check_method(cfg.correction_method)
     if cfg.interaction_method != "clamping":
         raise MeasureError(f"interaction_method: got {cfg.interaction_method!r}; with targets = all it must be clamping")
+    if cfg.sample_doublings:
+        log.warning("sample_doublings is not used with targets = all: every source has up to %d samples", cfg.n_intervention_samples)
     context = MeasurementContext.open(AnalysedModel.of(model, saes, cfg, components=True), store, cfg)
     refuse_unnamed_components(context.model, cfg)
     field = plan_field(context, sources, clean_bytes)
