@@ -18,7 +18,6 @@ from feature_graph.database.server.homes import Home, prepare_home
 from feature_graph.database.server.jars import ensure_jars
 from feature_graph.database.server.java import ADMIN_CLASS, environment, java_executable, write_arguments
 from feature_graph.database.server.settings import Settings, write_conf
-from feature_graph.database.store import Store
 from ingest.bulk import write_script
 from tests.graph.filled import Filled, everything, opened
 from tests.rundirs import random_run
@@ -61,13 +60,20 @@ def test_a_wrong_file_is_said_before_the_server_is_touched(empty_home: Path, tmp
     assert server.start(empty_home).pid == pid
 
 
-def test_both_ways_make_the_same_graph(filled: Filled, database: Store) -> None:
-    online = database.ingest(filled.root)
-    with opened(filled.home) as other:
-        assert other.verify(filled.root).ok
-        ours, theirs = everything(other), everything(database)
-        shown = other.cypher("SHOW INDEXES YIELD name, state, type WHERE type <> 'LOOKUP' RETURN name, state")
-        wanted = database.cypher("SHOW INDEXES YIELD name, state, type WHERE type <> 'LOOKUP' RETURN name, state")
+def test_both_ways_make_the_same_graph(filled: Filled, disposable_home: Path) -> None:
+    indexes = "SHOW INDEXES YIELD name, state, type WHERE type <> 'LOOKUP' RETURN name, state"
+    with opened(filled.home) as database:
+        assert database.verify(filled.root).ok
+        ours, shown = everything(database), database.cypher(indexes)
+    server.stop(filled.home)  # at most two servers at once, and another group has one
+    try:
+        server.start(disposable_home, heap="512m", page_cache="64m", quick=True)
+        with opened(disposable_home) as database:
+            online = database.ingest(filled.root)
+            theirs, wanted = everything(database), database.cypher(indexes)
+    finally:
+        server.stop(disposable_home)
+        server.start(filled.home, heap="512m", page_cache="64m", quick=True)
     assert ours[0] - theirs[0] == theirs[0] - ours[0] == {}
     assert ours[1] == theirs[1]
     assert len(ours[0]) > online.nodes

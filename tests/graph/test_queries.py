@@ -109,7 +109,12 @@ def fits(which: str, name: str, given: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize(
     ("which", "name", "given"),
-    [(which, *case) for which in ("example", "random", "mixed") for case in cases() if fits(which, *case)],
+    [
+        pytest.param(which, *case, marks=[pytest.mark.long] if which == "random" else [])  # what is asked of the others, once more
+        for which in ("example", "random", "mixed")
+        for case in cases()
+        if fits(which, *case)
+    ],
     ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())),
 )
 def test_rows_equal_the_twin(loaded: dict[str, Loaded], which: str, name: str, given: dict[str, Any]) -> None:
