@@ -152,7 +152,8 @@ candidates.save(out / "candidates.parquet")
 # For each source, at tokens of the *test* documents where it is active, its activation is set once to a high level (the 90th percentile of
 # its active values) and once to 0, at that one position. Everything else in the residual stream stays as it is, and the blocks downstream
 # run again. The change of the target per unit of the source is the total effect of the pair, `mean_strength`: if it is positive, the
-# source excites the target; if it is negative, it inhibits it.
+# source excites the target; if it is negative, it inhibits it, unless it only takes back some
+# of what the residual stream carries of the source (types `attenuates_copy` and `erases_copy`).
 #
 # **`p_value` and `q_value`.** What is tested is not whether an effect differs from 0, but whether it is larger, in either direction, than
 # the smallest effect that counts (`min_effect`). `r.p_value` is the p-value of this one test for the total effect, uncorrected. Among
