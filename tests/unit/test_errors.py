@@ -49,6 +49,7 @@ MISTYPED = {
     "NotEncrypted",
     "ParameterError",
     "PatternError",
+    "ProgramError",
     "SelectionError",
     "SiteError",
     "StageError",
