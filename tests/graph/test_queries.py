@@ -110,7 +110,8 @@ def fits(which: str, name: str, given: dict[str, Any]) -> bool:
 @pytest.mark.parametrize(
     ("which", "name", "given"),
     [
-        pytest.param(which, *case, marks=[pytest.mark.long] if which == "random" else [])  # what is asked of the others, once more
+        # The shipped example once more where the others are asked, too: `query --check` holds its rows in any case.
+        pytest.param(which, *case, marks=[pytest.mark.long] if which == "example" and fits("random", *case) else [])
         for which in ("example", "random", "mixed")
         for case in cases()
         if fits(which, *case)
