@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 
-from ingest.connection import Database
+from ingest.connection import Database, Transaction
 from ingest.errors import SchemaMismatch
 from ingest.indexes import await_indexes, check_names
 from ingest.versions import check_server
@@ -21,6 +21,8 @@ _RECORDED = (
     "MATCH (v:SchemaVersion) WHERE v.n IS NOT NULL AND (v.applied IS NOT NULL OR v.checksum IS NOT NULL) "
     "RETURN v.n AS n, v.checksum AS checksum, v.applied AS applied"
 )
+#: Locks the record of the first migration, and changes nothing.
+_LOCK = "MATCH (v:SchemaVersion {n: 1}) SET v.applied = v.applied"
 #: Migrations whose text was changed since: number → checksums under which databases may have recorded it.
 FORMER = {3: {"8955523cf020011672b192129cb26bb69e36f1ca32ba032e60bad8c4d7aab58e"}}
 
@@ -82,6 +84,8 @@ def history(database: Database) -> list[AppliedMigration]:
 def migrate(database: Database, wait: bool = True) -> list[int]:
     """Bring the schema up to date and give the numbers of the migrations that were applied now.
 
+    One that begins while another is under way waits for it, and then has nothing left to do.
+
     Args:
         database: The database.
         wait: Return when every index is online; else they are filled while the caller goes on
@@ -92,17 +96,39 @@ def migrate(database: Database, wait: bool = True) -> list[int]:
         SchemaMismatch: As :func:`history`; or if data, an index or a constraint of another program stand in the way.
     """
     check_server(database)
-    pending = [step.migration for step in history(database) if step.applied is None]
+    applied: list[int] = []
+    pending = _pending(database)
     if pending:
         check_names(database)
-    for migration in pending:
+        if pending[0].n == 1:  # nothing is there that two could change twice, and nothing to lock
+            _apply_pending(database, applied)
+        else:
+            database.write(lambda tx: _apply_alone(tx, database, applied))
+    if applied and wait:
+        database.write(await_indexes)
+    return applied
+
+
+def _pending(database: Database) -> list[Migration]:
+    return [step.migration for step in history(database) if step.applied is None]
+
+
+def _apply_alone(lock: Transaction, database: Database, applied: list[int]) -> None:
+    """Apply what is pending under a lock, which ends with this transaction, however it ends.
+
+    A statement reads an edge before it locks it: of two migrations at once, one could exchange again what the other has exchanged.
+    """
+    lock.run(_LOCK)
+    _apply_pending(database, applied)
+
+
+def _apply_pending(database: Database, applied: list[int]) -> None:
+    for migration in _pending(database):
         logger.info("schema: applying %s", migration.name)
         for statement in migration.statements:
             _apply(database, statement.rstrip(";"))
         _record(database, migration)
-    if pending and wait:
-        database.write(await_indexes)
-    return [m.n for m in pending]
+        applied.append(migration.n)
 
 
 def _apply(database: Database, statement: str) -> None:

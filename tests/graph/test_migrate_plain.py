@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import queries
 from feature_graph.artifacts import Site
 from feature_graph.database import store as graph_store
 from feature_graph.database.store import Store
-from ingest import verify_run
+from ingest import DriverDatabase, verify_run
 from ingest.formats import FEATURES, write_table
 from ingest.migrations import migrate, migrations
 from tests.graph.formerly import CutOffMigration, as_version_5, as_version_7, digest_of_version_5
@@ -141,6 +143,31 @@ def test_cut_off_anywhere_and_begun_again_it_ends_the_same(database: Store, runs
             migrate(CutOffMigration(database, len(migration.statements)))
     assert state(database) == now
     sound(database, runs)
+
+
+def test_two_at_once_end_the_same(database: Store, runs: dict[str, Path]) -> None:
+    """The second begins in the middle of the first, waits for it, and has nothing left to do."""
+    now = loaded(database, runs)
+    as_version_5(database, runs.values())
+    second: list[Future[list[int]]] = []
+
+    class Overtaken(DriverDatabase):
+        """Begins another migration after its first statement, and gives it time to get in the way."""
+
+        def execute(self, query: str) -> None:
+            super().execute(query)
+            if not second:
+                second.append(pool.submit(database.migrate))
+                time.sleep(1)
+            assert not second[0].done()
+
+    with ThreadPoolExecutor() as pool:
+        assert migrate(Overtaken(database.driver, database.database)) == NUMBERS
+        assert second[0].result(60) == []
+    assert state(database) == now
+    sound(database, runs)
+    applied = database.cypher("MATCH (v:SchemaVersion) RETURN v.n AS n ORDER BY n")["n"].tolist()
+    assert applied == [m.n for m in migrations()]
 
 
 def some_edges(store: Store) -> None:
