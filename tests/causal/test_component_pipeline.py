@@ -190,13 +190,15 @@ def test_features_are_steered_from_the_command_line(mixed: tuple[Config, RunPath
 
 def test_the_forecast_of_a_cascade_is_held_against_the_model(mixed: tuple[Config, RunPaths]) -> None:
     root = str(mixed[1].root)
-    result = runner.invoke(app, ["--quiet", "validate", root, "--sources", "4", "--behavior", "greater_than", "--json"])
+    asked = ["--quiet", "validate", root, "--sources", "4", "--behavior", "greater_than"]
+    result = runner.invoke(app, [*asked, "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
     assert found["behaviors"]["greater_than"]["seeds"] == 10
     assert found["cascade"]["hop1"]["n"] > 0
     assert found["cascade"]["hop1"]["spearman"] > 0.5  # the edges themselves, on other documents, by another size and sign
     assert set(found["cascade"]["hop1"]["baselines"]) == set(BASELINES)
+    assert runner.invoke(app, asked).exit_code == 0
     assert runner.invoke(app, ["--quiet", "report", root]).exit_code == 0
     assert runner.invoke(app, ["cascade", root, "--feature", often_active(mixed[1], "L1.tc")]).exit_code == 0
 
@@ -213,12 +215,14 @@ def test_forecasts_are_compared_from_the_command_line(mixed: tuple[Config, RunPa
 
 def test_pruning_recall_is_measured_from_the_command_line(mixed: tuple[Config, RunPaths]) -> None:
     _, paths = mixed
-    shown = runner.invoke(app, ["--quiet", "pruning-recall", str(paths.root), "--sources", "4"])
-    assert shown.exit_code == 0, shown.output
+    result = runner.invoke(app, ["--quiet", "pruning-recall", str(paths.root), "--sources", "4", "--json"])
+    assert result.exit_code == 0, result.output
     found = PruningRecall.load(paths.pruning_recall)
+    assert json.loads(result.stdout) == json.loads(json.dumps(found.to_dict()))
     assert list(found.sources) == ["L0", "L1.attn", "L1.tc"]
     assert set(found.stage_names) == {*STAGE_NAMES} - {"alignment"}
     assert found.tested > 0
+    shown = runner.invoke(app, ["--quiet", "pruning-recall", str(paths.root), "--sources", "4"])
     assert "these together" in shown.stdout
     assert "alignment" not in shown.stdout
     assert "What pruning loses" in write_report(paths.root).read_text()
