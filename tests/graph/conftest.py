@@ -24,7 +24,7 @@ def neo4j_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.R
     """The session's server."""
     home = tmp_path_factory.mktemp("neo4j") / "home"
     try:
-        yield server.start(home, heap=HEAP, page_cache=PAGE_CACHE, quick=True)
+        yield server.start(home, heap=HEAP, page_cache=PAGE_CACHE)  # it lives long enough for Java's optimising compiler
     finally:
         server.stop(home)
 

@@ -90,6 +90,14 @@ def test_cypher_reaches_neither_files_nor_network(running: server.RunningServer)
         cypher(running, "LOAD CSV FROM 'file:///etc/passwd' AS row RETURN row")
 
 
+def test_a_projection_does_not_have_its_statement_planned_again(running: server.RunningServer) -> None:
+    """GDS explains the text that the server shows of the running statement; with its literals hidden that is no Cypher, and costs nothing."""
+    shown = cypher(running, "SHOW TRANSACTIONS YIELD currentQuery WHERE currentQuery CONTAINS 'SHOW' RETURN currentQuery").rows[0][0]
+    assert shown.startswith("SHOW TRANSACTIONS YIELD currentQuery WHERE currentQuery CONTAINS *")
+    with pytest.raises(server.ServerError, match="Invalid input"):
+        cypher(running, f"EXPLAIN {shown}")
+
+
 def test_no_procedure_writes_files_and_all_others_are_there(running: server.RunningServer) -> None:
     both = "SHOW PROCEDURES YIELD name WHERE name STARTS WITH 'gds.' RETURN collect(name)", "SHOW FUNCTIONS YIELD name RETURN collect(name)"
     names = {name for statement in both for name in cypher(running, statement).rows[0][0] if name.startswith("gds.")}

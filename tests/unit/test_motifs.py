@@ -16,19 +16,21 @@ def by_hand(g: nx.DiGraph) -> dict[str, int]:
     """Every motif by going through all triples and quadruples."""
 
     def sign(u: str, v: str) -> int:
-        return -1 if g[u][v]["strength"] < 0 else 1
+        strength, kind = g[u][v]["strength"], g[u][v].get("type")
+        takes = kind == "erases_copy" or (kind == "attenuates_copy" and strength < 0)
+        return 0 if takes else -1 if strength < 0 else 1
 
     e = g.has_edge
     loops = [(a, b, c) for a, b, c in permutations(g, 3) if e(a, b) and e(b, c) and e(a, c)]
-    coherent = sum(sign(a, b) * sign(b, c) == sign(a, c) for a, b, c in loops)
+    products = [sign(a, b) * sign(b, c) * sign(a, c) for a, b, c in loops]
     pairs = list(combinations(g, 2))
     return {
         "chain": sum(e(a, b) and e(b, c) for a, b, c in permutations(g, 3)),
         "fan_in": sum(e(a, c) and e(b, c) for a, b in pairs for c in g),
         "fan_out": sum(e(c, a) and e(c, b) for a, b in pairs for c in g),
         "feed_forward_loop": len(loops),
-        "coherent_feed_forward_loop": coherent,
-        "incoherent_feed_forward_loop": len(loops) - coherent,
+        "coherent_feed_forward_loop": products.count(1),
+        "incoherent_feed_forward_loop": products.count(-1),
         "bi_fan": sum(e(a, c) and e(a, d) and e(b, c) and e(b, d) for a, b in pairs for c, d in pairs),
         "diamond": sum(e(a, b) and e(a, c) and e(b, d) and e(c, d) for a, d in permutations(g, 2) for b, c in pairs),
     }

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import queries
+from feature_graph.database.store.gds.projection import _PROJECT
 from ingest import schema
 from ingest.migrations import migrations
 from queries import docs
@@ -20,6 +21,7 @@ from queries.which import SCHEMA
 DOCS = Path(__file__).parents[2] / "docs"
 TEXTS = [(t.name, text) for t in queries.templates().values() for text in (t.text, t.visual) if text]
 FORMS = [(t.name, visual) for t in queries.templates().values() for visual in (False, True) if not visual or t.visual]
+PROJECTING = [text for form in FORMS if "gds.graph.project" in (text := queries.text(*form, any_status=True))]
 
 HEADER = """// A title
 //
@@ -91,6 +93,12 @@ def test_every_match_of_a_run_says_ready_and_none_in_the_form_for_any_status(nam
     assert name == "runs" or "'ready'" not in asked
     assert re.findall(r"\(\w*:Run\b[^)]*\)", asked) == [run.replace(READY, "") for run in runs]
     assert name == "runs" or "MATCH (run:Run {id: $run})" in asked
+
+
+@pytest.mark.parametrize("text", [*PROJECTING, _PROJECT])
+def test_statements_that_project_have_a_literal(text: str) -> None:
+    """Hidden, it keeps GDS from having the whole statement planned again (see the server's settings)."""
+    assert re.search(r"'\w+'", re.sub(r"//.*", "", text))
 
 
 @pytest.mark.parametrize(("name", "text"), TEXTS)

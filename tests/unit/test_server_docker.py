@@ -23,6 +23,7 @@ SAME = (
     "server.memory.heap.max_size",
     "server.memory.pagecache.size",
     "db.logs.query.enabled",
+    "db.logs.query.obfuscate_literals",
     "db.tx_log.rotation.retention_policy",
 )
 

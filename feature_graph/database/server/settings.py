@@ -144,6 +144,9 @@ def server_conf(settings: Settings, plugins: Path) -> dict[str, str]:
         "db.tx_log.preallocate": "false",  # else 512 MB of empty logs in a new home
         "db.tx_log.rotation.retention_policy": "1 days 100M",
         "db.logs.query.enabled": "OFF",  # a batch of an ingest is megabytes of parameters
+        # A projection of GDS plans the statement around it again, without its parameters and so anew each time, to guess how many rows it
+        # gets. From a text whose literals are hidden it makes no plan, and a question asked again takes 0.03 s instead of 1.2 s.
+        "db.logs.query.obfuscate_literals": "true",
         **({"internal.dbms.tx_log.fail_on_corrupted_log_files": "false"} if settings.repair_log else {}),
     }
 
