@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from tests.graph.twins_copies import Rows, heads
 
 @dataclass(frozen=True)
 class RunFiles:
-    """A run directory, read."""
+    """A run directory, read once: nothing may change its tables."""
 
     features: pd.DataFrame
     interactions: pd.DataFrame
@@ -41,29 +42,33 @@ class RunFiles:
         """One feature's row."""
         return self.features[self.features["id"] == id_].iloc[0].to_dict()
 
-    @property
+    @cached_property
     def layer(self) -> dict[str, int]:
         """Short id → layer."""
         return dict(zip(self.features["id"], self.features["layer"].astype(int), strict=True))
 
-    @property
+    @cached_property
     def label(self) -> dict[str, str]:
         """Short id → label."""
         return dict(zip(self.features["id"], self.features["label"], strict=True))
 
-    @property
+    @cached_property
     def fid(self) -> dict[str, int]:
         """Short id → fid."""
         return dict(zip(self.features["id"], self.features["fid"].astype(int), strict=True))
 
     def edges(self, method: str = "clamping") -> Rows:
         """Significant rows with the names of the graph's properties."""
+        return [dict(edge) for edge in self._edges.get(method, [])]
+
+    @cached_property
+    def _edges(self) -> dict[str, Rows]:
         frame = self.interactions
-        frame = frame[frame["significant"] & (frame["method"] == method)]
-        rows = []
+        frame = frame[frame["significant"]]
+        rows: dict[str, Rows] = {}
         for row in frame.to_dict("records"):
             effect = leading_effect(row["significant_by"])
-            rows.append(
+            rows.setdefault(row["method"], []).append(
                 {
                     "source": row["src_id"],
                     "target": row["tgt_id"],
@@ -86,7 +91,7 @@ class RunFiles:
             )
         return rows
 
-    @property
+    @cached_property
     def scale(self) -> float:
         """Largest |direct| of the significant edges, of any method."""
         return float(self.interactions.loc[self.interactions["significant"], "direct_strength"].abs().max())
@@ -146,8 +151,8 @@ def graph(
     head = heads(measured) if families else {}
     made = nx.DiGraph()
     made.add_nodes_from(i for i in run.features["id"] if head.get(i, i) == i)
+    chosen = by or default_effect(run, method)
     for edge in measured:
-        chosen = by or default_effect(run, method)
         value = effect(edge, edges, chosen)
         source, target = (head.get(edge[end], edge[end]) for end in ("source", "target"))
         if source == target or not structural(edge, edges) or value is None or not passes(edge, value, sign, chosen):
