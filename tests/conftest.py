@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# No test asserts a time. What `make test` tries is the same every time (scripts/run_tests.py asks for "same"); new examples are tried by pytest itself
-# and by `make test-long`.
+# No test asserts a time. What `make test` tries is the same every time (scripts/run_tests.py asks for "same"); new examples are tried
+# where pytest is called by itself, and by `make test-long`.
 settings.register_profile("new", deadline=None)
 settings.register_profile("same", deadline=None, derandomize=True)
 settings.load_profile("new")

@@ -1,7 +1,7 @@
 """Every file that can be run answers ``--help`` and does nothing else, and no benchmark's name hides a package.
 
-Files of Python run in children of one process that has the heavy libraries loaded already, each as the program that it is; a few are started from
-nothing, as people start them.
+Files of Python run in children of one process that has the heavy libraries loaded already, each as the program that it is; a few are
+started from nothing, as people start them.
 """
 
 from __future__ import annotations

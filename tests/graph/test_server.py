@@ -91,7 +91,7 @@ def test_cypher_reaches_neither_files_nor_network(running: server.RunningServer)
 
 
 def test_a_projection_does_not_have_its_statement_planned_again(running: server.RunningServer) -> None:
-    """GDS explains the text that the server shows of the running statement; with its literals hidden that is no Cypher, and costs nothing."""
+    """GDS explains the text that the server shows of the running statement; with its literals hidden that is no Cypher."""
     shown = cypher(running, "SHOW TRANSACTIONS YIELD currentQuery WHERE currentQuery CONTAINS 'SHOW' RETURN currentQuery").rows[0][0]
     assert shown.startswith("SHOW TRANSACTIONS YIELD currentQuery WHERE currentQuery CONTAINS *")
     with pytest.raises(server.ServerError, match="Invalid input"):
