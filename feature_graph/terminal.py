@@ -23,9 +23,14 @@ def visible(text: str) -> str:
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """A share of something, as ``25%``: never 100% unless it is all, never 0% unless it is nothing; for that it has more digits."""
+    """A share of something, as ``25%``: never 100% unless it is all, never 0% unless it is nothing; for that it has more digits.
+
+    What is a share of something else, and so may be negative, has its sign before it.
+    """
+    if -1 < share < 0:
+        return f"-{percent(-share, digits)}"
     if not 0 < share < 1:
-        return f"{share:.{digits}%}"
+        return f"{share or 0.0:.{digits}%}"  # no −0
     fitting = (f"{share:.{more}%}" for more in range(digits, _DIGITS + 1))
     least = 10**-_DIGITS
     return next((text for text in fitting if 0 < float(text[:-1]) < 100), f"<{least}%" if share < 0.5 else f">{100 - least}%")

@@ -86,6 +86,12 @@ def edge_strength(data: Mapping[str, Any]) -> float:
     return float(data.get("strength", data.get("weight", 1.0)))
 
 
+def interval(data: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The 95 % interval of the edge's ``strength``; None where that is another effect than the total one, whose interval is measured."""
+    known = data.get("kind", "total") == "total" and "ci_low" in data and "ci_high" in data
+    return (float(data["ci_low"]), float(data["ci_high"])) if known else None
+
+
 def takes_from_copy(data: Mapping[str, Any]) -> bool:
     """Whether an edge, by the effect that it states, takes from a copy and so neither excites nor inhibits.
 

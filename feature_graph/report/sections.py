@@ -34,6 +34,7 @@ from feature_graph.graph import (
     collapsed,
     edge_strength,
     effect_of,
+    interval,
     is_structural,
     largest_first,
     none_left,
@@ -189,6 +190,7 @@ def strongest_edges(graph: nx.DiGraph, top_k: int = EDGES) -> list[dict[str, Any
             "standardised": standardised(d),
             "structural": is_structural(d),
             "acts": acts(d),
+            "interval": interval(d),
         }
         for u, v, d in ordered
     ]

@@ -138,7 +138,7 @@ def _number(value: object, digits: int = 3) -> str:
 
 
 def _percent(value: object) -> str:
-    return percent(value) if isinstance(value, (int, float)) and math.isfinite(value) else "–"
+    return percent(value).replace("-", "−") if isinstance(value, (int, float)) and math.isfinite(value) else "–"
 
 
 def _yes_no(value: object) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import networkx as nx
 
 from feature_graph.artifacts import site_sequence
-from feature_graph.graph import edge_strength, effect_of, is_structural, standardised, structural_degrees
+from feature_graph.graph import edge_strength, effect_of, interval, is_structural, standardised, structural_degrees
 from feature_graph.visualization.errors import VisualizationError
 from feature_graph.visualization.layout import Layout, Margins, layered_layout
 from feature_graph.visualization.style import edge_color, layer_colors, number, short_label
@@ -236,8 +236,8 @@ def edge_marks(part: nx.DiGraph, number_of: dict[str, int]) -> tuple[EdgeMark, .
 def edge_facts(data: dict[str, Any], strength: float) -> tuple[str, ...]:
     """What is known of an edge, in lines."""
     facts = [f"strength {number(strength)} target units per source unit" + (" on later positions" if data.get("kind") == "later" else "")]
-    if "ci_low" in data and data.get("kind") != "later" and strength == data.get("total", strength):  # the interval is the total's
-        facts[0] += f" (95 % interval: {number(data['ci_low'])} … {number(data['ci_high'])})"
+    if (between := interval(data)) is not None:
+        facts[0] += f" (95 % interval: {number(between[0])} … {number(between[1])})"
     if (size := standardised(data)) == size:
         facts.append(f"{number(size)} standard deviations of the target for the source's whole clamp")
     if not is_structural(data):

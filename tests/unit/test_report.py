@@ -65,6 +65,7 @@ def test_findings_are_those_of_the_graph(run: RunPaths) -> None:
     for e in found.edges:
         edge = by_pair[e["source"], e["target"]]
         assert e["structural"] == (edge["span"] == 1 or "direct" in edge["by"].split("+"))
+        assert e["interval"] == ((edge["ci_low"], edge["ci_high"]) if edge["strength"] == edge["total"] else None)
     assert {e["structural"] for e in found.edges} == {True, False}
     hub = found.hubs[0]
     out = [d for *_, d in found.between.out_edges(hub["id"], data=True)]
@@ -77,6 +78,23 @@ def test_findings_are_those_of_the_graph(run: RunPaths) -> None:
     assert tests["passed"]["total"] == frame.loc[frame["significant"], "significant_by"].str.contains("total").sum()
     assert sum(f["edges"] for f in tests["floors"]) == graph.number_of_edges()
     assert hubs(graph, 0) == strongest_edges(graph, 0) == []
+
+
+def test_only_a_total_effect_has_its_interval_below_it(tmp_path: Path) -> None:
+    """The interval of a run's files is that of the total effect, whatever let the edge in."""
+    paths = make_run(tmp_path)
+    graph = load_graph(paths.graph_json)
+    ordered = strongest_edges(graph)
+    first, second = ((row["source"], row["target"]) for row in ordered[:2])
+    graph.edges[first].update(kind="direct", strength=graph.edges[first]["total"] * 0.9)
+    graph.edges[second].update(kind="later", strength=graph.edges[second]["total"] * 1.1)
+    save_graph(graph, paths.graph_json)
+    rows = {(row["source"], row["target"]): row for row in strongest_edges(graph)}
+    assert rows[first]["interval"] is rows[second]["interval"] is None
+    assert all(low <= row["strength"] <= high for row in rows.values() if row["interval"] for low, high in (row["interval"],))
+    text = words(write_report(paths.root))
+    assert "direct effect" in text
+    assert "later effect" in text
 
 
 def test_labels_cannot_run(tmp_path: Path) -> None:
