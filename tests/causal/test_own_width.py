@@ -17,7 +17,8 @@ from feature_graph.evaluation.calibration.own_width import compare_own_width, me
 from feature_graph.evaluation.calibration.own_width_report import own_width_aims, pool_own_width
 from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import TrueEffect
-from feature_graph.evaluation.planted.compiled import LIBRARY, PROGRAMS, load_program
+from feature_graph.evaluation.planted.compiled import LIBRARY, PROGRAMS, CompiledProgram, load_program
+from feature_graph.evaluation.planted.compiled_inputs import ENOUGH, MOST, SEARCHED, inputs
 from feature_graph.evaluation.planted.compiled_model import as_hooked
 from feature_graph.evaluation.planted.compiled_truth import run_program, step_effects
 from feature_graph.interactions import measure_exhaustive
@@ -34,6 +35,34 @@ def test_wiring_comes_back_in_the_programs_own_width(name: str, basis: Any) -> N
     assert found["rank_correlation"] > 0.95
 
 
+@pytest.mark.parametrize(("name", "n"), [("sort_freq", 300), ("count_less_freq", 200), ("sort_unique", 100)])
+def test_rare_directions_get_inputs_in_which_they_are_active(name: str, n: int) -> None:
+    """All are random inputs; none is added that holds nothing rare; what stays rare was hardly to be had."""
+    program = load_program(name)
+    text, more = inputs(program, n), program.random_tokens(40_000, seed=9)
+    assert np.array_equal(text[:n], program.random_tokens(n, seed=0))
+    assert n <= len(text) <= MOST * n
+    assert np.array_equal(text, inputs(program, n))
+    first, count, often = (active_in(program, some) for some in (text[:n], text, more))
+    expected = often * SEARCHED * n / len(more)  # in all inputs that were searched
+    assert (count[first > 0] >= np.minimum(ENOUGH, expected[first > 0] / 2)).all()
+    rare = (first < ENOUGH) & (expected > 3 * ENOUGH)
+    assert rare.any() == (len(text) > n)
+    assert (count[rare] >= ENOUGH).all()
+
+
+def active_in(program: CompiledProgram, tokens: np.ndarray) -> np.ndarray:
+    """In how many of the inputs each direction is active at each site but the last."""
+    return np.concatenate([(stream > 1e-4).any(1).sum(0) for stream in run_program(program, tokens)[:-1]])
+
+
+def test_a_rare_source_is_found_for_the_inputs_that_were_added() -> None:
+    program = load_program("count_less_freq")
+    found = measure_own_width(program, "original", documents=400)
+    assert found["documents"] > 400
+    assert (found["wiring_found"], found["false"]) == (found["wiring"], 0)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("basis", ["original", "rotated"])
 @pytest.mark.parametrize("name", [*PROGRAMS, *LIBRARY])
@@ -45,7 +74,7 @@ def test_every_program_comes_back(name: str, basis: Any) -> None:
 def test_calibration_measures_what_a_run_with_the_shipped_configuration_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     program = load_program("shift_by")
     loaded = as_hooked(program, None, basis="original")
-    tokens = program.random_tokens(300, seed=0)
+    tokens = inputs(program, 300)
     cfg = loaded.own_width_config(int(tokens.size))
     with without_progress():
         store = collect_activations(loaded.model, loaded.saes, cfg, tokens=tokens)

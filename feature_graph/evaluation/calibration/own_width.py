@@ -19,6 +19,7 @@ from feature_graph.config import Config
 from feature_graph.evaluation.calibration.pairs import all_pairs
 from feature_graph.evaluation.planted import Pair, TrueEffect
 from feature_graph.evaluation.planted.compiled import CompiledProgram, load_program
+from feature_graph.evaluation.planted.compiled_inputs import inputs
 from feature_graph.evaluation.planted.compiled_model import Basis, LoadedProgram, as_hooked
 from feature_graph.evaluation.planted.compiled_truth import step_effects
 from feature_graph.evaluation.planted.score import EFFECTS, Row, pair_of
@@ -26,7 +27,7 @@ from feature_graph.interactions import measure_interactions
 from feature_graph.interventions import AnalysedModel
 from feature_graph.utils import without_progress
 
-#: Inputs of a program; four tenths of them are test documents. A rare token needs many: at 300, rare sources are left out.
+#: Random inputs of a program, to which those are added that rare directions need; four tenths of them are test documents.
 DOCUMENTS = 1000
 #: Wiring has an effect of at least so many times ``min_effect``.
 STRONG = 5
@@ -40,18 +41,18 @@ def measure_own_width(program: str | CompiledProgram, basis: Basis, documents: i
     Args:
         program: The program, or the name of one that ships.
         basis: ``original``, or ``rotated``.
-        documents: Random inputs.
+        documents: Random inputs; more are added where a direction is rare (``planted.compiled_inputs``).
 
     Raises:
         KeyError: If there is no program of that name.
     """
     program = load_program(program) if isinstance(program, str) else program
     loaded = as_hooked(program, None, basis=basis)
-    tokens = program.random_tokens(documents, seed=0)
+    tokens = inputs(program, documents)
     cfg = loaded.own_width_config(int(tokens.size))
     measured, splits = _measure(loaded, tokens, cfg)
     truth = step_effects(program, tokens, cfg, splits == SELECT, splits == TEST)
-    about = {"text": program.text, "program": program.name, "basis": basis, "width": len(program.labels), "documents": documents}
+    about = {"text": program.text, "program": program.name, "basis": basis, "width": len(program.labels), "documents": len(tokens)}
     return about | compare_own_width(program, measured, truth, cfg.min_effect)
 
 
