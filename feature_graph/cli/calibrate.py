@@ -34,7 +34,9 @@ def calibrate(
     own_width: str = typer.Option(
         "", "--own-width", help="Instead, run these programs in their own width, separated by commas: names, or files NAME.json of yours."
     ),
-    documents: int = typer.Option(1000, "--documents", help="Random inputs of each program in its own width; more are added where a direction is rare."),
+    documents: int = typer.Option(
+        1000, "--documents", help="Random inputs of each program in its own width; more are added where a direction is rare."
+    ),
     output_dir: Annotated[
         Path, typer.Option("--output-dir", "-o", help="Folder for calibration.json; an interrupted run is resumed there.")
     ] = Path("outputs/calibration"),
