@@ -9,9 +9,13 @@ with the matrix products that the arithmetic needs at this machine's best rate.
 tokens near a JumpReLU's threshold, with two exact effects at the very same select tokens: the gated derivative, and the clamp between the
 run's levels. Both are averaged within documents, then over documents. Runs with dictionaries on components are taken as well.
 
+``memory`` measures the responses of 64, 512 and all features of each site, one after the other in one process, and reads its peak after
+each.
+
     python benchmarks/responses.py speed [--json]
     python benchmarks/responses.py band [--json]
     python benchmarks/responses.py screen RUN_DIR [--sources 102] [--targets 100] [--json]
+    python benchmarks/responses.py memory RUN_DIR [--json]
 """
 
 from __future__ import annotations
@@ -57,15 +61,20 @@ N_DIRECTIONS, A_TOKEN = 1024, 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "band", "screen"], help="what is measured")
-    parser.add_argument("run_dir", nargs="?", help="a run of the bundled model, for screen")
+    parser.add_argument("what", choices=["speed", "band", "screen", "memory"], help="what is measured")
+    parser.add_argument("run_dir", nargs="?", help="a run of the bundled model, for screen and memory")
     parser.add_argument("--sources", type=int, default=102, help="sources, over all sites")
     parser.add_argument("--targets", type=int, default=100, help="targets of each source, over its later sites")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
-    if given.what == "screen" and given.run_dir is None:
-        parser.error("screen needs a run directory")
-    asked = {"speed": speed, "band": band, "screen": lambda: screen(Path(given.run_dir), given.sources, given.targets)}
+    if given.what in {"screen", "memory"} and given.run_dir is None:
+        parser.error(f"{given.what} needs a run directory")
+    asked: dict[str, Callable[[], dict[str, Any]]] = {
+        "speed": speed,
+        "band": band,
+        "screen": lambda: screen(Path(given.run_dir), given.sources, given.targets),
+        "memory": lambda: memory(Path(given.run_dir)),
+    }
     found = asked[given.what]()
     if given.json:
         print(json.dumps(found))
@@ -166,6 +175,27 @@ def _operations(block: Any, n_blocks: int) -> float:
     """Of the weights' matrix products alone."""
     weights = sum(w.numel() for w in (block.w_qkv, block.w_o, block.mlp.w_in, block.mlp.w_out, block.mlp.w_gate) if w is not None)
     return 2.0 * N_DIRECTIONS * n_blocks * weights
+
+
+def memory(run_dir: Path) -> dict[str, Any]:
+    """Peak memory of this process in GB, and the size of the file, after the responses of more and more features of each site."""
+    paths = RunPaths.of(run_dir)
+    cfg, store = Config.load(paths.config), ActivationStore.load(paths.activations)
+    analysed = AnalysedModel.of(*load_model_and_saes(cfg), cfg, components=True)
+    everything = plan_responses(MeasurementContext.open(analysed, store, cfg))
+    found = {"GB with model, dictionaries and activations": _peak()}
+    for most in (64, 512, None):
+        chosen = {n: samples.index[:most].tolist() for n, samples in everything.samples.items()}
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "responses.h5"
+            measure_responses(analysed, analysed.saes, store, cfg, path, sources=chosen, progress=False)
+            n = sum(map(len, chosen.values()))
+            found |= {f"GB after {n} sources": _peak(), f"GB of the file of {n} sources": path.stat().st_size / 1e9}
+    return found
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def screen(run_dir: Path, n_sources: int, n_targets: int) -> dict[str, Any]:

@@ -54,17 +54,16 @@ def calibrate(
     Aims: recall of at least 0.99; a realised false discovery rate, and a share of null runs with an edge, of at most the level; every sign
     right; effects within 1 %.
     """
-    from feature_graph.evaluation.calibration import calibrate as run
-    from feature_graph.evaluation.calibration import known_variants
-
     if score or export or methods:
         from feature_graph.cli.benchmark import answer
 
         answer(score, export, models, as_json=as_json)
         return
     if listing:
-        out.print(table("Variants", ["name", "what is different"], known_variants().items()))
+        _list()
         return
+    from feature_graph.evaluation.calibration import calibrate as run
+
     names = [name.strip() for name in variants.split(",") if name.strip()] or None
     alone = [name.strip() for name in own_width.split(",") if name.strip()]
     files = [name for name in alone if name.endswith(".json")]
@@ -80,10 +79,21 @@ def calibrate(
         folder=str(output_dir),
         workers=workers or None,
     )
+    _end(done, output_dir, as_json=as_json, strict=strict)
+
+
+def _list() -> None:
+    from feature_graph.evaluation.calibration import known_variants
+
+    out.print(table("Variants", ["name", "what is different"], known_variants().items()))
+
+
+def _end(done: Calibration, folder: Path, *, as_json: bool, strict: bool) -> None:
+    """Print what came out; with ``strict`` a missed aim is a failure."""
     if as_json:
         common.say(json.dumps(done.figures, allow_nan=False, ensure_ascii=False))
     else:
-        _show(done, output_dir)
+        _show(done, folder)
     if done.missed:
         message = f"missed: {', '.join(done.missed)}"
         if strict:

@@ -142,6 +142,13 @@ def ending(*endings: str) -> Callable[[Path | None], Path | None]:
     return check
 
 
+def existing(path: Path | None) -> Path | None:
+    """A callback for an option that names a file or folder to read."""
+    if path is not None and not str(path).startswith("-") and not path.exists():
+        raise typer.BadParameter(f"there is no file {path}")
+    return path
+
+
 def run_directory(path: Path) -> Path:
     """A callback for an argument that names a run directory."""
     if path is None or path.is_dir():  # None: while the shell completes a line

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.commands import JsonOption
+from feature_graph.cli.commands import JsonOption, existing
 from feature_graph.cli.stages import ConfigArg, DeviceOpt, SetOpt
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ def quality(
     text: Annotated[
         Path | None,
         typer.Option(
-            "--text", metavar="FILE", help="Text to measure on, a file or a folder, instead of the configuration's; preferably held out."
+            "--text",
+            metavar="FILE",
+            callback=existing,
+            help="Text to measure on, a file or a folder, instead of the configuration's; preferably held out.",
         ),
     ] = None,
     tokens: Annotated[int, typer.Option("--tokens", min=256, help="Tokens of text; more make intervals narrower.")] = 16_384,
@@ -38,8 +41,6 @@ def quality(
     dictionaries, to what earlier features send, and to random directions. What the release published and one sentence for each dictionary
     are added.
     """
-    if text is not None and not text.exists():
-        raise typer.BadParameter(f"there is no file {text}", param_hint="--text")
     cfg = common.load_config(config, [*(set_ or []), *([f"device={device}"] if device else [])])
     found = _measure(config, cfg, text, tokens)
     if as_json:
