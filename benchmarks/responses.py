@@ -9,12 +9,16 @@ with the matrix products that the arithmetic needs at this machine's best rate.
 tokens near a JumpReLU's threshold, with two exact effects at the very same select tokens: the gated derivative, and the clamp between the
 run's levels. Both are averaged within documents, then over documents. Runs with dictionaries on components are taken as well.
 
+``ratio`` measures the responses of some features of a run's first site at every later one, and their effects on every feature there
+(``targets: all``, same position, unconfirmed), in one run, and what one source's complete list of edges takes.
+
 ``memory`` measures the responses of 64, 512 and all features of each site, one after the other in one process, and reads its peak after
 each.
 
     python benchmarks/responses.py speed [--json]
     python benchmarks/responses.py band [--json]
     python benchmarks/responses.py screen RUN_DIR [--sources 102] [--targets 100] [--json]
+    python benchmarks/responses.py ratio RUN_DIR [--sources 102] [--json]
     python benchmarks/responses.py memory RUN_DIR [--json]
 """
 
@@ -38,6 +42,7 @@ from feature_graph.artifacts import SELECT, ActivationStore, RunPaths, feature_i
 from feature_graph.cli.common import load_config
 from feature_graph.config import Config
 from feature_graph.dictionaries import TensorName
+from feature_graph.interactions import measure_exhaustive
 from feature_graph.interventions import (
     AnalysedModel,
     Clamps,
@@ -61,18 +66,19 @@ N_DIRECTIONS, A_TOKEN = 1024, 4
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["speed", "band", "screen", "memory"], help="what is measured")
-    parser.add_argument("run_dir", nargs="?", help="a run of the bundled model, for screen and memory")
-    parser.add_argument("--sources", type=int, default=102, help="sources, over all sites")
+    parser.add_argument("what", choices=["speed", "band", "screen", "ratio", "memory"], help="what is measured")
+    parser.add_argument("run_dir", nargs="?", help="a run of the bundled model, for screen, ratio and memory")
+    parser.add_argument("--sources", type=int, default=102, help="sources: over all sites (screen), of the first site (ratio)")
     parser.add_argument("--targets", type=int, default=100, help="targets of each source, over its later sites")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
-    if given.what in {"screen", "memory"} and given.run_dir is None:
+    if given.what in {"screen", "ratio", "memory"} and given.run_dir is None:
         parser.error(f"{given.what} needs a run directory")
     asked: dict[str, Callable[[], dict[str, Any]]] = {
         "speed": speed,
         "band": band,
         "screen": lambda: screen(Path(given.run_dir), given.sources, given.targets),
+        "ratio": lambda: ratio(Path(given.run_dir), given.sources),
         "memory": lambda: memory(Path(given.run_dir)),
     }
     found = asked[given.what]()
@@ -177,11 +183,60 @@ def _operations(block: Any, n_blocks: int) -> float:
     return 2.0 * N_DIRECTIONS * n_blocks * weights
 
 
-def memory(run_dir: Path) -> dict[str, Any]:
-    """Peak memory of this process in GB, and the size of the file, after the responses of more and more features of each site."""
+def ratio(run_dir: Path, n_sources: int) -> dict[str, Any]:
+    """Processor time of responses and of ``targets: all`` for the same sources and sites, after a warm-up of both with one source."""
+    cfg, store, analysed = _opened(run_dir)
+    cfg = cfg.model_copy(update={"targets": "all", "layer_window": len(analysed.codecs) - 1, "position_horizon": 0, "sample_doublings": 0})
+    plan = plan_responses(MeasurementContext.open(analysed, store, cfg))
+    layer, samples = next(iter(plan.samples.items()))
+    index = np.random.default_rng(0).permutation(samples.index)[:n_sources].tolist()
+    with tempfile.TemporaryDirectory() as folder:
+
+        def responses(chosen: list[int], name: str) -> tuple[float, Any]:
+            begun = time.process_time()
+            at = {layer: sorted(chosen)}
+            made = measure_responses(analysed, analysed.saes, store, cfg, Path(folder) / f"{name}.h5", sources=at, progress=False)
+            return time.process_time() - begun, made
+
+        def everything(chosen: list[int], name: str) -> tuple[float, Any]:
+            begun = time.process_time()
+            place = Path(folder) / name
+            at = {layer: sorted(chosen)}
+            made = measure_exhaustive(
+                analysed, analysed.saes, store, cfg, place / "edges.parquet", parts_dir=place, sources=at, confirm=False, progress=False
+            )
+            return time.process_time() - begun, made
+
+        responses(index[:1], "first"), everything(index[:1], "before")
+        (quick, made), (slow, exact) = responses(index, "responses"), everything(index, "all")
+        screen = ResponseScreen(made, store, analysed.codecs)
+        asked = []
+        for one in index[:4]:
+            begun = time.process_time()
+            found = screen.edges(source=feature_id(layer, one))
+            asked.append(time.process_time() - begun)
+    return {
+        "sources": len(index),
+        "pairs": exact.n_tests,
+        "CPU s, responses": quick,
+        "CPU s, targets: all": slow,
+        "ratio": quick / slow,
+        "targets of one source": len(found),
+        "CPU s, list of edges, first": asked[0],
+        "CPU s, list of edges, warm": min(asked[1:]),
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _opened(run_dir: Path) -> tuple[Config, ActivationStore, AnalysedModel]:
     paths = RunPaths.of(run_dir)
     cfg, store = Config.load(paths.config), ActivationStore.load(paths.activations)
-    analysed = AnalysedModel.of(*load_model_and_saes(cfg), cfg, components=True)
+    return cfg, store, AnalysedModel.of(*load_model_and_saes(cfg), cfg, components=True)
+
+
+def memory(run_dir: Path) -> dict[str, Any]:
+    """Peak memory of this process in GB, and the size of the file, after the responses of more and more features of each site."""
+    cfg, store, analysed = _opened(run_dir)
     everything = plan_responses(MeasurementContext.open(analysed, store, cfg))
     found = {"GB with model, dictionaries and activations": _peak()}
     for most in (64, 512, None):
@@ -200,9 +255,7 @@ def _peak() -> float:
 
 def screen(run_dir: Path, n_sources: int, n_targets: int) -> dict[str, Any]:
     """Agreement of the screen with exact effects on sources × targets pairs of a run."""
-    paths = RunPaths.of(run_dir)
-    cfg, store = Config.load(paths.config), ActivationStore.load(paths.activations)
-    analysed = AnalysedModel.of(*load_model_and_saes(cfg), cfg, components=True)
+    cfg, store, analysed = _opened(run_dir)
     context = MeasurementContext.open(analysed, store, cfg)
     rng = np.random.default_rng(0)
     everything = plan_responses(context)
