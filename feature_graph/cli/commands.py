@@ -142,11 +142,10 @@ def ending(*endings: str) -> Callable[[Path | None], Path | None]:
     return check
 
 
-def existing(path: Path | None) -> Path | None:
-    """A callback for an option that names a file or folder to read."""
-    if path is not None and not str(path).startswith("-") and not path.exists():
-        raise typer.BadParameter(f"there is no file {path}")
-    return path
+def check_exists(path: Path | None, option: str) -> None:
+    """Refuse an option that names a file or folder to read which is not there, before any work is done."""
+    if path is not None and not path.exists():
+        raise typer.BadParameter(f"there is no file {path}", param_hint=option)
 
 
 def run_directory(path: Path) -> Path:

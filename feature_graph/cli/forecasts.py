@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.commands import JsonOption, RunDirectory, existing
+from feature_graph.cli.commands import JsonOption, RunDirectory, check_exists
 
 _TITLES = {
     "total": "Total change: rank correlation with the forecast by sites crossed, pooled (within sources)",
@@ -26,7 +26,6 @@ def forecasts(
         typer.Option(
             "--text",
             metavar="FILE",
-            callback=existing,
             help="Text to steer on, a file or a folder, instead of the run's confirm documents; preferably held out.",
         ),
     ] = None,
@@ -42,6 +41,7 @@ def forecasts(
     from feature_graph.evaluation.forecasts import ComparisonOptions, compare_run
     from feature_graph.pipeline import locked
 
+    check_exists(text, "--text")
     common.load_config(str(run_dir))
     with locked(RunPaths.of(run_dir).lock):
         found = compare_run(run_dir, ComparisonOptions(n_sources=sources), text=None if text is None else str(text))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from feature_graph.cli import common
-from feature_graph.cli.commands import JsonOption, existing
+from feature_graph.cli.commands import JsonOption, check_exists
 from feature_graph.cli.stages import ConfigArg, DeviceOpt, SetOpt
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ def quality(
         typer.Option(
             "--text",
             metavar="FILE",
-            callback=existing,
             help="Text to measure on, a file or a folder, instead of the configuration's; preferably held out.",
         ),
     ] = None,
@@ -41,6 +40,7 @@ def quality(
     dictionaries, to what earlier features send, and to random directions. What the release published and one sentence for each dictionary
     are added.
     """
+    check_exists(text, "--text")
     cfg = common.load_config(config, [*(set_ or []), *([f"device={device}"] if device else [])])
     found = _measure(config, cfg, text, tokens)
     if as_json:
