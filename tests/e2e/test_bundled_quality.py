@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -30,11 +31,13 @@ def test_the_first_component_is_asked_along_the_residual_saes_below_it(tmp_path:
             assert figure["value"] == pytest.approx(1, abs=1e-3)  # it gives back what it takes
 
 
-def test_the_bundled_transcoders_answer_as_their_mlps_do() -> None:
-    done = CliRunner().invoke(app, ["-q", "quality", "bundled", "--tokens", "512", "--json"])
+@pytest.mark.parametrize("blocks", [(8, 15), pytest.param(BUNDLED_BAND, marks=pytest.mark.long)], ids=["two", "all"])
+def test_the_bundled_transcoders_answer_as_their_mlps_do(blocks: Sequence[int]) -> None:
+    sites = ", ".join(f"{{layer: {n}, kind: transcoder, id: 'blocks.{n}.transcoder'}}" for n in blocks)
+    done = CliRunner().invoke(app, ["-q", "quality", "bundled", "--tokens", "512", "--set", f"sites=[{sites}]", "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["dictionaries"]
-    assert list(found) == [f"L{block}.tc" for block in BUNDLED_BAND]
+    assert list(found) == [f"L{block}.tc" for block in blocks]
     for one in found.values():
         assert one["explained_variance_typical"]["value"] > 0.6
         assert 20 < one["l0"]["value"] < 50
