@@ -87,8 +87,12 @@ def edge_strength(data: Mapping[str, Any]) -> float:
 
 
 def interval(data: Mapping[str, Any]) -> tuple[float, float] | None:
-    """The 95 % interval of the edge's ``strength``; None where that is another effect than the total one, whose interval is measured."""
-    known = data.get("kind", "total") == "total" and "ci_low" in data and "ci_high" in data
+    """The 95 % interval of the edge's ``strength``; None where that is not the total effect, whose interval is measured.
+
+    A direct effect without a site in between is the total one.
+    """
+    strength = edge_strength(data)
+    known = "ci_low" in data and data.get("kind") != "later" and strength == data.get("total", strength)
     return (float(data["ci_low"]), float(data["ci_high"])) if known else None
 
 

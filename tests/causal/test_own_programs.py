@@ -17,8 +17,9 @@ from feature_graph.evaluation.calibration import CalibrationError, calibrate
 from feature_graph.evaluation.calibration.cells import own_width_cells
 from feature_graph.evaluation.calibration.own_width_report import own_width_aims, pool_own_width
 from feature_graph.evaluation.planted import compiled
-from feature_graph.evaluation.planted.compiled import read_program
+from feature_graph.evaluation.planted.compiled import load_program, read_program
 from feature_graph.evaluation.planted.compiled_checks import ProgramError
+from feature_graph.evaluation.planted.compiled_inputs import inputs
 
 SHIPPED = Path(compiled.__file__).parent / "programs"
 Change = Callable[[dict[str, Any], dict[str, np.ndarray]], object]
@@ -138,8 +139,7 @@ def test_programs_are_asked_for_by_name_or_by_file(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [*words, "--own-width", "share_of_x"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)["own_width"]["share_of_x-original"]
-    assert found["documents"] > 60, "sixty random inputs, and those that rare directions need"
-    assert (found["wiring"], found["false"]) == (10, 0)
+    assert (found["documents"], found["wiring"], found["false"]) == (len(inputs(load_program("share_of_x"), 60)), 10, 0)
     assert {file.name for file in (tmp_path / "parts").iterdir()} >= {"own_width-share_of_x-rotated-0000-60.json"}
     with pytest.raises(CalibrationError, match="library: got share_of_y; known are share_of_x, so_far, repeats, frac_prevs"):
         calibrate(1, [], library=["share_of_y"])

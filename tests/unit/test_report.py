@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from feature_graph.artifacts import ArtifactError, InteractionSet, RunPaths
-from feature_graph.graph import build_interaction_graph, copy_families, load_graph, save_graph
+from feature_graph.graph import build_interaction_graph, copy_families, interval, load_graph, save_graph, structural
 from feature_graph.report import write_report
 from feature_graph.report.material import gather
 from feature_graph.report.sections import evidence, find, hubs, strongest_edges, summary
@@ -92,6 +92,9 @@ def test_only_a_total_effect_has_its_interval_below_it(tmp_path: Path) -> None:
     rows = {(row["source"], row["target"]): row for row in strongest_edges(graph)}
     assert rows[first]["interval"] is rows[second]["interval"] is None
     assert all(low <= row["strength"] <= high for row in rows.values() if row["interval"] for low, high in (row["interval"],))
+    near = [data for *_, data in structural(load_graph(make_run(tmp_path / "whole").graph_json)).edges(data=True) if data["span"] == 1]
+    assert {data["kind"] for data in near} == {"direct"}
+    assert all(interval(data) == (data["ci_low"], data["ci_high"]) for data in near), "the direct effect is the total one there"
     text = words(write_report(paths.root))
     assert "direct effect" in text
     assert "later effect" in text
