@@ -160,7 +160,7 @@ def _compare(fast: Callable[[], list[torch.Tensor]], reference: Callable[[], lis
         "largest difference / RMS": error,
         "matmul's best rate, GFLOP/s": rate / 1e9,
         "share of it": work / rate / times[fast],
-        "peak memory, MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+        "peak memory, MB": 1e3 * _peak(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -211,7 +211,7 @@ def ratio(run_dir: Path, n_sources: int) -> dict[str, Any]:
         (quick, made), (slow, exact) = responses(index, "responses"), everything(index, "all")
         screen = ResponseScreen(made, store, analysed.codecs)
         asked = []
-        for one in index[:4]:
+        for one in (index[0], *index[:4]):
             begun = time.process_time()
             found = screen.edges(source=feature_id(layer, one))
             asked.append(time.process_time() - begun)
@@ -250,6 +250,7 @@ def memory(run_dir: Path) -> dict[str, Any]:
 
 
 def _peak() -> float:
+    """GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
