@@ -50,4 +50,6 @@ def test_it_goes_all_the_way(demo: Demo, residual_run: Path, tmp_path: Path) -> 
     finally:
         dropped = demo.command("runs", "drop", newest["id"], "--yes")
         assert dropped.returncode == 0, dropped.stderr
-    assert asked(demo, "query", "runs", "--format", "json") == others
+    gone, *left = asked(demo, "query", "runs", "--format", "json")
+    assert (gone["id"], gone["status"]) == (newest["id"], "dropped")
+    assert left == others
