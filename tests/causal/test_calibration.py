@@ -75,7 +75,13 @@ def test_the_simulation_runs_as_the_model_does(normalization: Any, overlap: floa
         np.testing.assert_allclose(state @ vectors, cache[f"blocks.{block}.hook_resid_post"].numpy(), atol=2e-5)
 
 
-@pytest.mark.parametrize("name", [name for name in VARIANTS if name not in ("relu", "pruned")])  # these two run below
+LONG = {"many"}  # ninety drivers: minutes; twelve of them run below
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] if name in LONG else []) for name in VARIANTS if name != "relu"],  # relu runs below
+)
 def test_every_variant_meets_the_aims(name: str) -> None:
     cell = measure_variant(name, seed=11)
     assert (cell["missed"], cell["false"]) == ([], [])
@@ -209,7 +215,7 @@ def test_a_wrong_wiring_does_not_come_back() -> None:
 @pytest.fixture(scope="module")
 def two_seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("calibration")
-    calibrate(2, ["pruned"], nulls=False, programs=False, folder=folder, workers=1)
+    calibrate(2, ["rms"], nulls=False, programs=False, folder=folder, workers=1)
     return folder
 
 
@@ -225,19 +231,19 @@ def change(part: Path, **values: int) -> None:
     part.write_text(json.dumps(text))
 
 
-WORDS = ["calibrate", "--variants", "pruned", "--no-nulls", "--no-programs", "--workers", "1"]
+WORDS = ["calibrate", "--variants", "rms", "--no-nulls", "--no-programs", "--workers", "1"]
 
 
 def test_a_cut_run_goes_on_and_damaged_or_old_parts_are_run_again(kept: Path) -> None:
     whole = json.loads((kept / "calibration.json").read_text())
     parts = sorted((kept / "parts").iterdir())
-    assert [p.name for p in parts] == ["variant-pruned-0000.json", "variant-pruned-0001.json"]
+    assert [p.name for p in parts] == ["variant-rms-0000.json", "variant-rms-0001.json"]
     found = json.loads(parts[0].read_text())["result"]["n_found"]
     change(parts[0], n_found=found + 100)  # read back, not run again, if this shows
     parts[1].write_text("{ half a fi")
-    again = calibrate(2, ["pruned"], nulls=False, programs=False, folder=kept, workers=1).figures
-    assert again["variants"]["pruned"]["counts"]["n_found"] == whole["variants"]["pruned"]["counts"]["n_found"] + 100
-    cell = make_cells(["pruned"], 1, 1, nulls=False, programs=False)[0]
+    again = calibrate(2, ["rms"], nulls=False, programs=False, folder=kept, workers=1).figures
+    assert again["variants"]["rms"]["counts"]["n_found"] == whole["variants"]["rms"]["counts"]["n_found"] + 100
+    cell = make_cells(["rms"], 1, 1, nulls=False, programs=False)[0]
     assert PartFiles(kept / "parts", "another key", JsonParts()).load(cell.file) is None
 
 
@@ -246,13 +252,13 @@ def test_the_command_prints_one_json_object(kept: Path) -> None:
     done = runner.invoke(app, [*WORDS, "--quick", "--strict", "-o", str(kept), "--json"])
     assert done.exit_code == 0, done.output
     figures = json.loads(done.stdout)
-    assert (figures["seeds"], figures["variants"]["pruned"]["recall"]["value"]) == (1, 1)
+    assert (figures["seeds"], figures["variants"]["rms"]["recall"]["value"]) == (1, 1)
     assert all(aim["met"] for aim in figures["aims"])
     assert "Planted truth, 2 seeds" in runner.invoke(app, [*WORDS, "-n", "2", "-o", str(kept)]).stdout
 
 
 def test_strict_ends_with_1_where_an_aim_is_missed(kept: Path) -> None:
-    change(kept / "parts" / "variant-pruned-0000.json", n_missed=3, n_signs=17)
+    change(kept / "parts" / "variant-rms-0000.json", n_missed=3, n_signs=17)
     runner = CliRunner()
     words = [*WORDS, "--seeds", "1", "-o", str(kept)]
     assert runner.invoke(app, words).exit_code == 0

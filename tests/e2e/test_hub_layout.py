@@ -50,11 +50,6 @@ build_codecs(model, saes, cfg)
 """
 
 
-@pytest.fixture(scope="module")
-def hub_env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    return hublayout.build(tmp_path_factory.mktemp("hub"), layers=[0, 1, 2])
-
-
 def run(code: str, env: dict[str, str], cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], env=hublayout.apply(env), cwd=cwd, capture_output=True, text=True, check=False)
 

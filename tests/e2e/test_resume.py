@@ -29,12 +29,20 @@ from tests.tiny_run import write_tiny_run
 
 pytestmark = pytest.mark.slow
 
+#: What a run loads, heavy libraries by name: our own packages load them only where they are used.
 PRELOAD = [
-    "feature_graph.loading",
+    "transformer_lens",
+    "sae_lens",
+    "numba.core.inline_closurecall",
+    "plotly.graph_objects",
+    "feature_graph.pipeline.stage_functions",
     "feature_graph.activations",
+    "feature_graph.candidates",
+    "feature_graph.coactivation",
     "feature_graph.interactions",
-    "feature_graph.subgraphs",
+    "feature_graph.loading",
     "feature_graph.report",
+    "feature_graph.subgraphs",
 ]
 
 
@@ -64,7 +72,7 @@ def server() -> ForkServerContext:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Config:
-    return write_tiny_run(tmp_path_factory.mktemp("tiny"))
+    return write_tiny_run(tmp_path_factory.mktemp("tiny"), behaviors=["factual_recall"])
 
 
 def attempt(server: ForkServerContext, cfg: Config, at_rename: int, at_file: str = "") -> int:
