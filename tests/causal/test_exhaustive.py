@@ -85,7 +85,7 @@ def found(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> Exhaustive:
     return exhaustive(stage, tmp_path_factory.mktemp("found"))
 
 
-@pytest.fixture(scope="module", params=["llama-standard", "gpt2-topk", "gemma2-jumprelu"])
+@pytest.fixture(scope="module", params=[pytest.param("llama-standard", marks=pytest.mark.long), "gpt2-topk", "gemma2-jumprelu"])
 def both_ways(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, stage: Stage, found: Exhaustive) -> BothWays:
     shape, _, kind = request.param.partition("-")
     if shape == "gpt2":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import jupytext
+import pandas as pd
 import pytest
 
 from feature_graph.database import server
 from tests import hublayout
+from tests.tiny_run import write_tiny_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = {"layers": [11, 19, 27], "n_tokens": 6_000, "top_k_features": 12, "n_intervention_samples": 16, "importance_tokens": 1_024}
@@ -58,13 +61,15 @@ def test_the_notebook_is_the_script() -> None:
     assert not any(cell.get("outputs") for cell in notebook.cells), "make it again: jupytext --to ipynb examples/worked_example.py"
 
 
-@pytest.mark.slow
-@pytest.mark.model
-@pytest.mark.graph
-@pytest.mark.timeout(1800)
-def test_the_script_runs_into_neo4j(tmp_path: Path) -> None:
+def runs_into_neo4j(tmp_path: Path, overrides: dict[str, object]) -> tuple[Path, str]:
+    """Run the script in ``tmp_path``; give the folder of its results and what it printed."""
     home = tmp_path / "home"
-    env = {"EXAMPLE_OVERRIDES": json.dumps(SMALL), "EXAMPLE_HOME": str(home), "PLOTLY_RENDERER": "json", "PYTHONPATH": str(EXAMPLES.parent)}
+    env = {
+        "EXAMPLE_OVERRIDES": json.dumps(overrides),
+        "EXAMPLE_HOME": str(home),
+        "PLOTLY_RENDERER": "json",
+        "PYTHONPATH": str(EXAMPLES.parent),
+    }
     try:
         done = subprocess.run(
             [sys.executable, str(EXAMPLES / "worked_example.py")],
@@ -80,9 +85,29 @@ def test_the_script_runs_into_neo4j(tmp_path: Path) -> None:
     out = tmp_path / "outputs" / "example"
     for name in ("full_graph.html", "factual_recall_subgraph.html", "behaviors.json", "graph.json", "features.parquet"):
         assert (out / name).stat().st_size > 100, name
-    nodes = len(json.loads((out / "graph.json").read_text())["nodes"])
-    assert nodes > 0
+    assert json.loads((out / "graph.json").read_text())["nodes"]
+    assert "ready" in done.stdout  # the run in the database
+    return out, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.graph
+def test_the_script_runs_into_neo4j_on_a_model_of_ones_own(tmp_path: Path) -> None:
+    cfg = write_tiny_run(tmp_path)
+    overrides = cfg.model_dump(mode="json", exclude_unset=True, exclude={"output_dir"})
+    out, said = runs_into_neo4j(tmp_path, overrides)
+    assert f"layers [0, 1, 2] of {tmp_path / 'model'}, top 6 features each" in said
+    interactions = pd.read_parquet(out / "interactions.parquet")
+    assert interactions["significant"].any()
+    assert re.search(r"in all: \d+ features, summed \|change\|", said)  # the cascade
+
+
+@pytest.mark.long
+@pytest.mark.model
+@pytest.mark.graph
+@pytest.mark.timeout(1800)
+def test_the_script_runs_into_neo4j_on_the_bundled_model(tmp_path: Path) -> None:
+    out, _ = runs_into_neo4j(tmp_path, SMALL)
     recall = json.loads((out / "behaviors.json").read_text())["behaviors"][0]
     assert recall["clean"] > 2  # logits: the model knows its capitals
     assert recall["accuracy"] > 0.8
-    assert "ready" in done.stdout  # the run in the database

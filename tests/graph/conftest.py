@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from feature_graph.cli import app
 from feature_graph.database import server, store
+from feature_graph.database.server.ports import any_port
 from tests.graph.filled import empty_home, filled  # noqa: F401  (fixtures)
 from tests.support.commands import Run
 from tests.support.database import wipe
@@ -24,7 +25,8 @@ def neo4j_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.R
     """The session's server."""
     home = tmp_path_factory.mktemp("neo4j") / "home"
     try:
-        yield server.start(home, heap=HEAP, page_cache=PAGE_CACHE)  # it lives long enough for Java's optimising compiler
+        # Other groups start servers at the same time, and this one lives long enough for Java's optimising compiler.
+        yield server.start(home, heap=HEAP, page_cache=PAGE_CACHE, bolt_port=any_port(), http_port=any_port())
     finally:
         server.stop(home)
 

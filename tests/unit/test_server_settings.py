@@ -10,7 +10,16 @@ from feature_graph.database.server.errors import HomeError
 from feature_graph.database.server.homes import Home
 from feature_graph.database.server.ports import is_free, pick_port
 from feature_graph.database.server.procedures import allowed_procedures
-from feature_graph.database.server.settings import Settings, choose, load_settings, on_free_ports, save_settings, server_conf, write_conf
+from feature_graph.database.server.settings import (
+    Settings,
+    choose,
+    load_settings,
+    on_any_ports,
+    on_free_ports,
+    save_settings,
+    server_conf,
+    write_conf,
+)
 
 
 @pytest.fixture
@@ -40,6 +49,16 @@ def test_both_ports_differ_even_if_the_same_is_asked_for(taken: int) -> None:
     chosen = on_free_ports(choose(Settings(), None, None, taken, taken))
     assert taken not in (chosen.bolt_port, chosen.http_port)
     assert chosen.bolt_port != chosen.http_port
+
+
+def test_the_last_try_is_on_ports_that_nobody_asks_for(taken: int) -> None:
+    wanted = choose(Settings(), None, None, taken, taken)
+    chosen = on_any_ports(wanted)
+    assert min(abs(port - taken) for port in (chosen.bolt_port, chosen.http_port)) > 0
+    assert is_free(chosen.bolt_port)
+    assert is_free(chosen.http_port)
+    assert chosen.bolt_port != chosen.http_port
+    assert (chosen.heap, chosen.page_cache) == (wanted.heap, wanted.page_cache)
 
 
 def test_memory_is_remembered_and_checked(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from feature_graph.database.server.leftovers import clear_staging
 from feature_graph.database.server.logs import log_size
 from feature_graph.database.server.password import ensure_password
 from feature_graph.database.server.running import HomeLike, RunningServer, as_home, describe
-from feature_graph.database.server.settings import Settings, choose, load_settings, on_free_ports, save_settings, write_conf
+from feature_graph.database.server.settings import Settings, choose, load_settings, on_any_ports, on_free_ports, save_settings, write_conf
 from feature_graph.database.server.waiting import START_SECONDS, wait_until_ready
 
 logger = logging.getLogger(__name__)
@@ -107,13 +107,16 @@ def _join(home: Home, server: psutil.Process, timeout: float) -> RunningServer:
 
 
 def _start_on_free_ports(home: Home, jars: JarFolder, wanted: Settings, quick: bool, timeout: float) -> RunningServer:
-    """Start on the wanted ports, or free ones near them; once more if one of them is taken by somebody before the server has it."""
+    """Start on the wanted ports, or free ones near them; once more if one of them is taken by somebody before the server has it.
+
+    Servers that start at the same time all find the same port free: the last try is on ports that nobody asks for.
+    """
     for _ in range(PORT_TRIES - 1):
         try:
             return _start(home, jars, on_free_ports(wanted), quick, timeout)
         except PortTaken as error:
             logger.info("%s Starting again.", error)
-    return _start(home, jars, on_free_ports(wanted), quick, timeout)
+    return _start(home, jars, on_any_ports(wanted), quick, timeout)
 
 
 def _start(home: Home, jars: JarFolder, settings: Settings, quick: bool, timeout: float) -> RunningServer:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from feature_graph.database.server.errors import HomeError
 from feature_graph.database.server.homes import Home
-from feature_graph.database.server.ports import BOLT_PORT, HTTP_PORT, LOOPBACK, pick_port
+from feature_graph.database.server.ports import BOLT_PORT, HTTP_PORT, LOOPBACK, any_port, pick_port
 from feature_graph.database.server.procedures import allowed_procedures
 from feature_graph.utils import whole_file, write_json
 
@@ -98,6 +98,11 @@ def on_free_ports(wanted: Settings) -> Settings:
         if got != port:
             logger.info("%s port %d is taken; using %d", name, port, got)
     return replace(wanted, bolt_port=bolt, http_port=http)
+
+
+def on_any_ports(wanted: Settings) -> Settings:
+    """The same with ports that nobody asked for, which hardly anybody takes meanwhile."""
+    return on_free_ports(replace(wanted, bolt_port=any_port(), http_port=any_port()))
 
 
 def _check_memory(settings: Settings) -> None:
