@@ -16,6 +16,8 @@ from ingest.versions import check_server
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"(\d{4})_\w+\.cypher")
+#: How a statement begins that changes data.
+_CHANGES = re.compile(r"MATCH \(\w+:(\w+)\)")
 # Other programs may keep nodes of this label, too.
 _RECORDED = (
     "MATCH (v:SchemaVersion) WHERE v.n IS NOT NULL AND (v.applied IS NOT NULL OR v.checksum IS NOT NULL) "
@@ -132,6 +134,9 @@ def _apply_pending(database: Database, applied: list[int]) -> None:
 
 
 def _apply(database: Database, statement: str) -> None:
+    begins = _CHANGES.match(statement)
+    if begins and not database.read(f"MATCH (x:{begins[1]}) RETURN 1 AS one LIMIT 1"):
+        return  # it finds nothing; of a new database, planning all of these is most of the work
     try:
         database.execute(statement)
     except Exception as error:  # of either driver

@@ -158,13 +158,14 @@ def _fill(
     staged: Staging, run: RunDirectory, seen: Validated, tell: Progress, clock: _StepSeconds, check_store: bool
 ) -> tuple[ingest.IngestReport, Contents]:
     """The staged store, whole and checked, its server stopped."""
+    quick = seen.edges < _QUICK_EDGES
     with clock("files"):
         files = write_import_files(run, seen, staged.stage.root / "import-files", tell)
     with clock("import"):
-        _import(staged, files, tell)
+        _import(staged, files, tell, quick=quick)
     shutil.rmtree(files.folder)
     with clock("start"):
-        connection = staged.start(page_cache=_page_cache(staged), quick=seen.edges < _QUICK_EDGES).connection()
+        connection = staged.start(page_cache=_page_cache(staged), quick=quick).connection()
     with clock("finish"), server.driver(connection) as driver:
         report = ingest.ingest_run(driver, run.root, tell, checked=seen)
         held = contents(connection)
@@ -172,11 +173,11 @@ def _fill(
         staged.stop()
     if check_store:
         with clock("check"):
-            staged.admin("database", "check", DATABASE, f"--report-path={staged.stage.logs}", "--max-off-heap-memory=50%")
+            staged.admin("database", "check", DATABASE, f"--report-path={staged.stage.logs}", "--max-off-heap-memory=50%", quick=quick)
     return report, held
 
 
-def _import(staged: Staging, files: ImportFiles, tell: Progress) -> None:
+def _import(staged: Staging, files: ImportFiles, tell: Progress, *, quick: bool) -> None:
     """Run the importer and compare what it says it stored with what was written.
 
     Raises:
@@ -191,7 +192,7 @@ def _import(staged: Staging, files: ImportFiles, tell: Progress) -> None:
         if percent:
             tell("import (%)", (100 * stage + int(percent[1])) // _STAGES, 100)
 
-    said = staged.admin(*import_arguments(files, DATABASE), watch=watch)
+    said = staged.admin(*import_arguments(files, DATABASE), quick=quick, watch=watch)
     got = {what: int(number) for number, what in _COUNT.findall(said)}
     wanted = {"nodes": files.node_count, "relationships": files.relationship_count, "properties": files.property_count}
     if got != wanted:

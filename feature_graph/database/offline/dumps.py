@@ -30,6 +30,8 @@ from ingest.rundir import sha256_file
 logger = logging.getLogger(__name__)
 
 KIND, VERSION = "feature-graph-dump", 1
+#: Size of a store below which Java's optimising compiler costs more than it saves.
+_QUICK_BYTES = 64 * 2**20
 _BACKUP = re.compile(r"neo4j-\d{8}-\d{6}\.dump")
 
 
@@ -95,18 +97,19 @@ def dump(home: HomeLike, file: str | Path, *, check: bool = True) -> DumpNote:
     """
     home, file = as_home(home), Path(file).expanduser().absolute()
     size = _check_target(home, file)
+    quick = size < _QUICK_BYTES
     part = file.with_name(f".{file.name}.part")
     with locked(home):
         was_running = process.find(home) is not None
-        held = contents(start_locked(home, load_settings(home)).connection())
+        held = contents(start_locked(home, load_settings(home), quick=True).connection())
         stop_locked(home)
         refuse_in_use(home)
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir()
             if check:
-                admin_locked(home, "database", "check", DATABASE, f"--report-path={home.logs}", "--max-off-heap-memory=50%")
-            admin_locked(home, "database", "dump", DATABASE, f"--to-path={part}")
+                admin_locked(home, "database", "check", DATABASE, f"--report-path={home.logs}", "--max-off-heap-memory=50%", quick=quick)
+            admin_locked(home, "database", "dump", DATABASE, f"--to-path={part}", quick=quick)
             whole = part / f"{DATABASE}.dump"
             note = DumpNote(sha256_file(whole), whole.stat().st_size, size, _now(), str(home.root), version("feature-graph"), held)
             write_json(note_path(file), {"kind": KIND, "version": VERSION, **asdict(note)})
@@ -199,7 +202,7 @@ def _load(staged: Staging, file: Path, note: DumpNote | None) -> Contents:
     folder.mkdir()
     (folder / f"{DATABASE}.dump").symlink_to(file)
     try:
-        staged.admin("database", "load", DATABASE, f"--from-path={folder}")
+        staged.admin("database", "load", DATABASE, f"--from-path={folder}", quick=file.stat().st_size < _QUICK_BYTES)
     except server.ServerError as error:
         reason = next((line for line in str(error).splitlines() if line.startswith("Failed to load")), str(error))
         raise DumpError(f"{file} cannot be loaded; {staged.home.root} is unchanged. {reason}") from error

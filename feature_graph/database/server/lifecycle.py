@@ -191,10 +191,13 @@ def admin(home: HomeLike, *arguments: str, heap: str = "1g") -> str:
         return admin_locked(home, *arguments, heap=heap)
 
 
-def admin_locked(home: Home, *arguments: str, heap: str = "1g", watch: Callable[[str], None] | None = None) -> str:
-    """The same while the caller holds the home's lock; ``watch`` is called with each line as it is printed."""
+def admin_locked(home: Home, *arguments: str, heap: str = "1g", quick: bool = False, watch: Callable[[str], None] | None = None) -> str:
+    """The same while the caller holds the home's lock; ``watch`` is called with each line as it is printed.
+
+    ``quick`` leaves out the optimising compiler, which costs work of seconds more than it saves.
+    """
     if process.find(home) is not None:
         raise ServerError(f"The server of {home.root} is running; stop it first: feature-graph db stop {home.option}")
     jars = ensure_jars()
     write_conf(home, load_settings(home), jars.plugins)
-    return run_admin(home, jars, *arguments, heap=heap, watch=watch)
+    return run_admin(home, jars, *arguments, heap=heap, quick=quick, watch=watch)

@@ -47,9 +47,9 @@ class Staging:
     stage: Home
     was_running: bool
 
-    def admin(self, *arguments: str, heap: str = "1g", watch: Callable[[str], None] | None = None) -> str:
-        """Run ``neo4j-admin ARGUMENTS`` on the staged home; its server must be stopped."""
-        return admin_locked(self.stage, *arguments, heap=heap, watch=watch)
+    def admin(self, *arguments: str, heap: str = "1g", quick: bool = False, watch: Callable[[str], None] | None = None) -> str:
+        """Run ``neo4j-admin ARGUMENTS`` on the staged home; its server must be stopped. ``quick``: for work of seconds."""
+        return admin_locked(self.stage, *arguments, heap=heap, quick=quick, watch=watch)
 
     def start(self, heap: str | None = None, page_cache: str | None = None, *, quick: bool = False) -> RunningServer:
         """Start a server on the staged store, on ports that nobody knows; ``quick`` as of :func:`feature_graph.database.server.start`."""
@@ -130,8 +130,8 @@ def staging(home: HomeLike = None, check: Callable[[RunningServer], None] | None
 
 
 def _checked(home: Home, check: Callable[[RunningServer], None], was_running: bool) -> None:
-    """Run the check; a server that was started for it is stopped if it refuses."""
-    running = start_locked(home, load_settings(home))
+    """Run the check; a server that was started for it is stopped if it refuses, and by the caller if it does not."""
+    running = start_locked(home, load_settings(home), quick=True)
     try:
         check(running)
     except BaseException:
