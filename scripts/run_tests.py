@@ -23,10 +23,10 @@ AT_ONCE = 2
 GROUPS = {
     "one server for all": "shared_server",
     "the demo": "demo and not shared_server",
-    "unit": "unit and not graph and not causal",
     "causal": "causal and not graph",
-    "end to end": "not graph and not causal and not unit",
     "servers of their own": "graph and not shared_server and not demo",
+    "end to end": "not graph and not causal and not unit",
+    "unit": "unit and not graph and not causal",
 }
 #: Folders of tests/ that hold a group's tests (tests/conftest.py refuses others), so that not every group reads them all.
 FOLDERS = {
@@ -74,7 +74,8 @@ def _run(group: str, arguments: list[str], *, shown: bool) -> int:
     chosen = any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
     where = [] if chosen else [f"tests/{folder}" for folder in FOLDERS[group]]
     same = "--hypothesis-profile=same"  # examples that a submission meets by chance would refuse work that has no fault
-    command = [sys.executable, "-m", "pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, same, *where, *arguments]
+    slowest = ("--durations=12", "--durations-min=10")
+    command = [sys.executable, "-m", "pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, same, *slowest, *where, *arguments]
     threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
     begun = time.monotonic()
     with tempfile.TemporaryFile() as kept:
