@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from ingest.connection import Database, Row, Transaction
 from ingest.errors import SchemaMismatch
 from ingest.schema import INDEXES, UNIQUE_KEYS, Index
 
+logger = logging.getLogger(__name__)
+
 #: Seconds for which each index of a large store is waited for: five million edges take about 15.
 INDEX_SECONDS = 7_200
+
+#: Seconds after which the server may go on counting its indexes by itself.
+STATISTICS_SECONDS = 300
 
 _INDEXES = (
     "SHOW INDEXES YIELD name, type, entityType, labelsOrTypes, properties, state, owningConstraint WHERE labelsOrTypes IS NOT NULL "
@@ -37,6 +43,20 @@ def await_indexes(tx: Transaction) -> None:
     for row in tx.run(_INDEXES):
         if _what(row) in wanted and row["state"] != "ONLINE":
             tx.run("CALL db.awaitIndex($name, $seconds)", name=row["name"], seconds=INDEX_SECONDS)
+
+
+def refresh_statistics(database: Database) -> None:
+    """Let plans be made from what the indexes hold now.
+
+    The server counts a changed index again when it finds the time. Until then it takes one that was filled a moment ago for empty, and
+    plans to look through all of it at every row.
+    """
+    from neo4j.exceptions import Neo4jError
+
+    try:
+        database.execute(f"CALL db.prepareForReplanning({STATISTICS_SECONDS})")
+    except Neo4jError as error:
+        logger.warning("questions may be slow until the server has counted its indexes again by itself: %s", error.message)
 
 
 def check_names(database: Database) -> None:

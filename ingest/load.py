@@ -6,7 +6,8 @@
    blocks and creates their ledger nodes with them: a block is in the graph with its ledger node or not at all.
 4. Compare ledger, counts, the digest of what was observed and the checksum of the edges with the files, while indexes that are new are
    filled; in the same transaction, when they are online, the run becomes ready.
-5. Write what follows from a ready run, or can be added to it: copy families and decoder vectors.
+5. Write what follows from a ready run, or can be added to it: copy families and decoder vectors. After a large one, have the server count
+   its indexes again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ingest.connection import Database, DriverDatabase, Transaction, as_database
 from ingest.disk_space import check_space
 from ingest.drop import delete_contents
 from ingest.errors import IngestMismatch
-from ingest.indexes import await_indexes
+from ingest.indexes import await_indexes, refresh_statistics
 from ingest.migrations import migrate
 from ingest.report import IngestReport, Options
 from ingest.rundir import BLOCK_ROWS, RunDirectory, open_run
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     import py2neo
 
 logger = logging.getLogger(__name__)
+
+#: From so many edges on, a plan made from the counts of before the load costs more than planning every statement anew.
+REPLANNED_EDGES = 10_000
 
 _LEDGER = "MATCH (b:IngestBatch) WHERE b.run = $n AND b.key STARTS WITH toString($n) + '/'"
 
@@ -96,6 +100,8 @@ def ingest_run(
     logger.info("run %s is ready: %d features, %d edges", run.id, len(seen.features), seen.edges)
     families = family_nodes.write(database, run, lease.n, seen)
     added = vectors.write(database, run, lease.n, directions, progress)
+    if seen.edges >= REPLANNED_EDGES:
+        refresh_statistics(database)
     counts = len(seen.features), seen.edges, len(wanted), done.resumed
     return IngestReport(
         run.id, lease.n, False, *counts, digest.hex_of(done.digest), time.monotonic() - begun, added, seen.rejected, families

@@ -9,8 +9,8 @@ CALL (run, copies) {
   WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
     AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
-  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
-  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
   WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
   WHERE s <> t
   RETURN s, t, weight
@@ -57,7 +57,7 @@ CALL (run, assigned) {
     UNION ALL
     UNWIND assigned AS row
     WITH run, row.feature AS first, row.community AS found
-    MATCH (first)-[:MEMBER_OF {place: 0}]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF]-(f:Feature)<-[:OF]-(o:Observation {run: run.n})
+    MATCH (first)-[:MEMBER_OF {place: 0}]->({run: run.n, method: $method})<-[:MEMBER_OF]-(f:Feature)<-[:OF]-(o:Observation {run: run.n})
     WHERE $families AND f <> first
     RETURN o.fid AS fid, found
   }

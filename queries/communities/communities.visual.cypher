@@ -9,8 +9,8 @@ CALL (run, copies) {
   WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
     AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
-  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
-  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
   WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
   WHERE s <> t
   RETURN s, t, weight
@@ -56,7 +56,7 @@ ORDER BY size(members) DESC, first
 LIMIT 3
 // A family is drawn with all its members.
 UNWIND members AS f
-OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x:Family {run: run.n, method: $method}) WHERE $families
+OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x {run: run.n, method: $method}) WHERE $families
 OPTIONAL MATCH (x)<-[:MEMBER_OF]-(member:Feature)
 WITH run, first, coalesce(member, f) AS f
 WITH run, first, collect(f) AS members

@@ -32,8 +32,9 @@ CALL (run, copies) {
   WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
     AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
-  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
-  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  // A family has no label here, so that no plan seeks it by its index at every edge, as it would while that index counts as empty.
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
   WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
   WHERE s <> t
   RETURN s, t, weight
@@ -74,13 +75,13 @@ OPTIONAL MATCH (copy:Feature)-[m:MEMBER_OF]->(:Family {run: run.n, method: $meth
 WHERE $families AND m.place > 0
 WITH run, assigned, collect(copy) AS copies
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(named:Feature)
-OPTIONAL MATCH (named)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(first:Feature) WHERE named IN copies
+OPTIONAL MATCH (named)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(first:Feature) WHERE named IN copies
 WITH run, copies, assigned, coalesce(first, named) AS anchor
 WITH run, copies, assigned, [row IN assigned WHERE row.feature = anchor | row.community][0] AS mine
 WITH run, copies, [row IN assigned WHERE row.community = mine | row.feature] AS members
 // What a feature weighs, or what its whole family does: of several edges between the same two, the strongest counts.
 UNWIND members AS f
-OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x:Family {run: run.n, method: $method}) WHERE $families
+OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x {run: run.n, method: $method}) WHERE $families
 OPTIONAL MATCH (x)<-[:MEMBER_OF]-(member:Feature)
 WITH run, copies, members, f, coalesce(member, f) AS own
 OPTIONAL MATCH (own)-[e:AFFECTS {run: run.n, method: $method}]-(other:Feature)
@@ -91,7 +92,7 @@ WITH run, copies, members, f, startNode(e) = own AS outgoing, other, CASE
     AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0))) THEN abs(signed)
   ELSE 0.0
 END AS weight
-OPTIONAL MATCH (other)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE other IN copies
+OPTIONAL MATCH (other)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE other IN copies
 WITH run, f, outgoing, coalesce(b, other) AS other, coalesce(b, other) IN members AS within, weight
 WITH run, f, outgoing, other, within, CASE WHEN other = f THEN 0.0 ELSE max(weight) END AS weight
 WITH run, f, sum(CASE WHEN within THEN weight ELSE 0.0 END) AS inside, sum(CASE WHEN within THEN 0.0 ELSE weight END) AS outside

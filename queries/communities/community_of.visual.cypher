@@ -9,8 +9,8 @@ CALL (run, copies) {
   WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
     AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
-  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
-  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
   WITH coalesce(a, s) AS s, coalesce(b, t) AS t, max(abs(signed)) AS weight
   WHERE s <> t
   RETURN s, t, weight
@@ -48,13 +48,13 @@ CALL gds.graph.nodeProperty.stream(g.graphName, 'community') YIELD nodeId, prope
 WITH run, g.graphName AS graph, collect({feature: gds.util.asNode(nodeId), community: propertyValue}) AS assigned
 CALL gds.graph.drop(graph) YIELD graphName
 MATCH (:Observation {run: run.n, id: $feature})-[:OF]->(named:Feature)
-OPTIONAL MATCH (named)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(first:Feature) WHERE $families
+OPTIONAL MATCH (named)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(first:Feature) WHERE $families
 WITH run, assigned, coalesce(first, named) AS anchor
 WITH run, assigned, [row IN assigned WHERE row.feature = anchor | row.community][0] AS mine
 WITH run, [row IN assigned WHERE row.community = mine | row.feature] AS members
 // A family is drawn with all its members.
 UNWIND members AS f
-OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x:Family {run: run.n, method: $method}) WHERE $families
+OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x {run: run.n, method: $method}) WHERE $families
 OPTIONAL MATCH (x)<-[:MEMBER_OF]-(member:Feature)
 WITH run, collect(coalesce(member, f)) AS members
 UNWIND members AS f

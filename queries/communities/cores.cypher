@@ -31,8 +31,9 @@ CALL (run, copies) {
   WITH run, copies, s, t, e, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
     AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
-  OPTIONAL MATCH (s)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
-  OPTIONAL MATCH (t)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
+  // A family has no label here, so that no plan seeks it by its index at every edge, as it would while that index counts as empty.
+  OPTIONAL MATCH (s)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(a:Feature) WHERE s IN copies
+  OPTIONAL MATCH (t)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE t IN copies
   WITH coalesce(a, s) AS s, coalesce(b, t) AS t
   WHERE s <> t
   // two families may act on each other: that is one tie
@@ -76,7 +77,7 @@ WITH run, copies, core_of, f, o, core
 ORDER BY core DESC, o.fid
 LIMIT $limit
 CALL (run, copies, core_of, f, core) {
-  OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x:Family {run: run.n, method: $method}) WHERE $families
+  OPTIONAL MATCH (f)-[:MEMBER_OF {place: 0}]->(x {run: run.n, method: $method}) WHERE $families
   OPTIONAL MATCH (x)<-[:MEMBER_OF]-(member:Feature)
   WITH run, copies, core_of, f, core, coalesce(member, f) AS own
   OPTIONAL MATCH (own)-[e:AFFECTS {run: run.n, method: $method}]-(other:Feature)
@@ -84,7 +85,7 @@ CALL (run, copies, core_of, f, core) {
   WITH run, copies, core_of, f, core, e, other, CASE WHEN $effect <> 'strength' THEN e[$effect] WHEN $edges = 'all' OR e.by = 'later' THEN e.strength ELSE e.direct END AS signed
   WHERE signed IS NOT NULL AND ($effect = 'strength' OR (signed <> 0 AND abs(signed) >= coalesce(e.floor_computed, 0.0)))
     AND ($sign = 'any' OR ($sign = 'excitatory' AND signed > 0 OR $sign = 'inhibitory' AND signed < 0) AND NOT (e.type = 'erases_copy' OR e.type = 'attenuates_copy' AND ($effect IN ['computed', 'specific'] OR signed < 0)))
-  OPTIONAL MATCH (other)-[:MEMBER_OF]->(:Family {run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE other IN copies
+  OPTIONAL MATCH (other)-[:MEMBER_OF]->({run: run.n, method: $method})<-[:MEMBER_OF {place: 0}]-(b:Feature) WHERE other IN copies
   WITH run, core_of, f, core, collect(DISTINCT coalesce(b, other)) AS others
   UNWIND others AS other
   MATCH (other)<-[:OF]-(o:Observation {run: run.n})

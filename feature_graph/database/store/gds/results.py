@@ -32,7 +32,7 @@ _SCORES = """
 UNWIND $rows AS row
 WITH gds.util.asNode(row.node) AS first, row.scores AS scores
 // All members of a family have the score of their first one.
-OPTIONAL MATCH (first)-[:OF]->(:Feature)-[:MEMBER_OF {place: 0}]->(x:Family {run: first.run, method: $method}) WHERE $families
+OPTIONAL MATCH (first)-[:OF]->(:Feature)-[:MEMBER_OF {place: 0}]->(x {run: first.run, method: $method}) WHERE $families
 OPTIONAL MATCH (x)<-[:MEMBER_OF]-(:Feature)<-[:OF]-(member:Observation) WHERE member.run = first.run
 WITH DISTINCT coalesce(member, first) AS o, scores
 SET o += scores
