@@ -20,7 +20,7 @@ from feature_graph.pipeline import run, write_decoders
 from ingest import InvalidRun
 from tests.graph import twins, twins_runs
 from tests.support.commands import Run
-from tests.support.database import ALL, same_rows
+from tests.support.database import ALL, same_rows, wipe
 from tests.support.mixed_run import NAMES, SITES, write_mixed_run
 from tests.support.report_run import words
 
@@ -35,37 +35,44 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(cfg.output_dir)
 
 
-def test_every_edge_and_site_arrives_and_is_found_by_its_id(database: Store, command: Run, mixed: Path) -> None:
-    loaded = database.ingest(mixed).run
+@pytest.fixture(scope="module")
+def here(connected: Store) -> Store:
+    """The session's server, emptied once: who ingests a run that is there already has it at once."""
+    wipe(connected)
+    return connected
+
+
+def test_every_edge_and_site_arrives_and_is_found_by_its_id(here: Store, command: Run, mixed: Path) -> None:
+    loaded = here.ingest(mixed).run
     edges = pd.read_parquet(mixed / "interactions.parquet")
     text = "MATCH (r:Run {id: $run}) MATCH (s:Feature)-[e:AFFECTS]->(t:Feature) WHERE e.run = r.n RETURN "
-    found = database.cypher(text + "e.span AS span, e.total AS total, s.uid AS source, t.uid AS target", run=loaded)
+    found = here.cypher(text + "e.span AS span, e.total AS total, s.uid AS source, t.uid AS target", run=loaded)
     significant = edges[edges["significant"]]
     uids = pd.read_parquet(mixed / "features.parquet").set_index("id")["uid"]
     pairs = set(zip(significant["src_id"].map(uids), significant["tgt_id"].map(uids), significant["span"], strict=True))
     assert pairs <= set(zip(found["source"], found["target"], found["span"], strict=True))
     assert (significant["span"] == 0).any()
-    names = database.fetch_features(loaded)["id"].str.replace(r"_F\d+$", "", regex=True)
+    names = here.fetch_features(loaded)["id"].str.replace(r"_F\d+$", "", regex=True)
     assert set(names) == set(NAMES)
     done = command("verify", mixed)
     assert done.exit_code == 0, done.output
 
 
-def test_questions_take_features_of_components(database: Store, mixed: Path) -> None:
-    loaded = database.ingest(mixed).run
+def test_questions_take_features_of_components(here: Store, mixed: Path) -> None:
+    loaded = here.ingest(mixed).run
     edges = pd.read_parquet(mixed / "interactions.parquet")
     row = edges[edges["significant"] & edges["src_id"].str.contains("attn") & edges["tgt_id"].str.contains("tc")].iloc[0]
-    found = database.ask("neighbours", run=loaded, feature=row["src_id"], direction="out", limit=1000).records
+    found = here.ask("neighbours", run=loaded, feature=row["src_id"], direction="out", limit=1000).records
     assert row["tgt_id"] in {record["id"] for record in found}
 
 
-def test_sites_and_edges_are_those_of_the_graph_in_process(database: Store, mixed: Path) -> None:
-    loaded, graph = database.ingest(mixed), load_graph(mixed / "graph.json")
+def test_sites_and_edges_are_those_of_the_graph_in_process(here: Store, mixed: Path) -> None:
+    loaded, graph = here.ingest(mixed), load_graph(mixed / "graph.json")
     assert site_sequence(graph).names == tuple(NAMES)
-    sites = database.cypher("MATCH (p:Site) RETURN p.name AS name, p.kind AS kind, p.reads AS reads, p.writes AS writes")
+    sites = here.cypher("MATCH (p:Site) RETURN p.name AS name, p.kind AS kind, p.reads AS reads, p.writes AS writes")
     assert sites.sort_values(["reads", "writes"])["name"].tolist() == NAMES
     assert sites.set_index("name")["kind"].loc[NAMES].tolist() == [site.get("kind", "residual") for site in SITES]
-    rows = database.fetch_edges(loaded.run)
+    rows = here.fetch_edges(loaded.run)
     assert set(zip(rows["source"], rows["target"], strict=True)) == set(graph.edges)
     layer = {node: data["layer"] for node, data in graph.nodes(data=True)}
     for row in rows.itertuples():
@@ -75,13 +82,13 @@ def test_sites_and_edges_are_those_of_the_graph_in_process(database: Store, mixe
 
 
 @pytest.mark.parametrize("name", ["site_flow", "layer_flow", "strongest", "hubs", "quality"])
-def test_questions_equal_their_twins(database: Store, mixed: Path, name: str) -> None:
-    loaded, template = database.ingest(mixed).run, queries.template(name)
+def test_questions_equal_their_twins(here: Store, mixed: Path, name: str) -> None:
+    loaded, template = here.ingest(mixed).run, queries.template(name)
     asked = {"limit": ALL} if "limit" in {p.name for p in template.parameters} else {}
     defaults = {p.name: p.default for p in template.parameters if p.type not in ("run", "projection")}
     expected = twins.TWINS[name](twins.RunFiles.read(mixed), **defaults | asked)
     assert expected
-    same_rows(database.ask(name, run=loaded, **asked).records, expected, ordered=name != "hubs")
+    same_rows(here.ask(name, run=loaded, **asked).records, expected, ordered=name != "hubs")
 
 
 #: Questions about behaviours, whose seeds are features of components.
@@ -96,26 +103,26 @@ OF_BEHAVIORS: list[tuple[str, dict[str, Any]]] = [
 
 
 @pytest.mark.parametrize(("name", "given"), OF_BEHAVIORS, ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())))
-def test_questions_about_behaviours_equal_their_twins(database: Store, mixed: Path, name: str, given: dict[str, Any]) -> None:
-    loaded, template = database.ingest(mixed).run, queries.template(name)
+def test_questions_about_behaviours_equal_their_twins(here: Store, mixed: Path, name: str, given: dict[str, Any]) -> None:
+    loaded, template = here.ingest(mixed).run, queries.template(name)
     asked = given | ({"limit": ALL} if "limit" in {p.name for p in template.parameters} else {})
     defaults = {p.name: p.default for p in template.parameters if p.type not in ("run", "projection", "behavior")}
     twin = twins.TWINS.get(name) or getattr(twins_runs, name)
     expected = twin(twins.RunFiles.read(mixed), **defaults | asked)
     assert expected
-    same_rows(database.ask(name, run=loaded, **asked).records, expected)
+    same_rows(here.ask(name, run=loaded, **asked).records, expected)
 
 
-def test_behaviours_arrive_with_seeds_at_components(database: Store, command: Run, mixed: Path) -> None:
-    loaded = database.ingest(mixed)
+def test_behaviours_arrive_with_seeds_at_components(here: Store, command: Run, mixed: Path) -> None:
+    loaded = here.ingest(mixed)
     assert loaded.behaviors == 2
     listed = json.loads((mixed / "behaviors.json").read_text())["behaviors"]
     seeds = {(b["name"], s["id"], s["uid"], s["rank"]) for b in listed for s in b["seeds"]}
     assert {s.partition("_F")[0] for _, s, _, _ in seeds} - {"L0", "L2"}
     text = "MATCH (b:Behavior)-[s:SEEDED_BY]->(f:Feature) RETURN b.name AS name, s.id AS id, f.uid AS uid, s.rank AS rank"
-    assert set(database.cypher(text).itertuples(index=False, name=None)) == seeds
+    assert set(here.cypher(text).itertuples(index=False, name=None)) == seeds
     text = "MATCH (b:Behavior)-[m:HAS_MEMBER]->(f:Feature) RETURN b.name AS name, m.id AS id, f.hook AS hook"
-    members = database.cypher(text)
+    members = here.cypher(text)
     assert set(zip(members["name"], members["id"], strict=True)) == {(b["name"], m) for b in listed for m in b["members"]}
     hooks = dict(zip(NAMES, (site["hook"] for site in json.loads((mixed / "manifest.json").read_text())["saes"].values()), strict=True))
     assert (members["hook"] == members["id"].str.replace(r"_F\d+$", "", regex=True).map(hooks)).all()

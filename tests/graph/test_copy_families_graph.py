@@ -21,7 +21,7 @@ from tests.mixed_runs import mixed_run
 from tests.rundirs import random_run
 from tests.support.database import ALL, EXAMPLE, Loaded, same_rows, wipe
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.changes_schema]
 
 MEASURES = queries.template("family_hubs").parameter("measure").of
 

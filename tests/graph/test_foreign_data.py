@@ -15,7 +15,7 @@ from ingest.migrations import migrations
 from tests.graph.formerly import as_version_5
 from tests.graph.overlapping import FOREIGN, Foreign, check_displays, killed_drop, overlapping_runs
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.changes_schema]
 
 
 def count(store: Store, query: str, **parameters: Any) -> int:

@@ -15,7 +15,7 @@ from ingest import SchemaMismatch, schema
 from ingest.migrations import migrations
 from tests.support.database import EXAMPLE
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.changes_schema]
 
 LAST = migrations()[-1]
 

@@ -24,7 +24,7 @@ from tests.graph.overlapping import FOREIGN, Foreign, overlapping_runs
 from tests.mixed_runs import PLACES, mixed_run
 from tests.rundirs import by_direct_alone, random_run, write_files
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.changes_schema]
 
 LATER = migrations()[5:]
 NUMBERS = [m.n for m in LATER]

@@ -21,7 +21,7 @@ from tests.rundirs import agreeing
 from tests.support.commands import Run
 from tests.support.database import EXAMPLE, wipe
 
-pytestmark = pytest.mark.graph
+pytestmark = [pytest.mark.graph, pytest.mark.changes_schema]
 
 
 @pytest.fixture(scope="module")
