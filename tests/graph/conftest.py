@@ -21,7 +21,7 @@ HEAP, PAGE_CACHE = "768m", "128m"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files that change the schema come last: the server then forgets every plan that it has made, which take it minutes to make again."""
+    """Tests that change the schema come last: the server then forgets every plan that it has made, which take it minutes to make again."""
     items.sort(key=lambda item: item.get_closest_marker("changes_schema") is not None)
 
 

@@ -24,18 +24,25 @@ pytestmark = pytest.mark.graph
 EXAMPLE = queries.example_run()
 
 
+@pytest.fixture(scope="module")
+def put_back(connected: Store) -> Iterator[None]:
+    """Afterwards the session's server has our constraints, indexes and its record of migrations again, whatever a test did."""
+    connected.migrate()
+    before = connected.cypher("MATCH (v:SchemaVersion) WHERE v.n IS NOT NULL RETURN properties(v) AS v")["v"].tolist()
+    yield
+    connected.write("MATCH (n) DETACH DELETE n")
+    clear(connected)
+    connected.migrate()
+    connected.write("MATCH (v:SchemaVersion) WITH v UNWIND $all AS one WITH v, one WHERE v.n = one.n SET v = one", all=before)
+    assert connected.migrate() == []
+
+
 @pytest.fixture
-def bare(database: Store) -> Iterator[Store]:
-    """The session's server without our constraints, indexes and migrations; they are put back whatever a test did."""
-    before = database.cypher("MATCH (v:SchemaVersion) WHERE v.n IS NOT NULL RETURN properties(v) AS v")["v"].tolist()
+def bare(database: Store, put_back: None) -> Store:
+    """The session's server without our constraints, indexes and migrations."""
     clear(database)
     database.write("MATCH (v:SchemaVersion) DETACH DELETE v")
-    yield database
-    database.write("MATCH (n) DETACH DELETE n")
-    clear(database)
-    database.migrate()
-    database.write("MATCH (v:SchemaVersion) WITH v UNWIND $all AS one WITH v, one WHERE v.n = one.n SET v = one", all=before)
-    assert database.migrate() == []
+    return database
 
 
 def clear(store: Store) -> None:
@@ -83,6 +90,7 @@ def test_a_run_that_failed_is_listed(database: Store, tmp_path: Path) -> None:
     assert [(row["id"], row["status"], row["finished"]) for row in database.ask("runs").records] == [(run, "failed", None)]
 
 
+@pytest.mark.changes_schema
 def test_a_fresh_database_of_another_program_takes_a_run(bare: Store) -> None:
     """Foreign nodes are there before the first migration, with properties that it looks at; an index of theirs serves for ours."""
     foreign = Foreign(bare)
@@ -94,6 +102,7 @@ def test_a_fresh_database_of_another_program_takes_a_run(bare: Store) -> None:
     assert all(row["ok"] for row in bare.ask("audit", run=run).records)
 
 
+@pytest.mark.changes_schema
 @pytest.mark.parametrize(
     ("statements", "message"),
     [
@@ -123,6 +132,7 @@ def test_what_stands_in_the_way_of_the_schema_is_said_in_one_sentence(bare: Stor
     assert bare.cypher("MATCH (r:Run) WHERE r.n IS NOT NULL RETURN r").empty
 
 
+@pytest.mark.changes_schema
 def test_a_unique_key_of_theirs_under_another_name_serves(bare: Store) -> None:
     bare.write("CREATE CONSTRAINT theirs FOR (x:Feature) REQUIRE x.uid IS UNIQUE")
     bare.ingest(EXAMPLE)
@@ -131,6 +141,7 @@ def test_a_unique_key_of_theirs_under_another_name_serves(bare: Store) -> None:
     assert set(made) == {"theirs", *(name for name, *_ in UNIQUE_KEYS)} - {"feature_uid"}
 
 
+@pytest.mark.changes_schema
 def test_the_text_of_a_migration_before_it_was_mended_is_known(database: Store) -> None:
     """Migration 3 once labelled every node called Feature; databases that recorded that text go on."""
     database.migrate()
