@@ -86,7 +86,7 @@ def test_the_cases_are_not_empty(loaded: dict[str, Loaded]) -> None:
     assert loaded["thin"].ask("bottlenecks").rows
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.data(),
     which=st.sampled_from(["example", "mixed", *SHAPES]),
@@ -154,11 +154,11 @@ def inverse(run: Loaded, direct: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("which", ["deep", "example", "mixed"])
 def test_every_effect_is_the_sum_over_all_paths(loaded: dict[str, Loaded], graphs: dict[str, nx.DiGraph], which: str) -> None:
-    """Every feature of a run with seven sites, in the database and in process, against the inverse of a matrix."""
+    """Every feature of a run with seven sites, a third of two others', in the database and in process, against the inverse of a matrix."""
     run, g = loaded[which], graphs[which]
     direct, at = matrix(run)
     full, linked = inverse(run, direct), inverse(run, (direct != 0).astype(float)) > 0.5
-    for source in at:
+    for source in list(at)[:: 1 if which == "deep" else 3]:
         expected = {i: full[at[source], at[i]] for i in at if abs(full[at[source], at[i]]) > 1e-12}
         rows = run.ask("cascade", feature=source, min_effect=1e-12, limit=ALL).records
         assert {r["id"]: r["effect"] for r in rows} == pytest.approx(expected, rel=1e-9, abs=1e-12)

@@ -19,6 +19,7 @@ from tests.graph.twins_copies import heads
 from tests.mixed_runs import mixed_run
 from tests.rundirs import random_run
 from tests.support.database import ALL, BAD_OPERATORS, EXAMPLE, Loaded, plan_operators, same_rows, wipe
+from tests.support.thinned import thinned
 
 pytestmark = pytest.mark.graph
 
@@ -109,7 +110,11 @@ def fits(which: str, name: str, given: dict[str, Any]) -> bool:
 
 @pytest.mark.parametrize(
     ("which", "name", "given"),
-    [(which, *case) for which in ("example", "random", "mixed") for case in cases() if fits(which, *case)],
+    [
+        pytest.param(which, *case, marks=mark)
+        for which, case, mark in thinned("example", ("random", "mixed"), cases(), lambda case: case[0])
+        if fits(which, *case)
+    ],
     ids=lambda v: v if isinstance(v, str) else "-".join(map(str, v.values())),
 )
 def test_rows_equal_the_twin(loaded: dict[str, Loaded], which: str, name: str, given: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from queries.browser import favourites, gather, guide
 from tests.graph import twins
 from tests.rundirs import random_run
 from tests.support.database import ALL, EXAMPLE, Loaded, same_rows, wipe
+from tests.support.thinned import thinned
 
 pytestmark = pytest.mark.graph
 
@@ -143,8 +144,13 @@ def test_a_projection_chooses_its_effect_as_questions_do(loaded: dict[str, Run],
         projected(gds, Projection(example.id, effect="specific")).__enter__()
 
 
-@pytest.mark.parametrize("path", [path for path, text in favourites().items() if "run.effect" in text and not re.search(r":param", text)])
-@pytest.mark.parametrize("which", ["example", "random"])
+BY_EFFECT = [path for path, text in favourites().items() if "run.effect" in text and not re.search(r":param", text)]
+
+
+@pytest.mark.parametrize(
+    ("which", "path"),
+    [pytest.param(which, path, marks=mark) for which, path, mark in thinned("random", ("example",), BY_EFFECT, lambda _: "favourite")],
+)
 def test_a_favourite_finds_the_effect_as_the_runner_does(loaded: dict[str, Run], connected: Store, path: str, which: str) -> None:
     (example, _), (random, _) = loaded["example"], loaded["random"]
     text, run = favourites()[path], loaded[which][0]
