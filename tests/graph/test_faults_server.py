@@ -180,7 +180,7 @@ def test_a_server_without_gds_does_all_that_needs_none(home: Home, bare: JarFold
 def test_the_server_killed_in_the_middle_of_a_transaction_and_started_again(home: Home, bare: JarFolder, tmp_path: Path) -> None:
     """The load waits for it and goes on by itself; all that was acknowledged before the kill is there after it."""
     at = running(home, bare)
-    root = random_run(tmp_path / "run", n_features=80, n_edges=12_000, seed=6)
+    root = random_run(tmp_path / "run", n_features=80, n_edges=6_000, seed=6)
     restart = Thread(target=start, args=(home, bare))
     acknowledged: list[int] = []
 
@@ -210,7 +210,7 @@ def test_a_server_with_little_memory_gets_smaller_transactions(
     home: Home, bare: JarFolder, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Transactions are halved down to one block; where not even that fits, the error says so and what was done stays."""
-    root = random_run(tmp_path / "run", n_features=120, n_edges=40_000, seed=7)
+    root = random_run(tmp_path / "run", n_features=80, n_edges=12_000, seed=7)
     server.stop(home)
     at = start(home, bare, setting="db.memory.transaction.max=10m").connection()
     with GraphDatabase.driver(at.uri, auth=at.auth) as driver:
@@ -238,7 +238,7 @@ def test_the_disk_is_full(home: Home, small_disk: Path | None, bare: JarFolder, 
     if small_disk is None:
         pytest.skip("mounting a small tmpfs is not allowed here")
     at = running(home, bare)
-    root = random_run(tmp_path / "run", n_features=120, n_edges=40_000, seed=7)
+    root = random_run(tmp_path / "run", n_features=80, n_edges=12_000, seed=7)
     with GraphDatabase.driver(at.uri, auth=at.auth) as driver, ExitStack() as stack:
         taken: list[int] = []
 
