@@ -18,7 +18,7 @@ demo: setup  ## bundled model -> causal feature graph -> Neo4j -> queries and re
 	@$(RUN)/feature-graph demo
 
 test: setup  ## the whole suite: lint, types, import contract, unit, causal, real Neo4j, end to end
-	@$(MAKE) --no-print-directory lint types contract
+	@$(MAKE) --no-print-directory lint contract
 	@$(RUN)/python -m scripts.run_tests
 
 test-long: setup  ## what takes long, before an issue is resolved: seed sweeps, a million edges or tokens, full validation, screenshots

@@ -1,4 +1,4 @@
-"""The test suite as `make test` runs it: groups of tests, two at a time, each in a pytest process of its own.
+"""The test suite as `make test` runs it: groups of tests, two at a time, each in a pytest process of its own, and the type checker.
 
 A group shares fixtures that are expensive: the session's Neo4j, or the demo's run. No group has more than one server at a time, so that
 at most two run at once. The longest groups begin first; the output of the first is shown as it comes, that of the others when they end.
@@ -63,6 +63,8 @@ def _run_all(arguments: list[str]) -> dict[str, int]:
     shown = next(iter(GROUPS))
     with ThreadPoolExecutor(AT_ONCE) as pool:
         running = {group: pool.submit(_run, group, arguments, shown=group == shown) for group in GROUPS}
+        if not arguments:
+            running["types"] = pool.submit(_check_types)
         try:
             return {group: future.result() for group, future in running.items()}
         finally:  # Ctrl-C reaches pytest, too, which stops its servers and ends; groups that have not begun stay away
@@ -75,15 +77,25 @@ def _run(group: str, arguments: list[str], *, shown: bool) -> int:
     where = [] if chosen else [f"tests/{folder}" for folder in FOLDERS[group]]
     same = "--hypothesis-profile=same"  # examples that a submission meets by chance would refuse work that has no fault
     slowest = ("--durations=12", "--durations-min=10")
-    command = [sys.executable, "-m", "pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, same, *slowest, *where, *arguments]
+    command = ["pytest", "-m", f"({GROUPS[group]}) and not long", "-o", cache, same, *slowest, *where, *arguments]
+    return _module(group, command, shown=shown)
+
+
+def _check_types() -> int:
+    """The type checker, on one processor for minutes where nothing is cached: beside the tests it costs half of that."""
+    return _module("types", ["mypy"], shown=False)
+
+
+def _module(name: str, command: list[str], *, shown: bool) -> int:
     threads = str(max(1, (os.cpu_count() or 1) // AT_ONCE))
     begun = time.monotonic()
     with tempfile.TemporaryFile() as kept:
         out = None if shown else kept
-        process = subprocess.Popen(command, cwd=ROOT, env={"OMP_NUM_THREADS": threads} | os.environ, stdout=out, stderr=subprocess.STDOUT)
+        environment = {"OMP_NUM_THREADS": threads} | os.environ
+        process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
         code = process.wait()
         kept.seek(0)
-        _say(f"{kept.read().decode(errors='replace')}== {group}: exit status {code}, {_minutes(begun)} ==\n")
+        _say(f"{kept.read().decode(errors='replace')}== {name}: exit status {code}, {_minutes(begun)} ==\n")
     return code
 
 

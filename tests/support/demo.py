@@ -15,7 +15,7 @@ SMALL: dict[str, object] = {
     "shortlist_sources": 12,
     "shortlist_pairs": 600,
     "n_intervention_samples": 16,
-    "importance_tokens": 1_024,
+    "importance_tokens": 512,
     "behaviors": "[factual_recall]",
 }
 #: Three of the eight sites of the band, and three of the seven layers of the residual SAEs.
