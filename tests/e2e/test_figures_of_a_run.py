@@ -15,6 +15,7 @@ from tests.support.demo import Demo
 pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(1800)]
 
 
+@pytest.mark.long
 def test_counts_are_those_of_the_files(demo: Demo, residual_run: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(residual_run, tmp_path / "run"))
     said = demo.command("pruning-recall", str(run), "--sources", "2")

@@ -81,6 +81,7 @@ def test_what_is_not_in_the_cache_is_refused_at_once(hub_env: dict[str, str], tm
     assert "HF_HUB_OFFLINE is set" in done.stderr
 
 
+@pytest.mark.long  # in `make test` with a small model: tests/unit/test_activations.py
 def test_dictionaries_at_the_wrong_hook_are_found_out(hub_env: dict[str, str], tmp_path: Path) -> None:
     """The first block's residual, read by a dictionary whose directions were measured on other text with BOS elsewhere."""
     folder = Path(hub_env["HF_HUB_CACHE"]) / "models--jbloom--GPT2-Small-SAEs-Reformatted" / "snapshots"

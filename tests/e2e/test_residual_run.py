@@ -1,4 +1,7 @@
-"""A run between the bundled residual SAEs, from the pipeline's files into the demo's Neo4j: loaded, verified, asked, reported, dropped."""
+"""A run between the bundled residual SAEs, from the pipeline's files into the demo's Neo4j: loaded, verified, asked, reported, dropped.
+
+In `make test` a run between residual SAEs of a small model goes the same way (test_worked_example.py), and the band's does (test_demo.py).
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pytest
 from feature_graph.pipeline import status
 from tests.support.demo import Demo
 
-pytestmark = [pytest.mark.slow, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.long, pytest.mark.graph, pytest.mark.model, pytest.mark.timeout(1800)]
 
 
 def asked(demo: Demo, *words: object) -> Any:

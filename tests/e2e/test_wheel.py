@@ -69,7 +69,8 @@ def test_help_from_the_wheel(command: Path, empty: Path) -> None:
 
 @pytest.mark.model
 def test_first_stage_of_the_bundled_run(command: Path, empty: Path) -> None:
-    run(command, "run", "bundled", "--only", "collect", "--set", "n_tokens=512", "--output-dir", "run")
+    sites = ", ".join(f"{{layer: {n}, kind: transcoder, id: 'blocks.{n}.transcoder'}}" for n in (8, 15))  # the first and the last
+    run(command, "run", "bundled", "--only", "collect", "--set", "n_tokens=512", "--set", f"sites=[{sites}]", "--output-dir", "run")
     assert (empty / "run" / "activations.h5").is_file()
     assert json.loads((empty / "run" / "manifest.json").read_text())["stages"]["collect"]["state"] == "done"
 

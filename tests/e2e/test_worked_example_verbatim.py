@@ -48,7 +48,7 @@ class Finished:
 def finished(hub_env: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("fresh")
     # figures are written as JSON to the output: no browser opens
-    env = hublayout.apply(hub_env | {"PLOTLY_RENDERER": "json", "PYTHONPATH": str(CODE.parents[2]), "OMP_NUM_THREADS": "2"})
+    env = hublayout.apply(hub_env | {"PLOTLY_RENDERER": "json", "PYTHONPATH": str(CODE.parents[2])})
     done = subprocess.run([sys.executable, str(CODE)], env=env, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-6000:] + done.stdout[-3000:]
     return Finished(folder, done.stdout, done.stderr)
