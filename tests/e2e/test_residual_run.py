@@ -1,6 +1,7 @@
 """A run between the bundled residual SAEs, from the pipeline's files into the demo's Neo4j: loaded, verified, asked, reported, dropped.
 
-In `make test` a run between residual SAEs of a small model goes the same way (test_worked_example.py), and the band's does (test_demo.py).
+In `make test` a run between residual SAEs of a small model is loaded (test_worked_example.py), and the band's is loaded and asked
+(test_demo.py).
 """
 
 from __future__ import annotations

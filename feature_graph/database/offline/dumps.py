@@ -30,7 +30,7 @@ from ingest.rundir import sha256_file
 logger = logging.getLogger(__name__)
 
 KIND, VERSION = "feature-graph-dump", 1
-#: Size of a store below which Java's optimising compiler costs more than it saves.
+#: Size of a store, or of a dump, below which the tools run for seconds and Java's optimising compiler is left out.
 _QUICK_BYTES = 64 * 2**20
 _BACKUP = re.compile(r"neo4j-\d{8}-\d{6}\.dump")
 
