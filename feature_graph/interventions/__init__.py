@@ -75,7 +75,7 @@ from feature_graph.interventions.outputs import n_outputs, predicts_tokens
 from feature_graph.interventions.perturb import Perturbation, PerturbedRun, Perturber, SamplePositions
 from feature_graph.interventions.reference import plain_effects
 from feature_graph.interventions.screen import Arrived, Screened, document_effects, screen_effects
-from feature_graph.interventions.site_arrivals import SiteArrivals, carry_site_directions
+from feature_graph.interventions.site_arrivals import SiteArrivals, StandIn, carry_site_directions
 from feature_graph.interventions.site_clamps import mlps_between, site_clamp_effects
 from feature_graph.interventions.site_effects import SiteEffects, clean_for, read_clean, site_activations, site_effects, site_span
 from feature_graph.interventions.site_mediation import SITE_PARTS, MovedTokens, site_mediation
@@ -130,6 +130,7 @@ __all__ = [
     "SiteArrivals",
     "SiteEffects",
     "SourceSamples",
+    "StandIn",
     "TensorGradients",
     "TensorTangent",
     "Where",

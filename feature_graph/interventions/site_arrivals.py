@@ -1,18 +1,21 @@
 """Derivatives of what dictionaries read along directions at what another dictionary writes: components as well as the residual stream.
 
 As :mod:`feature_graph.interventions.tangents`, with tangents put in and read inside blocks. Beside what arrives stands what would arrive
-with nothing computed between (:mod:`feature_graph.interventions.carried`).
+with nothing computed between (:mod:`feature_graph.interventions.carried`). Transcoders can stand in for the MLPs between: what arrives then
+is the sum over all paths through attention, their features and their skips, with the gates of each token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from feature_graph.artifacts import Site
+from feature_graph.dictionaries import SiteCodec, dictionary_response
 from feature_graph.interventions.carried import adds_at, carried_tangents, is_carried, norm_of, stream_at
 from feature_graph.interventions.site_effects import clamped_at, observed_at, site_span
 from feature_graph.interventions.slices import CleanRun, ModelSlices
@@ -35,9 +38,45 @@ class SiteArrivals:
     carried: Tensor
 
 
+@dataclass(frozen=True)
+class StandIn:
+    """A transcoder whose derivative takes the place of that of the MLP it describes; the clean run is the model's.
+
+    Attributes:
+        codec: The transcoder.
+        features: Whether what its features write goes on.
+        skip: Whether what its skip connection adds goes on.
+    """
+
+    codec: SiteCodec
+    features: bool = True
+    skip: bool = True
+
+    @property
+    def reads(self) -> Where:
+        """What it reads."""
+        return observed_at(self.codec.site)
+
+    @property
+    def writes(self) -> Where:
+        """What it stands in for."""
+        return clamped_at(self.codec.site)
+
+    def along(self, x: Tensor, change: Tensor) -> Tensor:
+        """What it makes of changes [n, d_in] of what it reads, which is x [n, d_in] in the clean run."""
+        found = dictionary_response(self.codec, x, change)
+        return (found.features * self.features + found.skip * self.skip).to(change)
+
+
 @torch.no_grad()
 def carry_site_directions(
-    slices: ModelSlices, clean: CleanRun, source: Site, tokens: DirectionTokens, directions: Tensor, targets: Sequence[Site]
+    slices: ModelSlices,
+    clean: CleanRun,
+    source: Site,
+    tokens: DirectionTokens,
+    directions: Tensor,
+    targets: Sequence[Site],
+    stand_ins: Iterable[StandIn] = (),
 ) -> list[SiteArrivals]:
     """Derivatives at the same position, everything free.
 
@@ -48,6 +87,7 @@ def carry_site_directions(
         tokens: The token of each direction.
         directions: [n, d_out], in units of what the source writes.
         targets: Sites that the source can drive.
+        stand_ins: Transcoders in the place of MLPs, of which none is the source's own.
 
     Returns:
         One entry per target.
@@ -55,10 +95,16 @@ def carry_site_directions(
     first, last = site_span(source, targets)
     entry, beyond = clamped_at(source), adds_at(source)
     streams = [where for site in targets if (where := stream_at(site))]
-    wanted: list[Where] = [*map(observed_at, targets), *streams, *([beyond] if beyond else [])]
+    stands = {one.writes: one for one in stand_ins if first <= one.writes[0] < last}
+    wanted: list[Where] = [*map(observed_at, targets), *streams, *([beyond] if beyond else []), *(one.reads for one in stands.values())]
     x = clean.residuals[first][tokens.documents, tokens.positions]
     put_in = directions.to(x.dtype)
-    values, moved = BlockTaps(wanted), BlockTaps(wanted, {entry: lambda t: t + put_in})
+
+    def instead(where: Where, _: Tensor) -> Tensor:
+        read = stands[where].reads
+        return stands[where].along(values.found[read][tokens.owner], moved.found[read])
+
+    values, moved = BlockTaps(wanted), BlockTaps(wanted, {w: partial(instead, w) for w in stands} | {entry: lambda t: t + put_in})
     tangent, layout = x.new_zeros(len(put_in), slices.d_model), DirectionLayout.of(tokens, clean.tokens.shape[1])
     for index in range(first, last):
         block = block_derivative(slices.block(index), x, clean.caches[index], layout, values.of(index))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from feature_graph.interventions import (
     MeasureError,
     MeasurementContext,
     Setting,
+    StandIn,
     carry_directions,
     carry_site_directions,
 )
@@ -209,7 +210,9 @@ def half_means(setting: Setting, layer: int, later: Sequence[int], samples: Laye
 
 
 @torch.no_grad()
-def site_half_means(setting: Setting, layer: int, later: Sequence[int], samples: LayerSamples) -> NDArray[np.float64]:
+def site_half_means(
+    setting: Setting, layer: int, later: Sequence[int], samples: LayerSamples, stand_ins: Iterable[StandIn] = ()
+) -> NDArray[np.float64]:
     """The same between dictionaries on components, and after the two halves those of the part that nothing computed.
 
     Args:
@@ -217,6 +220,7 @@ def site_half_means(setting: Setting, layer: int, later: Sequence[int], samples:
         layer: Site of the sources.
         later: Sites that are read.
         samples: The sources and their tokens.
+        stand_ins: Transcoders in the place of MLPs.
 
     Returns:
         float64 [len(later), sources, 4, widest], units of what is read per unit of the source; narrower sites are filled up with 0.
@@ -232,7 +236,7 @@ def site_half_means(setting: Setting, layer: int, later: Sequence[int], samples:
         cells, place = np.unique(2 * owner[chosen] + samples.half[chosen], return_inverse=True)
         weight = torch.as_tensor(samples.weight[chosen], device=device)[:, None]
         sums = _CellSums(torch.as_tensor(place, device=device), weight, len(cells))
-        found = carry_site_directions(setting.slices, setting.clean, codecs[layer].site, tokens, directions, targets)
+        found = carry_site_directions(setting.slices, setting.clean, codecs[layer].site, tokens, directions, targets, stand_ins)
         for k, (site, arrivals) in enumerate(zip(targets, found, strict=True)):
             means[k, cells, 0, : site.d_in] += sums.of(arrivals.arrived)
             means[k, cells, 1, : site.d_in] += sums.of(arrivals.carried)

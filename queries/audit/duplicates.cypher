@@ -32,15 +32,14 @@ CALL (run, layer) {
   WITH run, o, f, COUNT { (f)-[e:AFFECTS]->() WHERE e.run = run.n AND e.method = $method AND ($edges = 'all' OR e.structural) } AS targets
   MATCH (f)-[e:AFFECTS {run: run.n, method: $method}]->(t:Feature)
   WHERE $edges = 'all' OR e.structural
-  WITH run, t, o, targets, e.sign AS direction ORDER BY f.uid
-  WITH run, t, collect(o) AS seen, collect(targets) AS targets, collect(direction) AS directions
+  // Of one dictionary, sites of a layer read different things. Its name is what stands before the last _F.
+  WITH run, t, left(o.id, size(o.id) - size(split(o.id, '_F')[-1]) - 2) AS dictionary, o, targets, e.sign AS direction ORDER BY f.uid
+  WITH run, t, dictionary, collect(o) AS seen, collect(targets) AS targets, collect(direction) AS directions
   WHERE size(seen) > 1 AND COUNT { (t)<-[x:AFFECTS]-() WHERE x.run = run.n AND x.method = $method } <= $max_drivers
   UNWIND range(0, size(seen) - 2) AS i
   UNWIND range(i + 1, size(seen) - 1) AS j
   // who has so many more targets cannot share enough of them
   WITH seen, directions, targets, i, j WHERE targets[i] >= $min_overlap * targets[j] AND targets[j] >= $min_overlap * targets[i]
-  // of one dictionary: sites of a layer read different things
-  WITH seen, directions, targets, i, j WHERE left(seen[i].id, size(seen[i].id) - size(split(seen[i].id, '_F')[-1]) - 2) = left(seen[j].id, size(seen[j].id) - size(split(seen[j].id, '_F')[-1]) - 2)
   WITH seen[i] AS o, seen[j] AS p, count(*) AS shared, sum(CASE WHEN directions[i] = directions[j] THEN 1 ELSE 0 END) AS agree,
        max(targets[i] + targets[j]) AS of_both
   WHERE shared >= $min_shared

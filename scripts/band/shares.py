@@ -24,6 +24,8 @@ from feature_graph.utils import derived_seed, progress
 from scripts.band.arrivals import CleanText, EarlierDictionary
 
 COMPUTED_PARTS = tuple(part for part in SITE_PARTS if part != "direct")
+#: Sources of all dictionaries together.
+POOLED = "pooled"
 _FARTHEST = 5
 _SOURCES = 64
 _TOKENS = 6
@@ -31,23 +33,28 @@ _SEARCHED = 6_000
 _RESAMPLES = 1_000
 
 
-def part_shares(clean: CleanText, codecs: Mapping[int, SiteCodec], seed: int) -> dict[str, dict[str, Any]]:
-    """Distance in blocks → part → its share as value, n (pairs that are not 0) and interval.
+def part_shares(clean: CleanText, codecs: Mapping[int, SiteCodec], seed: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """Dictionary of the sources (:data:`POOLED`, or its block) → distance in blocks → part → its share as value, n (pairs that are not 0)
+    and interval.
 
     Args:
         clean: Clean run over the text.
         codecs: Block → its transcoder.
         seed: Which features and tokens.
     """
-    sums: dict[int, list[NDArray[np.float64]]] = {}
-    pairs: dict[int, int] = {}
+    sums: dict[str, dict[int, list[NDArray[np.float64]]]] = {POOLED: {}}
+    pairs: dict[tuple[str, int], int] = {}
     for block, codec in progress(codecs.items(), "shares of parts", len(codecs)):
         moved, features = _sources(clean, EarlierDictionary(codec.site.name, codec), seed)
         for target in (one for one in codecs if block < one <= block + _FARTHEST):
             rows, n = _sums(clean, codecs, (block, target), moved, features)
-            sums.setdefault(target - block, []).append(rows)
-            pairs[target - block] = pairs.get(target - block, 0) + n
-    return {str(distance): _shares(np.concatenate(rows), pairs[distance], seed) for distance, rows in sorted(sums.items())}
+            for name in (POOLED, str(block)):
+                sums.setdefault(name, {}).setdefault(target - block, []).append(rows)
+                pairs[name, target - block] = pairs.get((name, target - block), 0) + n
+    return {
+        name: {str(distance): _shares(np.concatenate(rows), pairs[name, distance], seed) for distance, rows in sorted(found.items())}
+        for name, found in sums.items()
+    }
 
 
 def _sources(clean: CleanText, source: EarlierDictionary, seed: int) -> tuple[MovedTokens, Tensor]:

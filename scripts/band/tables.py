@@ -29,17 +29,22 @@ def tables(path: Path) -> str:
     found = json.loads(path.read_text())
     parts = [f"{text} ({_tokens(sites)} tokens):\n\n{_table(sites)}" for text, sites in found["texts"].items()]
     parts += [
-        f"{text}, shares of the computed part by blocks crossed:\n\n{_shares(shares)}"
+        f"{text}, shares of the computed part by dictionary of the source and blocks crossed:\n\n{_shares(shares)}"
         for text, shares in found.get("shares", {}).items()
         if shares
     ]
     return "\n\n".join(parts)
 
 
-def _shares(by_distance: Mapping[str, Any]) -> str:
-    names = list(next(iter(by_distance.values())))
-    lines = [f"| blocks | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
-    return "\n".join([*lines, *(f"| {d} | {' | '.join(_interval(parts[name]) for name in names)} |" for d, parts in by_distance.items())])
+def _shares(by_source: Mapping[str, Mapping[str, Any]]) -> str:
+    names = list(next(iter(next(iter(by_source.values())).values())))
+    lines = [f"| source | blocks | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    lines += [
+        f"| {source} | {distance} | {' | '.join(_interval(parts[name]) for name in names)} |"
+        for source, by_distance in by_source.items()
+        for distance, parts in by_distance.items()
+    ]
+    return "\n".join(lines)
 
 
 def _interval(figure: Mapping[str, Any] | None) -> str:

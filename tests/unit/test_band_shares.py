@@ -9,7 +9,7 @@ import torch
 from feature_graph.dictionaries import build_site_codecs, read_tensors, tensor_hook
 from feature_graph.interventions import read_at
 from scripts.band.arrivals import CleanText
-from scripts.band.shares import part_shares
+from scripts.band.shares import POOLED, part_shares
 from tests.support.component_dictionaries import linear_transcoder
 from tests.support.tiny_models import tiny_model
 
@@ -28,8 +28,11 @@ def test_shares_add_up_and_between_neighbours_only_attention_computes() -> None:
         transcoders[f"L{block}.tc"] = linear_transcoder(reads, writes, "skip_transcoder", skip)
     codecs = {codec.site.layer: codec for codec in build_site_codecs(model, transcoders, ids).values()}
     reads = [read_at(codec.site, int(model.cfg.n_layers)) for codec in codecs.values()]
-    shares = part_shares(CleanText(model, rows, reads, BLOCKS), codecs, seed=1)
-    assert list(shares) == ["1", "2"]
+    found = part_shares(CleanText(model, rows, reads, BLOCKS), codecs, seed=1)
+    assert {source: list(shares) for source, shares in found.items()} == {POOLED: ["1", "2"], "1": ["1", "2"], "2": ["1"]}
+    assert found["1"]["2"] == found[POOLED]["2"]
+    assert found[POOLED]["1"]["attention"]["n"] == found["1"]["1"]["attention"]["n"] + found["2"]["1"]["attention"]["n"]
+    shares = found[POOLED]
     for parts in shares.values():
         assert sum(part["value"] for part in parts.values()) == pytest.approx(1, abs=1e-6)
     assert shares["1"]["attention"]["value"] == pytest.approx(1, abs=1e-6)
