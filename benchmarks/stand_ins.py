@@ -5,7 +5,7 @@ Sources, pairs and truth are those of ``feature-graph forecasts``. Every forecas
 the clean run's gates and the model's own attention; ``model`` has the model's own MLPs, which is the response before it is stored. What
 arrives with features alone is the sum over all paths through features and attention, with the gates of each token.
 
-    python benchmarks/stand_ins.py RUN_DIR [--sources 60] [--resamples 500] [--json]
+    python benchmarks/stand_ins.py RUN_DIR [--text TEXT] [--sources 60] [--resamples 500] [--json]
 
 RUN_DIR is a run between transcoders, such as that of ``feature-graph run bundled``. Intervals are 95 %, over sources and documents.
 """
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, ResponseStore, RunPaths, feature_key, indices_by_layer
 from feature_graph.config import Config
-from feature_graph.evaluation.forecasts import ComparedForecasts, ComparisonOptions, compare_forecasts
+from feature_graph.evaluation.forecasts import ComparedForecasts, ComparisonOptions, compare_forecasts, recorded_on
 from feature_graph.evaluation.forecasts.bootstrap import DocumentTruth, two_way
 from feature_graph.evaluation.forecasts.scores import DISTANCES
 from feature_graph.interventions import AnalysedModel, CleanDocuments, MeasurementContext, StandIn
@@ -44,25 +44,30 @@ VARIANTS: dict[str, tuple[bool, bool] | None] = {
 }
 #: Forecasts that stand beside them.
 OTHERS = ("response", "mean Jacobian", "virtual weight", "−virtual weight")
+#: Differences that are paired in every resample.
+PAIRED = (("model", "features and skip"), ("features and skip", "skip"), ("skip", "mean Jacobian"), ("features", "attention"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_dir", type=Path, help="a run between transcoders")
+    parser.add_argument("--text", help="text to steer on, as `dataset` takes it, instead of the run's confirm documents")
     parser.add_argument("--sources", type=int, default=60, help="sources, equally many per site")
     parser.add_argument("--resamples", type=int, default=500, help="of the bootstrap")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
-    found = scores(*forecasts(given.run_dir, given.sources), given.resamples)
+    found = scores(*forecasts(given.run_dir, given.text, given.sources), given.resamples)
     print(json.dumps(found) if given.json else "\n\n".join(f"{effect}:\n\n{_table(table)}" for effect, table in found.items()))
 
 
-def forecasts(run_dir: Path, n_sources: int) -> tuple[ComparedForecasts, pd.DataFrame]:
+def forecasts(run_dir: Path, text: str | None, n_sources: int) -> tuple[ComparedForecasts, pd.DataFrame]:
     """Pairs with what was measured, and each variant's forecasts of the total change of the same pairs, one column each."""
     paths = RunPaths.of(run_dir)
     cfg, store, responses = Config.load(paths.config), ActivationStore.load(paths.activations), ResponseStore(paths.responses)
     analysed = AnalysedModel.of(*load_model_and_saes(cfg, run_dir), cfg, components=True)
-    compared = compare_forecasts(analysed, analysed.saes, store, cfg, responses, ComparisonOptions(n_sources=n_sources))
+    options = ComparisonOptions(n_sources=n_sources)
+    truth = None if text is None else recorded_on(analysed, cfg, text, options.most_documents)
+    compared = compare_forecasts(analysed, analysed.saes, store, cfg, responses, options, truth=truth)
     compared = compared.rows((compared.pairs["often"] & (compared.pairs["crossed"] > 0)).to_numpy())
     ends = pd.DataFrame([(*feature_key(s, analysed.sites), *feature_key(t, analysed.sites)) for s, t in _names(compared)])
     made = np.full((len(compared), len(VARIANTS)), np.nan)
@@ -126,6 +131,7 @@ def _score(compared: ComparedForecasts, made: pd.DataFrame, computed: bool, resa
     truth = pairs["measured"] - computed * pairs["copied"]
     parts = compared.total - compared.copied * np.float32(computed)
     pooled = two_way(columns, DocumentTruth(truth.to_numpy(np.float64), parts, compared.documents, owner), resamples, 0).pooled
+    pooled |= {f"{one} − {other}": pooled[one] - pooled[other] for one, other in PAIRED}
     return {"pairs": len(pairs)} | {
         name: {"value": float(values[0]), "ci": np.quantile(values[1:], (0.025, 0.975)).tolist()} for name, values in pooled.items()
     }
@@ -133,11 +139,11 @@ def _score(compared: ComparedForecasts, made: pd.DataFrame, computed: bool, resa
 
 def _table(by_distance: dict[str, Any]) -> str:
     """Markdown."""
-    names = [*VARIANTS, *OTHERS]
+    names = [*VARIANTS, *OTHERS, *(f"{one} − {other}" for one, other in PAIRED)]
     lines = [f"| forecast | {' | '.join(f'{name} crossed' for name in by_distance)} |", "|---" * (len(by_distance) + 1) + "|"]
     for name in names:
         cells = (f"{one[name]['value']:.2f} [{one[name]['ci'][0]:.2f}, {one[name]['ci'][1]:.2f}]" for one in by_distance.values())
-        lines.append(f"| {name} | {' | '.join(cells)} |".replace("-", "−"))
+        lines.append(f"| {name} | {' | '.join(cells)} |".replace("-0.00", "0.00").replace("-", "−"))
     counts = [f"{one['pairs']:,}" for one in by_distance.values()]
     return "\n".join([*lines, f"| pairs | {' | '.join(counts)} |"])
 

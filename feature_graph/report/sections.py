@@ -80,7 +80,8 @@ class Findings:
         unspecific: Why no edge has a specific effect; empty if some have, or if the run found none.
         none_left: Why it has no edges; empty if it has some, or if the run found none.
         hubs: Most connected features.
-        edges: Strongest edges, by their standardised effect.
+        edges: Strongest edges, by the standardised effect that counts by default.
+        ordered_by: Which effect that is; strength where no edge has another.
         communities: Largest groups with their most connected members.
         n_communities: Groups with at least two features.
         modularity: Of the grouping.
@@ -99,6 +100,7 @@ class Findings:
     none_left: str
     hubs: list[dict[str, Any]]
     edges: list[dict[str, Any]]
+    ordered_by: str
     communities: list[dict[str, Any]]
     n_communities: int
     modularity: float
@@ -114,6 +116,8 @@ def find(material: Material) -> Findings:
     graph = material.graph
     assert graph is not None
     backbone = as_asked(structural(graph))
+    stated = as_asked(graph)
+    ranked = stated if stated.size() else graph
     between = collapsed(backbone)
     groups = detect_communities(between)
     families = copy_families(graph)
@@ -126,7 +130,8 @@ def find(material: Material) -> Findings:
         unspecific=unspecific(graph, material.config or {}),
         none_left=none_left(graph, backbone),
         hubs=hubs(between),
-        edges=strongest_edges(graph),
+        edges=strongest_edges(graph, ranked),
+        ordered_by=effect_of(ranked),
         communities=[_community(between, g) for g in groups[:COMMUNITIES] if len(g) > 1],
         n_communities=sum(len(g) > 1 for g in groups),
         modularity=modularity(between, groups),
@@ -175,9 +180,15 @@ def hubs(graph: nx.DiGraph, top_k: int = HUBS) -> list[dict[str, Any]]:
     return rows
 
 
-def strongest_edges(graph: nx.DiGraph, top_k: int = EDGES) -> list[dict[str, Any]]:
-    """The edges with the largest |standardised effect| (by |strength| where it was not measured), with both labels and what they are."""
-    ordered = sorted(graph.edges(data=True), key=lambda e: (*largest_first(e[2]), e[0], e[1]))[:top_k]
+def strongest_edges(graph: nx.DiGraph, ranked: nx.DiGraph, top_k: int = EDGES) -> list[dict[str, Any]]:
+    """The edges with the largest |standardised effect| (by |strength| where it was not measured), with both labels and what they are.
+
+    Args:
+        graph: Interaction graph.
+        ranked: The same edges by the effect that they are ordered by (:func:`feature_graph.graph.as_asked`), or some of them.
+        top_k: How many.
+    """
+    ordered = sorted(ranked.edges(data=True), key=lambda e: (*largest_first(e[2]), e[0], e[1]))[:top_k]
     return [
         {
             "source": u,
@@ -187,12 +198,14 @@ def strongest_edges(graph: nx.DiGraph, top_k: int = EDGES) -> list[dict[str, Any
             "copy_share": d.get("copy", math.nan) / d["total"] if d.get("total") and d.get("kind") == "total" else math.nan,
             **unknowns(EDGE),
             **d,
-            "standardised": standardised(d),
+            "standardised": standardised(by),
+            "acts_by": acts(by),
             "structural": is_structural(d),
             "acts": acts(d),
             "interval": interval(d),
         }
-        for u, v, d in ordered
+        for u, v, by in ordered
+        for d in (graph.edges[u, v],)
     ]
 
 

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from benchmarks import stand_ins
 from benchmarks.responses import screen
 from feature_graph.artifacts import ActivationStore, ArtifactError, CandidateSet, PruningRecall, RunPaths, feature_key, is_pair
 from feature_graph.artifacts.recall import STAGE_NAMES
@@ -105,6 +106,22 @@ def test_the_benchmark_compares_screened_with_exact_effects_between_components(m
     assert found["pairs"] >= 100
     assert found["all: derivative, without: Spearman"] > 0.9
     assert found["all: clamp, with threshold term: Spearman"] > 0.5
+
+
+def test_the_benchmark_puts_transcoders_in_the_place_of_mlps(mixed: tuple[Config, RunPaths], tmp_path: Path) -> None:
+    changed = {"candidates": "responses", "shortlist_pairs": 60, "response_documents": 3, "response_samples": 3}
+    cfg = mixed[0].model_copy(update=changed | {"output_dir": str(tmp_path / "run")})
+    for stage in ("collect", "atlas", "responses"):
+        run(cfg, only=stage)  # type: ignore[arg-type]
+    compared, made = stand_ins.forecasts(Path(cfg.output_dir), None, n_sources=8)
+    response = compared.pairs["response"].to_numpy()
+    np.testing.assert_allclose(made["model"], response, rtol=5e-3, atol=1e-3 * np.abs(response).max())  # float16
+    past = (compared.pairs["source"].str.startswith("L0_") & compared.pairs["target"].str.startswith("L2_")).to_numpy()
+    assert past.any()
+    for name in ("features", "skip"):
+        assert np.abs(made[name] - made["attention"])[past].max() > 1e-4 * np.abs(response).max(), name
+    found = stand_ins.scores(compared, made, resamples=5)
+    assert found["total"]["all"]["model"]["value"] == pytest.approx(found["total"]["all"]["response"]["value"], abs=0.01)
 
 
 def test_seeds_of_components_have_places_of_their_own(mixed: tuple[Config, RunPaths], tmp_path: Path) -> None:

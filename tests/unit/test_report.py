@@ -59,7 +59,8 @@ def test_findings_are_those_of_the_graph(run: RunPaths) -> None:
     found = find(material)
     graph = load_graph(run.graph_json)
     by_pair = {(u, v): d for u, v, d in graph.edges(data=True)}
-    sizes = [abs(d["standardised"] * d["strength"] / d["total"]) for d in by_pair.values()]
+    sizes = [abs(d["standardised"] * d["specific"] / d["total"]) for d in by_pair.values() if abs(d["specific"]) >= d["floor"]]
+    assert found.ordered_by == "specific"
     assert abs(found.edges[0]["standardised"]) == pytest.approx(max(sizes))
     assert [abs(e["standardised"]) for e in found.edges] == sorted((abs(e["standardised"]) for e in found.edges), reverse=True)
     for e in found.edges:
@@ -77,19 +78,19 @@ def test_findings_are_those_of_the_graph(run: RunPaths) -> None:
     tests = evidence(material)
     assert tests["passed"]["total"] == frame.loc[frame["significant"], "significant_by"].str.contains("total").sum()
     assert sum(f["edges"] for f in tests["floors"]) == graph.number_of_edges()
-    assert hubs(graph, 0) == strongest_edges(graph, 0) == []
+    assert hubs(graph, 0) == strongest_edges(graph, graph, 0) == []
 
 
 def test_only_a_total_effect_has_its_interval_below_it(tmp_path: Path) -> None:
     """The interval of a run's files is that of the total effect, whatever let the edge in."""
     paths = make_run(tmp_path)
     graph = load_graph(paths.graph_json)
-    ordered = strongest_edges(graph)
+    ordered = strongest_edges(graph, graph)
     first, second = ((row["source"], row["target"]) for row in ordered[:2])
     graph.edges[first].update(kind="direct", strength=graph.edges[first]["total"] * 0.9)
     graph.edges[second].update(kind="later", strength=graph.edges[second]["total"] * 1.1)
     save_graph(graph, paths.graph_json)
-    rows = {(row["source"], row["target"]): row for row in strongest_edges(graph)}
+    rows = {(row["source"], row["target"]): row for row in strongest_edges(graph, graph)}
     assert rows[first]["interval"] is rows[second]["interval"] is None
     assert all(low <= row["strength"] <= high for row in rows.values() if row["interval"] for low, high in (row["interval"],))
     near = [data for *_, data in structural(load_graph(make_run(tmp_path / "whole").graph_json)).edges(data=True) if data["span"] == 1]
@@ -227,7 +228,7 @@ def test_a_page_without_specific_edges_says_why(tmp_path: Path) -> None:
 
 def test_edges_say_what_they_are(run: RunPaths) -> None:
     text = words(run.report)
-    assert "Ordered by the standardised effect" in text
+    assert "Ordered by the standardised specific effect" in text
     assert "in standard deviations of the target" in text
     assert re.search(r"no: total over \d sites", text)
     assert "target units per source unit" in text

@@ -11,7 +11,7 @@
    (:mod:`feature_graph.evaluation.forecasts.scores`).
 """
 
-from feature_graph.evaluation.forecasts.compare import BOOTSTRAP, ComparisonOptions, compare_forecasts, compare_run
+from feature_graph.evaluation.forecasts.compare import BOOTSTRAP, ComparisonOptions, compare_forecasts, compare_run, recorded_on
 from feature_graph.evaluation.forecasts.compared import ComparedForecasts
 from feature_graph.evaluation.forecasts.forecasters import BASELINES, FORECASTERS
 from feature_graph.evaluation.forecasts.scores import EFFECTS, forecast_scores
@@ -27,5 +27,6 @@ __all__ = [
     "compare_forecasts",
     "compare_run",
     "forecast_scores",
+    "recorded_on",
     "score_rows",
 ]

@@ -95,7 +95,7 @@ def compare_run(run_dir: str | Path, options: ComparisonOptions = DEFAULTS, *, t
     responses = ResponseStore(paths.responses) if paths.responses.is_file() else None
     model, saes = load_model_and_saes(cfg, run_dir)
     analysed = AnalysedModel.of(model, saes, cfg, components=True)
-    other = None if text is None else _recorded(analysed, cfg, text, options.most_documents)
+    other = None if text is None else recorded_on(analysed, cfg, text, options.most_documents)
     compared = compare_forecasts(analysed, saes, store, cfg, responses, options, truth=other)
     found = {
         "options": asdict(options),
@@ -109,8 +109,11 @@ def compare_run(run_dir: str | Path, options: ComparisonOptions = DEFAULTS, *, t
     return found
 
 
-def _recorded(model: AnalysedModel, cfg: Config, text: str, n_documents: int) -> ActivationStore:
-    """Activations on another text. How good dictionaries are there is not asked: that, too, is what is compared."""
+def recorded_on(model: AnalysedModel, cfg: Config, text: str, n_documents: int) -> ActivationStore:
+    """Activations on another text, for ``truth`` of :func:`compare_forecasts`.
+
+    How good dictionaries are there is not asked: that, too, is what is compared.
+    """
     told = {"dataset": text, "n_tokens": n_documents * cfg.context_length, "sae_quality": "off"}
     return collect_activations(model, model.saes, cfg.model_copy(update=told))
 
