@@ -17,6 +17,7 @@ from torch import Tensor
 from feature_graph.artifacts import Site
 from feature_graph.dictionaries import SiteCodec, dictionary_response
 from feature_graph.interventions.carried import adds_at, carried_tangents, is_carried, norm_of, stream_at
+from feature_graph.interventions.errors import InterventionError
 from feature_graph.interventions.site_effects import clamped_at, observed_at, site_span
 from feature_graph.interventions.slices import CleanRun, ModelSlices
 from feature_graph.interventions.tangents import DirectionLayout, DirectionTokens, block_derivative
@@ -46,11 +47,20 @@ class StandIn:
         codec: The transcoder.
         features: Whether what its features write goes on.
         skip: Whether what its skip connection adds goes on.
+
+    Raises:
+        InterventionError: If the dictionary is no transcoder.
     """
 
     codec: SiteCodec
     features: bool = True
     skip: bool = True
+
+    def __post_init__(self) -> None:
+        if self.codec.site.kind != "transcoder":
+            raise InterventionError(
+                f"{self.codec.site.name}: got a dictionary of kind {self.codec.site.kind}; only a transcoder stands in for an MLP"
+            )
 
     @property
     def reads(self) -> Where:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from feature_graph.dictionaries import SiteCodec, build_site_codecs, read_tensors, tensor_hook
-from feature_graph.interventions import DirectionTokens, ModelSlices, StandIn, carry_site_directions, clean_for
+from feature_graph.interventions import DirectionTokens, InterventionError, ModelSlices, StandIn, carry_site_directions, clean_for
 from tests.support import one_token
 from tests.support.component_dictionaries import linear_transcoder
 from tests.support.tiny_models import tiny_model
@@ -62,3 +62,9 @@ def test_parts_of_one_add_up() -> None:
     own = arrived(ModelSlices(model), ids, codecs, [], at)
     mine = arrived(ModelSlices(model), ids, codecs, [StandIn(codecs["L1.tc"]), StandIn(codecs["L3.tc"])], at)
     torch.testing.assert_close(mine, own)  # neither the source's own MLP nor the target's lies between
+
+
+def test_only_transcoders_stand_in() -> None:
+    codec = one_token.site_codecs(one_token.tiny_model(), ("mlp",))["L1.mlp"]
+    with pytest.raises(InterventionError, match=r"L1\.mlp: got a dictionary of kind mlp_out; only a transcoder"):
+        StandIn(codec)
