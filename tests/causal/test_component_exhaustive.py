@@ -159,7 +159,7 @@ def test_one_family_of_all_effects_is_as_large(both: Both, tmp_path: Path) -> No
     two = InteractionSet.load(both.measure(tmp_path, correction_method="bonferroni").path).frame.set_index(KEYS)
     one = one.loc[two.index]
     for name in ("q_value", "q_computed"):
-        where = (two[name] < 1) & (two[name] > 0)
+        where = (two[name] < 1) & (two[name] > 1e-12)  # farther out in the tail p multiplies what two processors round differently
         assert where.any()
         ratio = two[name][where] / one[name][where]  # a list does not count the direct effect of a pair whose effects are all 0
         assert ratio.between(1 - 1e-3, 1.03).all(), name
