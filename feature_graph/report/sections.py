@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,9 @@ from feature_graph.terminal import percent
 from ingest import counted
 
 HUBS, EDGES, COMMUNITIES, MEMBERS, FAMILIES = 15, 25, 8, 6, 12
+#: Edges of one source among the strongest.
+OF_A_SOURCE = 3
+Edge = tuple[str, str, dict[str, Any]]
 FILES = {
     "config.json": "what was asked for",
     "manifest.json": "state, time, versions and hash of every stage",
@@ -80,7 +85,7 @@ class Findings:
         unspecific: Why no edge has a specific effect; empty if some have, or if the run found none.
         none_left: Why it has no edges; empty if it has some, or if the run found none.
         hubs: Most connected features.
-        edges: Strongest edges, by the standardised effect that counts by default.
+        edges: Strongest edges, by the standardised effect that counts by default; a few of each source.
         ordered_by: Which effect that is; strength where no edge has another.
         communities: Largest groups with their most connected members.
         n_communities: Groups with at least two features.
@@ -183,12 +188,14 @@ def hubs(graph: nx.DiGraph, top_k: int = HUBS) -> list[dict[str, Any]]:
 def strongest_edges(graph: nx.DiGraph, ranked: nx.DiGraph, top_k: int = EDGES) -> list[dict[str, Any]]:
     """The edges with the largest |standardised effect| (by |strength| where it was not measured), with both labels and what they are.
 
+    Of each source at most :data:`OF_A_SOURCE`, so that one that is extreme does not fill the list.
+
     Args:
         graph: Interaction graph.
         ranked: The same edges by the effect that they are ordered by (:func:`feature_graph.graph.as_asked`), or some of them.
         top_k: How many.
     """
-    ordered = sorted(ranked.edges(data=True), key=lambda e: (*largest_first(e[2]), e[0], e[1]))[:top_k]
+    ordered = sorted(ranked.edges(data=True), key=lambda e: (*largest_first(e[2]), e[0], e[1]))
     return [
         {
             "source": u,
@@ -204,9 +211,18 @@ def strongest_edges(graph: nx.DiGraph, ranked: nx.DiGraph, top_k: int = EDGES) -
             "acts": acts(d),
             "interval": interval(d),
         }
-        for u, v, by in ordered
+        for u, v, by in islice(_few_of_each(ordered), top_k)
         for d in (graph.edges[u, v],)
     ]
+
+
+def _few_of_each(edges: Iterable[Edge]) -> Iterator[Edge]:
+    """Edges in their order, of each source the first :data:`OF_A_SOURCE`."""
+    seen = Counter[str]()
+    for edge in edges:
+        seen[edge[0]] += 1
+        if seen[edge[0]] <= OF_A_SOURCE:
+            yield edge
 
 
 def summary(material: Material, found: Findings) -> list[str]:

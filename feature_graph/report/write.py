@@ -65,6 +65,7 @@ def _context(material: Material) -> dict[str, Any]:
     return {
         "model": model,
         "found": found,
+        "of_a_source": sections.OF_A_SOURCE,
         "weight": "their direct effect" if found.effect == "strength" else f"their {found.effect} effect",
         "stats": found.stats,
         "summary": sections.summary(material, found),

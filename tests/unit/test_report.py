@@ -15,7 +15,7 @@ from feature_graph.artifacts import ArtifactError, InteractionSet, RunPaths
 from feature_graph.graph import build_interaction_graph, copy_families, interval, load_graph, save_graph, structural
 from feature_graph.report import write_report
 from feature_graph.report.material import gather
-from feature_graph.report.sections import evidence, find, hubs, strongest_edges, summary
+from feature_graph.report.sections import OF_A_SOURCE, evidence, find, hubs, strongest_edges, summary
 from tests.strategies import random_interactions
 from tests.support.report_run import make_run, words
 
@@ -63,6 +63,9 @@ def test_findings_are_those_of_the_graph(run: RunPaths) -> None:
     assert found.ordered_by == "specific"
     assert abs(found.edges[0]["standardised"]) == pytest.approx(max(sizes))
     assert [abs(e["standardised"]) for e in found.edges] == sorted((abs(e["standardised"]) for e in found.edges), reverse=True)
+    by_source = Counter(e["source"] for e in found.edges)
+    assert max(by_source.values()) == OF_A_SOURCE
+    assert "Of each source there are at most 3" in words(run.report)
     for e in found.edges:
         edge = by_pair[e["source"], e["target"]]
         assert e["structural"] == (edge["span"] == 1 or "direct" in edge["by"].split("+"))
