@@ -31,7 +31,7 @@ from feature_graph.interventions import (
 from feature_graph.interventions.reference import run_hooked
 from feature_graph.interventions.reverse import reverse_is_cheaper
 from feature_graph.loading.errors import LoadingError
-from tests.support.clamping import assert_same, clamps_of, path_of, setting, sizes
+from tests.support.clamping import assert_same, clamps_of, in_double, path_of, setting, sizes
 from tests.support.tiny_models import SHAPES, Tiny, make_tiny
 
 CONTEXT, HORIZON = 12, 3
@@ -141,17 +141,17 @@ def _sample(effects: Effects, k: int) -> Effects:
 @pytest.mark.parametrize("shape", sorted(SHAPES))
 def test_forward_and_reverse_derivatives_are_the_same(shape: str, kind: str) -> None:
     model = tiny(shape, kind)
-    slices, clean, counted = setting(model)
-    some = clamps_of(model)
-    first, second = Reading(model.codecs[1], torch.arange(0, 40, 5)), Reading(model.codecs[3], torch.arange(1, 40, 8))
-    for path in ([first, second], [first, Reading(model.codecs[3], torch.arange(0))]):
+    slices, clean, counted = setting(model, exact=True)
+    some, codecs = clamps_of(model), {layer: in_double(codec) for layer, codec in model.codecs.items()}
+    first, second = Reading(codecs[1], torch.arange(0, 40, 5)), Reading(codecs[3], torch.arange(1, 40, 8))
+    for path in ([first, second], [first, Reading(codecs[3], torch.arange(0))]):
         forward, reverse = (jacobian_effects(slices, clean, 1, some, path, HORIZON, counted, mode=m) for m in ("forward", "reverse"))
         for a, b in zip(forward, reverse, strict=True):
             for name in MEASURES:
                 one, two = getattr(a, name), getattr(b, name)
                 assert one.shape == two.shape
                 scale = float(one.abs().max()) if one.numel() else 1.0
-                torch.testing.assert_close(one, two, rtol=0, atol=5e-5 * max(scale, 1e-3))  # float32; processors differ by 1.2e-5
+                torch.testing.assert_close(one, two, rtol=0, atol=1e-10 * max(scale, 1e-3))
     assert forward[0].total.abs().max() > 0.1
     assert not reverse[0].total.requires_grad
 

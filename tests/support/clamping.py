@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 import torch
 
+from feature_graph.dictionaries import SiteCodec
 from feature_graph.interventions import (
     MEASURES,
     Clamps,
@@ -12,6 +15,7 @@ from feature_graph.interventions import (
     ModelSlices,
     Reading,
 )
+from feature_graph.interventions.check import in_float64
 from tests.support.tiny_models import Tiny
 
 
@@ -26,13 +30,20 @@ def clamps_of(tiny: Tiny, n: int = 7, scale: float = 2.0, seed: int = 3) -> Clam
     return Clamps(documents, positions, tiny.codecs[0].w_dec[sources], high, -low)
 
 
+def in_double(codec: SiteCodec) -> SiteCodec:
+    """The dictionary in float64."""
+    values = {field.name: getattr(codec, field.name) for field in fields(codec)}
+    return replace(codec, **{name: value.double() for name, value in values.items() if isinstance(value, torch.Tensor)})
+
+
 def path_of(tiny: Tiny) -> list[Reading]:
     """All features of layer 1, every second one of layer 3."""
     return [Reading(tiny.codecs[1], None), Reading(tiny.codecs[3], torch.arange(0, 40, 2))]
 
 
-def setting(tiny: Tiny) -> tuple[ModelSlices, CleanRun, torch.Tensor]:
-    slices = ModelSlices(tiny.model)
+def setting(tiny: Tiny, exact: bool = False) -> tuple[ModelSlices, CleanRun, torch.Tensor]:
+    """Slices, clean run and counted tokens; ``exact``: in float64."""
+    slices = in_float64(ModelSlices(tiny.model)) if exact else ModelSlices(tiny.model)
     counted = torch.ones_like(tiny.tokens, dtype=torch.bool)
     counted[:, 0] = False
     counted[2, 8:] = False

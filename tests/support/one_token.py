@@ -7,7 +7,6 @@ of one feature on another is the sum over paths of direct effects, wherever each
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields, replace
 from typing import Any
 
 import networkx as nx
@@ -20,6 +19,7 @@ from feature_graph.dictionaries import SiteCodec, build_site_codecs, width_of
 from feature_graph.interventions import Clamps, ModelSlices, Reading
 from feature_graph.interventions.site_clamps import site_clamp_effects
 from feature_graph.interventions.site_effects import clean_for, site_activations
+from tests.support.clamping import in_double
 from tests.support.component_dictionaries import copying_sae, mlp_as_transcoder
 
 BLOCKS, WIDTH = 3, 6
@@ -51,12 +51,7 @@ def site_codecs(model: Any, parts: Iterable[str]) -> dict[str, SiteCodec]:
         for part in parts:
             name = f"L{block}.{part}" if part else f"L{block}"
             saes[name] = mlp_as_transcoder(model.blocks[block]) if part == "tc" else copying_sae(width_of(model, _TENSORS[part]), scale=1.0)
-    return {name: _in_double(codec) for name, codec in build_site_codecs(model, saes, TOKENS, judged=False).items()}
-
-
-def _in_double(codec: SiteCodec) -> SiteCodec:
-    values = {field.name: getattr(codec, field.name) for field in fields(codec)}
-    return replace(codec, **{name: value.double() for name, value in values.items() if isinstance(value, torch.Tensor)})
+    return {name: in_double(codec) for name, codec in build_site_codecs(model, saes, TOKENS, judged=False).items()}
 
 
 @torch.no_grad()
