@@ -23,13 +23,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from feature_graph.artifacts import ActivationStore, ResponseStore, RunPaths, feature_key, indices_by_layer
+from feature_graph.artifacts.responses import mean_of_halves
 from feature_graph.config import Config
 from feature_graph.evaluation.forecasts import ComparedForecasts, ComparisonOptions, compare_forecasts, recorded_on
 from feature_graph.evaluation.forecasts.bootstrap import DocumentTruth, two_way
 from feature_graph.evaluation.forecasts.scores import DISTANCES
 from feature_graph.interventions import AnalysedModel, CleanDocuments, MeasurementContext, StandIn
 from feature_graph.loading import load_model_and_saes
-from feature_graph.responses import LayerSamples, ResponseScreen, plan_responses
+from feature_graph.responses import ResponseScreen, plan_responses
 from feature_graph.responses.measure import site_half_means
 from feature_graph.utils import progress
 
@@ -65,6 +66,8 @@ def forecasts(run_dir: Path, text: str | None, n_sources: int) -> tuple[Compared
     paths = RunPaths.of(run_dir)
     cfg, store, responses = Config.load(paths.config), ActivationStore.load(paths.activations), ResponseStore(paths.responses)
     analysed = AnalysedModel.of(*load_model_and_saes(cfg, run_dir), cfg, components=True)
+    if not any(site.kind == "transcoder" for site in analysed.sites.values()):
+        raise SystemExit(f"{run_dir}: got a run without transcoders; expected one with some, such as that of `feature-graph run bundled`")
     options = ComparisonOptions(n_sources=n_sources)
     truth = None if text is None else recorded_on(analysed, cfg, text, options.most_documents)
     compared = compare_forecasts(analysed, analysed.saes, store, cfg, responses, options, truth=truth)
@@ -97,16 +100,11 @@ def _arrivals(context: MeasurementContext, sources: dict[int, list[int]]) -> Ite
         means = []
         for parts in VARIANTS.values():
             instead = [] if parts is None else [StandIn(codec, *parts) for codec in stand_ins]
-            means.append(_whole(site_half_means(setting, layer, later, samples, instead)[:, :, :2], samples))
+            halves = site_half_means(setting, layer, later, samples, instead)[:, :, :2]
+            means.append(np.stack([mean_of_halves(one, samples.counts().n_documents) for one in halves]))
         for k, n in enumerate(later):
             for i, index in enumerate(samples.index):
                 yield (layer, int(index), n), np.stack([mean[k, i, : context.codecs[n].site.d_in] for mean in means])
-
-
-def _whole(halves: Floats, samples: LayerSamples) -> Floats:
-    """Halves [later, sources, 2, d] weighted by their documents."""
-    counts = samples.counts().n_documents.astype(np.float64)[None, :, :, None]
-    return np.asarray((halves * counts).sum(2) / counts.sum(2))
 
 
 def scores(compared: ComparedForecasts, made: pd.DataFrame, resamples: int) -> dict[str, Any]:

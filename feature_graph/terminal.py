@@ -30,7 +30,7 @@ def percent(share: float, digits: int = 0) -> str:
     if -1 < share < 0:
         text = percent(-share, digits)
         beyond = {"<": ">", ">": "<"}.get(text[0], "")  # a bound from the other side
-        return f"{beyond}-{text.removeprefix(text[0]) if beyond else text}"
+        return f"{beyond}-{text.lstrip('<>')}"
     if not 0 < share < 1:
         return f"{share or 0.0:.{digits}%}"  # no −0
     fitting = (f"{share:.{more}%}" for more in range(digits, _DIGITS + 1))

@@ -168,10 +168,10 @@ class ResponseWriter:
     def _means(self, kind: str, source: int, target: int) -> NDArray[np.float64]:
         group = self._file[f"{kind}/{as_key(source)}-{as_key(target)}"]
         counts = self._file[f"sources/{as_key(source)}/n_documents"][:]
-        return _whole(unpack(group["values"][:], group["scale"][:]), counts)
+        return mean_of_halves(unpack(group["values"][:], group["scale"][:]), counts)
 
 
-def _whole(halves: NDArray[np.float32], counts: NDArray[np.int32]) -> NDArray[np.float64]:
+def mean_of_halves(halves: NDArray[np.float32], counts: NDArray[np.int32]) -> NDArray[np.float64]:
     """Halves [n, 2, d] weighted by their documents [n, 2]."""
     weight = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     return np.einsum("nhd,nh->nd", halves, weight)
@@ -208,7 +208,7 @@ class ResponseStore:
 
     def means(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32]:
         """Mean over all documents, float32 [n, d_model]: the halves weighted by their documents."""
-        return np.asarray(_whole(self.halves(source, target, rows), self.sources[source].n_documents[rows]), dtype=np.float32)
+        return np.asarray(mean_of_halves(self.halves(source, target, rows), self.sources[source].n_documents[rows]), dtype=np.float32)
 
     def carried(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32] | None:
         """The part of :meth:`means` that nothing computed, [n, d_in]; None: it is each source's direction."""
@@ -216,7 +216,7 @@ class ResponseStore:
             if f"carried/{as_key(source)}-{as_key(target)}" not in file:
                 return None
         halves = unpack(*self._read("carried", source, target, rows))
-        return np.asarray(_whole(halves, self.sources[source].n_documents[rows]), dtype=np.float32)
+        return np.asarray(mean_of_halves(halves, self.sources[source].n_documents[rows]), dtype=np.float32)
 
     def generic(self, source: int, target: int, rows: Rows = ALL) -> NDArray[np.float32]:
         """What would have been computed there from any direction, float32 [n, d_model], residual units per unit of the source.

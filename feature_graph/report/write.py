@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from feature_graph import visualization as draw
 from feature_graph.report import sections
 from feature_graph.report.material import Material, gather
+from feature_graph.report.strongest import OF_A_SOURCE
 from feature_graph.terminal import percent, shown
 from feature_graph.utils import whole_file
 from ingest import counted
@@ -65,7 +66,7 @@ def _context(material: Material) -> dict[str, Any]:
     return {
         "model": model,
         "found": found,
-        "of_a_source": sections.OF_A_SOURCE,
+        "of_a_source": OF_A_SOURCE,
         "weight": "their direct effect" if found.effect == "strength" else f"their {found.effect} effect",
         "stats": found.stats,
         "summary": sections.summary(material, found),

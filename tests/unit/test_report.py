@@ -15,7 +15,8 @@ from feature_graph.artifacts import ArtifactError, InteractionSet, RunPaths
 from feature_graph.graph import build_interaction_graph, copy_families, interval, load_graph, save_graph, structural
 from feature_graph.report import write_report
 from feature_graph.report.material import gather
-from feature_graph.report.sections import OF_A_SOURCE, evidence, find, hubs, strongest_edges, summary
+from feature_graph.report.sections import evidence, find, summary
+from feature_graph.report.strongest import OF_A_SOURCE, hubs, strongest_edges
 from tests.strategies import random_interactions
 from tests.support.report_run import make_run, words
 
