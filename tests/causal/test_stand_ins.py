@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from feature_graph.dictionaries import SiteCodec, build_site_codecs, read_tensors, tensor_hook
+from feature_graph.dictionaries import SiteCodec, build_site_codecs
 from feature_graph.interventions import DirectionTokens, InterventionError, ModelSlices, StandIn, carry_site_directions, clean_for
 from tests.support import one_token
-from tests.support.component_dictionaries import linear_transcoder
+from tests.support.component_dictionaries import skip_transcoders
 from tests.support.tiny_models import tiny_model
 
 DOCUMENTS, POSITIONS = torch.tensor([0, 1, 2]), torch.tensor([4, 9, 11])
@@ -45,13 +45,8 @@ def test_exact_transcoders_give_what_the_mlps_give(parallel: bool) -> None:
 def test_parts_of_one_add_up() -> None:
     model = tiny_model("llama")
     rows = np.random.default_rng(3).integers(0, 50, (24, 16)).astype(np.int32)
-    ids, transcoders = torch.as_tensor(rows, dtype=torch.long), {}
-    for block in (1, 2, 3):
-        hooks = [tensor_hook(model, name, block) for name in ("mlp_in", "mlp_out")]
-        reads, writes = (read_tensors(model, ids, [hook])[hook].flatten(0, 1) for hook in hooks)
-        skip = 0.1 * torch.randn(len(writes[0]), len(reads[0]), generator=torch.Generator().manual_seed(block))
-        transcoders[f"L{block}.tc"] = linear_transcoder(reads, writes, "skip_transcoder", skip)
-    codecs = build_site_codecs(model, transcoders, ids)
+    ids = torch.as_tensor(rows, dtype=torch.long)
+    codecs = build_site_codecs(model, skip_transcoders(model, ids, (1, 2, 3)), ids)
     at, one = DirectionTokens(DOCUMENTS, POSITIONS, torch.arange(3)), StandIn(codecs["L2.tc"])
     parts = [(True, True), (True, False), (False, True), (False, False)]
     both, features, skip, none = (

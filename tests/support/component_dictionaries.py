@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from sae_lens import (
 )
 from sae_lens.saes.sae import SAEMetadata
 from torch import Tensor
+
+from feature_graph.dictionaries import read_tensors, tensor_hook
 
 SAE_CLASSES: dict[str, Any] = {
     "standard": (StandardSAE, StandardSAEConfig),
@@ -83,6 +86,17 @@ def linear_transcoder(reads: Tensor, writes: Tensor, kind: str = "transcoder", s
     matrix = solved[:-1] if skip is None else solved[:-1] - skip.T
     encoder, decoder = mirrored(width), torch.cat([matrix, -matrix])
     return transcoder_of(kind, encoder, torch.zeros(2 * width), decoder, solved[-1], skip, **metadata)
+
+
+def skip_transcoders(model: Any, ids: Tensor, blocks: Iterable[int]) -> dict[str, Any]:
+    """Name of the site → a :func:`linear_transcoder` of each block's MLP on a text, with a random skip connection."""
+    made = {}
+    for block in blocks:
+        hooks = [tensor_hook(model, name, block) for name in ("mlp_in", "mlp_out")]
+        reads, writes = (read_tensors(model, ids, [hook])[hook].flatten(0, 1) for hook in hooks)
+        skip = 0.1 * torch.randn(writes.shape[1], reads.shape[1], generator=torch.Generator().manual_seed(block))
+        made[f"L{block}.tc"] = linear_transcoder(reads, writes, "skip_transcoder", skip)
+    return made
 
 
 @torch.no_grad()

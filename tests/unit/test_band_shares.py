@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from feature_graph.dictionaries import build_site_codecs, read_tensors, tensor_hook
+from feature_graph.dictionaries import build_site_codecs
 from feature_graph.interventions import read_at
 from scripts.band.arrivals import CleanText
 from scripts.band.shares import POOLED, part_shares
-from tests.support.component_dictionaries import linear_transcoder
+from tests.support.component_dictionaries import skip_transcoders
 from tests.support.tiny_models import tiny_model
 
 BLOCKS = (1, 2, 3)
@@ -20,13 +20,7 @@ def test_shares_add_up_and_between_neighbours_only_attention_computes() -> None:
     model = tiny_model("llama")
     rows = np.random.default_rng(3).integers(0, 50, (24, 16)).astype(np.int32)
     ids = torch.as_tensor(rows, dtype=torch.long)
-    transcoders = {}
-    for block in BLOCKS:
-        hooks = [tensor_hook(model, name, block) for name in ("mlp_in", "mlp_out")]
-        reads, writes = (read_tensors(model, ids, [hook])[hook].flatten(0, 1) for hook in hooks)
-        skip = 0.1 * torch.randn(len(writes[0]), len(reads[0]), generator=torch.Generator().manual_seed(block))
-        transcoders[f"L{block}.tc"] = linear_transcoder(reads, writes, "skip_transcoder", skip)
-    codecs = {codec.site.layer: codec for codec in build_site_codecs(model, transcoders, ids).values()}
+    codecs = {codec.site.layer: codec for codec in build_site_codecs(model, skip_transcoders(model, ids, BLOCKS), ids).values()}
     reads = [read_at(codec.site, int(model.cfg.n_layers)) for codec in codecs.values()]
     found = part_shares(CleanText(model, rows, reads, BLOCKS), codecs, seed=1)
     assert {source: list(shares) for source, shares in found.items()} == {POOLED: ["1", "2"], "1": ["1", "2"], "2": ["1"]}
